@@ -1,0 +1,1 @@
+"""Suites, peers and published results."""

@@ -1,0 +1,1 @@
+"""What an agent lives in: tasks and the worlds made of them."""

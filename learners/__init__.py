@@ -1,0 +1,1 @@
+"""What turns experience into better parameters."""

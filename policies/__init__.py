@@ -1,0 +1,1 @@
+"""What an agent thinks with: neurons, codes, networks and policies."""
