@@ -1,0 +1,189 @@
+"""Spiking policies for stable-baselines3, used like its own: ``PPO(SpikingActorCriticPolicy, "CartPole-v1")``.
+
+Each takes SB3's policy arguments and, through ``policy_kwargs``, ``T``, ``neuron``, ``coding`` and ``readout``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import MlpExtractor
+from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
+from stable_baselines3.sac.policies import Actor as SACActor
+from stable_baselines3.sac.policies import SACPolicy
+from stable_baselines3.td3.policies import Actor as TD3Actor
+from stable_baselines3.td3.policies import TD3Policy
+from torch import nn
+
+from snn4.policies.coding import Bounds, CodingConfig
+from snn4.policies.gene import Gene
+from snn4.policies.mlp import SpikingMLP
+from snn4.policies.neurons import NeuronConfig
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """What the organism thinks with."""
+
+    kind: Literal["spiking", "ann"] = "spiking"
+    """spiking, or the artificial twin: SB3's own MlpPolicy of the same widths."""
+    net_arch: tuple[int, ...] = (64, 64)
+    """Neurons of each hidden layer, in the actor and in the critic."""
+    T: Annotated[int, Gene(1, 16)] = 4
+    """Inner steps a decision."""
+    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    coding: CodingConfig = field(default_factory=CodingConfig)
+    readout: Literal["rate", "membrane"] = "rate"
+    """How spikes of the last layer become values: their rate, or a leaky trace of them."""
+    critic: Literal["spiking", "ann"] = "ann"
+    """Critic of PPO and A2C; those of SAC and TD3 are always ANNs, a critic being needed for learning only."""
+
+    def __post_init__(self) -> None:
+        if self.T < 1:
+            raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1")
+        if not self.net_arch or min(self.net_arch) < 1:
+            raise ValueError(f"net_arch: got {list(self.net_arch)}, allowed is one or more layer sizes >= 1")
+
+    def sb3_kwargs(self, algorithm: str) -> dict[str, Any]:
+        """The ``policy_kwargs`` with which ``algorithm``'s policy is built to this description."""
+        kwargs: dict[str, Any] = {"net_arch": list(self.net_arch)}
+        if self.kind == "spiking":
+            kwargs |= {"T": self.T, "neuron": self.neuron, "coding": self.coding, "readout": self.readout}
+            kwargs |= {"critic": self.critic} if algorithm in ("PPO", "A2C") else {}
+        return kwargs
+
+
+class _SpikingArguments:
+    """What the spiking policies share: their extra arguments, remembered for ``save`` and ``load``."""
+
+    observation_space: spaces.Space[Any]
+
+    def _take(self, T: int, neuron: NeuronConfig | None, coding: CodingConfig | str, readout: str) -> None:
+        # Runs before SB3's constructor, which builds the networks.
+        coding = CodingConfig(kind=coding) if isinstance(coding, str) else coding  # type: ignore[arg-type]
+        self.spiking: dict[str, Any] = {
+            "T": T,
+            "neuron": neuron or NeuronConfig(),
+            "coding": coding,
+            "readout": readout,
+        }
+
+    def _body(self, n_inputs: int, net_arch: Sequence[int]) -> SpikingMLP:
+        return SpikingMLP(n_inputs, net_arch, **self.spiking, bounds=_bounds(self.observation_space, n_inputs))
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), **self.spiking}  # type: ignore[misc]
+
+
+class SpikingActorCriticPolicy(_SpikingArguments, ActorCriticPolicy):
+    """Spiking actor and critic for PPO and A2C; ``critic="ann"`` keeps SB3's tanh critic, which never acts.
+
+    Args:
+        T: inner steps a decision.
+        neuron: neurons of all layers.
+        coding: ``"direct"``, ``"population"`` or a `CodingConfig`.
+        readout: ``"rate"`` or ``"membrane"``.
+        critic: ``"spiking"`` or ``"ann"``.
+    """
+
+    def __init__(
+        self, *args: Any, T: int = 4, neuron: NeuronConfig | None = None, coding: CodingConfig | str = "direct",
+        readout: str = "rate", critic: str = "ann", **kwargs: Any,
+    ) -> None:  # fmt: skip
+        if critic not in ("spiking", "ann"):
+            raise ValueError(f"critic: got {critic!r}, allowed are spiking, ann")
+        self._take(T, neuron, coding, readout)
+        self.critic_kind = critic
+        super().__init__(*args, **kwargs)
+
+    def _build_mlp_extractor(self) -> None:
+        super()._build_mlp_extractor()
+        arch = self.net_arch if isinstance(self.net_arch, dict) else {"pi": self.net_arch, "vf": self.net_arch}
+        extractor: MlpExtractor = self.mlp_extractor
+        extractor.policy_net = self._body(self.features_dim, arch.get("pi", []))  # type: ignore[assignment]
+        if self.critic_kind == "spiking":
+            extractor.value_net = self._body(self.features_dim, arch.get("vf", []))  # type: ignore[assignment]
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), "critic": self.critic_kind}
+
+
+class SpikingDQNPolicy(_SpikingArguments, DQNPolicy):
+    """Spiking Q-network for DQN; arguments as in `SpikingActorCriticPolicy`, without ``critic``."""
+
+    def __init__(
+        self, *args: Any, T: int = 4, neuron: NeuronConfig | None = None, coding: CodingConfig | str = "direct",
+        readout: str = "rate", **kwargs: Any,
+    ) -> None:  # fmt: skip
+        self._take(T, neuron, coding, readout)
+        super().__init__(*args, **kwargs)
+
+    def make_q_net(self) -> QNetwork:
+        network = super().make_q_net()
+        head = network.q_net[-1]
+        network.q_net = nn.Sequential(self._body(network.features_dim, network.net_arch), head).to(self.device)
+        return network
+
+
+class SpikingSACPolicy(_SpikingArguments, SACPolicy):
+    """Spiking actor and ANN critics for SAC; arguments as in `SpikingDQNPolicy`."""
+
+    def __init__(
+        self, *args: Any, T: int = 4, neuron: NeuronConfig | None = None, coding: CodingConfig | str = "direct",
+        readout: str = "rate", **kwargs: Any,
+    ) -> None:  # fmt: skip
+        self._take(T, neuron, coding, readout)
+        super().__init__(*args, **kwargs)
+
+    def make_actor(self, features_extractor: Any = None) -> SACActor:
+        actor = super().make_actor(features_extractor)
+        actor.latent_pi = self._body(actor.features_dim, actor.net_arch).to(self.device)  # type: ignore[assignment]
+        return actor
+
+
+class SpikingTD3Policy(_SpikingArguments, TD3Policy):
+    """Spiking actor and ANN critics for TD3; arguments as in `SpikingDQNPolicy`."""
+
+    def __init__(
+        self, *args: Any, T: int = 4, neuron: NeuronConfig | None = None, coding: CodingConfig | str = "direct",
+        readout: str = "rate", **kwargs: Any,
+    ) -> None:  # fmt: skip
+        self._take(T, neuron, coding, readout)
+        super().__init__(*args, **kwargs)
+
+    def make_actor(self, features_extractor: Any = None) -> TD3Actor:
+        actor = super().make_actor(features_extractor)
+        head, squash = actor.mu[-2:]
+        actor.mu = nn.Sequential(self._body(actor.features_dim, actor.net_arch), head, squash).to(self.device)
+        return actor
+
+
+def _bounds(space: spaces.Space[Any], n_inputs: int) -> Bounds | None:
+    """Bounds of the values that the network sees, where the space has them; images and one-hot codes are 0 to 1."""
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating) and space.low.size == n_inputs:
+        return space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32)
+    if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)):
+        return np.zeros(n_inputs, np.float32), np.ones(n_inputs, np.float32)
+    return None
+
+
+def trunk_names(policy: nn.Module) -> dict[str, str]:
+    """Parameters that tasks share: ``{"actor.0.weight": name in policy.state_dict()}``, for any policy here or of SB3.
+
+    The trunk is every synapse between hidden layers; the first layer, which depends on the observation, and the heads,
+    which depend on the action, are each task's own. Target networks are not listed: they follow.
+    """
+    networks = {"mlp_extractor.policy_net": "actor", "mlp_extractor.value_net": "critic", "actor.latent_pi": "actor"}
+    with_head = {"q_net.q_net": "actor", "actor.mu": "actor"}
+    modules = dict(policy.named_modules())
+    names: dict[str, str] = {}
+    for prefix, role in {**networks, **with_head}.items():
+        linears = [n for n, m in modules.items() if n.startswith(prefix + ".") and isinstance(m, nn.Linear)]
+        inner = linears[1:-1] if prefix in with_head else linears[1:]
+        names |= {f"{role}.{i}.{p}": f"{n}.{p}" for i, n in enumerate(inner) for p in ("weight", "bias")}
+    return names
