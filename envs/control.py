@@ -1,0 +1,40 @@
+"""Gymnasium tasks as vector environments that stable-baselines3 steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import gymnasium as gym
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+
+class UnknownEnvironment(ValueError):
+    """The name is not registered, or the environment cannot be built here."""
+
+
+def make_control(environment: str, n_envs: int = 1, kwargs: Mapping[str, Any] | None = None) -> VecEnv:
+    """``n_envs`` copies of a Gymnasium environment; seed them with ``.seed(seed)`` before ``.reset()``.
+
+    Raises:
+        UnknownEnvironment: with the nearest registered names, or what to install.
+    """
+
+    def make() -> gym.Env[Any, Any]:
+        # The checker re-validates every step; what it would find, the learner's own checks of observations find too.
+        return Monitor(gym.make(environment, disable_env_checker=True, **(kwargs or {})))
+
+    try:
+        return DummyVecEnv([make] * n_envs)
+    except gym.error.DependencyNotInstalled as error:
+        raise UnknownEnvironment(f"{environment} needs a package that is not installed: {error}") from error
+    except (gym.error.Error, ModuleNotFoundError) as error:
+        near = get_close_matches(environment, gym.registry, n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else "gymnasium.pprint_registry() lists what there is"
+        raise UnknownEnvironment(
+            f"got {environment!r}, allowed is a registered Gymnasium environment; {hint}"
+        ) from error
+    except TypeError as error:
+        raise UnknownEnvironment(f"{environment} does not take {dict(kwargs or {})}: {error}") from error
