@@ -1,0 +1,147 @@
+"""The whole organism on disk, atomically: a checkpoint is there completely or not at all, and knows if it was changed.
+
+A checkpoint is a folder: ``model.safetensors`` (weights), ``learner.safetensors`` (optimisers, replay, statistics),
+``state.json`` (all that is not an array), ``config.yaml``, and ``manifest.json`` with the SHA-256 of each.
+Nothing in it is a pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+MANIFEST = "manifest.json"
+_PARTS = ("model", "learner")
+
+
+class Damaged(RuntimeError):
+    """A checkpoint is incomplete or was altered."""
+
+
+def save(folder: Path, model: dict[str, Any], learner: dict[str, Any], config: str, keep: int = 2) -> Path:
+    """Write the next checkpoint, ``folder/<number>``, and delete all but the newest ``keep``.
+
+    ``model`` and ``learner`` are nested dicts and lists of plain data, tensors and arrays. An error while writing
+    (a full disk) leaves the earlier checkpoints as they were and nothing of this one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    newest = max((int(path.name) for path in _complete(folder)), default=0)
+    target = folder / f"{newest + 1:06d}"
+    partial = folder / f".{target.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+    try:
+        partial.mkdir()
+        _write(partial, {"model": model, "learner": learner}, config)
+        partial.rename(target)
+        _sync(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    for old in _complete(folder)[keep:]:
+        shutil.rmtree(old)
+    return target
+
+
+def load(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any], list[str]] | None:
+    """The newest sound checkpoint: its path, model state, learner state, and what was wrong with newer ones.
+
+    None if none was ever written.
+
+    Raises:
+        Damaged: there are some, and none is sound.
+    """
+    problems: list[str] = []
+    for path in _complete(folder):
+        try:
+            _verify(path)
+            state = json.loads((path / "state.json").read_text())
+            model, learner = (_join(state[part], load_file(path / f"{part}.safetensors")) for part in _PARTS)
+            return path, model, learner, problems
+        except Damaged as error:
+            problems.append(str(error))
+    if problems:
+        raise Damaged("; ".join(problems))
+    return None
+
+
+def size(path: Path) -> int:
+    """Bytes of a checkpoint."""
+    return sum(file.stat().st_size for file in path.iterdir())
+
+
+def _complete(folder: Path) -> list[Path]:
+    return sorted((p for p in folder.glob("[0-9]*") if p.is_dir()), reverse=True)
+
+
+def _write(path: Path, parts: dict[str, dict[str, Any]], config: str) -> None:
+    plain = {}
+    for name, part in parts.items():
+        tensors: dict[str, Tensor] = {}
+        plain[name] = _split(part, "", tensors)
+        save_file(tensors, path / f"{name}.safetensors")
+    (path / "state.json").write_text(json.dumps(plain))
+    (path / "config.yaml").write_text(config)
+    sums = {file.name: _sha256(file) for file in sorted(path.iterdir())}
+    (path / MANIFEST).write_text(json.dumps(sums, indent=1))
+    for file in path.iterdir():
+        _sync(file)
+
+
+def _verify(path: Path) -> None:
+    try:
+        sums = json.loads((path / MANIFEST).read_text())
+        changed = [name for name, digest in sums.items() if _sha256(path / name) != digest]
+    except (OSError, ValueError, AttributeError) as error:
+        raise Damaged(f"{path}: incomplete ({error})") from error
+    if changed:
+        raise Damaged(f"{path}: {', '.join(changed)} altered since it was written (SHA-256 differs)")
+
+
+def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """JSON for ``value``; its arrays go into ``tensors`` and leave their name. Keys keep their type (Adam counts)."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        tensors[name] = torch.as_tensor(value).detach().cpu().contiguous().clone()
+        return {"array": name, "numpy": isinstance(value, np.ndarray)}
+    if isinstance(value, dict):
+        return {"dict": [[key, _split(item, f"{name}/{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return {"list": [_split(item, f"{name}/{i}", tensors) for i, item in enumerate(value)]}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _join(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        tensor = tensors[value["array"]]
+        return tensor.numpy() if value["numpy"] else tensor
+    if "dict" in value:
+        return {key: _join(item, tensors) for key, item in value["dict"]}
+    return [_join(item, tensors) for item in value["list"]]
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,102 @@
+"""What the types of a config cannot tell: unknown environments and hyperparameters, actions nobody can take."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from snn4.envs.control import UnknownEnvironment, make_control
+from snn4.learners.reinforcement import ALGORITHMS
+
+
+def impossibilities(raw: dict[str, Any]) -> Iterator[str]:
+    """What types cannot tell: unknown environments and hyperparameters, actions that the algorithm cannot take."""
+    common = raw.get("learner") if isinstance(raw.get("learner"), dict) else {}
+    yield from _hyperparameters(common or {}, "learner")
+    tasks = raw.get("world")
+    for number, task in enumerate(tasks if isinstance(tasks, list) else []):
+        if not isinstance(task, dict):
+            continue
+        own = task.get("learner") if isinstance(task.get("learner"), dict) else None
+        if own is not None:
+            yield from _hyperparameters(own, f"world.{number}.learner")
+        yield from _environment(task, f"world.{number}", own or common or {})
+
+
+def _environment(task: dict[str, Any], place: str, learner: dict[str, Any]) -> Iterator[str]:
+    if not isinstance(task.get("environment"), str) or not isinstance(task.get("kwargs", {}), dict):
+        return
+    try:
+        env = make_control(task["environment"], 1, task.get("kwargs", {}))
+    except UnknownEnvironment as error:
+        yield f"{place}.environment: {error}"
+        return
+    algorithm = ALGORITHMS.get(learner.get("algorithm", "PPO"))
+    if algorithm is not None and not isinstance(env.action_space, algorithm.actions):
+        able = [n for n, a in ALGORITHMS.items() if isinstance(env.action_space, a.actions)]
+        yield (
+            f"{place}.environment: {task['environment']} has {type(env.action_space).__name__} actions, which "
+            f"{learner.get('algorithm', 'PPO')} cannot take; allowed are {', '.join(able)}"
+        )
+    env.close()
+
+
+_OURS = {"self", "policy", "env", "policy_kwargs", "seed", "device", "verbose", "tensorboard_log", "_init_setup_model",
+         "monitor_wrapper", "supported_action_spaces", "action_noise", "stats_window_size"}  # fmt: skip
+
+
+def _hyperparameters(learner: dict[str, Any], place: str) -> Iterator[str]:
+    algorithm, given = ALGORITHMS.get(learner.get("algorithm", "PPO")), learner.get("hyperparameters", {})
+    if algorithm is None or not isinstance(given, dict):
+        return
+    parameters = inspect.signature(algorithm.sb3.__init__).parameters
+    allowed = [name for name in parameters if name not in _OURS]
+    for name, value in given.items():
+        key = f"{place}.hyperparameters.{name}"
+        if name not in allowed:
+            near = get_close_matches(str(name), allowed, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            yield f"{key}: unknown to {algorithm.sb3.__name__}; {hint}Allowed are {', '.join(allowed)}"
+        elif not _fits(value, parameters[name].annotation):
+            yield f"{key}: got {value!r}, allowed is {_name(parameters[name].annotation)}"
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    return typing.get_args(hint) if union else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    for kind in _kinds(hint):
+        if kind is float and isinstance(value, str) and re.fullmatch(r"lin_[-+.\deE]+", value):
+            return _number(value.removeprefix("lin_"))
+        if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return True
+        if kind in (int, bool, str) and type(value) is kind:
+            return True
+        if kind is type(None) and value is None:
+            return True
+        if typing.get_origin(kind) in (tuple, list, dict) and isinstance(value, (list, dict)):
+            return True
+    return False
+
+
+def _number(text: str) -> bool:
+    try:
+        return float(text) >= 0
+    except ValueError:
+        return False
+
+
+def _name(hint: Any) -> str:
+    written = {type(None): "null", float: "float or lin_<value>", int: "int", bool: "bool", str: "str"}
+    return " or ".join(
+        written[kind] if kind in written else str(kind)
+        for kind in _kinds(hint)
+        if not callable(kind) or kind in written
+    )

@@ -1,0 +1,94 @@
+"""Command line. Everything heavy is imported inside the commands, so that ``--help`` is there at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+app = typer.Typer(
+    name="snn4-agent", no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    help="A long-running agent that thinks in spikes.",
+)  # fmt: skip
+
+_Runs = Annotated[Path, typer.Option("--runs-dir", envvar="SNN4_RUNS", help="Folder in which run folders are made.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
+_Run = Annotated[Path, typer.Argument(help="A run folder.", exists=True, file_okay=False)]
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config (cartpole).")],
+    overrides: Annotated[Optional[list[str]], typer.Argument(help="seed=3 policy.T=8 world.0.steps=1000 …")] = None,  # noqa: UP045
+    runs_dir: _Runs = Path("runs"),
+    quiet: _Quiet = False,
+) -> None:
+    """Live the life that CONFIG describes."""
+    from snn4.agent.config import load
+    from snn4.agent.journal import Journal
+    from snn4.agent.session import session
+
+    checked = load(config, overrides or [])
+    session(checked, Journal.create(runs_dir, checked), quiet=quiet)
+
+
+@app.command()
+def resume(run: _Run, quiet: _Quiet = False) -> None:
+    """Go on with a life that was interrupted, from its last checkpoint."""
+    from snn4.agent.session import resume as resume_run
+
+    resume_run(run, quiet=quiet)
+
+
+@app.command()
+def watch(
+    run: _Run,
+    follow: Annotated[bool, typer.Option(help="Wait for more while the life goes on.")] = True,
+    svg: Annotated[Optional[Path], typer.Option(help="Write the picture to this SVG file instead.")] = None,  # noqa: UP045
+) -> None:
+    """Show the dashboard of a life, live from another terminal or replayed."""
+    from snn4.agent.session import watch as watch_run
+
+    watch_run(run, follow, svg)
+
+
+@app.command()
+def evaluate(
+    run: _Run,
+    episodes: Annotated[int | None, typer.Option(min=1, help="Test episodes a task; the config's if left out.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print what summary.json holds.")] = False,
+) -> None:
+    """Test the organism of a run, and its ANN twin, on the test seeds."""
+    from snn4.agent.session import evaluate as evaluate_run
+
+    evaluate_run(run, episodes, as_json=json)
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, devices, and which optional parts are there."""
+    from snn4.agent.doctor import examine
+
+    examine()
+
+
+def main() -> None:
+    """Entry point of ``snn4-agent``: errors that people can mend are one line each, without a traceback."""
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    try:
+        app()
+    except Exception as error:
+        status = _exit_status(error)
+        if status is None:
+            raise
+        print(f"error: {error}" if status != 2 else str(error), file=sys.stderr)
+        sys.exit(status)
+
+
+def _exit_status(error: Exception) -> int | None:
+    """2 for bad input, 1 for a life that cannot go on, None for what should never happen."""
+    known: dict[str, Any] = {"ConfigError": 2, "RunError": 2, "RunBusy": 2, "Damaged": 1, "NotFinite": 1, "NoSpace": 1}
+    return known.get(type(error).__name__)

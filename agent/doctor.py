@@ -1,0 +1,77 @@
+"""``snn4-agent doctor``: what is installed, what it can run on, and how to get what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.console import Console
+from rich.table import Table
+
+_CORE = (
+    "snn4-agent",
+    "torch",
+    "numpy",
+    "numba",
+    "gymnasium",
+    "stable-baselines3",
+    "rich",
+    "safetensors",
+    "tensorboard",
+)
+_OPTIONAL = {"box2d": ("LunarLander and BipedalWalker", "pip install 'snn4-agent[box2d]'")}
+
+
+def examine() -> None:
+    """Print versions, devices and optional parts."""
+    console = Console()
+    console.print(_versions())
+    console.print(_devices())
+    console.print(_optional_parts())
+
+
+def _versions() -> Table:
+    table = Table("package", "version", title="versions")
+    table.add_row("python", platform.python_version())
+    for package in _CORE:
+        table.add_row(package, _installed(package) or "[red]missing: pip install snn4-agent[/red]")
+    return table
+
+
+def _devices() -> Table:
+    import torch
+
+    table = Table("device", "", title="devices")
+    table.add_row(
+        "cpu", f"{os.cpu_count()} cores, {platform.machine()}, {torch.get_num_threads()} torch threads by default"
+    )
+    for number in range(torch.cuda.device_count()):
+        table.add_row(f"cuda:{number}", torch.cuda.get_device_name(number))
+    if torch.backends.mps.is_available():
+        table.add_row("mps", "Apple GPU")
+    table.add_row("fused time loop", _fused_loop())
+    return table
+
+
+def _fused_loop() -> str:
+    from snn4.policies.scan import is_fused
+
+    return (
+        "compiled by numba" if is_fused() else "[yellow]no compiler: the plain loop is used, which is slower[/yellow]"
+    )
+
+
+def _optional_parts() -> Table:
+    table = Table("part", "for", "state", title="optional parts")
+    for package, (purpose, command) in _OPTIONAL.items():
+        found = _installed(package)
+        table.add_row(package, purpose, found or f"[yellow]missing: {command}[/yellow]".replace("[box2d]", "\\[box2d]"))
+    return table
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

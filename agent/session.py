@@ -1,0 +1,200 @@
+"""What the commands do: a life, its journal and its picture, brought together."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from snn4.agent.config import RunConfig, load
+from snn4.agent.dashboard import Dashboard, Lines, View
+from snn4.agent.events import Ended, Event
+from snn4.agent.journal import Journal, commit, read_events
+from snn4.agent.life import Life, live
+
+
+class RunError(ValueError):
+    """A folder is no run, or no run that this can be done with."""
+
+
+class NoSpace(OSError):
+    """The disk is full."""
+
+
+class _Signals:
+    """Set by SIGINT and SIGTERM; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __call__(self) -> bool:
+        return self.received is not None
+
+    @contextmanager
+    def watching(self) -> Iterator[_Signals]:
+        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: Any) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+
+
+class _Silent(Lines):
+    def show(self, event: Event, when: Any = None) -> None:
+        return None
+
+
+def view(console: Console, quiet: bool = False) -> View:
+    """The dashboard in a terminal, lines in a pipe, nothing if quiet."""
+    if quiet:
+        return _Silent(console)
+    return Dashboard(console) if console.is_terminal else Lines(console)
+
+
+def session(config: RunConfig, journal: Journal, quiet: bool = False, restore: bool = False) -> None:
+    """Live to the end, or until a signal: then a checkpoint is written and the process exits with 130 or 143."""
+    console, signals = Console(), _Signals()
+    with journal, signals.watching():
+        life = Life(config, journal.folder, stop=signals)
+        try:
+            if restore:
+                journal.go_on_after(life.restore())
+            with view(console, quiet) as picture:
+                for event in live(life):
+                    journal.write(event)
+                    picture.show(event)
+            _close(life, journal)
+        except KeyboardInterrupt:  # a second signal: the checkpoint before it must do
+            journal.finish("interrupted")
+        except Exception as error:
+            _fail(life, journal, error)
+            raise
+    if signals():
+        print(f"interrupted; go on with: snn4-agent resume {shlex.quote(str(journal.folder))}", file=sys.stderr)
+        sys.exit(128 + (signals.received or 0))
+    if not quiet:
+        console.print(_table(life.summary(None)))
+        console.print(f"run folder: {journal.folder}", markup=False, soft_wrap=True)
+
+
+def _close(life: Life, journal: Journal) -> None:
+    if all(being.scores for being in life.beings):
+        journal.finish("finished", life.summary(commit()["commit_hash"]))
+    else:
+        journal.finish("interrupted")
+
+
+def _fail(life: Life, journal: Journal, error: BaseException) -> None:
+    """Record what ended the life, as far as the disk allows."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    try:
+        journal.write(Ended("failed", life.age, str(error)))
+        journal.finish("failed")
+    except OSError:
+        pass  # a full disk; the error itself is what people must see
+    if full:
+        raise NoSpace(
+            f"the disk is full ({error}); the last checkpoint in {journal.folder} is intact: make room, then go on "
+            f"with: snn4-agent resume {shlex.quote(str(journal.folder))}"
+        ) from error
+
+
+def resume(folder: Path, quiet: bool = False) -> None:
+    """Go on with the life in ``folder``, from its newest sound checkpoint or from birth if there is none."""
+    config = _config(folder)
+    if (folder / "summary.json").is_file():
+        raise RunError(f"{folder}: this life is finished; test it with: snn4-agent evaluate {folder}")
+    session(config, Journal(folder), quiet, restore=True)
+
+
+def watch(folder: Path, follow: bool = True, svg: Path | None = None) -> None:
+    """Replay the journal in ``folder``; with ``follow``, wait for what comes until the life ends.
+
+    With ``svg``, write the last picture to that file instead of showing it.
+    """
+    _require_run(folder)
+    if svg is not None:
+        console = Console(record=True, file=io.StringIO(), width=110, height=40, force_terminal=True)
+        still = Dashboard(console, live=False)
+        for when, event in _following(folder, follow=False):
+            still.show(event, when)
+        console.print(still.render())
+        console.save_svg(str(svg), title=f"snn4-agent watch {folder.name}")
+        return
+    with view(Console()) as picture:
+        for when, event in _following(folder, follow):
+            picture.show(event, when)
+
+
+def _following(folder: Path, follow: bool) -> Iterator[tuple[Any, Event]]:
+    position, ended = 0, False
+    while True:
+        for when, event, end in read_events(folder, position):
+            position, ended = end, isinstance(event, Ended)
+            yield when, event
+        if ended or not follow:
+            return
+        time.sleep(0.25)
+
+
+def evaluate(folder: Path, episodes: int | None, as_json: bool) -> None:
+    """Test the newest checkpoint in ``folder``, and print the rows of ``summary.json``."""
+    config = _config(folder)
+    life = Life(config, folder)
+    if life.restore() is None:
+        raise RunError(f"{folder}: holds no checkpoint yet, so there is nothing to test")
+    for being in life.beings:
+        if being.organism.tasks:
+            life.test(being, episodes or config.evaluation.test_episodes)
+    summary = life.summary(json.loads((folder / "run.json").read_text())["commit_hash"])
+    if as_json:
+        print(json.dumps(summary, indent=2))
+        return
+    for note in life.notes:
+        print(note, file=sys.stderr)
+    Console().print(_table(summary))
+
+
+def _config(folder: Path) -> RunConfig:
+    _require_run(folder)
+    return load(folder / "config.yaml")
+
+
+def _require_run(folder: Path) -> None:
+    if not (folder / "config.yaml").is_file() or not (folder / "run.json").is_file():
+        raise RunError(f"{folder}: no run folder (config.yaml and run.json are missing); allowed is one that run made")
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    table = Table(title=f"{summary['config']['name']}, seed {summary['seed']}: test, per decision")
+    table.add_column("task")
+    for column in ("return", "spikes", "ACs", "MACs", "nJ fp32", "nJ int8"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for task, own in summary["tasks"].items():
+        for who, row in (("SNN", own), ("ANN twin", summary["ann_twin"].get(task))):
+            if row is None:
+                continue
+            joules = [row["energy_joules"][model] for model in ("45nm_fp32", "45nm_int8")]
+            table.add_row(
+                f"{task} {who}", f"{row['return_mean']:.1f} ± {row['return_std']:.1f}",
+                f"{row['spikes_per_decision']:.1f}", f"{row['effective_acs']:.0f}", f"{row['effective_macs']:.0f}",
+                *(f"{value * 1e9:.3f}" for value in joules),
+            )  # fmt: skip
+    return table
