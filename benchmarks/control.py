@@ -1,0 +1,136 @@
+"""Control tasks: whole lives for several seeds, SNN beside ANN twin, as published in ``benchmarks/results/control/``.
+
+    python -m snn4.benchmarks.control cartpole acrobot --seeds 0 1 2 --jobs 2
+    python -m snn4.benchmarks.control --table
+
+Every seed is a run folder of its own; what is finished is not lived again, what was interrupted is resumed.
+Test returns are those of the weights that did best on validation episodes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snn4.agent.config import dump, load
+from snn4.agent.events import Began, Evaluated, Saved
+from snn4.agent.journal import Journal, provenance, read_events
+from snn4.agent.session import resume, session
+
+RESULTS = Path(__file__).parent / "results" / "control"
+
+
+def main() -> None:
+    """Live what the command line names and write one result file a config; or print the table of all results."""
+    parser = argparse.ArgumentParser(description="Whole lives for several seeds, SNN beside ANN twin.")
+    parser.add_argument("configs", nargs="*", help="names of shipped configs")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1, help="lives at a time")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
+    parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
+    arguments = parser.parse_args()
+    lives = [(config, seed, arguments.runs_dir) for config in arguments.configs for seed in arguments.seeds]
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        rows = list(pool.map(live_seed, *zip(*lives, strict=True))) if lives else []
+    for config in arguments.configs:
+        write(config, [row for (name, *_), row in zip(lives, rows, strict=True) if name == config])
+    if arguments.table:
+        print(table(json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))))
+
+
+def live_seed(config: str, seed: int, runs: Path) -> dict[str, Any]:
+    """One life, lived, resumed or found finished in ``runs``: its summary, and how long it and its checkpoints took."""
+    checked = load(config, [f"seed={seed}", "ann_twin=true"])
+    same = [path.parent for path in runs.glob(f"{checked.name}-*/config.yaml") if path.read_text() == dump(checked)]
+    if not same:
+        journal = Journal.create(runs, checked)
+        same = [journal.folder]
+        session(checked, journal, quiet=True)
+    elif not (same[0] / "summary.json").is_file():
+        resume(same[0], quiet=True)
+    summary = json.loads((same[0] / "summary.json").read_text())
+    rows = {key: summary[key] for key in ("seed", "commit_hash", "tasks", "ann_twin")}
+    return {**rows, **_durations(same[0])}
+
+
+def _durations(folder: Path) -> dict[str, float | None]:
+    """Seconds from the organism's birth to the end of its test (None if it was interrupted), and of the checkpoints."""
+    events = [(when, event) for when, event, _ in read_events(folder)]
+    births = [when for when, event in events if isinstance(event, Began)]
+    tests = [when for when, event in events if isinstance(event, Evaluated) and event.final]
+    return {
+        "organism_seconds": _between(births[0], tests[0]) if len(births) == 1 else None,
+        "slowest_checkpoint_seconds": max(event.seconds for _, event in events if isinstance(event, Saved)),
+    }
+
+
+def _between(start: datetime, end: datetime) -> float:
+    return (end - start).total_seconds()
+
+
+def write(config: str, rows: list[dict[str, Any]]) -> None:
+    """Publish the rows of ``config``, with their mean and spread over seeds, command, commit and machine."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    command = shlex.join(["python", "-m", "snn4.benchmarks.control", *sys.argv[1:]])
+    result = {"config": config, "command": command, **provenance(), "summary": _summary(rows), "seeds": rows}
+    (RESULTS / f"{config}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    keys = ("return_mean", "spikes_per_decision", "effective_acs", "effective_macs", "env_steps_per_second")
+    return {
+        who: {
+            task: {
+                **{key: _mean_and_std([row[who][task][key] for row in rows]) for key in keys},
+                "energy_joules_45nm_fp32": _mean_and_std(
+                    [row[who][task]["energy_joules"]["45nm_fp32"] for row in rows]
+                ),
+                "energy_joules_45nm_int8": _mean_and_std(
+                    [row[who][task]["energy_joules"]["45nm_int8"] for row in rows]
+                ),
+            }
+            for task in rows[0][who]
+        }
+        for who in ("tasks", "ann_twin")
+    }
+
+
+def _mean_and_std(values: list[float]) -> dict[str, float]:
+    return {"mean": float(np.mean(values)), "std": float(np.std(values)), "worst": float(np.min(values))}
+
+
+def table(results: Iterable[dict[str, Any]]) -> str:
+    """Markdown: one line for each task of each result."""
+    head = ("config: task", "seeds", "steps", "SNN return", "ANN twin", "SNN nJ fp32 (int8)", "ANN nJ fp32 (int8)",
+            "SNN steps/s", "ANN steps/s")  # fmt: skip
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for result in results:
+        for task, snn in result["summary"]["tasks"].items():
+            ann, first = result["summary"]["ann_twin"][task], result["seeds"][0]["tasks"][task]
+            cells = [f"{result['config']}: {task}", len(result["seeds"]), f"{first['env_steps']:,}"]
+            cells += [_return(snn), _return(ann), _energy(snn), _energy(ann)]
+            cells += [f"{who['env_steps_per_second']['mean']:.0f}" for who in (snn, ann)]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def _return(row: dict[str, Any]) -> str:
+    return f"{row['return_mean']['mean']:.1f} ± {row['return_mean']['std']:.1f}"
+
+
+def _energy(row: dict[str, Any]) -> str:
+    fp32, int8 = (row[f"energy_joules_45nm_{kind}"]["mean"] * 1e9 for kind in ("fp32", "int8"))
+    return f"{fp32:.2f} ({int8:.2f})"
+
+
+if __name__ == "__main__":
+    main()
