@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections import defaultdict, deque
 from datetime import datetime
@@ -89,9 +90,6 @@ class Dashboard:
 
     def __init__(self, console: Console, live: bool = True) -> None:
         self.console = console
-        self._live = (
-            Live(console=console, get_renderable=self.render, refresh_per_second=4, screen=False) if live else None
-        )
         self._began: Began | None = None
         self._entered: Entered | None = None
         self._learned: Learned | None = None
@@ -104,6 +102,8 @@ class Dashboard:
         self._log: deque[str] = deque(maxlen=8)
         self._state = "running"
         self._last = time.monotonic()
+        self._lock = threading.Lock()  # the picture is drawn by a thread of its own
+        self._live = Live(console=console, get_renderable=self.render, refresh_per_second=4) if live else None
 
     def __enter__(self) -> Self:
         if self._live:
@@ -120,6 +120,10 @@ class Dashboard:
             self._live.__exit__(kind, error, tb)
 
     def show(self, event: Event, when: datetime | None = None) -> None:
+        with self._lock:
+            self._take(event, when)
+
+    def _take(self, event: Event, when: datetime | None) -> None:
         line = describe(event)
         if line:
             self._log.append(f"{(when or datetime.now()).astimezone():%H:%M:%S} {line}")
@@ -156,6 +160,10 @@ class Dashboard:
 
     def render(self) -> ConsoleRenderable:
         """The picture now."""
+        with self._lock:
+            return self._picture()
+
+    def _picture(self) -> ConsoleRenderable:
         layout = Layout()
         layout.split_column(Layout(name="top", size=3), Layout(name="middle"), Layout(name="log", size=10))
         layout["middle"].split_row(Layout(name="left", ratio=3), Layout(name="right", ratio=2))
