@@ -15,7 +15,7 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
@@ -58,8 +58,10 @@ class LearnerConfig:
     """Copies of the environment that are lived in at once."""
     normalize: bool = False
     """Running normalisation of observations and rewards (SB3's VecNormalize)."""
-    action_noise: float = 0.0
-    """Standard deviation of the normal noise on actions (off-policy algorithms, continuous actions)."""
+    noise_std: float = 0.0
+    """Standard deviation of noise on actions while learning (SAC, TD3)."""
+    noise_type: Literal["normal", "ornstein-uhlenbeck"] = "normal"
+    """Independent noise at every step, or noise that drifts and so explores further."""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     """Arguments of the SB3 algorithm, in rl-zoo's notation: ``lin_1e-3`` falls linearly to 0 over the task."""
     policy_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -70,8 +72,10 @@ class LearnerConfig:
             raise ValueError(f"algorithm: got {self.algorithm!r}, allowed are {', '.join(ALGORITHMS)}")
         if self.n_envs < 1:
             raise ValueError(f"n_envs: got {self.n_envs}, allowed is a whole number >= 1")
-        if not 0 <= self.action_noise < float("inf"):
-            raise ValueError(f"action_noise: got {self.action_noise}, allowed is a finite number >= 0")
+        if not 0 <= self.noise_std < float("inf"):
+            raise ValueError(f"noise_std: got {self.noise_std}, allowed is a finite number >= 0")
+        if self.noise_std and self.algorithm not in ("SAC", "TD3"):
+            raise ValueError(f"noise_std: got {self.noise_std}, allowed is 0: {self.algorithm} draws its own noise")
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class ReinforcementLearner:
         self.config, self.steps = config, steps
         if config.normalize:
             env = VecNormalize(env, gamma=config.hyperparameters.get("gamma", 0.99))
+            env.observation_space = _policy_space(config, env)
         self.model = _make_model(config, policy, env, seed, device)
         self.model.set_logger(Logger(folder=None, output_formats=[]))
         # SB3 takes each `learn` for the whole of the learning; schedules here run over all of `steps`.
@@ -122,6 +127,8 @@ class ReinforcementLearner:
         self.model.action_space.seed(seed)
         env.seed(seed)
         _cut_last_episode(self.model)
+        if (noise := getattr(self.model, "action_noise", None)) is not None:
+            noise.reset()
         self.model._last_obs = None  # SB3 resets the environments before it goes on
 
     def learn(self, until: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
@@ -202,9 +209,10 @@ _REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "do
 
 def _make_model(config: LearnerConfig, policy: PolicyConfig, env: VecEnv, seed: int, device: str) -> BaseAlgorithm:
     arguments = {name: _schedule(value) for name, value in config.hyperparameters.items()}
-    if config.action_noise:
+    if config.noise_std:
+        noise = NormalActionNoise if config.noise_type == "normal" else OrnsteinUhlenbeckActionNoise
         size = env.action_space.shape or ()
-        arguments["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, config.action_noise))
+        arguments["action_noise"] = noise(np.zeros(size), np.full(size, config.noise_std))
     return ALGORITHMS[config.algorithm].sb3(
         policy=_policy_class(config, policy),
         env=env,
@@ -220,7 +228,15 @@ def make_policy(config: LearnerConfig, policy: PolicyConfig, env: VecEnv) -> Bas
     arguments = {**policy.sb3_kwargs(config.algorithm), **config.policy_kwargs}
     if config.hyperparameters.get("use_sde"):
         arguments["use_sde"] = True
-    return _policy_class(config, policy)(env.observation_space, env.action_space, lambda _: 0.0, **arguments)
+    return _policy_class(config, policy)(_policy_space(config, env), env.action_space, lambda _: 0.0, **arguments)
+
+
+def _policy_space(config: LearnerConfig, env: VecEnv) -> spaces.Space[Any]:
+    """What the policy observes: normalised values have no bounds, whatever those of the environment are."""
+    space = env.observation_space
+    if config.normalize and isinstance(space, spaces.Box):
+        return spaces.Box(-np.inf, np.inf, space.shape, np.float32)
+    return space
 
 
 def _policy_class(config: LearnerConfig, policy: PolicyConfig) -> type[BasePolicy]:
