@@ -176,6 +176,7 @@ def _live_through_world(life: Life, being: Being) -> Iterator[Event]:
             yield life.save({"learner": learner.state(), "best": best})
             if life.stop():
                 return
+        learner.close()
         if best is not None:
             being.organism.restore(task.environment, best["snapshot"])
 

@@ -123,7 +123,7 @@ class ReinforcementLearner:
         """Start of a stretch that can be repeated: fresh episodes, all randomness from ``seed``."""
         set_random_seed(seed)
         env = self.model.get_env()
-        assert env is not None
+        assert env is not None  # it was given to the constructor
         self.model.action_space.seed(seed)
         env.seed(seed)
         _cut_last_episode(self.model)
@@ -148,6 +148,11 @@ class ReinforcementLearner:
                 raise error
             _check_finite(self.model)
             yield self._progress(time.perf_counter() - started)
+
+    def close(self) -> None:
+        """Close the environments."""
+        if (env := self.model.get_env()) is not None:
+            env.close()
 
     def _progress(self, seconds: float) -> Progress:
         episodes = [info["r"] for info in self.model.ep_info_buffer or ()]

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from snn4.agent.config import CONFIGS
+from snn4.benchmarks import control
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    """A config file of a life that takes seconds."""
+    config = yaml.safe_load((CONFIGS / "cartpole.yaml").read_text())
+    config["world"][0]["steps"] = 1000
+    config["evaluation"] = {"every": 500, "episodes": 2, "test_episodes": 3}
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+def test_a_finished_life_is_not_lived_again(tiny: str, tmp_path: Path) -> None:
+    first = control.live_seed(tiny, 7, tmp_path / "runs")
+    again = control.live_seed(tiny, 7, tmp_path / "runs")
+    assert first == again
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    assert first["seed"] == 7
+    assert first["organism_seconds"] > 0
+
+
+def test_the_table_shows_the_mean_over_seeds(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "RESULTS", tmp_path / "results")
+    rows = [control.live_seed(tiny, seed, tmp_path / "runs") for seed in (0, 1)]
+    control.write("tiny", rows)
+    result = json.loads((tmp_path / "results" / "tiny.json").read_text())
+    mean = sum(row["tasks"]["CartPole-v1"]["return_mean"] for row in rows) / 2
+    assert result["summary"]["tasks"]["CartPole-v1"]["return_mean"]["mean"] == pytest.approx(mean)
+    assert f"{mean:.1f}" in control.table([result])
+    assert {"command", "commit_hash", "versions", "machine"} <= set(result)
