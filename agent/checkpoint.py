@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 MANIFEST = "manifest.json"
@@ -87,7 +88,7 @@ def _write(path: Path, parts: dict[str, dict[str, Any]], config: str) -> None:
     for name, part in parts.items():
         tensors: dict[str, Tensor] = {}
         plain[name] = _split(part, "", tensors)
-        save_file(tensors, path / f"{name}.safetensors")
+        (path / f"{name}.safetensors").write_bytes(to_bytes(tensors))  # OSError if the disk is full
     (path / "state.json").write_text(json.dumps(plain))
     (path / "config.yaml").write_text(config)
     sums = {file.name: _sha256(file) for file in sorted(path.iterdir())}
