@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import MlpExtractor
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from stable_baselines3.sac.policies import Actor as SACActor
@@ -58,20 +59,32 @@ class PolicyConfig:
         return kwargs
 
 
-class _SpikingArguments:
-    """What the spiking policies share: their extra arguments, remembered for ``save`` and ``load``."""
+class _Spiking:
+    """What the spiking policies share: their extra arguments, remembered for ``save`` and ``load``.
+
+    Args:
+        T: inner steps a decision.
+        neuron: neurons of all layers.
+        coding: ``"direct"``, ``"population"`` or a `CodingConfig`.
+        readout: ``"rate"`` or ``"membrane"``.
+    """
 
     observation_space: spaces.Space[Any]
 
-    def _take(self, T: int, neuron: NeuronConfig | None, coding: CodingConfig | str, readout: str) -> None:
-        # Runs before SB3's constructor, which builds the networks.
-        coding = CodingConfig(kind=coding) if isinstance(coding, str) else coding  # type: ignore[arg-type]
-        self.spiking: dict[str, Any] = {
-            "T": T,
-            "neuron": neuron or NeuronConfig(),
-            "coding": coding,
-            "readout": readout,
-        }
+    def __init__(
+        self,
+        *args: Any,
+        T: int = 4,
+        neuron: NeuronConfig | None = None,
+        coding: CodingConfig | Literal["direct", "population"] = "direct",
+        readout: Literal["rate", "membrane"] = "rate",
+        **kwargs: Any,
+    ) -> None:
+        coding = CodingConfig(kind=coding) if isinstance(coding, str) else coding
+        neuron = neuron or NeuronConfig()
+        # Before SB3's constructor, because that builds the networks.
+        self.spiking: dict[str, Any] = {"T": T, "neuron": neuron, "coding": coding, "readout": readout}
+        super().__init__(*args, **kwargs)
 
     def _body(self, n_inputs: int, net_arch: Sequence[int]) -> SpikingMLP:
         return SpikingMLP(n_inputs, net_arch, **self.spiking, bounds=_bounds(self.observation_space, n_inputs))
@@ -80,24 +93,15 @@ class _SpikingArguments:
         return {**super()._get_constructor_parameters(), **self.spiking}  # type: ignore[misc]
 
 
-class SpikingActorCriticPolicy(_SpikingArguments, ActorCriticPolicy):
-    """Spiking actor and critic for PPO and A2C; ``critic="ann"`` keeps SB3's tanh critic, which never acts.
+class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
+    """Spiking actor for PPO and A2C: SB3's arguments, those of `_Spiking`, and ``critic``.
 
-    Args:
-        T: inner steps a decision.
-        neuron: neurons of all layers.
-        coding: ``"direct"``, ``"population"`` or a `CodingConfig`.
-        readout: ``"rate"`` or ``"membrane"``.
-        critic: ``"spiking"`` or ``"ann"``.
+    The critic, which never acts, is SB3's (``"ann"``), or spikes as well (``"spiking"``), which learns less steadily.
     """
 
-    def __init__(
-        self, *args: Any, T: int = 4, neuron: NeuronConfig | None = None, coding: CodingConfig | str = "direct",
-        readout: str = "rate", critic: str = "ann", **kwargs: Any,
-    ) -> None:  # fmt: skip
+    def __init__(self, *args: Any, critic: Literal["ann", "spiking"] = "ann", **kwargs: Any) -> None:
         if critic not in ("spiking", "ann"):
             raise ValueError(f"critic: got {critic!r}, allowed are spiking, ann")
-        self._take(T, neuron, coding, readout)
         self.critic_kind = critic
         super().__init__(*args, **kwargs)
 
@@ -113,15 +117,8 @@ class SpikingActorCriticPolicy(_SpikingArguments, ActorCriticPolicy):
         return {**super()._get_constructor_parameters(), "critic": self.critic_kind}
 
 
-class SpikingDQNPolicy(_SpikingArguments, DQNPolicy):
-    """Spiking Q-network for DQN; arguments as in `SpikingActorCriticPolicy`, without ``critic``."""
-
-    def __init__(
-        self, *args: Any, T: int = 4, neuron: NeuronConfig | None = None, coding: CodingConfig | str = "direct",
-        readout: str = "rate", **kwargs: Any,
-    ) -> None:  # fmt: skip
-        self._take(T, neuron, coding, readout)
-        super().__init__(*args, **kwargs)
+class SpikingDQNPolicy(_Spiking, DQNPolicy):
+    """Spiking Q-network for DQN: SB3's arguments and those of `_Spiking`."""
 
     def make_q_net(self) -> QNetwork:
         network = super().make_q_net()
@@ -130,15 +127,8 @@ class SpikingDQNPolicy(_SpikingArguments, DQNPolicy):
         return network
 
 
-class SpikingSACPolicy(_SpikingArguments, SACPolicy):
-    """Spiking actor and ANN critics for SAC; arguments as in `SpikingDQNPolicy`."""
-
-    def __init__(
-        self, *args: Any, T: int = 4, neuron: NeuronConfig | None = None, coding: CodingConfig | str = "direct",
-        readout: str = "rate", **kwargs: Any,
-    ) -> None:  # fmt: skip
-        self._take(T, neuron, coding, readout)
-        super().__init__(*args, **kwargs)
+class SpikingSACPolicy(_Spiking, SACPolicy):
+    """Spiking actor and ANN critics for SAC: SB3's arguments and those of `_Spiking`."""
 
     def make_actor(self, features_extractor: Any = None) -> SACActor:
         actor = super().make_actor(features_extractor)
@@ -146,15 +136,8 @@ class SpikingSACPolicy(_SpikingArguments, SACPolicy):
         return actor
 
 
-class SpikingTD3Policy(_SpikingArguments, TD3Policy):
-    """Spiking actor and ANN critics for TD3; arguments as in `SpikingDQNPolicy`."""
-
-    def __init__(
-        self, *args: Any, T: int = 4, neuron: NeuronConfig | None = None, coding: CodingConfig | str = "direct",
-        readout: str = "rate", **kwargs: Any,
-    ) -> None:  # fmt: skip
-        self._take(T, neuron, coding, readout)
-        super().__init__(*args, **kwargs)
+class SpikingTD3Policy(_Spiking, TD3Policy):
+    """Spiking actor and ANN critics for TD3: SB3's arguments and those of `_Spiking`."""
 
     def make_actor(self, features_extractor: Any = None) -> TD3Actor:
         actor = super().make_actor(features_extractor)
@@ -164,10 +147,11 @@ class SpikingTD3Policy(_SpikingArguments, TD3Policy):
 
 
 def _bounds(space: spaces.Space[Any], n_inputs: int) -> Bounds | None:
-    """Bounds of the values that the network sees, where the space has them; images and one-hot codes are 0 to 1."""
-    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating) and space.low.size == n_inputs:
-        return space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32)
-    if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)):
+    """Bounds of the values that the network sees, as SB3 preprocesses them: images and one-hot codes are 0 to 1."""
+    if isinstance(space, spaces.Box) and not is_image_space(space):
+        same = space.low.size == n_inputs
+        return (space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32)) if same else None
+    if isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
         return np.zeros(n_inputs, np.float32), np.ones(n_inputs, np.float32)
     return None
 
