@@ -7,6 +7,7 @@ Nothing in it is a pickle.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -29,7 +30,7 @@ class Damaged(RuntimeError):
 
 
 def save(folder: Path, model: dict[str, Any], learner: dict[str, Any], config: str, keep: int = 2) -> Path:
-    """Write the next checkpoint, ``folder/<number>``, and delete all but the newest ``keep``.
+    """Write the next checkpoint, ``folder/<number>``, and delete all but the newest ``keep`` sound ones.
 
     ``model`` and ``learner`` are nested dicts and lists of plain data, tensors and arrays. An error while writing
     (a full disk) leaves the earlier checkpoints as they were and nothing of this one.
@@ -47,7 +48,8 @@ def save(folder: Path, model: dict[str, Any], learner: dict[str, Any], config: s
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    for old in _complete(folder)[keep:]:
+    _, *older = _complete(folder)
+    for old in set(older) - set(_sound(older)[: keep - 1]):
         shutil.rmtree(old)
     return target
 
@@ -81,6 +83,15 @@ def size(path: Path) -> int:
 
 def _complete(folder: Path) -> list[Path]:
     return sorted((p for p in folder.glob("[0-9]*") if p.is_dir()), reverse=True)
+
+
+def _sound(paths: list[Path]) -> list[Path]:
+    found = []
+    for path in paths:
+        with contextlib.suppress(Damaged):
+            _verify(path)
+            found.append(path)
+    return found
 
 
 def _write(path: Path, parts: dict[str, dict[str, Any]], config: str) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from snn4.envs.control import UnknownEnvironment, make_control
-from snn4.learners.reinforcement import ALGORITHMS
+from snn4.envs.world import TaskConfig
+from snn4.learners.reinforcement import ALGORITHMS, Algorithm, LearnerConfig, ReinforcementLearner
+from snn4.policies.sb3 import PolicyConfig
 
 
 def impossibilities(raw: dict[str, Any]) -> Iterator[str]:
@@ -36,7 +37,7 @@ def _environment(task: dict[str, Any], place: str, learner: dict[str, Any]) -> I
     except UnknownEnvironment as error:
         yield f"{place}.environment: {error}"
         return
-    algorithm = ALGORITHMS.get(learner.get("algorithm", "PPO"))
+    algorithm = _algorithm(learner)
     if algorithm is not None and not isinstance(env.action_space, algorithm.actions):
         able = [n for n, a in ALGORITHMS.items() if isinstance(env.action_space, a.actions)]
         yield (
@@ -50,8 +51,12 @@ _OURS = {"self", "policy", "env", "policy_kwargs", "seed", "device", "verbose", 
          "monitor_wrapper", "supported_action_spaces", "action_noise", "stats_window_size"}  # fmt: skip
 
 
+def _algorithm(learner: dict[str, Any]) -> Algorithm | None:
+    return ALGORITHMS.get(str(learner.get("algorithm", "PPO")))
+
+
 def _hyperparameters(learner: dict[str, Any], place: str) -> Iterator[str]:
-    algorithm, given = ALGORITHMS.get(learner.get("algorithm", "PPO")), learner.get("hyperparameters", {})
+    algorithm, given = _algorithm(learner), learner.get("hyperparameters", {})
     if algorithm is None or not isinstance(given, dict):
         return
     parameters = inspect.signature(algorithm.sb3.__init__).parameters
@@ -73,7 +78,7 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
 
 def _fits(value: Any, hint: Any) -> bool:
     for kind in _kinds(hint):
-        if kind is float and isinstance(value, str) and re.fullmatch(r"lin_[-+.\deE]+", value):
+        if _is_schedule(kind) and isinstance(value, str) and value.startswith("lin_"):
             return _number(value.removeprefix("lin_"))
         if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return True
@@ -86,6 +91,10 @@ def _fits(value: Any, hint: Any) -> bool:
     return False
 
 
+def _is_schedule(kind: Any) -> bool:
+    return typing.get_origin(kind) is Callable
+
+
 def _number(text: str) -> bool:
     try:
         return float(text) >= 0
@@ -94,9 +103,19 @@ def _number(text: str) -> bool:
 
 
 def _name(hint: Any) -> str:
-    written = {type(None): "null", float: "float or lin_<value>", int: "int", bool: "bool", str: "str"}
-    return " or ".join(
-        written[kind] if kind in written else str(kind)
-        for kind in _kinds(hint)
-        if not callable(kind) or kind in written
-    )
+    written = {type(None): "null", float: "float", int: "int", bool: "bool", str: "str"}
+    names = ["lin_<value>" if _is_schedule(kind) else written.get(kind, "") for kind in _kinds(hint)]
+    return " or ".join(filter(None, names)) or "what SB3 documents"
+
+
+def unbuildable(
+    world: Sequence[TaskConfig], learners: Sequence[LearnerConfig], policy: PolicyConfig, device: str
+) -> Iterator[str]:
+    """What SB3 and torch refuse when a life's learners are made, which is found out by making them."""
+    for number, (task, learner) in enumerate(zip(world, learners, strict=True)):
+        try:
+            env = make_control(task.environment, learner.n_envs, task.kwargs)
+            ReinforcementLearner(learner, policy, env, task.steps, seed=0, device=device).close()
+        except Exception as error:  # anything: each library has its own
+            said = " ".join(str(error).split())
+            yield f"world.{number}: {task.environment} with {learner.algorithm} cannot be built: {said}"

@@ -16,7 +16,7 @@ app = typer.Typer(
 
 _Runs = Annotated[Path, typer.Option("--runs-dir", envvar="SNN4_RUNS", help="Folder in which run folders are made.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
-_Run = Annotated[Path, typer.Argument(help="A run folder.", exists=True, file_okay=False)]
+_Run = Annotated[Path, typer.Argument(help="A run folder.")]
 
 
 @app.command()

@@ -18,7 +18,7 @@ from typing import Any
 import pydantic
 import yaml
 
-from snn4.agent.checks import impossibilities
+from snn4.agent.checks import impossibilities, unbuildable
 from snn4.agent.evaluation import EvaluationConfig
 from snn4.envs.world import TaskConfig
 from snn4.learners.reinforcement import LearnerConfig
@@ -115,7 +115,12 @@ def parse(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Ru
     problems += [*_mismatches(raw), *impossibilities(raw)]
     if problems:
         raise ConfigError(source, problems)
-    return _ADAPTER.validate_python(raw)
+    config = _ADAPTER.validate_python(raw)
+    learners = [task.learner or config.learner for task in config.world]
+    problems += unbuildable(config.world, learners, config.policy, config.device)
+    if problems:
+        raise ConfigError(source, problems)
+    return config
 
 
 def dump(config: Any) -> str:
@@ -192,10 +197,15 @@ def _mismatches(raw: dict[str, Any]) -> list[str]:
 
 def _place(error: Any) -> tuple[str, ...]:
     # pydantic also names types on the way ("learner", "LearnerConfig", "algorithm"), which are no keys of the file.
-    place = tuple(str(part) for part in error["loc"] if not re.match(r"[A-Z][a-z]|nullable|tuple", str(part)))
+    *way, last = (str(part) for part in error["loc"]) if error["loc"] else ("",)
+    place = (*(part for part in way if part != LearnerConfig.__name__), *((last,) if last else ()))
     if error["type"] == "value_error":  # raised by the dataclass that holds the key
         place += (str(error["ctx"]["error"]).partition(":")[0],)
     return place
+
+
+_REQUIRED: dict[str, Any] = {"name": "x", "environment": "x", "steps": 1, "world": [{"environment": "x", "steps": 1}]}
+"""What stands in for a value that was taken out and has no default."""
 
 
 def _take_out(here: Any, place: Sequence[str]) -> None:
@@ -204,6 +214,8 @@ def _take_out(here: Any, place: Sequence[str]) -> None:
         here = here[int(parent)] if isinstance(here, list) else here[parent]
     if isinstance(here, dict):
         here.pop(last, None)
+        if last in _REQUIRED:
+            here[last] = _REQUIRED[last]
 
 
 def _explain(error: Any, place: str) -> str:

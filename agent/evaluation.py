@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from snn4.agent.events import Score
 from snn4.envs.control import make_control
 from snn4.envs.world import TaskConfig
-from snn4.learners.reinforcement import set_normalization
+from snn4.learners.reinforcement import require_finite, set_normalization
 from snn4.policies.metering import Meter
 
 VALIDATION_SEED, TEST_SEED = 1_000_000, 2_000_000
@@ -61,13 +61,19 @@ def evaluate(
         set_normalization(env, normalization)
     env.seed(seed)
     with Meter(policy) as meter:
-        returns, _ = evaluate_policy(policy, env, episodes, deterministic=True, return_episode_rewards=True)
+        returns, _ = evaluate_policy(
+            policy, env, episodes, deterministic=True, return_episode_rewards=True, callback=_check_observations
+        )  # type: ignore[misc]
     return {
         "return_mean": float(np.mean(returns)),
         "return_std": float(np.std(returns)),
         "episodes": episodes,
         **asdict(meter.cost()),
     }
+
+
+def _check_observations(local: dict[str, Any], _: dict[str, Any]) -> None:
+    require_finite("observation", local["new_observations"])
 
 
 SUMMARY_KEYS = (

@@ -20,7 +20,11 @@ from snn4.agent.events import Evaluated, Event, Learned, Saved, from_json
 _PACKAGES = ("snn4-agent", "torch", "numpy", "numba", "gymnasium", "stable-baselines3")
 
 
-class RunBusy(RuntimeError):
+class RunError(ValueError):
+    """A folder is no run, or no run that this can be done with."""
+
+
+class RunBusy(RunError):
     """Another process lives in this run folder."""
 
 
@@ -41,7 +45,12 @@ class Journal:
     @classmethod
     def create(cls, runs: Path, config: RunConfig) -> Journal:
         """A new folder ``runs/<name>-<time>`` with the resolved config."""
-        runs.mkdir(parents=True, exist_ok=True)
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{runs}: no folder can be made here ({error.strerror}); name another with --runs-dir"
+            ) from error
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         for number in range(1000):
             folder = runs / (f"{config.name}-{stamp}" + (f"-{number}" if number else ""))
@@ -83,18 +92,30 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._events.close()
-        self._scalars.close()
-        self._lock.close()
+        try:
+            self._events.close()
+            self._scalars.close()
+        except OSError:
+            if error is None:
+                raise  # else the error that is already on its way says more
+        finally:
+            self._lock.close()
 
 
 def read_events(folder: Path, position: int = 0) -> Iterator[tuple[datetime, Event, int]]:
-    """Events of a run folder from byte ``position`` on: time, event, position after it. A half line is left out."""
+    """Events of a run folder from byte ``position`` on: time, event, position after it. A half line is left out.
+
+    A resumed life drops what it lives again, so ``position`` may be past the end or inside a line: reading then goes on
+    with the next whole line.
+    """
     path = folder / "events.jsonl"
     if not path.is_file():
         return
     with path.open("rb") as file:
-        file.seek(position)
+        position = min(position, path.stat().st_size)
+        if position:
+            file.seek(position - 1)
+            position += len(file.readline()) - 1
         for line in file:
             if not line.endswith(b"\n"):
                 return

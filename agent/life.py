@@ -62,6 +62,11 @@ class Life:
         """Environment steps that all beings have lived."""
         return sum(being.organism.age for being in self.beings)
 
+    @property
+    def finished(self) -> bool:
+        """Whether all beings have lived to the end and were tested."""
+        return all(being.scores for being in self.beings)
+
     def restore(self) -> str | None:
         """Go back to the newest sound checkpoint and name it; None, at birth, if none was ever written.
 
@@ -103,6 +108,8 @@ class Life:
             learner.load_state(left["learner"])
             return learner, left["best"]
         being.organism.prepare(task.environment, learner.model.policy)
+        if (memory := being.organism.tasks.get(task.environment)) is not None:
+            learner.normalize_as(memory.normalization)
         return learner, None
 
     def evaluate(self, being: Being, tasks: list[LifeTask], episodes: int, seed: int) -> dict[str, Score]:
@@ -112,7 +119,10 @@ class Life:
             config, env = task.learner or self.config.learner, self.evaluator.environment(task, episodes)
             policy = being.organism.prepare(task.environment, make_policy(config, being.organism.config, env))
             memory = being.organism.tasks[task.environment]
-            scores[task.environment] = evaluate(policy, env, episodes, seed, memory.normalization)
+            try:
+                scores[task.environment] = evaluate(policy, env, episodes, seed, memory.normalization)
+            except NotFinite as error:
+                raise NotFinite(f"{being.name}, task {task.environment}, evaluation: {error}") from error
         return scores
 
     def test(self, being: Being, episodes: int) -> dict[str, Score]:

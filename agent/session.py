@@ -20,12 +20,8 @@ from rich.table import Table
 from snn4.agent.config import RunConfig, load
 from snn4.agent.dashboard import Dashboard, Lines, View
 from snn4.agent.events import Ended, Event
-from snn4.agent.journal import Journal, commit, read_events
+from snn4.agent.journal import Journal, RunError, commit, read_events
 from snn4.agent.life import Life, live
-
-
-class RunError(ValueError):
-    """A folder is no run, or no run that this can be done with."""
 
 
 class NoSpace(OSError):
@@ -86,7 +82,7 @@ def session(config: RunConfig, journal: Journal, quiet: bool = False, restore: b
         except Exception as error:
             _fail(life, journal, error)
             raise
-    if signals():
+    if signals() and not life.finished:
         print(f"interrupted; go on with: snn4-agent resume {shlex.quote(str(journal.folder))}", file=sys.stderr)
         sys.exit(128 + (signals.received or 0))
     if not quiet:
@@ -95,7 +91,7 @@ def session(config: RunConfig, journal: Journal, quiet: bool = False, restore: b
 
 
 def _close(life: Life, journal: Journal) -> None:
-    if all(being.scores for being in life.beings):
+    if life.finished:
         journal.finish("finished", life.summary(commit()["commit_hash"]))
     else:
         journal.finish("interrupted")
@@ -163,12 +159,12 @@ def evaluate(folder: Path, episodes: int | None, as_json: bool) -> None:
     for being in life.beings:
         if being.organism.tasks:
             life.test(being, episodes or config.evaluation.test_episodes)
+    for note in life.notes:
+        print(note, file=sys.stderr)
     summary = life.summary(json.loads((folder / "run.json").read_text())["commit_hash"])
     if as_json:
         print(json.dumps(summary, indent=2))
         return
-    for note in life.notes:
-        print(note, file=sys.stderr)
     Console().print(_table(summary))
 
 

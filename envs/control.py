@@ -28,13 +28,13 @@ def make_control(environment: str, n_envs: int = 1, kwargs: Mapping[str, Any] | 
 
     try:
         return DummyVecEnv([make] * n_envs)
-    except gym.error.DependencyNotInstalled as error:
+    except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise UnknownEnvironment(f"{environment} needs a package that is not installed: {error}") from error
-    except (gym.error.Error, ModuleNotFoundError) as error:
+    except gym.error.Error as error:
         near = get_close_matches(environment, gym.registry, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}?" if near else "gymnasium.pprint_registry() lists what there is"
         raise UnknownEnvironment(
             f"got {environment!r}, allowed is a registered Gymnasium environment; {hint}"
         ) from error
-    except TypeError as error:
-        raise UnknownEnvironment(f"{environment} does not take {dict(kwargs or {})}: {error}") from error
+    except Exception as error:  # whatever an environment's constructor has to say about its arguments
+        raise UnknownEnvironment(f"{environment} cannot be made with {dict(kwargs or {})}: {error}") from error

@@ -15,7 +15,12 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.noise import (
+    ActionNoise,
+    NormalActionNoise,
+    OrnsteinUhlenbeckActionNoise,
+    VectorizedActionNoise,
+)
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
@@ -127,8 +132,9 @@ class ReinforcementLearner:
         self.model.action_space.seed(seed)
         env.seed(seed)
         _cut_last_episode(self.model)
-        if (noise := getattr(self.model, "action_noise", None)) is not None:
-            noise.reset()
+        if self.model.action_noise is not None:
+            self.model.action_noise.reset()
+        self.model.logger.name_to_value.clear()  # a resumed learner has no losses of before either
         self.model._last_obs = None  # SB3 resets the environments before it goes on
 
     def learn(self, until: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
@@ -137,15 +143,19 @@ class ReinforcementLearner:
         Raises:
             NotFinite: naming the tensor and the step.
         """
-        watch = _Watch(stop)
+        watch = _Watch(stop, self.model.action_noise)
         while self.step < until and not watch.stopped:
             started = time.perf_counter()
             piece = min(max(1, self.steps // 200), until - self.step)
+            # SB3 resets the noise at each `learn`, and so would not let it drift: it gets it back when that is done.
+            self.model.action_noise = None
             try:
                 self.model.learn(piece, callback=watch, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
-            except ValueError as error:  # torch's distributions refuse NaN with a message that names no cause
+            except ValueError as error:
                 _check_finite(self.model)
-                raise error
+                if str(error).startswith("Expected parameter"):  # torch refuses what no weight shows, as a spread of 0
+                    raise NotFinite(f"step {self.step}: action distribution: {str(error).splitlines()[0]}") from error
+                raise
             _check_finite(self.model)
             yield self._progress(time.perf_counter() - started)
 
@@ -164,6 +174,11 @@ class ReinforcementLearner:
 
     def _update_progress(self, num_timesteps: int, total_timesteps: int) -> None:
         self.model._current_progress_remaining = max(0.0, 1.0 - num_timesteps / self.steps)
+
+    def normalize_as(self, statistics: dict[str, Any] | None) -> None:
+        """Go on with the `normalization` that another learner came to."""
+        if statistics is not None and (env := self.model.get_vec_normalize_env()) is not None:
+            set_normalization(env, statistics)
 
     def normalization(self) -> dict[str, Any] | None:
         """Running statistics of observations and rewards, where the config asks for them."""
@@ -196,8 +211,7 @@ class ReinforcementLearner:
         window = ({"r": r, "l": n, "t": 0.0} for r, n in state["episodes"])
         model.ep_info_buffer = deque(window, maxlen=model._stats_window_size)
         model.ep_success_buffer = deque(maxlen=model._stats_window_size)
-        if state["normalization"] is not None:
-            set_normalization(model.get_vec_normalize_env(), state["normalization"])  # type: ignore[arg-type]
+        self.normalize_as(state["normalization"])
         _load_replay(model, state["replay"])
 
 
@@ -215,9 +229,10 @@ _REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "do
 def _make_model(config: LearnerConfig, policy: PolicyConfig, env: VecEnv, seed: int, device: str) -> BaseAlgorithm:
     arguments = {name: _schedule(value) for name, value in config.hyperparameters.items()}
     if config.noise_std:
-        noise = NormalActionNoise if config.noise_type == "normal" else OrnsteinUhlenbeckActionNoise
+        kind = NormalActionNoise if config.noise_type == "normal" else OrnsteinUhlenbeckActionNoise
         size = env.action_space.shape or ()
-        arguments["action_noise"] = noise(np.zeros(size), np.full(size, config.noise_std))
+        noise = kind(np.zeros(size), np.full(size, config.noise_std))
+        arguments["action_noise"] = VectorizedActionNoise(noise, env.num_envs)
     return ALGORITHMS[config.algorithm].sb3(
         policy=_policy_class(config, policy),
         env=env,
@@ -259,14 +274,18 @@ def _cut_last_episode(model: BaseAlgorithm) -> None:
     # n-step returns must not run from the last episode into the next: it counts as cut by a time limit.
     buffer = getattr(model, "replay_buffer", None)
     if buffer is not None and buffer.size():
-        buffer.dones[buffer.pos - 1] = buffer.timeouts[buffer.pos - 1] = 1.0
+        last = buffer.pos - 1
+        going_on = buffer.dones[last] == 0
+        buffer.dones[last][going_on] = buffer.timeouts[last][going_on] = 1.0
 
 
 def _replay_state(model: BaseAlgorithm) -> dict[str, Any] | None:
     buffer = getattr(model, "replay_buffer", None)
     if buffer is None:
         return None
-    arrays = {name: getattr(buffer, name)[: buffer.size()] for name in _REPLAY_ARRAYS}
+    # A buffer that keeps next observations among the observations has one more of them than transitions.
+    filled = None if buffer.optimize_memory_usage else buffer.size()
+    arrays = {name: getattr(buffer, name)[:filled] for name in _REPLAY_ARRAYS if hasattr(buffer, name)}
     return {"pos": buffer.pos, "full": buffer.full, **arrays}
 
 
@@ -276,7 +295,8 @@ def _load_replay(model: BaseAlgorithm, state: dict[str, Any] | None) -> None:
         return
     buffer.pos, buffer.full = state["pos"], state["full"]
     for name in _REPLAY_ARRAYS:
-        getattr(buffer, name)[: len(state[name])] = state[name]
+        if name in state:
+            getattr(buffer, name)[: len(state[name])] = state[name]
 
 
 def get_normalization(env: VecNormalize) -> dict[str, Any]:
@@ -296,19 +316,29 @@ def set_normalization(env: VecNormalize, state: dict[str, Any]) -> None:
 
 def _check_finite(model: BaseAlgorithm) -> None:
     for name, value in model.logger.name_to_value.items():
-        if name.startswith("train/") and not np.isfinite(value):
+        if name.startswith("train/") and "loss" in name and not np.isfinite(value):
             raise NotFinite(f"step {model.num_timesteps}: {name} is {value}")
     for name, parameter in model.policy.named_parameters():
         if not torch.isfinite(parameter).all():
             raise NotFinite(f"step {model.num_timesteps}: parameter {name} of the policy holds NaN or infinity")
 
 
+def require_finite(name: str, values: np.ndarray[Any, Any]) -> None:
+    """Raise NotFinite, naming the place, if ``values`` (environments, …) hold NaN or infinity."""
+    if not np.isfinite(values).all():
+        index = np.argwhere(~np.isfinite(values))[0].tolist()
+        raise NotFinite(f"{name} holds {values[tuple(index)]} (environment {index[0]}, index {index[1:]})")
+
+
 class _Watch(BaseCallback):
     """Checks every observation and reward, and leaves a rollout when asked to stop."""
 
-    def __init__(self, stop: Callable[[], bool]) -> None:
+    def __init__(self, stop: Callable[[], bool], noise: ActionNoise | None) -> None:
         super().__init__()
-        self.stop, self.stopped, self.rollout_start = stop, False, 0
+        self.stop, self.noise, self.stopped, self.rollout_start = stop, noise, False, 0
+
+    def _on_training_start(self) -> None:
+        self.model.action_noise = self.noise
 
     def _on_rollout_start(self) -> None:
         self.rollout_start = self.model.num_timesteps
@@ -325,8 +355,5 @@ class _Watch(BaseCallback):
 
     def _require_finite(self, name: str, values: np.ndarray[Any, Any]) -> None:
         if not np.isfinite(values).all():
-            index = np.argwhere(~np.isfinite(values))[0].tolist()
-            raise NotFinite(
-                f"step {self.model.num_timesteps}: {name} holds {values[tuple(index)]} (environment {index[0]}, "
-                f"index {index[1:]})"
-            )
+            _check_finite(self.model)  # broken weights act brokenly: they, not the environment, are to blame
+            require_finite(f"step {self.model.num_timesteps}: {name}", values)

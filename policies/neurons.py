@@ -51,6 +51,10 @@ class NeuronConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}: got {value}, allowed is a finite number > 0")
+        for name in ("v_reset", "v_leak", "r"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{name}: got {value}, allowed is a finite number")
         if self.v_reset >= self.v_threshold:
             raise ValueError(f"v_reset: got {self.v_reset}, allowed is a value below v_threshold ({self.v_threshold})")
         if self.reset not in ("soft", "hard"):
@@ -88,11 +92,6 @@ class LIF(nn.Module):
 
     def forward(self, current: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
         state = state or self.initial_state(current)
-        if state.v.shape != current.shape[1:]:
-            raise ValueError(
-                f"state.v: got shape {tuple(state.v.shape)}, allowed is {tuple(current.shape[1:])}, that of one step "
-                f"of the input; start a new state (state=None) when the batch changes"
-            )
         c = self.config
         spikes, v = scan(
             current, state.v, decay=c.decay, gain=c.gain, leak=(1 - c.decay) * c.v_leak, v_threshold=c.v_threshold,

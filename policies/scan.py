@@ -49,6 +49,11 @@ def scan(
     slope: float = 2.0,
 ) -> tuple[Tensor, Tensor]:
     """Spikes (T, B, …) and last membrane (B, …) for input ``current`` (T, B, …) and first membrane ``v`` (B, …)."""
+    if v.shape != current.shape[1:]:
+        raise ValueError(
+            f"v: got shape {tuple(v.shape)}, allowed is {tuple(current.shape[1:])}, that of one step of the input; "
+            f"start from a new state when the batch changes"
+        )
     dynamics = _Dynamics(decay, gain, leak, v_threshold, v_reset, surrogate, slope)
     if current.device.type == "cpu" and current.dtype == v.dtype == torch.float32 and _kernels() is not None:
         if torch.is_grad_enabled():
