@@ -224,8 +224,8 @@ class Dashboard:
         lines = []
         for task, joules in self._energy.items():
             twin = self._ann_energy.get(task)
-            share = f" of {twin * 1e9:.2f} (ANN): {joules / twin:.0%}" if twin else ""
-            lines.append(Text(f"{task} {joules * 1e9:.2f} nJ{share}", no_wrap=True, overflow="ellipsis"))
+            share = f"{joules / twin:.0%} of ANN, " if twin else ""
+            lines.append(Text(f"{share}{joules * 1e9:.2f} nJ {task}", no_wrap=True, overflow="ellipsis"))
         return Panel(Group(*lines), title=f"energy a decision ({ENERGY_MODEL})")
 
     def _genome_panel(self) -> Panel:

@@ -186,7 +186,10 @@ class ReinforcementLearner:
         return None if env is None else get_normalization(env)
 
     def state(self) -> dict[str, Any]:
-        """All that learning depends on: weights, optimisers, counters, statistics, replay buffer."""
+        """All that learning depends on: weights, optimisers, counters, statistics, replay buffer.
+
+        The arrays are those in use, not copies: write them down before learning goes on.
+        """
         model = self.model
         _, variables = model._get_torch_save_params()
         return {
@@ -215,14 +218,7 @@ class ReinforcementLearner:
         _load_replay(model, state["replay"])
 
 
-_COUNTERS = (
-    "num_timesteps",
-    "_n_updates",
-    "_n_calls",
-    "_episode_num",
-    "exploration_rate",
-    "_current_progress_remaining",
-)
+_COUNTERS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num", "exploration_rate")
 _REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
@@ -276,7 +272,9 @@ def _cut_last_episode(model: BaseAlgorithm) -> None:
     if buffer is not None and buffer.size():
         last = buffer.pos - 1
         going_on = buffer.dones[last] == 0
-        buffer.dones[last][going_on] = buffer.timeouts[last][going_on] = 1.0
+        buffer.dones[last][going_on] = 1.0
+        if not buffer.optimize_memory_usage:  # which keeps no next observation whose value could be asked for
+            buffer.timeouts[last][going_on] = 1.0
 
 
 def _replay_state(model: BaseAlgorithm) -> dict[str, Any] | None:
@@ -348,7 +346,8 @@ class _Watch(BaseCallback):
         self._require_finite("observation", self.locals["new_obs"])
         self._require_finite("reward", self.locals["rewards"])
         if self.stop():
-            # An unfinished rollout is not learned from, so its steps do not count.
+            # The steps of an unfinished rollout do not count: on-policy learners do not learn from them, and the life
+            # must come to the same number of steps as one that was not stopped.
             self.stopped, self.model.num_timesteps = True, self.rollout_start
             return False
         return True

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from snn4.policies.surrogate import SURROGATES, spike
 
@@ -86,6 +87,7 @@ class _FusedScan(torch.autograd.Function):
         return spikes, v
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         (u,), d = ctx.saved_tensors, ctx.dynamics
         grad_current, grad_v = torch.empty_like(u), grads[1].clone(memory_format=torch.contiguous_format)

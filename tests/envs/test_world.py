@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import doctest
+
+import pytest
+
+from snn4.envs import world
+from snn4.envs.world import TaskConfig, World
+
+A, B, A_AGAIN, C = TaskConfig("A", 10), TaskConfig("B", 20), TaskConfig("A", 30), TaskConfig("C", 40)
+TASKS = [A, B, A_AGAIN, C]
+
+
+def test_examples_of_the_docstrings() -> None:
+    failed, tried = doctest.testmod(world)
+    assert tried > 0
+    assert failed == 0
+
+
+def test_order_and_position() -> None:
+    life = World(TASKS)
+    visited = [(task, life.position) for task in life.remaining()]
+    assert visited == [(A, 0), (B, 1), (A_AGAIN, 2), (C, 3)]
+    assert life.position == 4
+    assert list(life.remaining()) == []
+
+
+def test_a_world_left_in_a_task_is_entered_at_that_task() -> None:
+    life = World(TASKS)
+    for task in life.remaining():
+        if task is B:
+            break
+    assert life.position == 1
+    resumed = World(TASKS, life.position)
+    assert list(resumed.remaining()) == list(life.remaining()) == [B, A_AGAIN, C]
+
+
+@pytest.mark.parametrize(
+    ("position", "seen"),
+    [(0, ["A"]), (1, ["A", "B"]), (2, ["A", "B"]), (3, ["A", "B", "C"]), (4, ["A", "B", "C"])],
+)
+def test_seen_names_every_environment_once(position: int, seen: list[str]) -> None:
+    assert [task.environment for task in World(TASKS, position).seen] == seen
+
+
+def test_seen_takes_the_latest_stay_in_an_environment() -> None:
+    assert World(TASKS, 1).seen == [A, B]
+    assert World(TASKS, 2).seen == [A_AGAIN, B]
+
+
+@pytest.mark.parametrize("position", [-1, 5])
+def test_position_outside_the_world(position: int) -> None:
+    with pytest.raises(ValueError, match=f"^position: got {position}, allowed is 0 to 4"):
+        World(TASKS, position)
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_a_stay_has_steps(steps: int) -> None:
+    with pytest.raises(ValueError, match=f"^steps: got {steps}, allowed is a whole number >= 1"):
+        TaskConfig("A", steps)
