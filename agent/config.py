@@ -211,11 +211,16 @@ _REQUIRED: dict[str, Any] = {"name": "x", "environment": "x", "steps": 1, "world
 def _take_out(here: Any, place: Sequence[str]) -> None:
     *parents, last = place
     for parent in parents:
-        here = here[int(parent)] if isinstance(here, list) else here[parent]
+        here = here[int(parent)] if isinstance(here, list) else here[_key(here, parent)]
     if isinstance(here, dict):
-        here.pop(last, None)
+        here.pop(_key(here, last), None)
         if last in _REQUIRED:
             here[last] = _REQUIRED[last]
+
+
+def _key(mapping: dict[Any, Any], name: str) -> Any:
+    """The key that is written ``name``: YAML also has keys that are numbers."""
+    return next((key for key in mapping if str(key) == name), name)
 
 
 def _explain(error: Any, place: str) -> str:

@@ -8,6 +8,7 @@ import json
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ def view(console: Console, quiet: bool = False) -> View:
 def session(config: RunConfig, journal: Journal, quiet: bool = False, restore: bool = False) -> None:
     """Live to the end, or until a signal: then a checkpoint is written and the process exits with 130 or 143."""
     console, signals = Console(), _Signals()
-    with journal, signals.watching():
+    with _threads_quiet_about_a_full_disk(), journal, signals.watching():
         life = Life(config, journal.folder, stop=signals)
         try:
             if restore:
@@ -99,17 +100,31 @@ def _close(life: Life, journal: Journal) -> None:
 
 def _fail(life: Life, journal: Journal, error: BaseException) -> None:
     """Record what ended the life, as far as the disk allows."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     try:
         journal.write(Ended("failed", life.age, str(error)))
         journal.finish("failed")
     except OSError:
         pass  # a full disk; the error itself is what people must see
-    if full:
+    if _is_full_disk(error):
         raise NoSpace(
             f"the disk is full ({error}); the last checkpoint in {journal.folder} is intact: make room, then go on "
             f"with: snn4-agent resume {shlex.quote(str(journal.folder))}"
         ) from error
+
+
+def _is_full_disk(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def _threads_quiet_about_a_full_disk() -> Iterator[None]:
+    """TensorBoard's writer thread prints a traceback of the error that the life ends with anyway."""
+    before = threading.excepthook
+    threading.excepthook = lambda told: None if _is_full_disk(told.exc_value) else before(told)
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def resume(folder: Path, quiet: bool = False) -> None:

@@ -79,6 +79,8 @@ class LearnerConfig:
             raise ValueError(f"n_envs: got {self.n_envs}, allowed is a whole number >= 1")
         if not 0 <= self.noise_std < float("inf"):
             raise ValueError(f"noise_std: got {self.noise_std}, allowed is a finite number >= 0")
+        if self.n_envs > 1 and "episode" in _as_list(self.hyperparameters.get("train_freq")):
+            raise ValueError(f"n_envs: got {self.n_envs}, allowed is 1 where train_freq counts episodes")
         if self.noise_std and self.algorithm not in ("SAC", "TD3"):
             raise ValueError(f"noise_std: got {self.noise_std}, allowed is 0: {self.algorithm} draws its own noise")
 
@@ -258,6 +260,10 @@ def _policy_space(config: LearnerConfig, env: VecEnv) -> spaces.Space[Any]:
 def _policy_class(config: LearnerConfig, policy: PolicyConfig) -> type[BasePolicy]:
     algorithm = ALGORITHMS[config.algorithm]
     return algorithm.spiking_policy if policy.kind == "spiking" else algorithm.sb3.policy_aliases["MlpPolicy"]
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _schedule(value: Any) -> Any:
