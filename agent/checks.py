@@ -11,7 +11,8 @@ from typing import Any
 
 from snn4.envs.control import UnknownEnvironment, make_control
 from snn4.envs.world import TaskConfig
-from snn4.learners.reinforcement import ALGORITHMS, Algorithm, LearnerConfig, ReinforcementLearner
+from snn4.learners.algorithms import ALGORITHMS, Algorithm, LearnerConfig
+from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.policies.sb3 import PolicyConfig
 
 

@@ -21,7 +21,7 @@ import yaml
 from snn4.agent.checks import impossibilities, unbuildable
 from snn4.agent.evaluation import EvaluationConfig
 from snn4.envs.world import TaskConfig
-from snn4.learners.reinforcement import LearnerConfig
+from snn4.learners.algorithms import LearnerConfig
 from snn4.policies.sb3 import PolicyConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -13,7 +13,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from snn4.agent.events import Score
 from snn4.envs.control import make_control
 from snn4.envs.world import TaskConfig
-from snn4.learners.reinforcement import require_finite, set_normalization
+from snn4.learners.experience import set_normalization
+from snn4.learners.finite import require_finite
 from snn4.policies.metering import Meter
 
 VALIDATION_SEED, TEST_SEED = 1_000_000, 2_000_000

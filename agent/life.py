@@ -19,7 +19,9 @@ from snn4.agent.events import Began, Compared, Ended, Entered, Evaluated, Event,
 from snn4.agent.organism import Organism
 from snn4.envs.control import make_control
 from snn4.envs.world import World
-from snn4.learners.reinforcement import NotFinite, ReinforcementLearner, make_policy
+from snn4.learners.algorithms import make_policy
+from snn4.learners.finite import NotFinite
+from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.policies.gene import genome
 from snn4.policies.metering import Meter
 

@@ -19,16 +19,10 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from snn4.agent import checkpoint
 from snn4.agent.config import load
 from snn4.envs.control import make_control
-from snn4.learners.reinforcement import (
-    ALGORITHMS,
-    LearnerConfig,
-    NotFinite,
-    Progress,
-    ReinforcementLearner,
-    get_normalization,
-    make_policy,
-    set_normalization,
-)
+from snn4.learners.algorithms import ALGORITHMS, LearnerConfig, make_policy
+from snn4.learners.experience import get_normalization, set_normalization
+from snn4.learners.finite import NotFinite
+from snn4.learners.reinforcement import Progress, ReinforcementLearner
 from snn4.policies.coding import CodingConfig
 from snn4.policies.sb3 import PolicyConfig
 

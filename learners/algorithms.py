@@ -1,0 +1,122 @@
+"""stable-baselines3's algorithms by name, and the models and policies that a config describes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise, VectorizedActionNoise
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
+
+from snn4.policies.sb3 import (
+    PolicyConfig,
+    SpikingActorCriticPolicy,
+    SpikingDQNPolicy,
+    SpikingSACPolicy,
+    SpikingTD3Policy,
+)
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """An algorithm of SB3, the spiking policy for it, and the action spaces it can act in."""
+
+    sb3: type[BaseAlgorithm]
+    spiking_policy: type[BasePolicy]
+    actions: tuple[type[spaces.Space[Any]], ...]
+
+
+_ANY_ACTIONS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+ALGORITHMS = {
+    "PPO": Algorithm(PPO, SpikingActorCriticPolicy, _ANY_ACTIONS),
+    "A2C": Algorithm(A2C, SpikingActorCriticPolicy, _ANY_ACTIONS),
+    "DQN": Algorithm(DQN, SpikingDQNPolicy, (spaces.Discrete,)),
+    "SAC": Algorithm(SAC, SpikingSACPolicy, (spaces.Box,)),
+    "TD3": Algorithm(TD3, SpikingTD3Policy, (spaces.Box,)),
+}
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How the organism learns."""
+
+    algorithm: Literal["PPO", "A2C", "DQN", "SAC", "TD3"] = "PPO"
+    n_envs: int = 1
+    """Copies of the environment that are lived in at once."""
+    normalize: bool = False
+    """Running normalisation of observations and rewards (SB3's VecNormalize)."""
+    noise_std: float = 0.0
+    """Standard deviation of noise on actions while learning (SAC, TD3)."""
+    noise_type: Literal["normal", "ornstein-uhlenbeck"] = "normal"
+    """Independent noise at every step, or noise that drifts and so explores further."""
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the SB3 algorithm, in rl-zoo's notation: ``lin_1e-3`` falls linearly to 0 over the task."""
+    policy_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Further ``policy_kwargs`` of SB3, for instance ``log_std_init``."""
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm: got {self.algorithm!r}, allowed are {', '.join(ALGORITHMS)}")
+        if self.n_envs < 1:
+            raise ValueError(f"n_envs: got {self.n_envs}, allowed is a whole number >= 1")
+        if not 0 <= self.noise_std < float("inf"):
+            raise ValueError(f"noise_std: got {self.noise_std}, allowed is a finite number >= 0")
+        if self.n_envs > 1 and "episode" in _as_list(self.hyperparameters.get("train_freq")):
+            raise ValueError(f"n_envs: got {self.n_envs}, allowed is 1 where train_freq counts episodes")
+        if self.noise_std and self.algorithm not in ("SAC", "TD3"):
+            raise ValueError(f"noise_std: got {self.noise_std}, allowed is 0: {self.algorithm} draws its own noise")
+
+
+def make_model(config: LearnerConfig, policy: PolicyConfig, env: VecEnv, seed: int, device: str) -> BaseAlgorithm:
+    """The SB3 algorithm that learns ``policy`` in ``env``."""
+    arguments = {name: _schedule(value) for name, value in config.hyperparameters.items()}
+    if config.noise_std:
+        kind = NormalActionNoise if config.noise_type == "normal" else OrnsteinUhlenbeckActionNoise
+        size = env.action_space.shape or ()
+        noise = kind(np.zeros(size), np.full(size, config.noise_std))
+        arguments["action_noise"] = VectorizedActionNoise(noise, env.num_envs)
+    return ALGORITHMS[config.algorithm].sb3(
+        policy=_policy_class(config, policy),
+        env=env,
+        policy_kwargs={**policy.sb3_kwargs(config.algorithm), **config.policy_kwargs},
+        seed=seed,
+        device=device,
+        **arguments,
+    )
+
+
+def make_policy(config: LearnerConfig, policy: PolicyConfig, env: VecEnv) -> BasePolicy:
+    """The policy that a learner with these configs would train in ``env``, untrained, to act only."""
+    arguments = {**policy.sb3_kwargs(config.algorithm), **config.policy_kwargs}
+    if config.hyperparameters.get("use_sde"):
+        arguments["use_sde"] = True
+    return _policy_class(config, policy)(policy_space(config, env), env.action_space, lambda _: 0.0, **arguments)
+
+
+def policy_space(config: LearnerConfig, env: VecEnv) -> spaces.Space[Any]:
+    """What the policy observes: normalised values have no bounds, whatever those of the environment are."""
+    space = env.observation_space
+    if config.normalize and isinstance(space, spaces.Box):
+        return spaces.Box(-np.inf, np.inf, space.shape, np.float32)
+    return space
+
+
+def _policy_class(config: LearnerConfig, policy: PolicyConfig) -> type[BasePolicy]:
+    algorithm = ALGORITHMS[config.algorithm]
+    return algorithm.spiking_policy if policy.kind == "spiking" else algorithm.sb3.policy_aliases["MlpPolicy"]
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _schedule(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith("lin_"):
+        return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0)
+    return tuple(value) if isinstance(value, list) else value
