@@ -1,0 +1,84 @@
+"""Tiny lives, and the commands: called in this process, or as the processes that people start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from snn4.agent.cli import main
+from snn4.agent.config import RunConfig, load
+
+HERE = Path(__file__).parent
+TINY = """\
+name: tiny
+world:
+  - environment: CartPole-v1
+    steps: 512
+policy: {net_arch: [16, 16], T: 2}
+learner:
+  algorithm: PPO
+  n_envs: 4
+  hyperparameters: {n_steps: 16, batch_size: 64, n_epochs: 4, gamma: 0.98, learning_rate: lin_3e-3}
+evaluation: {every: 128, episodes: 3, test_episodes: 5}
+"""
+"""Rollouts of 64 steps, a validation and a checkpoint after every second one: half a second."""
+
+
+@pytest.fixture(scope="session")
+def tiny_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_yaml: Path) -> Callable[..., RunConfig]:
+    """The config of a tiny life, with overrides."""
+    return lambda *overrides: load(tiny_yaml, overrides)
+
+
+class Said(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """``snn4-agent`` with these arguments, in this process; a traceback would be an error of the test."""
+
+    def call(*arguments: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["snn4-agent", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        return Said(int(left.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., subprocess.Popen[str]]:
+    """``snn4-agent`` with these arguments, in a process of its own, which also knows ``strange_worlds``."""
+
+    def start(*arguments: str | Path, prepare: str = "", **environment: str) -> subprocess.Popen[str]:
+        known = {name: value for name, value in os.environ.items() if name != "SNN4_RUNS"}
+        return subprocess.Popen(
+            [sys.executable, "-c", f"{prepare}\nfrom snn4.agent.cli import main\nmain()", *map(str, arguments)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**known, "PYTHONPATH": str(HERE), "COLUMNS": "200", **environment},
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture
+def strange_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets this process make ``strange_worlds:…`` environments."""
+    monkeypatch.syspath_prepend(str(HERE))

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import importlib.metadata
+
+import pytest
+
+from snn4.agent.doctor import examine
+from snn4.policies.scan import is_fused
+
+
+def test_it_tells_versions_devices_and_optional_parts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    examine()
+    said = capsys.readouterr().out
+    for package in ("torch", "numpy", "numba", "gymnasium", "stable-baselines3", "snn4-agent"):
+        assert importlib.metadata.version(package) in said
+    assert "cpu" in said
+    assert ("compiled by numba" in said) == is_fused()
+    try:
+        assert importlib.metadata.version("box2d") in said
+    except importlib.metadata.PackageNotFoundError:
+        assert "missing: pip install 'snn4-agent[box2d]'" in said
