@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+import torch
+
 from snn4.envs.control import UnknownEnvironment, make_control
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import ALGORITHMS, Algorithm, LearnerConfig
@@ -113,6 +115,9 @@ def unbuildable(
     world: Sequence[TaskConfig], learners: Sequence[LearnerConfig], policy: PolicyConfig, device: str
 ) -> Iterator[str]:
     """What SB3 and torch refuse when a life's learners are made, which is found out by making them."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        yield f"device: got {device!r}, but torch sees no GPU here; allowed is cpu"
+        return
     for number, (task, learner) in enumerate(zip(world, learners, strict=True)):
         try:
             env = make_control(task.environment, learner.n_envs, task.kwargs)

@@ -12,7 +12,7 @@ Score = dict[str, Any]
 
 @dataclass(frozen=True)
 class Event:
-    """Equal events of two lives differ at most in the seconds they took."""
+    """Equal events of two lives differ at most in the seconds they took (and what follows from them, as speeds)."""
 
     kind: ClassVar[str] = "event"
 

@@ -176,6 +176,15 @@ def _scalars(event: Event) -> dict[str, tuple[float, int]]:
     return {}
 
 
+def is_lived_in(folder: Path) -> bool:
+    """Whether a process has the journal in ``folder`` open."""
+    try:
+        _lock(folder).close()
+    except RunBusy:
+        return True
+    return False
+
+
 def _lock(folder: Path) -> Any:
     file = (folder / ".lock").open("a")
     try:

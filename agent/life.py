@@ -124,7 +124,8 @@ class Life:
             try:
                 scores[task.environment] = evaluate(policy, env, episodes, seed, memory.normalization)
             except NotFinite as error:
-                raise NotFinite(f"{being.name}, task {task.environment}, evaluation: {error}") from error
+                where = f"{being.name}, task {task.environment}, evaluation at step {being.organism.age}"
+                raise NotFinite(f"{where}: {error}") from error
         return scores
 
     def test(self, being: Being, episodes: int) -> dict[str, Score]:

@@ -21,7 +21,7 @@ from rich.table import Table
 from snn4.agent.config import RunConfig, load
 from snn4.agent.dashboard import Dashboard, Lines, View
 from snn4.agent.events import Ended, Event
-from snn4.agent.journal import Journal, RunError, commit, read_events
+from snn4.agent.journal import Journal, RunError, commit, is_lived_in, read_events
 from snn4.agent.life import Life, live
 
 
@@ -74,6 +74,9 @@ def session(config: RunConfig, journal: Journal, quiet: bool = False, restore: b
             if restore:
                 journal.go_on_after(life.restore())
             with view(console, quiet) as picture:
+                if restore and isinstance(picture, Dashboard):  # its curves begin with the life
+                    for when, event, _ in read_events(journal.folder):
+                        picture.show(event, when)
                 for event in live(life):
                     journal.write(event)
                     picture.show(event)
@@ -157,10 +160,11 @@ def watch(folder: Path, follow: bool = True, svg: Path | None = None) -> None:
 def _following(folder: Path, follow: bool) -> Iterator[tuple[Any, Event]]:
     position, ended = 0, False
     while True:
+        lived = is_lived_in(folder)  # asked before reading: what a process that is gone has written is all there
         for when, event, end in read_events(folder, position):
             position, ended = end, isinstance(event, Ended)
             yield when, event
-        if ended or not follow:
+        if ended or not follow or not lived:
             return
         time.sleep(0.25)
 
@@ -199,7 +203,7 @@ def _table(summary: dict[str, Any]) -> Table:
     for column in ("return", "spikes", "ACs", "MACs", "nJ fp32", "nJ int8"):
         table.add_column(column, justify="right", no_wrap=True)
     for task, own in summary["tasks"].items():
-        for who, row in (("SNN", own), ("ANN twin", summary["ann_twin"].get(task))):
+        for who, row in (("SNN", own), ("ANN", summary["ann_twin"].get(task))):
             if row is None:
                 continue
             joules = [row["energy_joules"][model] for model in ("45nm_fp32", "45nm_int8")]

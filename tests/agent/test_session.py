@@ -480,7 +480,8 @@ def test_watch_follows_until_the_end(
             line = json.dumps({"time": "2026-01-01T00:00:00+00:00", **Ended("finished", 7).to_json()})
             file.write(line + "\n")
 
-    shown = watching(folder, capsys, go_on)
+    with Journal(folder):  # somebody lives here
+        shown = watching(folder, capsys, go_on)
     assert [line.split(" ", 1)[1] for line in shown.splitlines()[-2:]] == ["late", "life finished at 7 steps"]
 
 
@@ -490,16 +491,25 @@ def test_watch_survives_a_resume(
     """`resume` drops what was written after the last checkpoint, and writes on."""
     folder = unfinished(tmp_path, tiny())
 
-    def resume() -> None:
-        with Journal(folder) as journal:
+    with Journal(folder) as journal:
+
+        def resume() -> None:
             journal.go_on_after("checkpoints/000001")
             for number in range(40):
                 journal.write(Noted(f"a somewhat longer new note {number}"))
             journal.write(Ended("finished", 7))
 
-    shown = watching(folder, capsys, resume)
+        shown = watching(folder, capsys, resume)
     assert "new note 39" in shown
     assert shown.splitlines()[-1].endswith("life finished at 7 steps")
+
+
+def test_watch_does_not_wait_for_the_dead(
+    tmp_path: Path, tiny: Callable[..., RunConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A killed process leaves no `Ended`, but lets go of the lock."""
+    session.watch(unfinished(tmp_path, tiny()))
+    assert "note 19" in capsys.readouterr().out
 
 
 def test_the_config_in_a_run_folder_is_the_life_s(finished: Path, tiny: Callable[..., RunConfig]) -> None:
