@@ -110,16 +110,23 @@ def _mean_and_std(values: list[float]) -> dict[str, float]:
 
 def table(results: Iterable[dict[str, Any]]) -> str:
     """Markdown: one line for each task of each result."""
-    head = ("config: task", "seeds", "steps", "SNN return", "ANN twin", "SNN nJ fp32 (int8)", "ANN nJ fp32 (int8)",
-            "SNN steps/s", "ANN steps/s")  # fmt: skip
+    head = (
+        "task",
+        "seeds",
+        "steps",
+        "SNN return",
+        "ANN return",
+        "SNN spikes",
+        "SNN nJ fp32 (int8)",
+        "ANN nJ fp32 (int8)",
+    )
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for result in results:
         for task, snn in result["summary"]["tasks"].items():
             ann, first = result["summary"]["ann_twin"][task], result["seeds"][0]["tasks"][task]
-            cells = [f"{result['config']}: {task}", len(result["seeds"]), f"{first['env_steps']:,}"]
-            cells += [_return(snn), _return(ann), _energy(snn), _energy(ann)]
-            cells += [f"{who['env_steps_per_second']['mean']:.0f}" for who in (snn, ann)]
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
+            cells = [task, str(len(result["seeds"])), f"{first['env_steps']:,}", _return(snn), _return(ann)]
+            cells += [f"{snn['spikes_per_decision']['mean']:.0f}", _energy(snn), _energy(ann)]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
