@@ -375,5 +375,7 @@ def test_an_observation_that_is_not_finite_in_a_validation(tiny: Callable[..., R
         "world.0.environment='strange_worlds:NotANumber-v0'",
         f"world.0.kwargs={{after: 5, from_seed: {VALIDATION_SEED}, until_seed: {VALIDATION_SEED + 99}}}",
     )
-    with pytest.raises(NotFinite, match=r"^organism, task .*NotANumber-v0.*, evaluation at step 128: observation holds nan"):
+    with pytest.raises(
+        NotFinite, match=r"^organism, task .*NotANumber-v0.*, evaluation at step 128: observation holds nan"
+    ):
         lived(config, tmp_path)

@@ -446,13 +446,10 @@ def watching(folder: Path, capsys: pytest.CaptureFixture[str], changes: Callable
     """What a watcher prints who saw all that was there before ``changes``."""
     with ThreadPoolExecutor(1) as pool:
         watcher = pool.submit(session.watch, folder)
-        out = ""
-        while not out:
-            out = capsys.readouterr().out
-        time.sleep(0.3)
+        time.sleep(1)  # enough to have seen it; to look at capsys while it is written to would lose lines
         changes()
         watcher.result(timeout=60)
-    return out + capsys.readouterr().out
+    return capsys.readouterr().out
 
 
 def unfinished(runs: Path, config: RunConfig) -> Path:
