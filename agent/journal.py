@@ -80,9 +80,9 @@ class Journal:
 
     def finish(self, state: str, summary: dict[str, Any] | None = None) -> None:
         """Record how the life ended; ``summary`` if it is finished."""
-        if summary is not None:
-            _write_json(self.folder / "summary.json", summary)
         self._update(state=state, end=_now())
+        if summary is not None:  # last: a life without it can still be resumed, and then gets it
+            _write_json(self.folder / "summary.json", summary)
 
     def _update(self, **changes: Any) -> None:
         run = json.loads((self.folder / "run.json").read_text())

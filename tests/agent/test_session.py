@@ -97,13 +97,13 @@ def killed(start: Start, config: Path, runs: Path) -> tuple[Done, Path, int]:
     folder = only(runs)
     while kills < 2:
         wait_for_learning(folder, process)
-        delay = random.uniform(0, 1.5)
+        delay = random.uniform(0, 0.7)
         time.sleep(delay)
         process.kill()
         said = done(process)
         print(f"kill -9 {delay:.3f} s after it began to learn: {said.status}, {len(events_in(folder))} events")
-        if said.status == 0:  # it was faster
-            return said, folder, kills
+        if (folder / "summary.json").is_file():  # it was faster: done, if perhaps not yet gone
+            return Done(0, said.out, said.err), folder, kills
         kills += 1
         process = start("resume", folder, "--quiet")
     return done(process), folder, kills
