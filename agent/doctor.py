@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
 from rich.table import Table
+
+from snn4.agent.journal import installed_version
 
 _CORE = (
     "snn4-agent",
@@ -35,7 +36,7 @@ def _versions() -> Table:
     table = Table("package", "version", title="versions")
     table.add_row("python", platform.python_version())
     for package in _CORE:
-        table.add_row(package, _installed(package) or "[red]missing: pip install snn4-agent[/red]")
+        table.add_row(package, installed_version(package) or "[red]missing: pip install snn4-agent[/red]")
     return table
 
 
@@ -65,13 +66,6 @@ def _fused_loop() -> str:
 def _optional_parts() -> Table:
     table = Table("part", "for", "state", title="optional parts")
     for package, (purpose, command) in _OPTIONAL.items():
-        found = _installed(package)
+        found = installed_version(package)
         table.add_row(package, purpose, found or f"[yellow]missing: {command}[/yellow]".replace("[box2d]", "\\[box2d]"))
     return table
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

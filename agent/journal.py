@@ -138,7 +138,7 @@ def provenance() -> dict[str, Any]:
     """Where a result comes from: commit, versions, machine."""
     return {
         **commit(),
-        "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "versions": {name: installed_version(name) for name in _PACKAGES} | {"python": platform.python_version()},
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
     }
 
@@ -215,7 +215,8 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Version of an installed package, None if it is missing."""
     try:
         return version(package)
     except PackageNotFoundError:
