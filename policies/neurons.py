@@ -2,34 +2,73 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from snn4.policies.gene import Gene
-from snn4.policies.scan import scan
+from snn4.policies.scan import Dynamics, NeuronState, scan, state_dtype
 from snn4.policies.surrogate import SURROGATES
+
+KINDS = {
+    "lif": "leaky integrate-and-fire",
+    "cuba": "current-based LIF: a synapse with its own time constant before the membrane (Loihi's neuron)",
+    "alif": "adaptive LIF: each spike raises the threshold, which then decays",
+    "multi": "several membranes with their own time constants, whose mean spikes",
+    "plif": "parametric LIF: the membrane time constant is learned",
+    "li": "leaky integrator: a readout that gives its membrane and does not spike",
+}
 
 
 @dataclass(frozen=True)
 class NeuronConfig:
-    """A leaky integrate-and-fire neuron, with NIR's parameter names (Pedersen et al. 2024, ``nir.LIF``).
+    """A neuron, with NIR's parameter names (Pedersen et al. 2024): seconds, and volts of no particular unit.
 
-    ``tau_mem dv/dt = (v_leak - v) + r I``, solved exactly for a current that is constant over one step ``dt``::
+    Every equation is solved exactly for an input that is constant over one step ``dt``; ``decay = exp(-dt / tau_mem)``.
 
-        v[t] = decay * v[t-1] + (1 - decay) * (v_leak + r * I[t])     decay = exp(-dt / tau_mem)
-        s[t] = 1 if v[t] >= v_threshold else 0
-        v[t] = v[t] - s[t] * v_threshold            reset: soft
-        v[t] = v_reset where s[t] else v[t]         reset: hard
+    ``lif``: ``tau_mem dv/dt = (v_leak - v) + r I`` (``nir.LIF``)::
 
-    ``decay`` is snnTorch's ``beta`` and Loihi's ``1 - dv / 4096``. The reset passes no gradient.
+        u[t] = decay * v[t-1] + (1 - decay) * (v_leak + r * I[t])
+        s[t] = 1 if u[t] >= v_threshold else 0
+        v[t] = u[t] - s[t] * v_threshold            reset: soft
+        v[t] = v_reset where s[t] else u[t]         reset: hard
+
+    ``cuba``: ``tau_syn di/dt = -i + I`` before that membrane (``nir.CubaLIF`` with w_in = 1); ``i[t] = syn_decay *
+    i[t-1] + (1 - syn_decay) * I[t]`` takes the place of I[t].
+
+    ``alif``: a LIF that spikes at ``v_threshold + adaptation * a[t-1]``, with ``a[t] = adapt_decay * a[t-1] + s[t]`` and
+    ``adapt_decay = exp(-dt / tau_adapt)`` (Bellec et al. 2018).
+
+    ``multi``: a membrane for each of tau_mem and ``tau_more``, each as a LIF's; their mean spikes, and each is reset.
+
+    ``plif``: a LIF whose decay, ``sigmoid`` of a parameter, is learned (Fang et al. 2021), one a feature or one a layer.
+
+    ``li``: a LIF's membrane without threshold and reset: the output is u[t].
+
+    With ``r`` None, the factors ``1 - decay`` and ``1 - syn_decay`` before inputs are 1: a current I raises the membrane
+    by I in one step. Then ``decay`` is snnTorch's ``beta`` (``syn_decay`` its ``alpha``) and Loihi's ``1 - dv / 4096``
+    (``syn_decay``: ``1 - du / 4096``); Norse's ``tau_mem_inv`` is ``(1 - decay) / dt``. The reset passes no gradient.
     """
 
+    kind: Literal["lif", "cuba", "alif", "multi", "plif", "li"] = "lif"
+    """The neuron's equations, above."""
     tau_mem: Annotated[float, Gene(2e-3, 100e-3, log=True)] = 20e-3
-    """Membrane time constant, seconds."""
+    """Membrane time constant, seconds; where learning starts for plif."""
+    tau_syn: Annotated[float, Gene(1e-3, 50e-3, log=True)] = 5e-3
+    """Synaptic time constant, seconds (cuba)."""
+    tau_more: tuple[float, ...] = (100e-3,)
+    """Time constants of the further membranes, seconds (multi)."""
+    tau_adapt: Annotated[float, Gene(10e-3, 1.0, log=True)] = 200e-3
+    """Time constant with which the threshold comes back, seconds (alif)."""
+    adaptation: Annotated[float, Gene(0.0, 2.0)] = 0.2
+    """What a spike adds to the threshold (alif)."""
+    tau_spread: float = 1.0
+    """Learned time constants of a layer start evenly, by logarithm, from tau_mem / this to tau_mem * this (plif)."""
     v_threshold: Annotated[float, Gene(0.25, 2.0)] = 1.0
     """A neuron whose membrane reaches this value spikes."""
     v_reset: float = 0.0
@@ -47,14 +86,19 @@ class NeuronConfig:
     """Steepness of the surrogate."""
 
     def __post_init__(self) -> None:
-        for name in ("tau_mem", "v_threshold", "dt", "slope"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name}: got {value}, allowed is a finite number > 0")
+        if self.kind not in KINDS:
+            raise ValueError(f"kind: got {self.kind!r}, allowed are {', '.join(KINDS)}")
+        for name in ("tau_mem", "tau_syn", "tau_adapt", "v_threshold", "dt", "slope"):
+            _require(name, getattr(self, name), lambda value: value > 0, "a finite number > 0")
+        for tau in self.tau_more:
+            _require("tau_more", tau, lambda value: value > 0, "finite numbers > 0")
+        if self.kind == "multi" and not self.tau_more:
+            raise ValueError("tau_more: got no value, allowed is one time constant or more")
+        _require("adaptation", self.adaptation, lambda value: value >= 0, "a finite number >= 0")
+        _require("tau_spread", self.tau_spread, lambda value: value >= 1, "a finite number >= 1")
         for name in ("v_reset", "v_leak", "r"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise ValueError(f"{name}: got {value}, allowed is a finite number")
+            if getattr(self, name) is not None:
+                _require(name, getattr(self, name), lambda value: True, "a finite number")
         if self.v_reset >= self.v_threshold:
             raise ValueError(f"v_reset: got {self.v_reset}, allowed is a value below v_threshold ({self.v_threshold})")
         if self.reset not in ("soft", "hard"):
@@ -72,32 +116,102 @@ class NeuronConfig:
         """What one unit of current adds to the membrane in one step."""
         return 1.0 if self.r is None else (1 - self.decay) * self.r
 
+    @property
+    def spikes(self) -> bool:
+        """Whether the neuron spikes: all but the leaky integrator do."""
+        return self.kind != "li"
 
-class LIFState(NamedTuple):
-    """State of a LIF layer between steps: the membrane ``v`` (B, …) after the reset."""
 
-    v: Tensor
+@functools.cache
+def dynamics(config: NeuronConfig) -> Dynamics:
+    """The constants with which `scan` runs ``config``."""
+    taus = (config.tau_mem, *(config.tau_more if config.kind == "multi" else ()))
+    decays = tuple(math.exp(-config.dt / tau) for tau in taus)
+    syn_decay = math.exp(-config.dt / config.tau_syn)
+    return Dynamics(
+        decay=decays,
+        gain=tuple(1.0 if config.r is None else (1 - decay) * config.r for decay in decays),
+        leak=tuple((1 - decay) * config.v_leak for decay in decays),
+        v_threshold=config.v_threshold,
+        reset=config.reset if config.spikes else "none",
+        v_reset=config.v_reset,
+        syn_decay=syn_decay if config.kind == "cuba" else None,
+        syn_gain=1.0 if config.r is None else 1 - syn_decay,
+        adaptation=config.adaptation if config.kind == "alif" else None,
+        adapt_decay=math.exp(-config.dt / config.tau_adapt),
+        surrogate=config.surrogate,
+        slope=config.slope,
+    )
 
 
-class LIF(nn.Module):
-    """A layer of LIF neurons: ``(current (T, B, …), state) -> (spikes (T, B, …), state)``."""
+class Neuron(nn.Module):
+    """A layer of neurons: ``(current (T, B, …), state) -> (spikes (T, B, …), state)``.
 
-    def __init__(self, config: NeuronConfig) -> None:
+    Args:
+        config: the neuron.
+        features: for plif, the shape of the learned time constants, broadcast to a sample (``(n,)`` for dense layers,
+            ``(C, 1, 1)`` for images); None learns one for the whole layer.
+    """
+
+    def __init__(self, config: NeuronConfig, features: Sequence[int] | None = None) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.dynamics = config, dynamics(config)
+        self.decay_logit: nn.Parameter | None = None
+        if config.kind == "plif":
+            self.decay_logit = nn.Parameter(_spread_decays(config, tuple(features or ())).logit())
 
-    def initial_state(self, current: Tensor) -> LIFState:
-        """Membranes at rest for input ``current`` (T, B, …)."""
-        return LIFState(torch.full_like(current[0], self.config.v_leak))
+    def initial_state(self, current: Tensor) -> NeuronState:
+        """Membranes at rest, synapses and adaptation at zero, for input ``current`` (T, B, …)."""
+        rest = torch.full_like(current[0], self.config.v_leak, dtype=state_dtype(current))
+        zero = torch.zeros_like(rest)
+        membranes = len(self.dynamics.decay)
+        return NeuronState(
+            rest if membranes == 1 else torch.stack([rest] * membranes),
+            zero if self.dynamics.syn_decay is not None else None,
+            zero.clone() if self.dynamics.adaptation is not None else None,
+        )
 
-    def forward(self, current: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
+    def forward(
+        self, current: Tensor, state: NeuronState | None = None, steps: int | None = None
+    ) -> tuple[Tensor, NeuronState]:
+        """Run over time; with ``steps``, ``current`` may be (1, B, …): the same at each of so many steps."""
         state = state or self.initial_state(current)
-        c = self.config
-        spikes, v = scan(
-            current, state.v, decay=c.decay, gain=c.gain, leak=(1 - c.decay) * c.v_leak, v_threshold=c.v_threshold,
-            v_reset=None if c.reset == "soft" else c.v_reset, surrogate=c.surrogate, slope=c.slope,
-        )  # fmt: skip
-        return spikes, LIFState(v)
+        if self.decay_logit is None:
+            return scan(current, state, self.dynamics, steps=steps)
+        if self.config.r is not None or self.config.v_leak:  # learned with the decay
+            _, (gain,), (leak,) = self.factors()
+            current = (gain * current + leak).to(current.dtype)
+        plain = self.dynamics._replace(gain=(1.0,), leak=(0.0,))
+        return scan(current, state, plain, steps=steps, decay=self.decay)
+
+    @property
+    def decay(self) -> Tensor:
+        """The decay of the (first) membrane, of the shape of ``features`` where it is learned, else ()."""
+        return torch.tensor(self.config.decay) if self.decay_logit is None else self.decay_logit.sigmoid()
+
+    def factors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Decay, gain and leak of each membrane (K, *features): ``u = decay * v + (gain * I + leak)``."""
+        if self.decay_logit is None:
+            d = self.dynamics
+            decay, gain, leak = (torch.tensor(values).unsqueeze(-1) for values in (d.decay, d.gain, d.leak))
+            return decay, gain, leak
+        decay = self.decay.unsqueeze(0)
+        gain = torch.ones_like(decay) if self.config.r is None else (1 - decay) * self.config.r
+        return decay, gain, (1 - decay) * self.config.v_leak
 
     def extra_repr(self) -> str:
-        return f"tau_mem={self.config.tau_mem}, v_threshold={self.config.v_threshold}, reset={self.config.reset}"
+        c = self.config
+        return f"{c.kind}, tau_mem={c.tau_mem}, v_threshold={c.v_threshold}, reset={c.reset}"
+
+
+def _spread_decays(config: NeuronConfig, features: tuple[int, ...]) -> Tensor:
+    """First decays: time constants evenly spread by their logarithm, shuffled by nothing: neighbours are alike."""
+    n = math.prod(features)
+    places = torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1)
+    taus = config.tau_mem * config.tau_spread ** places.double()
+    return torch.exp(-config.dt / taus).float().reshape(features)
+
+
+def _require(name: str, value: float, holds: object, allowed: str) -> None:
+    if not (math.isfinite(value) and holds(value)):  # type: ignore[operator]
+        raise ValueError(f"{name}: got {value}, allowed is {allowed}")

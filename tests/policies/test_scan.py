@@ -1,193 +1,418 @@
 from __future__ import annotations
 
+import multiprocessing
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from snn4.policies.scan import _Dynamics, is_fused, reference_scan, scan
-from snn4.policies.surrogate import SURROGATES
+from snn4.policies.scan import _WORTH_A_THREAD, Dynamics, NeuronState, is_fused, reference_scan, scan, state_dtype
 
-RESETS = {"soft": None, "hard": -0.25}
-
-
-def plain_scan(
-    current: Tensor, v: Tensor, *, decay: float, gain: float = 1.0, leak: float = 0.0, v_threshold: float = 1.0,
-    v_reset: float | None = None, surrogate: str = "arctan", slope: float = 2.0,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    return reference_scan(current, v, _Dynamics(decay, gain, leak, v_threshold, v_reset, surrogate, slope))
-
-
-def with_gradients(function: Any, current: Tensor, v: Tensor, **dynamics: Any) -> tuple[Tensor, ...]:
-    """Spikes, last membrane, and the gradients of a random weighting of both."""
-    current, v = current.detach().requires_grad_(), v.detach().requires_grad_()
-    spikes, last = function(current, v, **dynamics)
-    weights = torch.Generator().manual_seed(1)
-    loss = (spikes * torch.randn(spikes.shape, generator=weights)).sum()
-    loss = loss + (last * torch.randn(last.shape, generator=weights)).sum()
-    return spikes.detach(), last.detach(), *torch.autograd.grad(loss, (current, v))
-
-
-def assert_same(current: Tensor, v: Tensor, tolerance: float = 1e-6, **dynamics: Any) -> Tensor:
-    spikes, last, *gradients = with_gradients(scan, current, v, **dynamics)
-    expected_spikes, expected_last, *expected = with_gradients(plain_scan, current, v, **dynamics)
-    assert torch.equal(spikes, expected_spikes)
-    assert torch.equal(last, expected_last)
-    for got, want in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(got, want, atol=tolerance, rtol=tolerance)
-    return spikes
+MULTI: dict[str, Any] = {"decay": (0.9, 0.5), "gain": (1.0, 0.7), "leak": (0.02, 0.0)}
+THREE: dict[str, Any] = {"decay": (0.9, 0.5, 0.8), "gain": (1.0, 0.7, 0.3), "leak": (0.02, 0.0, -0.01)}
+ADAPTIVE: dict[str, Any] = {"adaptation": 0.3, "adapt_decay": 0.9}
+SYNAPSE: dict[str, Any] = {"syn_decay": 0.7, "syn_gain": 0.6}
+F32, BF16 = torch.float32, torch.bfloat16
+# Each compiles a kernel of its own, about a second: together they hold every branch of the kernels and every surrogate.
+VARIANTS: dict[str, tuple[dict[str, Any], torch.dtype, bool]] = {
+    "lif-soft": ({"surrogate": "sigmoid"}, F32, False),
+    "lif-hard": ({"reset": "hard", "surrogate": "sigmoid"}, F32, False),
+    "lif-soft-bfloat16": ({"surrogate": "gaussian"}, BF16, False),
+    "cuba-soft": (SYNAPSE | {"surrogate": "sigmoid"}, F32, False),
+    "alif-soft": (ADAPTIVE | {"surrogate": "fast_sigmoid"}, F32, False),
+    "multi-soft": (MULTI | {"surrogate": "triangle"}, F32, False),
+    "everything-hard": (THREE | SYNAPSE | ADAPTIVE | {"reset": "hard"}, F32, False),
+    "plif-soft": ({"surrogate": "sigmoid"}, F32, True),
+    "plif-hard-bfloat16": ({"reset": "hard"}, BF16, True),
+    "li": ({"reset": "none"}, F32, False),
+}
 
 
-@pytest.mark.parametrize("v_reset", RESETS.values(), ids=RESETS)
-@pytest.mark.parametrize("surrogate", SURROGATES)
-def test_fused_kernel_equals_plain_loop(surrogate: str, v_reset: float | None) -> None:
-    assert is_fused(), "numba is a dependency: nothing here is compared with anything without it"
-    torch.manual_seed(0)
-    current, v = torch.randn(8, 5, 17) + 0.5, torch.randn(5, 17)
-    spikes = assert_same(
-        current, v, decay=0.9, gain=1.3, leak=0.05, v_threshold=0.8, v_reset=v_reset, surrogate=surrogate, slope=3.0
+def constants(**changes: Any) -> Dynamics:
+    plain: dict[str, Any] = {
+        "decay": (0.9,),
+        "gain": (1.3,),
+        "leak": (0.05,),
+        "v_threshold": 0.8,
+        "v_reset": -0.25,
+        "slope": 3.0,
+    }
+    return Dynamics(**(plain | changes))
+
+
+def first_state(dynamics: Dynamics, current: Tensor, generator: torch.Generator) -> NeuronState:
+    shape, membranes = tuple(current.shape[1:]), len(dynamics.decay)
+
+    def part(*sizes: int) -> Tensor:
+        return torch.randn(sizes, generator=generator, dtype=state_dtype(current))
+
+    return NeuronState(
+        part(*shape) if membranes == 1 else part(membranes, *shape),
+        None if dynamics.syn_decay is None else part(*shape),
+        None if dynamics.adaptation is None else part(*shape).abs(),
     )
-    assert 0.1 < spikes.mean() < 0.9
+
+
+def inputs(name: str, *shape: int, seed: int = 0, **changes: Any) -> tuple[Tensor, NeuronState, Dynamics, Any]:
+    """Current, first state, dynamics and learned decay of a variant; gradients of all of them can be asked for."""
+    fields, dtype, learned = VARIANTS[name]
+    dynamics, generator = constants(**(fields | changes)), torch.Generator().manual_seed(seed)
+    current = (torch.randn(shape, generator=generator) + 0.5).to(dtype)
+    decay = torch.rand(shape[2:3] + (1,) * len(shape[3:]), generator=generator) if learned else None
+    return current, first_state(dynamics, current, generator), dynamics, decay
+
+
+def run(
+    function: Any, current: Tensor, state: NeuronState, dynamics: Dynamics, decay: Any = None, **options: Any
+) -> Any:
+    """Output, last state, and the gradients of a random weighting of both."""
+    current = current.detach().requires_grad_()
+    state = state.map(lambda part: part.detach().requires_grad_())
+    decay = None if decay is None else decay.detach().requires_grad_()
+    output, last = function(current, state, dynamics, decay=decay, **options)
+    weights, parts = torch.Generator().manual_seed(1), [part for part in last if part is not None]
+    loss = sum((part.float() * torch.randn(part.shape, generator=weights)).sum() for part in (output, *parts))
+    wanted = [part for part in (current, *state, decay) if part is not None]
+    return output.detach(), [part.detach() for part in parts], torch.autograd.grad(loss, wanted)  # type: ignore[arg-type]
+
+
+def assert_same(got: Any, want: Any, tolerance: float = 1e-5) -> None:
+    """Outputs and states equal to the bit; gradients within ``tolerance``, or what bfloat16's rounding does."""
+    (output, states, gradients), (output2, states2, gradients2) = got, want
+    assert output.dtype == output2.dtype
+    assert torch.equal(output, output2)
+    assert all(torch.equal(a, b) for a, b in zip(states, states2, strict=True))
+    if output.dtype == BF16:
+        tolerance = 0.03
+    for a, b in zip(gradients, gradients2, strict=True):
+        assert a.dtype == b.dtype
+        scale = max(1.0, b.abs().max().item()) if b.numel() else 1.0
+        torch.testing.assert_close(a, b, atol=tolerance * scale, rtol=tolerance)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    return x.movedim(2, -1).contiguous().movedim(-1, 2)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_fused_kernel_equals_plain_loop(name: str) -> None:
+    """Also for images in both layouts, and for a constant current, which in turn equals the same current repeated."""
+    assert is_fused(), "numba is a dependency: nothing here is compared with anything without it"
+    current, state, dynamics, decay = inputs(name, 6, 3, 5, 2, 2)
+    whole = run(scan, current, state, dynamics, decay)
+    assert_same(whole, run(reference_scan, current, state, dynamics, decay))
+    if dynamics.reset != "none":
+        assert 0.1 < whole[0].float().mean() < 0.9
+
+    turned = channels_last(current)
+    assert not turned.is_contiguous()
+    images = run(scan, turned, state, dynamics, decay)
+    assert images[0].movedim(2, -1).is_contiguous()
+    assert_same(images, whole)
+
+    constant = run(scan, current[:1], state, dynamics, decay, steps=6)
+    assert_same(constant, run(reference_scan, current[:1], state, dynamics, decay, steps=6))
+    output, states, (grad, *others) = run(scan, current[:1].expand(current.shape), state, dynamics, decay)
+    assert_same(constant, (output, states, (grad.float().sum(0, keepdim=True).to(grad.dtype), *others)))
+
+
+@pytest.mark.parametrize("name", ["lif-soft", "lif-hard", "everything-hard"])
+def test_without_gradients_the_same(name: str) -> None:
+    current, state, dynamics, decay = inputs(name, 6, 3, 5)
+    spikes, states, _ = run(scan, current, state, dynamics, decay)
+    with torch.no_grad():
+        silent, last = scan(current, state, dynamics, decay=decay)
+    assert torch.equal(silent, spikes)
+    assert all(torch.equal(a, b) for a, b in zip([part for part in last if part is not None], states, strict=True))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_two_chunks_are_one_run(name: str) -> None:
+    current, state, dynamics, decay = inputs(name, 7, 3, 4)
+
+    def in_two_chunks(current: Tensor, state: NeuronState, dynamics: Dynamics, decay: Any) -> Any:
+        first, middle = scan(current[:3], state, dynamics, decay=decay)
+        second, last = scan(current[3:], middle, dynamics, decay=decay)
+        return torch.cat([first, second]), last
+
+    chunks, whole = (run(function, current, state, dynamics, decay) for function in (in_two_chunks, scan))
+    assert_same(chunks, whole, 1e-6)
 
 
 @settings(deadline=None, max_examples=60)
 @given(
+    name=st.sampled_from([name for name, (_, dtype, _) in VARIANTS.items() if dtype == F32]),
     shape=st.lists(st.integers(1, 5), min_size=2, max_size=4),
     seed=st.integers(0, 2**32 - 1),
-    decay=st.floats(0, 1),
-    gain=st.floats(0, 3),
-    leak=st.floats(-1, 1),
     v_threshold=st.floats(0.1, 2),
-    v_reset=st.none() | st.floats(-1, 0),
-    surrogate=st.sampled_from(list(SURROGATES)),
+    v_reset=st.floats(-1, 0),
     slope=st.floats(0.5, 10),
+    decays=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+    syn_gain=st.floats(-2, 2),
+    adapt_decay=st.floats(0, 1),
 )
-def test_fused_kernel_equals_plain_loop_for_any_shape_and_dynamics(
-    shape: list[int], seed: int, **dynamics: Any
+def test_fused_kernel_equals_plain_loop_for_any_shape_and_constants(
+    name: str, shape: list[int], seed: int, decays: tuple[float, ...], **changes: float
 ) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    current, v = torch.randn(shape, generator=generator), torch.randn(shape[1:], generator=generator)
-    assert_same(current, v, 1e-4, **dynamics)
+    count = len(VARIANTS[name][0].get("decay", (0.9,)))
+    arguments = inputs(name, *shape, seed=seed, decay=decays[:count], **changes)
+    assert_same(run(scan, *arguments), run(reference_scan, *arguments), 1e-4)
 
 
 def test_membrane_by_hand() -> None:
     current = torch.tensor([0.5, 1.0, 0.25, 1.5]).reshape(4, 1)
-    spikes, v = scan(current, torch.tensor([0.5]), decay=0.5, gain=2.0, leak=-0.25)
+    state, dynamics = NeuronState(torch.tensor([0.5])), Dynamics((0.5,), (2.0,), (-0.25,))
+    spikes, last = scan(current, state, dynamics)
     # u: 0.25 + 0.75 = 1 spikes, leaves 0 | 0 + 1.75 spikes, leaves 0.75 | 0.375 + 0.25 = 0.625 | 0.3125 + 2.75 spikes
     assert spikes.ravel().tolist() == [1, 1, 0, 1]
-    assert v.item() == 2.0625
-    spikes, v = scan(current, torch.tensor([0.5]), decay=0.5, gain=2.0, leak=-0.25, v_reset=-1.0)
+    assert last.v.item() == 2.0625
+    spikes, last = scan(current, state, dynamics._replace(reset="hard", v_reset=-1.0))
     # u: 1 spikes | -0.5 + 1.75 spikes | -0.5 + 0.25 = -0.25 | -0.125 + 2.75 spikes
     assert spikes.ravel().tolist() == [1, 1, 0, 1]
-    assert v.item() == -1.0
+    assert last.v.item() == -1.0
+    membrane, last = scan(current, state, dynamics._replace(reset="none"))
+    # u: 1 | 0.5 + 1.75 = 2.25 | 1.125 + 0.25 = 1.375 | 0.6875 + 2.75 = 3.4375
+    assert membrane.ravel().tolist() == [1, 2.25, 1.375, 3.4375]
+    assert last.v.item() == 3.4375
 
 
-@pytest.mark.parametrize("v_reset", RESETS.values(), ids=RESETS)
-def test_two_pieces_are_one_run(v_reset: float | None) -> None:
+def test_everything_by_hand() -> None:
+    """Synapse, three membranes, adaptation and a hard reset in one neuron."""
+    dynamics = constants(
+        decay=(0.5, 0.0, 1.0), gain=(1.0, 2.0, 0.5), leak=(0.0, 0.5, 0.0), v_threshold=1.0, v_reset=-1.0, reset="hard",
+        syn_decay=0.5, syn_gain=2.0, adaptation=1.0, adapt_decay=0.5,
+    )  # fmt: skip
+    state = NeuronState(torch.zeros(3, 1), torch.zeros(1), torch.zeros(1))
+    current = torch.tensor([[0.5], [0.25]])
+    # i = 1,   u = (1, 2.5, 0.5),     mean 4/3 >= 1 spikes: v = (-1, -1, -1),        a = 1
+    # i = 1,   u = (0.5, 2.5, -0.5),  mean 5/6 < 1 + 1:     v = u,                   a = 0.5
+    with torch.no_grad():
+        spikes, last = scan(current, state, dynamics)
+    assert spikes.ravel().tolist() == [1, 0]
+    assert last.v.ravel().tolist() == [0.5, 2.5, -0.5]
+    assert [part.item() for part in (last.i, last.a) if part is not None] == [1, 0.5]
+
+
+@pytest.mark.parametrize("name", ["lif-soft", "everything-hard", "plif-soft"])
+def test_float64_agrees_with_the_fused_float32(name: str) -> None:
+    """autograd's gradients in double precision, where no membrane is so near the threshold that rounding decides."""
+    current, state, dynamics, decay = inputs(name, 6, 3, 5, seed=2)
+    fused = run(scan, current, state, dynamics, decay)
+    wide = None if decay is None else decay.double()
+    output, states, gradients = run(scan, current.double(), state.map(Tensor.double), dynamics, wide)
+    assert output.dtype == states[0].dtype == torch.float64
+    assert torch.equal(output.float(), fused[0])
+    for got, want in zip([*fused[1], *fused[2]], [*states, *gradients], strict=True):
+        torch.testing.assert_close(got, want.float(), atol=1e-4, rtol=1e-4)
+
+
+def test_gradients_of_a_leaky_integrator_are_finite_differences() -> None:
+    """It is linear: a difference of two runs of the fused kernel, however large, is the derivative."""
+    current, state, dynamics, _ = inputs("li", 5, 2, 3)
     torch.manual_seed(0)
-    current, v, dynamics = torch.randn(10, 3, 4), torch.randn(3, 4), {"decay": 0.8, "v_reset": v_reset}
+    d_current, d_v, weights = torch.randn(current.shape), torch.randn(state.v.shape), torch.randn(current.shape)
+    current.requires_grad_()
+    state.v.requires_grad_()
+    (scan(current, state, dynamics)[0] * weights).sum().backward()
+    with torch.no_grad():
+        moved, _ = scan(current + d_current, NeuronState(state.v + d_v), dynamics)
+        difference = ((moved - scan(current, state, dynamics)[0]) * weights).sum()
+    slope = (current.grad * d_current).sum() + (state.v.grad * d_v).sum()  # type: ignore[operator]
+    assert slope.item() == pytest.approx(difference.item(), rel=1e-4)
 
-    def in_two_pieces(current: Tensor, v: Tensor, **dynamics: Any) -> tuple[Tensor, Tensor]:
-        first, v = scan(current[:4], v, **dynamics)
-        second, v = scan(current[4:], v, **dynamics)
-        return torch.cat([first, second]), v
 
-    whole, pieces = (with_gradients(f, current, v, **dynamics) for f in (scan, in_two_pieces))
-    for got, want in zip(pieces, whole, strict=True):
-        assert torch.equal(got, want)
+def test_gradient_of_a_long_constant_current_is_summed_in_full_precision() -> None:
+    """In bfloat16 a sum stops growing once it is 256 times what is added."""
+    gradients = []
+    for dtype in (BF16, F32):
+        current = torch.full((1, 2, 3), 0.1, dtype=dtype, requires_grad=True)
+        state, dynamics = NeuronState(torch.zeros(2, 3)), constants(gain=(0.1,), leak=(0.0,), surrogate="gaussian")
+        spikes, _ = scan(current, state, dynamics, steps=1000)
+        gradients.append(torch.autograd.grad(spikes.sum(), current)[0])
+    torch.testing.assert_close(gradients[0].float(), gradients[1], rtol=0.02, atol=0)
 
 
-def test_memory_layout_does_not_matter() -> None:
+def test_detached_state_cuts_the_gradient() -> None:
+    """Truncated backpropagation through time."""
+    current, state, dynamics, _ = inputs("cuba-soft", 6, 3, 4)
+    current.requires_grad_()
+    _, middle = scan(current[:3], state, dynamics)
+    assert middle.v.requires_grad
+    cut = middle.detach()
+    assert all(part is not None and not part.requires_grad for part in (cut.v, cut.i))
+    assert cut.a is None
+    spikes, _ = scan(current[3:], cut, dynamics)
+    (gradient,) = torch.autograd.grad(spikes.sum(), current)
+    assert not gradient[:3].any()
+    assert gradient[3:].any()
+
+
+def test_reset_passes_no_gradient() -> None:
+    """After a spike a hard reset leaves nothing of the past."""
+    current = torch.tensor([[2.0], [0.1]]).requires_grad_()
+    _, last = scan(current, NeuronState(torch.zeros(1)), Dynamics((0.5,), reset="hard", surrogate="sigmoid"))
+    (gradient,) = torch.autograd.grad(last.v.sum(), current)
+    assert gradient.ravel().tolist() == [0, 1]
+
+
+def test_memory_layout_does_not_matter_and_the_callers_state_stays() -> None:
     torch.manual_seed(0)
     turned, v = torch.randn(5, 6, 3).transpose(0, 1), torch.randn(3, 5).T
-    constant = torch.randn(5, 3).expand(6, 5, 3)
-    for current in (turned, constant):
+    before = v.clone()
+    for current in (turned, torch.randn(5, 3).expand(6, 5, 3)):
         assert not current.is_contiguous()
-        before = v.clone()
-        with_layout = with_gradients(scan, current, v, decay=0.9)
-        without = with_gradients(scan, current.contiguous(), v.contiguous(), decay=0.9)
-        for got, want in zip(with_layout, without, strict=True):
-            assert torch.equal(got, want)
-        assert torch.equal(v, before), "the caller's state must not change"
+        with_layout = run(scan, current, NeuronState(v), constants(surrogate="sigmoid"))
+        without = run(scan, current.contiguous(), NeuronState(v.contiguous()), constants(surrogate="sigmoid"))
+        assert_same(with_layout, without, 0)
+    assert torch.equal(v, before)
 
 
-def test_gradient_of_a_constant_current_is_the_sum_over_steps() -> None:
-    torch.manual_seed(0)
-    constant, v = torch.randn(5, 3, requires_grad=True), torch.zeros(5, 3)
-    spikes, _ = scan(constant.expand(4, 5, 3), v, decay=0.9)
-    (through_expand,) = torch.autograd.grad(spikes.sum(), constant)
-    each_step = constant.detach().repeat(4, 1, 1).requires_grad_()
-    (a_step,) = torch.autograd.grad(scan(each_step, v, decay=0.9)[0].sum(), each_step)
-    torch.testing.assert_close(through_expand, a_step.sum(0))
-
-
-@pytest.mark.parametrize("v_reset", RESETS.values(), ids=RESETS)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_other_dtypes(dtype: torch.dtype, v_reset: float | None) -> None:
-    """With numbers that every dtype holds exactly, the answer must be that of the fused float32 kernel."""
-    torch.manual_seed(0)
-    current = torch.randint(-4, 9, (3, 4, 25)) / 4
-    v = torch.randint(-4, 5, (4, 25)) / 4
-    fused = with_gradients(scan, current, v, decay=0.5, v_reset=v_reset)
-    other = with_gradients(scan, current.to(dtype), v.to(dtype), decay=0.5, v_reset=v_reset)
-    assert other[0].dtype == other[1].dtype == dtype
-    assert torch.equal(other[0].float(), fused[0])
-    assert torch.equal(other[1].float(), fused[1])
-    for got, want in zip(other[2:], fused[2:], strict=True):
-        torch.testing.assert_close(got.float(), want, rtol=0.05 if dtype == torch.bfloat16 else 1e-5, atol=0.02)
-
-
-def test_no_grad_gives_the_same() -> None:
-    torch.manual_seed(0)
-    current, v = torch.randn(6, 4, 3), torch.randn(4, 3)
-    spikes, last = scan(current, v, decay=0.9)
-    with torch.no_grad():
-        assert all(torch.equal(a, b) for a, b in zip(scan(current, v, decay=0.9), (spikes, last), strict=True))
-
-
-def test_batch_of_none() -> None:
-    spikes, v = scan(torch.empty(4, 0, 3), torch.empty(0, 3), decay=0.9)
+@pytest.mark.parametrize("name", ["lif-soft", "plif-soft"])
+def test_batch_of_none(name: str) -> None:
+    _, _, dynamics, decay = inputs(name, 1, 1, 3)
+    spikes, state = scan(torch.empty(4, 0, 3), NeuronState(torch.empty(0, 3)), dynamics, decay=decay)
     assert spikes.shape == (4, 0, 3)
-    assert v.shape == (0, 3)
+    assert state.v.shape == (0, 3)
 
 
-@pytest.mark.parametrize("shape", [(1, 3), (3,), (), (2, 3, 1)])
-def test_state_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+def threads_of_the_scan() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("scan")]
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("name", ["lif-soft", "plif-soft"])
+def test_threads_share_the_neurons(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snn4.policies.scan._WORTH_A_THREAD", 1)
+    current, state, dynamics, decay = inputs(name, 4, 3, 1500)
+    for part, options in ((current, {}), (current[:1], {"steps": 4})):
+        got = run(scan, part, state, dynamics, decay, **options)
+        assert threads_of_the_scan()
+        assert_same(got, run(reference_scan, part, state, dynamics, decay, **options))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_many_neurons_on_two_threads_are_those_on_one() -> None:
+    current, state, dynamics, _ = inputs("lif-soft", 2, _WORTH_A_THREAD // 1024, 1030)
+    with torch.no_grad():
+        spikes, last = scan(current, state, dynamics)
+        assert threads_of_the_scan()
+        torch.set_num_threads(1)
+        expected, want = scan(current, state, dynamics)
+    assert torch.equal(spikes, expected)
+    assert torch.equal(last.v, want.v)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fork is the custom of Linux")
+def test_threads_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked process has none of its parent's threads: waiting for them would never end."""
+    monkeypatch.setattr("snn4.policies.scan._WORTH_A_THREAD", 1)  # so few that torch itself needs no threads
+    current, state, dynamics, _ = inputs("lif-soft", 8, 2, 2048)
+    want = scan(current, state, dynamics)[0].numpy()
+    assert threads_of_the_scan()
+
+    def child() -> None:
+        raise SystemExit(0 if np.array_equal(scan(current, state, dynamics)[0].numpy(), want) else 3)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(30)
+    if process.is_alive():
+        process.kill()
+    assert process.exitcode == 0
+
+
+PART = torch.zeros(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("variant", "state", "message"),
+    [
+        ("lif-soft", NeuronState(torch.zeros(1, 3)), "v: got shape (1, 3), allowed is (2, 3)"),
+        ("lif-soft", NeuronState(torch.zeros(3)), "v: got shape (3,), allowed is (2, 3)"),
+        ("lif-soft", NeuronState(torch.zeros(())), "v: got shape (), allowed is (2, 3)"),
+        ("lif-soft", NeuronState(torch.zeros(2, 3, 1)), "v: got shape (2, 3, 1), allowed is (2, 3)"),
+        ("lif-soft", NeuronState(PART, PART), "i: got shape (2, 3), allowed is None"),
+        ("lif-soft", NeuronState(PART, None, PART), "a: got shape (2, 3), allowed is None"),
+        ("lif-soft", NeuronState(PART.double()), "v: got torch.float64 on cpu, allowed is torch.float32 on cpu"),
+        ("multi-soft", NeuronState(PART), "v: got shape (2, 3), allowed is (2, 2, 3)"),
+        ("cuba-soft", NeuronState(PART), "i: got shape None, allowed is (2, 3)"),
+        (
+            "cuba-soft",
+            NeuronState(PART, PART.bfloat16()),
+            "i: got torch.bfloat16 on cpu, allowed is torch.float32 on cpu",
+        ),
+        ("alif-soft", NeuronState(PART), "a: got shape None, allowed is (2, 3)"),
+        ("alif-soft", NeuronState(PART, None, PART[:1]), "a: got shape (1, 3), allowed is (2, 3)"),
+    ],
+)
+def test_state_that_does_not_fit_is_refused(variant: str, state: NeuronState, message: str) -> None:
     """The kernel would read and write past the end of a state that is too small."""
-    with pytest.raises(ValueError, match=rf"^v: got shape {re.escape(str(shape))}, allowed is \(2, 3\)"):
-        scan(torch.ones(4, 2, 3), torch.zeros(shape), decay=0.9)
+    with pytest.raises(ValueError, match=rf"^state\.{re.escape(message)}"):
+        scan(torch.ones(4, 2, 3), state, constants(**VARIANTS[variant][0]))
 
 
-def run_steps(path: Path, blocked: str = "") -> str:
-    """Save what `scan` gives in a fresh process; its stderr."""
-    code = f"""
-import sys
-{blocked}
-import torch
-from snn4.policies.scan import is_fused, scan
-torch.manual_seed(0)
-current = torch.randn(6, 4, 9, requires_grad=True)
-for _ in range(3):
-    spikes, v = scan(current, torch.zeros(4, 9), decay=0.9, v_reset=0.0, surrogate="sigmoid")
-(gradient,) = torch.autograd.grad(spikes.sum() + v.sum(), current)
-torch.save({{"fused": is_fused(), "spikes": spikes.detach(), "v": v.detach(), "gradient": gradient}}, sys.argv[1])
-"""
-    return subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True).stderr
+def test_state_of_a_half_precision_current_is_float32() -> None:
+    with pytest.raises(ValueError, match=r"^state\.v: got torch\.bfloat16 .* allowed is torch\.float32"):
+        scan(torch.ones(4, 2, 3, dtype=BF16), NeuronState(PART.bfloat16()), constants())
+
+
+@pytest.mark.parametrize(
+    ("current", "steps", "message"),
+    [
+        (torch.ones(4, 2, 3, dtype=torch.int32), None, r"current: got dtype torch\.int32, allowed is a floating"),
+        (torch.ones(4, 2, 3, dtype=torch.bool), None, r"current: got dtype torch\.bool, allowed is a floating"),
+        (torch.ones(4), None, r"current: got shape \(4,\), allowed is \(T, B"),
+        (torch.ones(0, 2, 3), None, r"current: got shape \(0, 2, 3\), allowed is \(T, B"),
+        (torch.ones(4, 2, 3), 3, "steps: got 3 for a current of 4 steps, allowed is"),
+        (torch.ones(1, 2, 3), 0, "steps: got 0 for a current of 1 steps, allowed is"),
+    ],
+)
+def test_current_that_does_not_fit_is_refused(current: Tensor, steps: int | None, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        scan(current, NeuronState(PART), constants(), steps=steps)
 
 
 def test_without_numba_the_plain_loop_takes_over_and_says_so_once(tmp_path: Path) -> None:
-    assert run_steps(tmp_path / "with") == ""
-    log = run_steps(tmp_path / "without", 'sys.modules["numba"] = None')
+    code = """
+import sys
+sys.modules["numba"] = None
+import torch
+from snn4.policies.scan import _WORTH_A_THREAD, Dynamics, NeuronState, is_fused, scan
+current = torch.load(sys.argv[1]).requires_grad_()
+for _ in range(3):
+    spikes, last = scan(current, NeuronState(torch.zeros(4, 9)), Dynamics((0.9,), surrogate="sigmoid"))
+(gradient,) = torch.autograd.grad(spikes.sum() + last.v.sum(), current)
+torch.save([is_fused(), spikes.detach(), last.v.detach(), gradient], sys.argv[2])
+"""
+    torch.manual_seed(0)
+    current = torch.randn(6, 4, 9, requires_grad=True)
+    torch.save(current.detach(), tmp_path / "current")
+    command = [sys.executable, "-c", code, str(tmp_path / "current"), str(tmp_path / "plain")]
+    log = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     assert log.count("\n") == 1
     assert "numba" in log
-    fused, plain = (torch.load(tmp_path / name) for name in ("with", "without"))
-    assert (fused.pop("fused"), plain.pop("fused")) == (True, False)
-    torch.testing.assert_close(plain.pop("gradient"), fused.pop("gradient"), atol=1e-6, rtol=1e-6)
-    assert all(torch.equal(plain[name], fused[name]) for name in fused)
+    spikes, last = scan(current, NeuronState(torch.zeros(4, 9)), Dynamics((0.9,), surrogate="sigmoid"))
+    (gradient,) = torch.autograd.grad(spikes.sum() + last.v.sum(), current)
+    fused, plain_spikes, plain_v, plain_gradient = torch.load(tmp_path / "plain")
+    assert not fused
+    assert torch.equal(plain_spikes, spikes)
+    assert torch.equal(plain_v, last.v)
+    torch.testing.assert_close(plain_gradient, gradient, atol=1e-6, rtol=1e-6)
