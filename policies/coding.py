@@ -1,46 +1,90 @@
-"""Codes: from values to spikes over time (encoders), and from spikes to values (decoders)."""
+"""Codes: from values to spikes over time. `decoding` leads back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn4.policies.decoding import decoder_weights as decoder_weights
 from snn4.policies.gene import Gene
-from snn4.policies.scan import scan
+from snn4.policies.scan import Dynamics, NeuronState, scan, state_dtype
+from snn4.policies.surrogate import spike
 
 Bounds = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+ENCODERS = {
+    "direct": "the values themselves are the current of every step",
+    "rate": "a value is the share of steps with a spike, drawn at random or evenly spread",
+    "latency": "one spike, the earlier the larger the value",
+    "delta": "ON and OFF spikes, one for each threshold by which a value has moved",
+    "population": "Gaussian receptive fields that spike",
+    "phase": "the bits of a value, the most significant first, again in every period",
+}
 
 
 @dataclass(frozen=True)
 class CodingConfig:
-    """How an observation becomes input of the first layer."""
+    """How an observation becomes input of the first layer (docs/codes.md shows the codes).
 
-    kind: Literal["direct", "population"] = "direct"
-    """direct: the values themselves are the current of every step. population: Gaussian receptive fields that spike."""
+    All codes but direct and population see a value as its fraction of the range from its low to its high bound;
+    values outside count as the bound.
+    """
+
+    kind: Literal["direct", "rate", "latency", "delta", "population", "phase"] = "direct"
+    """direct: the values themselves are the current of every step. rate: a value is the share of steps with a spike.
+    latency: one spike, the earlier the larger the value. delta: ON and OFF spikes, one for each threshold by which the
+    value has moved. population: Gaussian receptive fields that spike. phase: the bits of the value, one a step."""
     neurons_per_input: int = 10
     """Receptive fields for each value (population)."""
     width: Annotated[float, Gene(0.25, 2.0)] = 0.75
     """First standard deviation of a receptive field, in distances between neighbours (population)."""
     unbounded_range: float = 3.0
-    """Values whose space has no bounds are covered from minus this to this (population)."""
+    """Values whose space has no bounds are covered from minus this to this (all but direct)."""
+    deterministic: bool = False
+    """Spread the spikes evenly instead of drawing each at random, so that a value always has the same code (rate)."""
+    latency_threshold: float = 0.0
+    """Values below this fraction of their range have no spike (latency)."""
+    delta_threshold: float | None = None
+    """The move that a spike stands for, as a fraction of the range; None takes 1 / (2 T), with which the T steps of a
+    decision just reach from the centre of the range to its ends (delta)."""
+    period: int = 8
+    """Bits of a value, which repeat after so many steps (phase)."""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("direct", "population"):
-            raise ValueError(f"kind: got {self.kind!r}, allowed are direct, population")
+        if self.kind not in ENCODERS:
+            raise ValueError(f"kind: got {self.kind!r}, allowed are {', '.join(ENCODERS)}")
         if self.neurons_per_input < 2:
             raise ValueError(f"neurons_per_input: got {self.neurons_per_input}, allowed is a whole number >= 2")
         for name in ("width", "unbounded_range"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a finite number > 0")
+        if not 0 <= self.latency_threshold <= 1:
+            raise ValueError(f"latency_threshold: got {self.latency_threshold}, allowed is a number from 0 to 1")
+        if self.delta_threshold is not None and not 0 < self.delta_threshold <= 0.5:
+            raise ValueError(
+                f"delta_threshold: got {self.delta_threshold}, allowed is a number > 0 and <= 0.5, or None"
+            )
+        if self.period not in range(1, 25):  # float32 holds 24 bits
+            raise ValueError(f"period: got {self.period}, allowed is a whole number from 1 to 24")
 
 
-class DirectEncoder(nn.Module):
+class Encoder(nn.Module):
+    """What the codes have in common: (B, n) -> (T, B, n_outputs), of the dtype of its input."""
+
+    spikes: ClassVar[bool] = True
+    """Whether the output is spikes, 0 or 1, or real values."""
+    n_outputs: int
+
+
+class DirectEncoder(Encoder):
     """Constant current: (B, n) -> (1, B, n). One step stands for all T, so that the first synapses run once."""
+
+    spikes = False
 
     def __init__(self, n_inputs: int) -> None:
         super().__init__()
@@ -50,11 +94,12 @@ class DirectEncoder(nn.Module):
         return x.unsqueeze(0)
 
 
-class PopulationEncoder(nn.Module):
+class PopulationEncoder(Encoder):
     """Gaussian receptive fields with learned centres and widths: (B, n) -> spikes (T, B, n * neurons_per_input).
 
     The deterministic population code of PopSAN (Tang et al. 2020): a field's activity, in (0, 1], drives an
-    integrate-and-fire neuron with threshold 1 and soft reset. Centres are spread evenly over ``bounds``.
+    integrate-and-fire neuron with threshold 1 and soft reset. Centres are spread evenly over ``bounds``; a value far
+    outside them makes no field spike. Gradients pass through the spikes' surrogate and the fields.
     """
 
     def __init__(self, n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> None:
@@ -67,40 +112,185 @@ class PopulationEncoder(nn.Module):
         self.log_widths = nn.Parameter((config.width * spacing).log()[:, None].repeat(1, config.neurons_per_input))
 
     def forward(self, x: Tensor) -> Tensor:
-        distance = (x.unsqueeze(-1) - self.centres) * torch.exp(-self.log_widths)
+        distance = (x.to(state_dtype(x)).unsqueeze(-1) - self.centres) * torch.exp(-self.log_widths)
         activity = torch.exp(-0.5 * distance.square()).flatten(1)
-        current = activity.expand(self.T, *activity.shape)
-        # At half the threshold a field spikes from the second step on even when its activity is just under 1.
-        spikes, _ = scan(current, torch.full_like(activity, 0.5), decay=1.0)
-        return spikes
+        # From half the threshold, a field spikes from the second step on even when its activity is just under 1.
+        half = NeuronState(torch.full_like(activity, 0.5))
+        spikes, _ = scan(activity.unsqueeze(0), half, Dynamics(decay=(1.0,)), steps=self.T)
+        return spikes.to(x.dtype)
 
 
-def make_encoder(
-    n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None
-) -> DirectEncoder | PopulationEncoder:
-    """The encoder that ``config`` names, for ``n_inputs`` values with the given ``(low, high)`` bounds (n,)."""
+class RangeEncoder(Encoder):
+    """A code of p, the value's fraction of its range: 0 at and below the low bound, 1 at and above the high one.
+
+    Gradients reach values inside the range only: at its ends p is clipped.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> None:
+        super().__init__()
+        self.T, self.n_outputs = T, n_inputs
+        low, high = _finite_bounds(n_inputs, bounds, config.unbounded_range)
+        self.register_buffer("low", low, persistent=False)
+        self.register_buffer("high", high, persistent=False)
+
+    def fraction(self, x: Tensor) -> Tensor:
+        """p (…, n) of the values ``x`` (…, n), float32 or wider."""
+        if not x.is_floating_point() or x.shape[-1:] != self.low.shape:
+            got = f"shape {tuple(x.shape)} of {x.dtype}"
+            raise ValueError(f"x: got {got}, allowed is (…, {len(self.low)}) of a floating-point dtype")
+        values, low, high = (part.to(state_dtype(x)) for part in (x, self.low, self.high))
+        return ((values - low) / (high - low)).clamp(0, 1)
+
+    def steps(self, x: Tensor) -> Tensor:
+        """0, 1, … T - 1, as (T, 1, 1)."""
+        return torch.arange(self.T, device=x.device).view(-1, 1, 1)
+
+
+class RateEncoder(RangeEncoder):
+    """Rate code: (B, n) -> (T, B, n), where a spike comes at each step with probability p.
+
+    The numbers come from torch's generator (`torch.manual_seed`). With ``deterministic``, the spikes are those of an
+    integrate-and-fire neuron with the current p, at first half way to its threshold of 1: evenly spread, T * p of them,
+    rounded to a whole number. Straight-through gradient (Bengio et al. 2013): ds[t]/dp = 1, as of the expected spike.
+    """
+
+    def __init__(self, n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> None:
+        super().__init__(n_inputs, T, config, bounds)
+        self.deterministic = config.deterministic
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.fraction(x)
+        if self.deterministic:
+            ends = torch.arange(self.T + 1, device=x.device).view(-1, 1, 1)
+            membrane = ends * p.detach() + 0.5  # if no spike had reset it; so floor(membrane) is the spikes so far
+            spikes = membrane.floor().diff(dim=0)
+        else:
+            spikes = (torch.rand(self.T, *p.shape, device=x.device) < p).to(p.dtype)
+        return _straight_through(spikes, p).to(x.dtype)
+
+
+class LatencyEncoder(RangeEncoder):
+    """Time to first spike: (B, n) -> (T, B, n), where p = 1 spikes at the first step and small p at the last.
+
+    The one spike comes at step min(round((1 - p) * T), T - 1), linear in the value (as in Rueckauer & Liu 2018), or
+    never where p < ``latency_threshold``. `FirstSpikeDecoder` gives p back to 1 / (2 T), or 1 / T near 0. Gradient: as
+    if the spike were shared linearly by the two steps around (1 - p) * T; none for a value without a spike.
+    """
+
+    def __init__(self, n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> None:
+        super().__init__(n_inputs, T, config, bounds)
+        self.threshold = config.latency_threshold
+
+    def forward(self, x: Tensor) -> Tensor:
+        p, steps, last = self.fraction(x), self.steps(x), self.T - 1
+        time = (1 - p) * self.T
+        before = time.detach().floor()
+        late = time - before
+        shared = torch.where(steps == before, 1 - late, torch.where(steps == before + 1, late, 0.0))
+        spikes = steps == (time + 0.5).floor().clamp(max=last)
+        return (_straight_through(spikes.to(p.dtype), shared) * (p >= self.threshold)).to(x.dtype)
+
+
+class DeltaEncoder(RangeEncoder):
+    """Temporal contrast: ON and OFF spikes (T, B, 2 n), the n ON channels first.
+
+    ON spikes when the value lies a threshold or more above a reference, which then rises by the threshold; OFF likewise
+    below (step-forward coding, Petro et al. 2020; event cameras' pixels, Lichtsteiner et al. 2008). The reference
+    starts at the centre of the range. A jump over several thresholds is told in as many steps, one spike in each.
+
+    An observation (B, n) that stands still during a decision is told in the same way: min(T, floor(|p - 1/2| /
+    threshold)) spikes, one a step from the first on, ON above the centre and OFF below it: a thermometer.
+
+    Gradient: the spikes' surrogate (arctan), in units of the threshold; the reference, like a reset, passes none.
+    """
+
+    def __init__(self, n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> None:
+        super().__init__(n_inputs, T, config, bounds)
+        self.n_outputs = 2 * n_inputs
+        self.thresholds_in_range = 2.0 * T if config.delta_threshold is None else 1 / config.delta_threshold
+
+    def forward(self, x: Tensor) -> Tensor:
+        moved, step = self._moved(x), self.steps(x) + 1
+        return torch.cat([spike(moved - step), spike(-moved - step)], -1).to(x.dtype)
+
+    def over_time(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """A signal ``x`` (steps, B, n) -> spikes (steps, B, 2 n) and the state with which the next steps go on.
+
+        The state (B, n) is the number of ON less that of OFF spikes so far, so the reference stands at centre of the
+        range + state * threshold. None starts from 0; ValueError where the state has another shape than a step.
+        """
+        signal, trains = self._moved(x), list[Tensor]()
+        count = torch.zeros_like(signal[0]) if state is None else state
+        if count.shape != x.shape[1:]:
+            raise ValueError(f"state: got shape {tuple(count.shape)}, allowed is {tuple(x.shape[1:])}, that of a step")
+        for moved in signal:
+            on, off = spike(moved - count - 1), spike(count - moved - 1)
+            count = count + (on - off).detach()
+            trains.append(torch.cat([on, off], -1))
+        return torch.stack(trains).to(x.dtype), count
+
+    def _moved(self, x: Tensor) -> Tensor:
+        """How far ``x`` lies from the centre of the range, in thresholds."""
+        return (self.fraction(x) - 0.5) * self.thresholds_in_range
+
+
+class PhaseEncoder(RangeEncoder):
+    """Phase code: (B, n) -> (T, B, n), the bits of p, the most significant first (Kim et al. 2018).
+
+    A spike at phase k = t mod ``period`` stands for 2^-(k + 1); after ``period`` steps the bits come again. p is
+    rounded down to ``period`` bits, 1 to the largest of them. The spikes are not weighted here: who receives them knows
+    the phase by their time alone. Straight-through gradient: ds[t]/dp = 1, so a decoded period has slope 1 - 2^-period.
+    """
+
+    def __init__(self, n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> None:
+        super().__init__(n_inputs, T, config, bounds)
+        self.period = config.period
+
+    def forward(self, x: Tensor) -> Tensor:
+        p, levels = self.fraction(x), 2**self.period
+        number = (p.detach() * levels).floor().clamp(max=levels - 1)
+        bits = (number / 2 ** (self.period - 1 - self.steps(x) % self.period)).floor() % 2
+        return _straight_through(bits, p).to(x.dtype)
+
+
+_RANGE_ENCODERS: dict[str, type[RangeEncoder]] = {
+    "rate": RateEncoder,
+    "latency": LatencyEncoder,
+    "delta": DeltaEncoder,
+    "phase": PhaseEncoder,
+}
+
+
+def make_encoder(n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> Encoder:
+    """The encoder that ``config`` names, for ``n_inputs`` values with the given ``(low, high)`` bounds (n,).
+
+    Raises:
+        ValueError: naming the argument, what was got and what is allowed.
+    """
+    for name, number in (("n_inputs", n_inputs), ("T", T)):
+        if number < 1:
+            raise ValueError(f"{name}: got {number}, allowed is a whole number >= 1")
+    if config.kind == "direct":
+        return DirectEncoder(n_inputs)
     if config.kind == "population":
         return PopulationEncoder(n_inputs, T, config, bounds)
-    return DirectEncoder(n_inputs)
+    return _RANGE_ENCODERS[config.kind](n_inputs, T, config, bounds)
 
 
-def decoder_weights(kind: str, T: int, decay: float) -> Tensor:
-    """What a spike at each step (T,) counts in the decoded value; they add up to 1.
-
-    rate: all the same. membrane: a leaky integrator's trace at the last step, so that late spikes count more. Both
-    commute with the linear head that follows, which therefore may see spikes (on a chip) or decoded values (here).
-    """
-    if kind == "rate":
-        return torch.full((T,), 1 / T)
-    if kind == "membrane":
-        trace = decay ** torch.arange(T - 1, -1, -1, dtype=torch.float32)
-        return trace / trace.sum()
-    raise ValueError(f"readout: got {kind!r}, allowed are rate, membrane")
+def _straight_through(spikes: Tensor, soft: Tensor) -> Tensor:
+    """The values of ``spikes`` to the bit, with the gradient of ``soft``, broadcast to them."""
+    return spikes + (soft - soft.detach())
 
 
 def _finite_bounds(n_inputs: int, bounds: Bounds | None, default: float) -> tuple[Tensor, Tensor]:
     edge = np.full(n_inputs, default, np.float32)
     low, high = bounds if bounds is not None else (-edge, edge)
+    if np.shape(low) != (n_inputs,) or np.shape(high) != (n_inputs,):
+        raise ValueError(f"bounds: got shapes {np.shape(low)} and {np.shape(high)}, allowed is ({n_inputs},) for both")
     # Spaces write "unbounded" as inf or as the largest float.
     bounded = (np.abs(low) < 1e6) & (np.abs(high) < 1e6) & (low < high)
-    return torch.as_tensor(np.where(bounded, low, -edge)), torch.as_tensor(np.where(bounded, high, edge))
+    edges = np.where(bounded, low, -edge), np.where(bounded, high, edge)
+    return torch.as_tensor(edges[0], dtype=torch.float32), torch.as_tensor(edges[1], dtype=torch.float32)
