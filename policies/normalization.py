@@ -1,0 +1,82 @@
+"""Norms of spiking networks: scaled to the threshold, and with statistics of their own at every step."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snn4.policies.network import Stateful, checked_steps
+
+
+def threshold_norm(channels: int, v_threshold: float, alpha: float = 1.0) -> nn.BatchNorm2d:
+    """Threshold-dependent batch norm (tdBN, Zheng et al. 2021) for T * B images (T * B, channels, H, W).
+
+    ``y = weight * alpha * v_threshold * (x - mean) / sqrt(var + eps) + bias`` over all steps and samples brings the
+    current to the threshold's scale. It is a batch norm whose weight starts at ``alpha * v_threshold``; ``alpha`` is
+    1 / sqrt(n) where n such currents are added.
+    """
+    norm = nn.BatchNorm2d(channels)
+    nn.init.constant_(norm.weight, alpha * v_threshold)
+    return norm
+
+
+class StepNorm2d(Stateful):
+    """Batch norm with statistics of each step alone: ``(x (T, B, C, H, W), state) -> (y (T, B, C, H, W), state)``.
+
+    Batch norm through time (BNTT, Kim & Panda 2021): means and variances, running ones too, are those of the B samples
+    at one step. The state is the number of steps before, so that one step at a time gives what all at once do.
+
+    Args:
+        channels: C.
+        T: steps for which there are running statistics; the network can run no longer than that from rest.
+        affine: ``shared`` learns a weight and a bias (C,) for all steps; ``step`` ones for each step (T, C), as BNTT
+            does (it leaves out the bias).
+        eps: added to the variance.
+        momentum: of the running statistics.
+
+    Raises:
+        ValueError: naming the argument; for an input whose channels, or whose steps, are not those of the norm.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        T: int,
+        affine: Literal["shared", "step"] = "shared",
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+    ) -> None:
+        super().__init__()
+        for name, value in (("channels", channels), ("T", T)):
+            if value < 1:
+                raise ValueError(f"{name}: got {value}, allowed is a whole number >= 1")
+        if affine not in ("shared", "step"):
+            raise ValueError(f"affine: got {affine!r}, allowed are shared, step")
+        self.channels, self.T, self.affine, self.eps, self.momentum = channels, T, affine, eps, momentum
+        shape = (channels,) if affine == "shared" else (T, channels)
+        self.weight, self.bias = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.register_buffer("running_mean", torch.zeros(T, channels))
+        self.register_buffer("running_var", torch.ones(T, channels))
+
+    def forward(self, x: Tensor, state: int | None = None, steps: int | None = None) -> tuple[Tensor, int]:
+        """Normalise steps ``state`` to ``state + T``; ``x`` may be one constant step (1, B, C, H, W)."""
+        first, steps = state or 0, checked_steps(x, steps)
+        if x.dim() != 5 or x.shape[2] != self.channels:
+            raise ValueError(f"x: got shape {tuple(x.shape)}, allowed is (T, B, {self.channels}, H, W)")
+        if first + steps > self.T:
+            raise ValueError(f"steps: got {steps} after {first}, allowed is {self.T} in all, the norm's T")
+        parts = [self._step(x[t if len(x) > 1 else 0], first + t) for t in range(steps)]
+        return torch.stack(parts), first + steps
+
+    def _step(self, x: Tensor, t: int) -> Tensor:
+        weight, bias = (self.weight, self.bias) if self.affine == "shared" else (self.weight[t], self.bias[t])
+        mean, var = self.running_mean[t], self.running_var[t]
+        return F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, T={self.T}, affine={self.affine}, eps={self.eps}, momentum={self.momentum}"
