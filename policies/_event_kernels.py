@@ -1,0 +1,167 @@
+"""numba kernel of the event-driven engine: one decision of a spiking multi-layer perceptron, sample by sample.
+
+Only inputs and neurons that spike cost synaptic work: each adds its row of weights (in, out) to the current of the next
+layer. Neurons are updated with the operations of `_scan_kernels`, in their order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+SOFT, HARD = 0, 1
+MEMBRANES, SYNAPSE, ADAPTIVE, RESET = range(4)
+SYN_DECAY, SYN_GAIN, THRESHOLD, V_RESET, ADAPTATION, ADAPT_DECAY = range(6)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+def decide(
+    signal: Any, steps: int, weights: Any, biases: Any, decays: Any, gains: Any, leaks: Any, constants: Any,
+    flags: Any, states: Any, decoder: Any, out: Any, record: Any,
+) -> None:  # fmt: skip
+    """Adds ``decoder`` (T,) of every spike of the last layer to ``out`` (B, n).
+
+    Args:
+        signal: (T, B, n) input values, or (1, B, n): the same at every step.
+        weights, biases: a (in, out) and a (out,) array for each layer.
+        decays, gains, leaks: (membranes, out) for each layer.
+        constants, flags: (layers, 6) and (layers, 4), by the names above.
+        states: (rows, B, out) for each layer: membranes, then synapse, then adaptation; first states in, last out.
+        record: (T, B, out) for each layer, filled with spikes; or (0, 0, 0).
+    """
+    width = 0
+    for bias in biases:
+        width = max(width, len(bias))
+    current = np.empty(width, np.float32)
+    constant = np.empty(len(biases[0]), np.float32)
+    emitted = np.empty((2, width), np.int64)
+    for b in range(signal.shape[1]):
+        if len(signal) == 1:
+            _drive(signal[0, b], weights[0], biases[0], constant)
+        for t in range(steps):
+            count, side = 0, 0
+            for layer in range(len(weights)):
+                n = len(biases[layer])
+                c = current[:n]
+                if layer > 0:
+                    c[:] = biases[layer]
+                    for e in range(count):
+                        _add(c, weights[layer][emitted[side, e]])
+                elif len(signal) == 1:
+                    c[:] = constant
+                else:
+                    _drive(signal[t, b], weights[0], biases[0], c)
+                side = 1 - side
+                count = _step(
+                    c, states[layer][:, b], decays[layer], gains[layer], leaks[layer], constants[layer], flags[layer],
+                    emitted[side],
+                )  # fmt: skip
+                if len(record[layer]):
+                    for e in range(count):
+                        record[layer][t, b, emitted[side, e]] = True
+            for e in range(count):
+                out[b, emitted[side, e]] += decoder[t]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+def _drive(values: Any, weight: Any, bias: Any, current: Any) -> None:
+    current[:] = bias
+    for j in range(len(values)):
+        value = values[j]
+        if value != 0:
+            _add_scaled(current, weight[j], value)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+def _add(current: Any, row: Any) -> None:
+    for m in range(len(current)):
+        current[m] += row[m]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+def _step(current: Any, state: Any, decay: Any, gain: Any, leak: Any, c: Any, flag: Any, emitted: Any) -> int:
+    """One step of a layer of neurons: the number of those that spike, whose places go to ``emitted``."""
+    n, membranes, row = len(current), flag[MEMBRANES], flag[MEMBRANES]
+    if flag[SYNAPSE]:
+        i = state[row]
+        for m in range(n):
+            i[m] = c[SYN_DECAY] * i[m] + c[SYN_GAIN] * current[m]
+            current[m] = i[m]
+        row += 1
+    a = state[row if flag[ADAPTIVE] else 0]
+    for k in range(membranes):
+        v = state[k]
+        for m in range(n):
+            v[m] = decay[k, m] * v[m] + (gain[k, m] * current[m] + leak[k, m])
+    count, parts = 0, np.float32(membranes)
+    for m in range(n):
+        u = state[0, m]
+        for k in range(1, membranes):
+            u += state[k, m]
+        if membranes > 1:
+            u = u / parts
+        threshold = c[THRESHOLD] + c[ADAPTATION] * a[m] if flag[ADAPTIVE] else c[THRESHOLD]
+        fired = u - threshold >= 0
+        if fired:
+            emitted[count] = m
+            count += 1
+            for k in range(membranes):
+                state[k, m] = state[k, m] - c[THRESHOLD] if flag[RESET] == SOFT else c[V_RESET]
+        if flag[ADAPTIVE]:
+            a[m] = c[ADAPT_DECAY] * a[m] + (np.float32(1.0) if fired else np.float32(0.0))
+    return count
+
+
+@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+def convolve(
+    x: Any, weight: Any, stride_h: int, stride_w: int, pad_h: int, pad_w: int, out: Any, first: int, last: int
+) -> None:
+    """Adds to ``out`` (N, Ho, Wo, Co) the convolution of images ``first`` to ``last`` of ``x`` (N, H, W, Ci).
+
+    Each non-zero value sends its rows of ``weight`` (Ci, kh, kw mirrored, Co) to the outputs that see it. With stride 1
+    those in one line stand next to one another, and so do, in the mirror, their weights: one long row.
+    """
+    _, height, width, channels = x.shape
+    _, kernel_h, kernel_w, n = weight.shape
+    _, out_h, out_w, _ = out.shape
+    lines, rows = out.reshape(len(out), out_h, out_w * n), weight.reshape(channels, kernel_h, kernel_w * n)
+    for b in range(first, last):
+        for h in range(height):
+            for w in range(width):
+                left = w + pad_w - kernel_w + 1
+                for c in range(channels):
+                    value = x[b, h, w, c]
+                    if value == 0:
+                        continue
+                    for i in range(kernel_h):
+                        y = h + pad_h - i
+                        if y < 0 or y % stride_h != 0 or y // stride_h >= out_h:
+                            continue
+                        line, row = lines[b, y // stride_h], rows[c, i]
+                        if stride_w == 1:
+                            low, high = max(left, 0), min(left + kernel_w, out_w)
+                            _add_scaled(line[low * n : high * n], row[(low - left) * n : (high - left) * n], value)
+                            continue
+                        for z in range(max(left, 0), left + kernel_w):
+                            to = z // stride_w
+                            if z % stride_w == 0 and to < out_w:
+                                j = z - left
+                                _add_scaled(line[to * n : to * n + n], row[j * n : j * n + n], value)
+
+
+@njit(cache=True, error_model="numpy", nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _add_scaled(target: Any, row: Any, value: Any) -> None:
+    for m in range(len(row)):
+        target[m] += value * row[m]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+def multiply(x: Any, weight: Any, out: Any, first: int, last: int) -> None:
+    """Adds to ``out`` (N, Co) the product of rows ``first`` to ``last`` of ``x`` (N, Ci) with ``weight`` (Ci, Co)."""
+    for b in range(first, last):
+        for j in range(x.shape[1]):
+            value = x[b, j]
+            if value != 0:
+                _add_scaled(out[b], weight[j], value)

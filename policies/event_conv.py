@@ -1,0 +1,112 @@
+"""Event-driven convolutional networks: a trained network, compiled to act on a CPU where most values are zero."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from snn4.policies.network import SpikingSequential, is_stateful
+from snn4.policies.scan import is_fused, run_in_threads
+
+DENSE = 0.35
+"""Above this fraction of non-zero values a dense convolution is faster."""
+
+
+class EventConv2d(nn.Module):
+    """A convolution in which only non-zero values cost work: (N, C, H, W) -> (N, Co, Ho, Wo), channels_last.
+
+    Equal to ``conv`` but for the order of sums. Where much is not zero, or no compiler is there, it is ``conv``.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+        self.rows = conv.weight.detach().flip(3).permute(1, 2, 3, 0).contiguous().numpy()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _worthwhile(x):
+            return self.conv(x)  # type: ignore[no-any-return]
+        from snn4.policies._event_kernels import convolve
+
+        conv: Any = self.conv
+        (ph, pw), (sh, sw), (kh, kw) = conv.padding, conv.stride, conv.kernel_size
+        size = (x.shape[2] + 2 * ph - kh) // sh + 1, (x.shape[3] + 2 * pw - kw) // sw + 1
+        out = _filled(conv.bias, (len(x), *size, conv.out_channels))
+        values = x.permute(0, 2, 3, 1).contiguous()
+        run_in_threads(convolve, len(x), values.numpy(), self.rows, sh, sw, ph, pw, out.numpy())
+        return out.permute(0, 3, 1, 2)
+
+
+class EventLinear(nn.Module):
+    """A matrix product in which only non-zero values cost work: (N, n) -> (N, m)."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear, self.rows = linear, linear.weight.detach().t().contiguous().numpy()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _worthwhile(x):
+            return self.linear(x)  # type: ignore[no-any-return]
+        from snn4.policies._event_kernels import multiply
+
+        out = _filled(self.linear.bias, (len(x), self.linear.out_features))
+        run_in_threads(multiply, len(x), x.contiguous().numpy(), self.rows, out.numpy())
+        return out
+
+
+def event_driven(network: nn.Module) -> nn.Module:
+    """A copy of ``network`` to act with: batch norms folded into their convolutions, synapses behind neurons by events.
+
+    The copy takes no part in learning: compile again when the network has learned. Synapses before the first neuron,
+    which see real values, stay dense.
+
+    Raises:
+        ValueError: the network is not on a CPU in float32.
+    """
+    for name, parameter in network.named_parameters():
+        if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
+            raise ValueError(f"{name}: got {parameter.dtype} on {parameter.device}, allowed is float32 on the CPU")
+    copied = copy.deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    _compile(copied, spiking=False)
+    return copied
+
+
+def _compile(module: nn.Module, spiking: bool) -> bool:
+    """Replace the synapses inside ``module``; returns whether its output spikes, given whether its input does."""
+    if isinstance(module, SpikingSequential):
+        _fold_norms(module)
+    for name, layer in list(module.named_children()):
+        if spiking and _convertible(layer):
+            setattr(module, name, EventConv2d(layer) if isinstance(layer, nn.Conv2d) else EventLinear(layer))
+        elif list(layer.children()):
+            spiking = _compile(layer, spiking)
+        elif is_stateful(layer):
+            spiking = True
+    return spiking
+
+
+def _convertible(layer: nn.Module) -> Any:
+    if isinstance(layer, nn.Conv2d):
+        plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+        return plain and not isinstance(layer.padding, str)
+    return isinstance(layer, nn.Linear)
+
+
+def _fold_norms(layers: SpikingSequential) -> None:
+    for number in range(len(layers) - 1):
+        conv, norm = layers[number], layers[number + 1]
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            layers[number], layers[number + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+
+
+def _worthwhile(x: Tensor) -> bool:
+    events = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled() and is_fused()
+    return events and int(torch.count_nonzero(x)) < DENSE * x.numel()
+
+
+def _filled(bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(shape) if bias is None else bias.detach().expand(shape).contiguous()
