@@ -10,6 +10,8 @@ import gymnasium as gym
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+import snn4.envs.novel  # noqa: F401  (registers the environments with hidden velocities)
+
 
 class UnknownEnvironment(ValueError):
     """The name is not registered, or the environment cannot be built here."""

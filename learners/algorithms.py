@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
+from sb3_contrib import RecurrentPPO
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise, VectorizedActionNoise
@@ -14,6 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
+from snn4.policies.recurrent import SpikingRecurrentPolicy
 from snn4.policies.sb3 import (
     PolicyConfig,
     SpikingActorCriticPolicy,
@@ -40,6 +42,8 @@ ALGORITHMS = {
     "SAC": Algorithm(SAC, SpikingSACPolicy, (spaces.Box,)),
     "TD3": Algorithm(TD3, SpikingTD3Policy, (spaces.Box,)),
 }
+CARRYING = {"PPO": Algorithm(RecurrentPPO, SpikingRecurrentPolicy, _ANY_ACTIONS)}
+"""The algorithms that can learn a policy whose membranes are carried from decision to decision."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def make_model(config: LearnerConfig, policy: PolicyConfig, env: VecEnv, seed: i
         size = env.action_space.shape or ()
         noise = kind(np.zeros(size), np.full(size, config.noise_std))
         arguments["action_noise"] = VectorizedActionNoise(noise, env.num_envs)
-    return ALGORITHMS[config.algorithm].sb3(
+    return algorithm_for(config, policy).sb3(
         policy=_policy_class(config, policy),
         env=env,
         policy_kwargs={**policy.sb3_kwargs(config.algorithm), **config.policy_kwargs},
@@ -107,9 +111,21 @@ def policy_space(config: LearnerConfig, env: VecEnv) -> spaces.Space[Any]:
     return space
 
 
+def algorithm_for(config: LearnerConfig, policy: PolicyConfig) -> Algorithm:
+    """The algorithm that learns ``policy``; ValueError where none of its name can carry membranes."""
+    if policy.state == "reset":
+        return ALGORITHMS[config.algorithm]
+    if config.algorithm not in CARRYING:
+        raise ValueError(f"state: got 'carry' with {config.algorithm}, allowed is it with {', '.join(CARRYING)}")
+    return CARRYING[config.algorithm]
+
+
 def _policy_class(config: LearnerConfig, policy: PolicyConfig) -> type[BasePolicy]:
-    algorithm = ALGORITHMS[config.algorithm]
-    return algorithm.spiking_policy if policy.kind == "spiking" else algorithm.sb3.policy_aliases["MlpPolicy"]
+    algorithm = algorithm_for(config, policy)
+    if policy.kind == "spiking":
+        return algorithm.spiking_policy
+    # The twin of a policy that remembers is one with an LSTM.
+    return algorithm.sb3.policy_aliases["MlpLstmPolicy" if policy.state == "carry" else "MlpPolicy"]
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import ActionNoise
@@ -102,10 +103,15 @@ class ReinforcementLearner:
     def _progress(self, seconds: float) -> Progress:
         episodes = [info["r"] for info in self.model.ep_info_buffer or ()]
         with Meter(self.model.policy) as meter:
-            self.model.policy.predict(self.model._last_obs, deterministic=True)  # type: ignore[arg-type]
+            self.model.policy.predict(self.model._last_obs, self._membranes(), deterministic=True)  # type: ignore[arg-type]
         losses = {k: float(v) for k, v in self.model.logger.name_to_value.items() if k.startswith("train/")}
         mean = float(np.mean(episodes)) if episodes else None
         return Progress(self.step, mean, meter.spike_rates, losses, seconds)
+
+    def _membranes(self) -> tuple[NDArray[Any], ...] | None:
+        """What a policy that remembers carries at the moment."""
+        states = getattr(self.model, "_last_lstm_states", None)
+        return None if states is None else tuple(part.cpu().numpy() for part in states.pi)
 
     def _update_progress(self, num_timesteps: int, total_timesteps: int) -> None:
         self.model._current_progress_remaining = max(0.0, 1.0 - num_timesteps / self.steps)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -23,6 +23,7 @@ from torch import nn
 
 from snn4.policies.coding import Bounds, CodingConfig
 from snn4.policies.gene import Gene
+from snn4.policies.memory import MemoryConfig
 from snn4.policies.mlp import SpikingMLP
 from snn4.policies.neurons import NeuronConfig
 
@@ -37,25 +38,42 @@ class PolicyConfig:
     """Neurons of each hidden layer, in the actor and in the critic."""
     T: Annotated[int, Gene(1, 16)] = 4
     """Inner steps a decision."""
+    state: Literal["reset", "carry"] = "reset"
+    """reset: every decision starts from rest. carry: membranes are kept from decision to decision, one inner step each
+    (T: 1), which makes the policy recurrent; learned by sb3-contrib's RecurrentPPO (algorithm: PPO)."""
+    backend: Literal["torch", "snntorch", "norse"] = "torch"
+    """Whose neurons: this project's, or those of a library, to compare with; slower."""
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     coding: CodingConfig = field(default_factory=CodingConfig)
     readout: Literal["rate", "membrane"] = "rate"
     """How spikes of the last layer become values: their rate, or a leaky trace of them."""
     critic: Literal["spiking", "ann"] = "ann"
     """Critic of PPO and A2C; those of SAC and TD3 are always ANNs, a critic being needed for learning only."""
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    """What is remembered of observations (state: carry)."""
 
     def __post_init__(self) -> None:
         if self.T < 1:
             raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1")
         if not self.net_arch or min(self.net_arch) < 1:
             raise ValueError(f"net_arch: got {list(self.net_arch)}, allowed is one or more layer sizes >= 1")
+        if self.state == "carry" and self.T != 1:
+            raise ValueError(f"T: got {self.T}, allowed is 1 with state: carry, where a decision is one inner step")
+        if not self.neuron.spikes:
+            raise ValueError("neuron: got kind li, which does not spike; it is for readouts")
 
     def sb3_kwargs(self, algorithm: str) -> dict[str, Any]:
         """The ``policy_kwargs`` with which ``algorithm``'s policy is built to this description."""
+        if self.state == "carry" and self.kind == "ann":
+            return {"net_arch": [], "lstm_hidden_size": self.net_arch[-1], "n_lstm_layers": 1}
         kwargs: dict[str, Any] = {"net_arch": list(self.net_arch)}
         if self.kind == "spiking":
-            kwargs |= {"T": self.T, "neuron": self.neuron, "coding": self.coding, "readout": self.readout}
+            kwargs |= {"neuron": self.neuron, "backend": self.backend}
             kwargs |= {"critic": self.critic} if algorithm in ("PPO", "A2C") else {}
+            if self.state == "carry":
+                kwargs |= {"memory": self.memory}
+            else:
+                kwargs |= {"T": self.T, "coding": self.coding, "readout": self.readout}
         return kwargs
 
 
@@ -67,9 +85,12 @@ class _Spiking:
         neuron: neurons of all layers.
         coding: ``"direct"``, ``"population"`` or a `CodingConfig`.
         readout: ``"rate"`` or ``"membrane"``.
+        backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
     """
 
     observation_space: spaces.Space[Any]
+    optimizer_defaults: ClassVar[dict[str, Any]] = {"fused": True}
+    """SB3's Adam in one call instead of a dozen for each parameter."""
 
     def __init__(
         self,
@@ -78,12 +99,20 @@ class _Spiking:
         neuron: NeuronConfig | None = None,
         coding: CodingConfig | Literal["direct", "population"] = "direct",
         readout: Literal["rate", "membrane"] = "rate",
+        backend: Literal["torch", "snntorch", "norse"] = "torch",
         **kwargs: Any,
     ) -> None:
         coding = CodingConfig(kind=coding) if isinstance(coding, str) else coding
+        kwargs.setdefault("optimizer_kwargs", self.optimizer_defaults)
         neuron = neuron or NeuronConfig()
         # Before SB3's constructor, because that builds the networks.
-        self.spiking: dict[str, Any] = {"T": T, "neuron": neuron, "coding": coding, "readout": readout}
+        self.spiking: dict[str, Any] = {
+            "T": T,
+            "neuron": neuron,
+            "coding": coding,
+            "readout": readout,
+            "backend": backend,
+        }
         super().__init__(*args, **kwargs)
 
     def _body(self, n_inputs: int, net_arch: Sequence[int]) -> SpikingMLP:
@@ -98,6 +127,8 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
 
     The critic, which never acts, is SB3's (``"ann"``), or spikes as well (``"spiking"``), which learns less steadily.
     """
+
+    optimizer_defaults: ClassVar[dict[str, Any]] = {"fused": True, "eps": 1e-5}  # eps as SB3 sets it for these
 
     def __init__(self, *args: Any, critic: Literal["ann", "spiking"] = "ann", **kwargs: Any) -> None:
         if critic not in ("spiking", "ann"):
@@ -163,6 +194,7 @@ def trunk_names(policy: nn.Module) -> dict[str, str]:
     which depend on the action, are each task's own. Target networks are not listed: they follow.
     """
     networks = {"mlp_extractor.policy_net": "actor", "mlp_extractor.value_net": "critic", "actor.latent_pi": "actor"}
+    networks |= {"lstm_actor": "actor", "lstm_critic": "critic"}
     with_head = {"q_net.q_net": "actor", "actor.mu": "actor"}
     modules = dict(policy.named_modules())
     names: dict[str, str] = {}

@@ -1,0 +1,80 @@
+"""Spiking policies that remember: ``RecurrentPPO(SpikingRecurrentPolicy, "CartPoleNoVel-v1")`` of sb3-contrib.
+
+One inner step a decision; membranes are kept between decisions and go to rest where an episode begins. The membrane
+is the memory: there is no LSTM and no recurrent synapse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from gymnasium import spaces
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor
+
+from snn4.policies.memory import Memory, MemoryConfig, PackedState
+from snn4.policies.neurons import NeuronConfig
+
+
+class SpikingRecurrentPolicy(RecurrentActorCriticPolicy):
+    """Spiking actor with memory for sb3-contrib's RecurrentPPO, trained by truncated BPTT.
+
+    Takes SB3's policy arguments, of which ``net_arch`` names the layers of actor and critic, and:
+
+    Args:
+        neuron: neurons of all layers.
+        memory: dendrites and readout.
+        critic: ``"ann"``, with the same dendrites, or ``"spiking"``, with the actor's architecture.
+        backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        net_arch: Sequence[int] = (64, 64),
+        neuron: NeuronConfig | None = None,
+        memory: MemoryConfig | None = None,
+        critic: Literal["ann", "spiking"] = "ann",
+        backend: Literal["torch", "snntorch", "norse"] = "torch",
+        **kwargs: Any,
+    ) -> None:
+        if critic not in ("spiking", "ann"):
+            raise ValueError(f"critic: got {critic!r}, allowed are spiking, ann")
+        self.spiking: dict[str, Any] = {
+            "neuron": neuron or NeuronConfig(), "memory": memory or MemoryConfig(), "critic": critic, "backend": backend,
+        }  # fmt: skip
+        spaces_and_schedule = (observation_space, action_space, lr_schedule)
+        super().__init__(*spaces_and_schedule, net_arch=[], lstm_hidden_size=net_arch[-1], **kwargs)
+        self.layer_sizes = list(net_arch)
+        self.lstm_actor = self._memory(self.spiking["neuron"])  # type: ignore[assignment]
+        self.lstm_critic = self._memory(self.spiking["neuron"] if critic == "spiking" else None)  # type: ignore[assignment]
+        self.lstm_hidden_state_shape = (self.lstm_actor.num_layers, 1, self.lstm_actor.hidden_size)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    def _memory(self, neuron: NeuronConfig | None) -> Memory:
+        return Memory(self.features_dim, self.layer_sizes, neuron, self.spiking["memory"], self.spiking["backend"])
+
+    @staticmethod
+    def _process_sequence(  # type: ignore[override]
+        features: Tensor, lstm_states: PackedState, episode_starts: Tensor, lstm: Any
+    ) -> tuple[Tensor, PackedState]:
+        """Features (n_seq * L, n) in sequences of L decisions; states go to rest where an episode starts."""
+        n_seq = lstm_states[0].shape[1]
+        sequence = features.reshape(n_seq, -1, lstm.input_size).swapaxes(0, 1)
+        starts = episode_starts.reshape(n_seq, -1).swapaxes(0, 1)
+        # sb3-contrib cuts sequences where episodes start, so only a first step may be one: the rest is one scan.
+        cut = 1 if starts[1:].any() else len(sequence)
+        outputs, packed = [], lstm_states[0]
+        for steps, first in zip(sequence.split(cut), starts[::cut], strict=True):
+            out, (packed, _) = lstm(steps, (packed * (1 - first).view(1, n_seq, 1), lstm_states[1]))
+            outputs.append(out)
+        return torch.cat(outputs).swapaxes(0, 1).flatten(0, 1), (packed, lstm_states[1])
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        parameters = super()._get_constructor_parameters()
+        return {**parameters, **self.spiking, "net_arch": self.layer_sizes}
