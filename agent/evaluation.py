@@ -69,7 +69,7 @@ def evaluate(
         "return_mean": float(np.mean(returns)),
         "return_std": float(np.std(returns)),
         "episodes": episodes,
-        **asdict(meter.cost()),
+        **{name: value for name, value in asdict(meter.cost()).items() if name != "layers"},  # they fill the journal
     }
 
 

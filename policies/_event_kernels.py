@@ -66,6 +66,20 @@ def decide(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+def refresh(weights: Any, seen: Any, rows: Any) -> None:
+    """Where ``weights`` (out, in) are not what they were when ``seen``, copies them there and, turned, to ``rows``."""
+    for layer in range(len(weights)):
+        weight, old, row = weights[layer], seen[layer], rows[layer]
+        for o in range(len(weight)):
+            now, before, differ = weight[o], old[o], False
+            for i in range(len(now)):
+                differ |= now[i] != before[i]
+            if differ:
+                before[:] = now
+                row[:, o] = now
+
+
+@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
 def _drive(values: Any, weight: Any, bias: Any, current: Any) -> None:
     current[:] = bias
     for j in range(len(values)):

@@ -34,7 +34,7 @@ class Variant(NamedTuple):
 
 
 @functools.cache
-def forward_kernel(variant: Variant, save: bool) -> Callable[..., None]:
+def forward_kernel(variant: Variant, save: bool) -> Callable[..., None]:  # noqa: C901 (constants choose the branches)
     """Fills ``out`` and, if ``save``, ``x`` (membrane minus threshold); states go in as first and come out as last."""
     membranes, synapse, adaptive, per_feature, reset, _ = variant
     spiking, soft = reset != "none", reset == "soft"
@@ -94,7 +94,7 @@ def forward_kernel(variant: Variant, save: bool) -> Callable[..., None]:
 
 
 @functools.cache
-def backward_kernel(variant: Variant) -> Callable[..., None]:
+def backward_kernel(variant: Variant) -> Callable[..., None]:  # noqa: C901
     """Fills ``grad_current``; gradients of the last states go in and those of the first come out.
 
     A constant current (one row) collects the gradients of all steps. With a learned decay, ``grad_decay`` (N,) collects
@@ -104,7 +104,7 @@ def backward_kernel(variant: Variant) -> Callable[..., None]:
     spiking, soft = reset != "none", reset == "soft"
 
     @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
-    def backward(
+    def backward(  # noqa: C901
         grad_out: Any, x: Any, grad_v: Any, grad_i: Any, grad_a: Any, grad_current: Any, grad_decay: Any, v_first: Any,
         decay: Any, gain: Any, syn_decay: Any, syn_gain: Any, threshold: Any, v_reset: Any,
         adaptation: Any, adapt_decay: Any, slope: Any, features: int, first: int, last: int,

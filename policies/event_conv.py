@@ -80,8 +80,10 @@ def _compile(module: nn.Module, spiking: bool) -> bool:
     if isinstance(module, SpikingSequential):
         _fold_norms(module)
     for name, layer in list(module.named_children()):
-        if spiking and _convertible(layer):
-            setattr(module, name, EventConv2d(layer) if isinstance(layer, nn.Conv2d) else EventLinear(layer))
+        if spiking and isinstance(layer, nn.Linear):
+            setattr(module, name, EventLinear(layer))
+        elif spiking and isinstance(layer, nn.Conv2d) and _is_plain(layer):
+            setattr(module, name, EventConv2d(layer))
         elif list(layer.children()):
             spiking = _compile(layer, spiking)
         elif is_stateful(layer):
@@ -89,11 +91,9 @@ def _compile(module: nn.Module, spiking: bool) -> bool:
     return spiking
 
 
-def _convertible(layer: nn.Module) -> Any:
-    if isinstance(layer, nn.Conv2d):
-        plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
-        return plain and not isinstance(layer.padding, str)
-    return isinstance(layer, nn.Linear)
+def _is_plain(conv: nn.Conv2d) -> bool:
+    whole = conv.groups == 1 and conv.dilation == (1, 1)
+    return whole and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
 def _fold_norms(layers: SpikingSequential) -> None:

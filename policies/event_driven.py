@@ -1,7 +1,7 @@
 """Event-driven acting on a CPU: a decision in a few microseconds, in which only neurons that spike cost synaptic work.
 
-The engine reads the weights where they live, in the module's own parameters, so it never acts with old ones. For that a
-synapse keeps its weight (out, in) with the memory of (in, out): `event_layout` arranges it, and nothing else notices.
+The engine keeps the weights of each synapse by the neuron that sends, and before each decision compares them with the
+module's own parameters, so that it never acts with old ones, whoever changed them and how.
 """
 
 from __future__ import annotations
@@ -14,16 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn4.policies.decoding import WeightedDecoder
 from snn4.policies.neurons import Neuron
-from snn4.policies.scan import NeuronState, is_fused
+from snn4.policies.scan import is_fused
 
 Floats = NDArray[np.float32]
-
-
-def event_layout(linear: nn.Linear) -> nn.Linear:
-    """Keep the weights that one input sends out next to one another in memory; shape and values stay."""
-    linear.weight.data = linear.weight.data.t().contiguous().t()
-    return linear
 
 
 class EventDriven:
@@ -34,22 +29,28 @@ class EventDriven:
 
     Args:
         layers: synapses and neurons in turn; all neurons spike.
-        decoder: what a spike of the last layer counts at each of the T steps (T,).
+        decoder: what a spike of the last layer counts at each of the T steps.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], decoder: Tensor) -> None:
+    def __init__(self, layers: Sequence[nn.Module], decoder: WeightedDecoder) -> None:
         self.linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
         self.neurons = [layer for layer in layers if isinstance(layer, Neuron)]
-        self.decoder = decoder.detach().cpu().numpy().astype(np.float32)
+        self.decoder = decoder
         self._nothing = tuple(np.zeros((0, 0, 0), np.bool_) for _ in self.neurons)
-        self._synapses: tuple[tuple[int, ...], Any] = ((), None)
+        self._places: tuple[int, ...] = ()
+        self._parameters: tuple[Floats, ...]
+        self._biases: tuple[Floats, ...]
+        self._seen: tuple[Floats, ...]
+        self._rows: tuple[Floats, ...]
         self._neurons = _NeuronArrays(self.neurons, [linear.out_features for linear in self.linears])
 
-    def serves(self, x: Tensor | None = None) -> bool:
-        """Whether it can act at all, and in the present mode of torch, on ``x``."""
-        if torch.is_grad_enabled() or not is_fused():
+    @property
+    def ready(self) -> bool:
+        """Whether it can act: a compiler is there, weights are float32 on a CPU, and no hook wants to see a layer."""
+        weights = [linear.weight for linear in self.linears]
+        if not is_fused() or any(w.device.type != "cpu" or w.dtype != torch.float32 for w in weights):
             return False
-        if x is not None and (x.device.type != "cpu" or x.dtype != torch.float32):
+        if not all(weight.is_contiguous() for weight in weights):
             return False
         return not any(layer._forward_hooks or layer._forward_pre_hooks for layer in (*self.linears, *self.neurons))
 
@@ -65,16 +66,17 @@ class EventDriven:
         batch = signal.shape[1]
         states = tuple(states) if states is not None else self.rest(batch)
         out = np.zeros((batch, self.linears[-1].out_features), np.float32)
+        decoder = self.decoder.weights.detach().numpy()
         weights, biases = self._weights()
         decide(  # type: ignore[call-arg]
-            signal, len(self.decoder), weights, biases, *self._neurons.arrays(), states, self.decoder, out,
+            signal, len(decoder), weights, biases, *self._neurons.arrays(), states, decoder, out,
             self._nothing if record is None else tuple(record),
         )  # fmt: skip
         return out
 
     def spikes(self, signal: Floats) -> list[NDArray[np.bool_]]:
         """The spike trains (T, B, n) of every layer, from rest."""
-        shape = (len(self.decoder), signal.shape[1])
+        shape = (len(self.decoder.weights), signal.shape[1])
         record = [np.zeros((*shape, linear.out_features), np.bool_) for linear in self.linears]
         self(signal, record=record)
         return record
@@ -84,17 +86,18 @@ class EventDriven:
         return tuple(self._neurons.rest(layer, batch) for layer in range(len(self.neurons)))
 
     def _weights(self) -> Any:
-        """Views of the parameters; they are made again when a parameter moves in memory."""
+        """Weights (in, out) and biases (out,) of each layer, as the parameters are now."""
+        from snn4.policies._event_kernels import refresh
+
         places = tuple(p.data_ptr() for linear in self.linears for p in (linear.weight, linear.bias))
-        if self._synapses[0] != places:
-            weights = [linear.weight.detach().t() for linear in self.linears]
-            if not all(weight.is_contiguous() for weight in weights):
-                for linear in self.linears:
-                    event_layout(linear)
-                return self._weights()
-            views = tuple(w.numpy() for w in weights), tuple(linear.bias.detach().numpy() for linear in self.linears)
-            self._synapses = (places, views)
-        return self._synapses[1]
+        if self._places != places:  # parameters moved in memory, or this is the first decision
+            self._places = places
+            self._parameters = tuple(linear.weight.detach().contiguous().numpy() for linear in self.linears)
+            self._biases = tuple(linear.bias.detach().numpy() for linear in self.linears)
+            self._seen = tuple(np.full_like(weight, np.nan) for weight in self._parameters)
+            self._rows = tuple(np.empty(weight.shape[::-1], np.float32) for weight in self._parameters)
+        refresh(self._parameters, self._seen, self._rows)  # type: ignore[call-arg]
+        return self._rows, self._biases
 
 
 class _NeuronArrays:
@@ -131,11 +134,3 @@ class _NeuronArrays:
 
 def _wide(values: Tensor, width: int) -> Floats:
     return np.ascontiguousarray(values.detach().expand(len(values), width).numpy(), np.float32)
-
-
-def from_rows(rows: Floats, neuron: Neuron) -> NeuronState:
-    """The state of a layer from the rows that the engine keeps."""
-    d, parts = neuron.dynamics, torch.from_numpy(rows)
-    k = len(d.decay)
-    i = parts[k] if d.syn_decay is not None else None
-    return NeuronState(parts[0] if k == 1 else parts[:k], i, parts[-1] if d.adaptation is not None else None)

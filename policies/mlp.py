@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn4.policies.backends import make_neuron
-from snn4.policies.coding import Bounds, CodingConfig, decoder_weights, make_encoder
-from snn4.policies.event_driven import EventDriven, event_layout
+from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encoder
+from snn4.policies.decoding import WeightedDecoder, make_decoder
+from snn4.policies.event_driven import EventDriven
 from snn4.policies.neurons import Neuron, NeuronConfig
 
 EVENT_DRIVEN_BATCH = 16
@@ -20,8 +23,8 @@ EVENT_DRIVEN_BATCH = 16
 class SpikingMLP(nn.Module):
     """(B, n_inputs) -> (B, net_arch[-1]): T inner steps from rest, then the decoded spikes of the last layer.
 
-    Learns layer by layer over all (T, B), each layer's synapses one matrix product. Acts, under ``torch.no_grad()`` on a
-    CPU, by the event-driven engine, unless the batch is large or a hook on a layer wants to see it work.
+    Learns layer by layer over all (T, B), each layer's synapses one matrix product. Acts, under ``torch.no_grad()`` on
+    a CPU, by the event-driven engine, unless the batch is large or a hook on a layer wants to see it work.
 
     Args:
         n_inputs: values in an observation.
@@ -29,7 +32,7 @@ class SpikingMLP(nn.Module):
         T: inner steps, >= 1.
         neuron: the neurons of all layers.
         coding: how the observation enters.
-        readout: ``rate`` or ``membrane`` (`coding.decoder_weights`).
+        readout: one of `decoding.DECODERS`.
         bounds: ``(low, high)`` of the observation, for codes that cover a range.
         backend: whose neurons: torch (this project's), snntorch or norse.
     """
@@ -57,15 +60,31 @@ class SpikingMLP(nn.Module):
             raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
         self.layers = nn.ModuleList()
         for a, b in itertools.pairwise([self.encoder.n_outputs, *net_arch]):
-            self.layers += [event_layout(nn.Linear(a, b)), make_neuron(neuron, backend, (b,))]
-        self.decoder: Tensor
-        self.register_buffer("decoder", decoder_weights(readout, T, neuron.decay), persistent=False)
-        self.event_driven = EventDriven(list(self.layers), self.decoder) if backend == "torch" else None
+            self.layers += [nn.Linear(a, b), make_neuron(neuron, backend, (b,))]
+        self.decoder = make_decoder(readout, T, neuron.decay)
+        self.event_driven: EventDriven | None = None
+        if backend == "torch" and isinstance(self.decoder, WeightedDecoder):
+            self.event_driven = EventDriven(list(self.layers), self.decoder)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.event_driven is not None and len(x) <= EVENT_DRIVEN_BATCH and self.event_driven.serves(x):
-            return torch.from_numpy(self.event_driven(self.encoder(x).numpy()))
-        return torch.tensordot(self.decoder, self.spikes(x)[-1], dims=1)
+        if not torch.is_grad_enabled() and x.dtype == torch.float32 and (engine := self.engine_for(len(x))):
+            return torch.from_numpy(engine(self.encoder(x).numpy()))
+        return self.decoder(self.spikes(x)[-1])  # type: ignore[no-any-return]
+
+    def engine_for(self, batch: int) -> EventDriven | None:
+        """The event-driven engine, where it can act and is the faster way for so many samples."""
+        engine = self.event_driven
+        return engine if engine is not None and batch <= EVENT_DRIVEN_BATCH and engine.ready else None
+
+    def decide(self, x: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """`forward` without torch, for a few observations (B, n_inputs); None where only torch can do it."""
+        engine = self.engine_for(len(x))
+        if engine is None:
+            return None
+        if isinstance(self.encoder, DirectEncoder):
+            return engine(x[None])
+        with torch.no_grad():
+            return engine(self.encoder(torch.from_numpy(x)).numpy())
 
     def spikes(self, x: Tensor) -> list[Tensor]:
         """The spike trains (T, B, n) of every layer for input ``x`` (B, n_inputs), computed in torch."""

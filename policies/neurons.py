@@ -29,7 +29,7 @@ KINDS = {
 class NeuronConfig:
     """A neuron, with NIR's parameter names (Pedersen et al. 2024): seconds, and volts of no particular unit.
 
-    Every equation is solved exactly for an input that is constant over one step ``dt``; ``decay = exp(-dt / tau_mem)``.
+    Each equation is solved exactly for an input that is constant over a step ``dt``: ``decay = exp(-dt / tau_mem)``.
 
     ``lif``: ``tau_mem dv/dt = (v_leak - v) + r I`` (``nir.LIF``)::
 
@@ -39,33 +39,34 @@ class NeuronConfig:
         v[t] = v_reset where s[t] else u[t]         reset: hard
 
     ``cuba``: ``tau_syn di/dt = -i + I`` before that membrane (``nir.CubaLIF`` with w_in = 1); ``i[t] = syn_decay *
-    i[t-1] + (1 - syn_decay) * I[t]`` takes the place of I[t].
+    i[t-1] + (1 - syn_decay) * I[t]`` takes the place of I[t], as if it were constant over the step.
 
-    ``alif``: a LIF that spikes at ``v_threshold + adaptation * a[t-1]``, with ``a[t] = adapt_decay * a[t-1] + s[t]`` and
-    ``adapt_decay = exp(-dt / tau_adapt)`` (Bellec et al. 2018).
+    ``alif``: a LIF that spikes at ``v_threshold + adaptation * a[t-1]``, with ``a[t] = adapt_decay * a[t-1] + s[t]``
+    and ``adapt_decay = exp(-dt / tau_adapt)`` (Bellec et al. 2018).
 
     ``multi``: a membrane for each of tau_mem and ``tau_more``, each as a LIF's; their mean spikes, and each is reset.
 
-    ``plif``: a LIF whose decay, ``sigmoid`` of a parameter, is learned (Fang et al. 2021), one a feature or one a layer.
+    ``plif``: a LIF whose decay, ``sigmoid`` of a parameter, is learned (Fang et al. 2021), one a feature or a layer.
 
     ``li``: a LIF's membrane without threshold and reset: the output is u[t].
 
-    With ``r`` None, the factors ``1 - decay`` and ``1 - syn_decay`` before inputs are 1: a current I raises the membrane
-    by I in one step. Then ``decay`` is snnTorch's ``beta`` (``syn_decay`` its ``alpha``) and Loihi's ``1 - dv / 4096``
-    (``syn_decay``: ``1 - du / 4096``); Norse's ``tau_mem_inv`` is ``(1 - decay) / dt``. The reset passes no gradient.
+    With ``r`` None, the factors ``1 - decay`` and ``1 - syn_decay`` before inputs are 1: a current I raises the
+    membrane by I in one step. Then ``decay`` is snnTorch's ``beta`` (``syn_decay`` its ``alpha``) and Loihi's ``1 - dv /
+    4096`` (``syn_decay``: ``1 - du / 4096``); Norse's ``tau_mem_inv`` is ``(1 - decay) / dt``. The reset passes no
+    gradient. Under ``torch.no_grad()`` a spike is a plain comparison: nothing of the surrogate is computed or kept.
     """
 
     kind: Literal["lif", "cuba", "alif", "multi", "plif", "li"] = "lif"
     """The neuron's equations, above."""
     tau_mem: Annotated[float, Gene(2e-3, 100e-3, log=True)] = 20e-3
     """Membrane time constant, seconds; where learning starts for plif."""
-    tau_syn: Annotated[float, Gene(1e-3, 50e-3, log=True)] = 5e-3
+    tau_syn: Annotated[float, Gene(1e-3, 50e-3, log=True, only="cuba")] = 5e-3
     """Synaptic time constant, seconds (cuba)."""
     tau_more: tuple[float, ...] = (100e-3,)
     """Time constants of the further membranes, seconds (multi)."""
-    tau_adapt: Annotated[float, Gene(10e-3, 1.0, log=True)] = 200e-3
+    tau_adapt: Annotated[float, Gene(10e-3, 1.0, log=True, only="alif")] = 200e-3
     """Time constant with which the threshold comes back, seconds (alif)."""
-    adaptation: Annotated[float, Gene(0.0, 2.0)] = 0.2
+    adaptation: Annotated[float, Gene(0.0, 2.0, only="alif")] = 0.2
     """What a spike adds to the threshold (alif)."""
     tau_spread: float = 1.0
     """Learned time constants of a layer start evenly, by logarithm, from tau_mem / this to tau_mem * this (plif)."""
@@ -205,7 +206,7 @@ class Neuron(nn.Module):
 
 
 def _spread_decays(config: NeuronConfig, features: tuple[int, ...]) -> Tensor:
-    """First decays: time constants evenly spread by their logarithm, shuffled by nothing: neighbours are alike."""
+    """First decays: time constants evenly spread by their logarithm."""
     n = math.prod(features)
     places = torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1)
     taus = config.tau_mem * config.tau_spread ** places.double()

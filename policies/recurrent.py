@@ -45,14 +45,14 @@ class SpikingRecurrentPolicy(RecurrentActorCriticPolicy):
     ) -> None:
         if critic not in ("spiking", "ann"):
             raise ValueError(f"critic: got {critic!r}, allowed are spiking, ann")
-        self.spiking: dict[str, Any] = {
-            "neuron": neuron or NeuronConfig(), "memory": memory or MemoryConfig(), "critic": critic, "backend": backend,
-        }  # fmt: skip
+        self.spiking: dict[str, Any] = {"neuron": neuron or NeuronConfig(), "memory": memory or MemoryConfig()}
+        self.spiking |= {"critic": critic, "backend": backend}
         spaces_and_schedule = (observation_space, action_space, lr_schedule)
         super().__init__(*spaces_and_schedule, net_arch=[], lstm_hidden_size=net_arch[-1], **kwargs)
         self.layer_sizes = list(net_arch)
         self.lstm_actor = self._memory(self.spiking["neuron"])  # type: ignore[assignment]
-        self.lstm_critic = self._memory(self.spiking["neuron"] if critic == "spiking" else None)  # type: ignore[assignment]
+        critic_neuron = self.spiking["neuron"] if critic == "spiking" else None
+        self.lstm_critic = self._memory(critic_neuron)  # type: ignore[assignment]
         self.lstm_hidden_state_shape = (self.lstm_actor.num_layers, 1, self.lstm_actor.hidden_size)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 

@@ -218,7 +218,7 @@ def test_the_summary_has_exactly_the_documented_keys(finished: Path) -> None:
         assert set(row) == set(SUMMARY_KEYS)
         assert (row["env_steps"], row["episodes"]) == (2048, 5)
         assert row["env_steps_per_second"] == pytest.approx(row["env_steps"] / row["wall_seconds"])
-        assert {"45nm_fp32", "45nm_int8", "loihi1"} == set(row["energy_joules"])
+        assert {"45nm_fp32", "45nm_int8", "45nm_fp32_memory", "loihi1"} == set(row["energy_joules"])
     (test,) = (e for e in events_in(finished) if isinstance(e, Evaluated) and e.final and e.being == "organism")
     assert {key: summary["tasks"]["CartPole-v1"][key] for key in test.scores["CartPole-v1"] if key in SUMMARY_KEYS} == {
         key: value for key, value in test.scores["CartPole-v1"].items() if key in SUMMARY_KEYS

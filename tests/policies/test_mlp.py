@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from snn4.policies.coding import CodingConfig, decoder_weights
 from snn4.policies.mlp import SpikingMLP
-from snn4.policies.neurons import LIF, NeuronConfig
+from snn4.policies.neurons import Neuron, NeuronConfig
 
 NEURONS = {
     "soft": NeuronConfig(tau_mem=5e-3, v_threshold=0.6, v_leak=0.05),
@@ -20,7 +20,7 @@ NEURONS = {
 def step_by_step(net: SpikingMLP, x: Tensor, readout: str) -> tuple[list[Tensor], Tensor]:
     """All layers at one step before any at the next, as a chip would run them."""
     linears = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
-    config = next(layer.config for layer in net.layers if isinstance(layer, LIF))
+    config = next(layer.config for layer in net.layers if isinstance(layer, Neuron))
     membranes = [torch.full((len(x), linear.out_features), config.v_leak) for linear in linears]
     trains: list[list[Tensor]] = [[] for _ in linears]
     code = net.encoder(x)

@@ -133,7 +133,7 @@ def body_and_head(policy: Any) -> tuple[SpikingMLP, nn.Module]:
 def actions_from_spikes(policy: Any, observations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     body, head = body_and_head(policy)
     spikes = body.spikes(torch.as_tensor(observations))[-1]
-    values: Tensor = head(torch.tensordot(body.decoder, spikes, dims=1)).detach()
+    values: Tensor = head(torch.tensordot(body.decoder.weights, spikes, dims=1)).detach()
     space = policy.action_space
     if isinstance(policy, (SpikingSACPolicy, SpikingTD3Policy)):
         return space.low + (values.tanh().numpy() + 1) / 2 * (space.high - space.low)

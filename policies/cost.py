@@ -1,0 +1,71 @@
+"""What a decision costs, in all and layer by layer; `metering.Meter` says how each number is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """Mean cost of one decision in one layer."""
+
+    name: str
+    """As in ``named_modules()``."""
+    kind: str
+    """The layer's class, or the kind of its neurons."""
+    spikes: float
+    spike_rate: float | None
+    """Spikes a neuron and inner step; None for a layer that does not spike."""
+    dense_macs: float
+    effective_macs: float
+    effective_acs: float
+    neuron_updates: float
+    active_neuron_updates: float
+    memory_bytes: float
+    parameters: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Mean cost of one decision, and the size of the network that takes it."""
+
+    spikes_per_decision: float
+    effective_acs: float
+    """Spikes that cross a synapse."""
+    effective_macs: float
+    """Real values other than 0 that cross a synapse."""
+    energy_joules: dict[str, float | None]
+    """By energy model (`energy.ENERGY_MODELS`); None where that hardware cannot run the network."""
+    parameters: int
+    bytes: int
+    """Of all parameters."""
+    spike_rates: list[float] = field(default_factory=list)
+    """Spikes a neuron and inner step, of each spiking layer."""
+    dense_macs: float = 0.0
+    """Synaptic operations if zeros were computed too."""
+    neuron_updates: float = 0.0
+    active_neuron_updates: float = 0.0
+    """Updates of neurons that spike or receive something in that step."""
+    memory_bytes: float = 0.0
+    """Bytes read and written."""
+    footprint_bytes: int = 0
+    """Of all parameters and buffers."""
+    connection_sparsity: float = 0.0
+    """Share of weights that are 0."""
+    activation_sparsity: float = 0.0
+    """Share of outputs of neurons and activation functions that are 0."""
+    layers: list[LayerCost] = field(default_factory=list)
+    """In the order in which they first ran; layers that cost nothing and have no parameters are left out."""
+
+
+def layer_table(layers: Sequence[LayerCost]) -> list[list[str]]:
+    """Rows of text for people, the first of which names the columns."""
+    header = [column.name for column in fields(LayerCost)]
+    return [header, *([_text(getattr(layer, column)) for column in header] for layer in layers)]
+
+
+def _text(value: Any) -> str:
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,104 @@
+"""Energy models: joules of a decision, from what it counts and from published energies of single operations.
+
+They are models: no clock, no idle power and no wires but those named. They compare networks, not products.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What one decision takes: means, so that fractions are allowed."""
+
+    macs: float = 0.0
+    """Effective multiply-accumulates: real values other than 0 that cross a synapse."""
+    acs: float = 0.0
+    """Effective accumulates: spikes that cross a synapse."""
+    active_updates: float = 0.0
+    """Neuron updates in steps in which the neuron receives something or spikes."""
+    inactive_updates: float = 0.0
+    """Neuron updates in all other steps."""
+    memory_bytes: float = 0.0
+    """Bytes read and written."""
+    weight_bytes: float = 0.0
+    """Bytes of all parameters, which choose the memory that they live in."""
+    synaptic_events: float | None = None
+    """Synapses crossed by spikes on a spiking chip; None for a network that cannot run there."""
+    host_operations: float = 0.0
+    """Synapses that a chip's host computes: before the first spiking layer, whose current it is, and after the last."""
+
+
+@dataclass(frozen=True)
+class EnergyModel:
+    """Arithmetic, and memory if ``memories`` are given: joules for each operation."""
+
+    source: str
+    mac: float
+    ac: float
+    neuron_update: float = 0.0
+    memories: tuple[tuple[float, float], ...] = ()
+    """Capacity in bytes and joules a byte, from small to large: the smallest that holds the parameters is used."""
+
+    def joules(self, work: Operations) -> float:
+        """Energy of a decision."""
+        updates = work.active_updates + work.inactive_updates
+        energy = work.macs * self.mac + work.acs * self.ac + updates * self.neuron_update
+        return energy + work.memory_bytes * self.joules_a_byte(work.weight_bytes)
+
+    def joules_a_byte(self, weight_bytes: float) -> float:
+        """Energy of an access to the memory that ``weight_bytes`` of parameters need; 0 if memory is not modelled."""
+        return next((joules for capacity, joules in self.memories if weight_bytes <= capacity), 0.0)
+
+
+@dataclass(frozen=True)
+class SpikingChip:
+    """A chip that knows spikes and neurons only, and the host that computes its input currents and reads it out.
+
+    A real-valued input is a bias current: its neuron is updated in every step, but no synapse on the chip is crossed;
+    the host multiplies once a decision, which is charged as ``host_mac`` lest it seem free.
+    """
+
+    source: str
+    synaptic_event: float
+    active_update: float
+    inactive_update: float
+    host_mac: float
+
+    def joules(self, work: Operations) -> float | None:
+        """Energy of a decision; None where the network needs operations that the chip does not have, as an ANN does."""
+        if work.synaptic_events is None:
+            return None
+        updates = work.active_updates * self.active_update + work.inactive_updates * self.inactive_update
+        return work.synaptic_events * self.synaptic_event + updates + work.host_operations * self.host_mac
+
+
+_FP32_MAC, _FP32_ADD = 4.6e-12, 0.9e-12
+_WORD = 8  # bytes of the accesses in Horowitz's table
+HOROWITZ_MEMORIES = (
+    (8 * 1024, 10e-12 / _WORD),
+    (32 * 1024, 20e-12 / _WORD),
+    (1024 * 1024, 100e-12 / _WORD),
+    (math.inf, 1.3e-9 / _WORD),
+)
+"""SRAM of 8 KB, 32 KB and 1 MB, then DRAM at the lower end of the 1.3 to 2.6 nJ given (Horowitz 2014, 64 bits)."""
+
+ENERGY_MODELS: dict[str, EnergyModel | SpikingChip] = {
+    "45nm_fp32": EnergyModel("Horowitz 2014, 45 nm: fp32 multiply 3.7 pJ + add 0.9 pJ", _FP32_MAC, _FP32_ADD),
+    "45nm_int8": EnergyModel("Horowitz 2014, 45 nm: int8 multiply 0.2 pJ + add 0.03 pJ", 0.23e-12, 0.03e-12),
+    "45nm_fp32_memory": EnergyModel(
+        "Horowitz 2014, 45 nm: as 45nm_fp32, a multiply-accumulate for every neuron update, and all memory traffic at "
+        "the price of the smallest memory that holds the parameters: 64 bits cost 10 pJ in 8 KB, 20 pJ in 32 KB and "
+        "100 pJ in 1 MB of SRAM, 1.3 nJ in DRAM",
+        _FP32_MAC, _FP32_ADD, _FP32_MAC, HOROWITZ_MEMORIES,
+    ),
+    "loihi1": SpikingChip(
+        "Davies et al. 2018, table 2 (simulated before silicon, 0.75 V): synaptic operation at least 23.6 pJ, neuron "
+        "update 81 pJ active, 52 pJ inactive; the 52 pJ is taken from citations of that table, which does not say what "
+        "inactive means. Spikes' way between cores is not charged. Host: fp32 multiply-accumulate of Horowitz 2014",
+        synaptic_event=23.6e-12, active_update=81e-12, inactive_update=52e-12, host_mac=_FP32_MAC,
+    ),
+}  # fmt: skip
+"""Joules a decision by name; each says its source."""
