@@ -56,7 +56,7 @@ def _devices() -> Table:
 
 
 def _fused_loop() -> str:
-    from snn4.policies.scan import is_fused
+    from snn4.policies.fused import is_fused
 
     return (
         "compiled by numba" if is_fused() else "[yellow]no compiler: the plain loop is used, which is slower[/yellow]"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from snn4.policies.fused import is_fused, run_in_threads
 from snn4.policies.network import SpikingSequential, is_stateful
-from snn4.policies.scan import is_fused, run_in_threads
 
 DENSE = 0.35
 """Above this fraction of non-zero values a dense convolution is faster."""

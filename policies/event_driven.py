@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn4.policies.decoding import WeightedDecoder
+from snn4.policies.fused import is_fused
 from snn4.policies.neurons import Neuron
-from snn4.policies.scan import is_fused
 
 Floats = NDArray[np.float32]
 

@@ -51,9 +51,9 @@ class NeuronConfig:
     ``li``: a LIF's membrane without threshold and reset: the output is u[t].
 
     With ``r`` None, the factors ``1 - decay`` and ``1 - syn_decay`` before inputs are 1: a current I raises the
-    membrane by I in one step. Then ``decay`` is snnTorch's ``beta`` (``syn_decay`` its ``alpha``) and Loihi's ``1 - dv /
-    4096`` (``syn_decay``: ``1 - du / 4096``); Norse's ``tau_mem_inv`` is ``(1 - decay) / dt``. The reset passes no
-    gradient. Under ``torch.no_grad()`` a spike is a plain comparison: nothing of the surrogate is computed or kept.
+    membrane by I in one step. Then ``decay`` is snnTorch's ``beta`` (``syn_decay`` its ``alpha``) and Loihi's
+    ``1 - dv / 4096`` (``syn_decay``: ``1 - du / 4096``); Norse's ``tau_mem_inv`` is ``(1 - decay) / dt``. The reset
+    passes no gradient. Under ``torch.no_grad()`` a spike is a plain comparison: no surrogate is computed or kept.
     """
 
     kind: Literal["lif", "cuba", "alif", "multi", "plif", "li"] = "lif"

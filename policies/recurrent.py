@@ -12,9 +12,11 @@ from typing import Any, Literal
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
+from snn4.policies.categorical import LeanCategorical
 from snn4.policies.memory import Memory, MemoryConfig, PackedState
 from snn4.policies.neurons import NeuronConfig
 
@@ -50,6 +52,8 @@ class SpikingRecurrentPolicy(RecurrentActorCriticPolicy):
         spaces_and_schedule = (observation_space, action_space, lr_schedule)
         super().__init__(*spaces_and_schedule, net_arch=[], lstm_hidden_size=net_arch[-1], **kwargs)
         self.layer_sizes = list(net_arch)
+        if type(self.action_dist) is CategoricalDistribution:
+            self.action_dist = LeanCategorical(self.action_dist.action_dim)
         self.lstm_actor = self._memory(self.spiking["neuron"])  # type: ignore[assignment]
         critic_neuron = self.spiking["neuron"] if critic == "spiking" else None
         self.lstm_critic = self._memory(critic_neuron)  # type: ignore[assignment]

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import MlpExtractor
@@ -22,6 +23,7 @@ from stable_baselines3.td3.policies import Actor as TD3Actor
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
+from snn4.policies.categorical import LeanCategorical
 from snn4.policies.coding import Bounds, CodingConfig
 from snn4.policies.gene import Gene
 from snn4.policies.memory import MemoryConfig
@@ -186,6 +188,8 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
             raise ValueError(f"critic: got {critic!r}, allowed are spiking, ann")
         self.critic_kind = critic
         super().__init__(*args, **kwargs)
+        if type(self.action_dist) is CategoricalDistribution:
+            self.action_dist = LeanCategorical(self.action_dist.action_dim)
 
     def _build_mlp_extractor(self) -> None:
         super()._build_mlp_extractor()

@@ -17,24 +17,15 @@ adaptation, not through the reset. The kernel keeps only ``x`` for the backward 
 from __future__ import annotations
 
 import functools
-import itertools
-import logging
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from snn4.policies.surrogate import SURROGATES, spike
-
-_SURROGATE_NUMBERS = {name: number for number, name in enumerate(SURROGATES)}
-_WORTH_A_THREAD = 1 << 17
-"""Neurons; below, a thread takes longer to wake up than to work."""
-_log = logging.getLogger(__name__)
+from snn4.policies.fused import fused_backward, fused_forward, is_fused
+from snn4.policies.surrogate import spike
 
 
 class Dynamics(NamedTuple):
@@ -107,7 +98,8 @@ def scan(
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs):
             out, *parts = _FusedScan.apply(*inputs, dynamics, steps)  # type: ignore[no-untyped-call]
         else:
-            out, _, *parts = _fused_forward(*inputs, dynamics, steps, save=False)
+            v, i, a = map(_copy, state)
+            out, _, *parts = fused_forward(current, v, i, a, decay, dynamics, steps, save=False)
         return out, NeuronState(*parts)
     return reference_scan(current, state, dynamics, steps=steps, decay=decay)
 
@@ -145,11 +137,6 @@ def reference_scan(
 def state_dtype(current: Tensor) -> torch.dtype:
     """Precision of the states that go with ``current``: its own, float32 where that is half."""
     return torch.float32 if current.dtype in (torch.bfloat16, torch.float16) else current.dtype
-
-
-def is_fused() -> bool:
-    """Whether the compiled loop is there."""
-    return _kernels() is not None
 
 
 def checked_steps(current: Tensor, steps: int | None) -> int:
@@ -208,122 +195,18 @@ class _FusedScan(torch.autograd.Function):
         dynamics: Dynamics, steps: int,
     ) -> tuple[Tensor | None, ...]:  # fmt: skip
         spiking = dynamics.reset != "none"
-        out, x, *last = _fused_forward(current, v, i, a, decay, dynamics, steps, save=spiking)
-        ctx.dynamics, ctx.shape, ctx.dtype = dynamics, current.shape, current.dtype
+        last = [_copy(part) for part in (v, i, a)]
+        out, x, *_ = fused_forward(current, last[0], last[1], last[2], decay, dynamics, steps, save=spiking)
+        ctx.dynamics, ctx.rows = dynamics, len(current)
         ctx.save_for_backward(x, decay, None if decay is None else v)
         return out, *last
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        (x, decay, first), d = ctx.saved_tensors, ctx.dynamics
-        grad_out, (grad_v, grad_i, grad_a) = grads[0].contiguous(), map(_copy, grads[1:])
-        # A constant current collects the gradients of all steps: in full precision.
-        constant = ctx.shape[0] == 1
-        grad_current = torch.zeros(ctx.shape) if constant else torch.empty(ctx.shape, dtype=ctx.dtype)
-        grad_decay = None if decay is None else torch.zeros(ctx.shape[1:])
-        _spread(
-            _kernels()[1](_variant(d, decay is not None)), grad_out[0].numel(), decay,  # type: ignore[index]
-            _rows(grad_out), _rows(grad_out if x is None else x), _rows(grad_v, len(d.decay)),
-            _row(grad_i), _row(grad_a), _rows(grad_current), _row(grad_decay), _row(first),
-            _decays(d, decay), _floats(d.gain), *_scalars(d), np.float32(d.slope),
-        )  # fmt: skip
-        grad_decay = None if grad_decay is None else grad_decay.sum(0)
-        return grad_current.to(ctx.dtype), grad_v, grad_i, grad_a, grad_decay, None, None
-
-
-def _fused_forward(
-    current: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, decay: Tensor | None,
-    d: Dynamics, steps: int, *, save: bool,
-) -> tuple[Any, ...]:  # fmt: skip
-    """Output (T, B, …), ``x`` if it is to be saved, and the last v, i and a."""
-    current, (v, i, a) = current.detach().contiguous(), map(_copy, (v, i, a))
-    out = current.new_empty(steps, *current.shape[1:])
-    x = torch.empty_like(out) if save else None
-    _spread(
-        _kernels()[0](_variant(d, decay is not None)._replace(surrogate=0), save), out[0].numel(), decay,  # type: ignore[index]
-        _rows(current), _rows(v, len(d.decay)), _row(i), _row(a), _rows(out), _rows(out if x is None else x),
-        _decays(d, decay), _floats(d.gain), _floats(d.leak), *_scalars(d),
-    )  # fmt: skip
-    return out, x, v, i, a
-
-
-def _variant(d: Dynamics, learned: bool) -> Any:
-    from snn4.policies._scan_kernels import Variant
-
-    number = _SURROGATE_NUMBERS[d.surrogate]
-    return Variant(len(d.decay), d.syn_decay is not None, d.adaptation is not None, learned, d.reset, number)
+        (x, decay, first), (v, i, a) = ctx.saved_tensors, map(_copy, grads[1:])
+        return *fused_backward(grads[0], v, i, a, x, decay, first, ctx.dynamics, ctx.rows), None, None
 
 
 def _copy(x: Tensor | None) -> Any:
     return None if x is None else x.detach().clone(memory_format=torch.contiguous_format)
-
-
-_NOTHING = np.zeros(1, np.float32)
-
-
-def _rows(x: Tensor, rows: int | None = None) -> Any:
-    """The memory of ``x`` as (rows, N), bfloat16 by its bits."""
-    x = x.detach()
-    bits = x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
-    return bits.reshape(rows or len(x), -1)
-
-
-def _row(x: Tensor | None) -> Any:
-    return _NOTHING if x is None else x.detach().contiguous().numpy().reshape(-1)
-
-
-def _decays(d: Dynamics, learned: Tensor | None) -> Any:
-    return _floats(d.decay) if learned is None else _row(learned)
-
-
-@functools.cache
-def _floats(values: tuple[float, ...]) -> tuple[np.float32, ...]:
-    return tuple(np.float32(value) for value in values)
-
-
-@functools.cache
-def _scalars(d: Dynamics) -> tuple[np.float32, ...]:
-    return _floats((d.syn_decay or 0.0, d.syn_gain, d.v_threshold, d.v_reset, d.adaptation or 0.0, d.adapt_decay))
-
-
-def _spread(kernel: Callable[..., None], neurons: int, decay: Tensor | None, *arguments: Any) -> None:
-    """Run ``kernel`` over all blocks of neurons, on torch's number of threads where that pays."""
-    from snn4.policies._scan_kernels import BLOCK
-
-    features = (neurons if decay is None else decay.numel()) or 1
-    units = neurons // features * -(-features // BLOCK)
-    if neurons < _WORTH_A_THREAD:
-        kernel(*arguments, features, 0, units)
-    else:
-        run_in_threads(kernel, units, *arguments, features)
-
-
-def run_in_threads(kernel: Callable[..., None], units: int, *arguments: Any) -> None:
-    """``kernel(*arguments, first, last)`` over ``units`` of work, shared among as many threads as torch has."""
-    threads = min(torch.get_num_threads(), units)
-    edges = [units * n // threads for n in range(threads + 1)]
-    others = [
-        _pool(os.getpid()).submit(kernel, *arguments, first, last) for first, last in itertools.pairwise(edges[1:])
-    ]
-    kernel(*arguments, 0, edges[1])
-    for other in others:
-        other.result()
-
-
-@functools.cache
-def _pool(process: int) -> ThreadPoolExecutor:
-    """Threads of this process: a fork does not inherit them."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="scan")
-
-
-@functools.cache
-def _kernels() -> tuple[Callable[..., Callable[..., None]], Callable[..., Callable[..., None]]] | None:
-    """Makers of the compiled loops; None, with one log line, where numba cannot compile."""
-    try:
-        from snn4.policies._scan_kernels import backward_kernel, forward_kernel
-    # numba breaks in many ways (missing, wrong LLVM, read-only cache); none may stop training
-    except Exception as error:
-        _log.warning("no compiler for the fused time loop (%s): using the plain one, which is slower", error)
-        return None
-    return forward_kernel, backward_kernel

@@ -5,7 +5,7 @@ import importlib.metadata
 import pytest
 
 from snn4.agent.doctor import examine
-from snn4.policies.scan import is_fused
+from snn4.policies.fused import is_fused
 
 
 def test_it_tells_versions_devices_and_optional_parts(

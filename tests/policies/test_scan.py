@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from snn4.policies.scan import _WORTH_A_THREAD, Dynamics, NeuronState, is_fused, reference_scan, scan, state_dtype
+from snn4.policies.fused import _WORTH_A_THREAD, is_fused
+from snn4.policies.scan import Dynamics, NeuronState, reference_scan, scan, state_dtype
 
 MULTI: dict[str, Any] = {"decay": (0.9, 0.5), "gain": (1.0, 0.7), "leak": (0.02, 0.0)}
 THREE: dict[str, Any] = {"decay": (0.9, 0.5, 0.8), "gain": (1.0, 0.7, 0.3), "leak": (0.02, 0.0, -0.01)}
@@ -299,7 +300,7 @@ def threads_of_the_scan() -> list[str]:
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("name", ["lif-soft", "plif-soft"])
 def test_threads_share_the_neurons(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snn4.policies.scan._WORTH_A_THREAD", 1)
+    monkeypatch.setattr("snn4.policies.fused._WORTH_A_THREAD", 1)
     current, state, dynamics, decay = inputs(name, 4, 3, 1500)
     for part, options in ((current, {}), (current[:1], {"steps": 4})):
         got = run(scan, part, state, dynamics, decay, **options)
@@ -323,7 +324,7 @@ def test_many_neurons_on_two_threads_are_those_on_one() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fork is the custom of Linux")
 def test_threads_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     """A forked process has none of its parent's threads: waiting for them would never end."""
-    monkeypatch.setattr("snn4.policies.scan._WORTH_A_THREAD", 1)  # so few that torch itself needs no threads
+    monkeypatch.setattr("snn4.policies.fused._WORTH_A_THREAD", 1)  # so few that torch itself needs no threads
     current, state, dynamics, _ = inputs("lif-soft", 8, 2, 2048)
     want = scan(current, state, dynamics)[0].numpy()
     assert threads_of_the_scan()
@@ -395,7 +396,8 @@ def test_without_numba_the_plain_loop_takes_over_and_says_so_once(tmp_path: Path
 import sys
 sys.modules["numba"] = None
 import torch
-from snn4.policies.scan import _WORTH_A_THREAD, Dynamics, NeuronState, is_fused, scan
+from snn4.policies.fused import _WORTH_A_THREAD, is_fused
+from snn4.policies.scan import Dynamics, NeuronState, scan
 current = torch.load(sys.argv[1]).requires_grad_()
 for _ in range(3):
     spikes, last = scan(current, NeuronState(torch.zeros(4, 9)), Dynamics((0.9,), surrogate="sigmoid"))

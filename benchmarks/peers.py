@@ -1,0 +1,176 @@
+"""The same spiking convolutional network, as users of each library write it: 3-64-128-256, batch norm, pooling.
+
+Layers, neurons and input are the same: direct code, LIF with decay 0.5, average pooling, mean of the readout over T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snn4.policies.ann import twin
+from snn4.policies.convnet import ConvNetConfig, SpikingConvNet
+from snn4.policies.neurons import NeuronConfig
+
+CHANNELS = (64, 128, 256)
+DECAY = 0.5
+NEURON = NeuronConfig(tau_mem=1e-3 / 0.6931471805599453)  # decay 0.5
+CONVNET = ConvNetConfig(channels=CHANNELS, head="flatten", image_size=(32, 32), neuron=NEURON)
+
+
+def snn4_net(T: int, checkpoint_steps: int | None = None) -> nn.Module:
+    """This project's."""
+    from dataclasses import replace
+
+    return SpikingConvNet(replace(CONVNET, T=T), checkpoint_steps=checkpoint_steps)
+
+
+def ann_net(T: int) -> nn.Module:
+    """The ANN twin, for which T means nothing."""
+    return twin(CONVNET)
+
+
+class _StepByStep(nn.Module):
+    """Time outside, layers inside, as in the tutorials of snnTorch and Norse."""
+
+    def __init__(self, T: int) -> None:
+        super().__init__()
+        self.T = T
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairwise((3, *CHANNELS)))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in CHANNELS)
+        self.readout = nn.Linear(CHANNELS[-1] * 16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = self.initial_states()
+        total = torch.zeros(len(x), 10)
+        for _ in range(self.T):
+            y = x
+            for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+                y, states[i] = self.neurons[i](norm(conv(y)), states[i])
+                y = F.avg_pool2d(y, 2)
+            total = total + self.readout(y.flatten(1))
+        return total / self.T
+
+    neurons: nn.ModuleList
+
+    def initial_states(self) -> list[Tensor | None]:
+        raise NotImplementedError
+
+
+class SnnTorchNet(_StepByStep):
+    """snnTorch's Leaky."""
+
+    def __init__(self, T: int) -> None:
+        import snntorch
+
+        super().__init__(T)
+        self.neurons = nn.ModuleList(snntorch.Leaky(beta=DECAY) for _ in CHANNELS)
+
+    def initial_states(self) -> list[Tensor | None]:
+        return [neuron.reset_mem() for neuron in self.neurons]  # type: ignore[operator]
+
+
+class NorseNet(_StepByStep):
+    """Norse's LIF without synaptic current."""
+
+    def __init__(self, T: int) -> None:
+        import norse.torch as norse
+
+        super().__init__(T)
+        parameters = norse.LIFBoxParameters(tau_mem_inv=torch.tensor(DECAY / 1e-3))
+        self.neurons = nn.ModuleList(norse.LIFBoxCell(parameters) for _ in CHANNELS)
+
+    def initial_states(self) -> list[Tensor | None]:
+        return [None] * len(CHANNELS)
+
+
+class SpikingJellyNet(nn.Module):
+    """SpikingJelly in multi-step mode: layer by layer, the first synapses once, as in its own examples."""
+
+    def __init__(self, T: int) -> None:
+        from spikingjelly.activation_based import functional, layer, neuron
+
+        super().__init__()
+        self.T = T
+        layers: list[nn.Module] = []
+        for a, b in pairwise((3, *CHANNELS)):
+            layers += [layer.Conv2d(a, b, 3, padding=1, bias=False), layer.BatchNorm2d(b)]
+            layers += [neuron.LIFNode(tau=1 / (1 - DECAY), decay_input=False, detach_reset=True), layer.AvgPool2d(2)]
+        self.first = nn.Sequential(*layers[:2])
+        self.network = nn.Sequential(*layers[2:], layer.Flatten(), layer.Linear(CHANNELS[-1] * 16, 10))
+        functional.set_step_mode(self.network, "m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        from spikingjelly.activation_based import functional
+
+        functional.reset_net(self.network)
+        current = self.first(x).unsqueeze(0).repeat(self.T, 1, 1, 1, 1)
+        return self.network(current).mean(0)  # type: ignore[no-any-return]
+
+
+PEERS: dict[str, Callable[[int], nn.Module]] = {
+    "snntorch": SnnTorchNet,
+    "norse": NorseNet,
+    "spikingjelly": SpikingJellyNet,
+}
+"""Makers of the peers' networks for T steps; each imports its library, and raises ImportError without it."""
+
+
+def layer_runs(x: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """One LIF layer over ``x`` (T, B, …), in this project and in every peer that is installed: spikes (T, B, …)."""
+    from snn4.policies.neurons import Neuron
+
+    ours = Neuron(NEURON)
+    runs: dict[str, Callable[[], Tensor]] = {"snn4": lambda: ours(x)[0]}
+    for name, make in {"snntorch": _snntorch_layer, "norse": _norse_layer, "spikingjelly": _spikingjelly_layer}.items():
+        try:
+            runs[name] = make(x)
+        except ImportError:
+            continue
+    return runs
+
+
+def _snntorch_layer(x: Tensor) -> Callable[[], Tensor]:
+    import snntorch
+
+    neuron = snntorch.Leaky(beta=DECAY)
+
+    def run() -> Tensor:
+        membrane, spikes = neuron.reset_mem(), []
+        for step in x:
+            spike, membrane = neuron(step, membrane)
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+    return run
+
+
+def _norse_layer(x: Tensor) -> Callable[[], Tensor]:
+    import norse.torch as norse
+
+    neuron = norse.LIFBoxCell(norse.LIFBoxParameters(tau_mem_inv=torch.tensor(DECAY / 1e-3)))
+
+    def run() -> Tensor:
+        state, spikes = None, []
+        for step in x:
+            spike, state = neuron(step, state)
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+    return run
+
+
+def _spikingjelly_layer(x: Tensor) -> Callable[[], Tensor]:
+    from spikingjelly.activation_based import functional, neuron
+
+    node = neuron.LIFNode(tau=1 / (1 - DECAY), decay_input=False, detach_reset=True, step_mode="m")
+
+    def run() -> Tensor:
+        functional.reset_net(node)
+        return node(x)  # type: ignore[no-any-return]
+
+    return run

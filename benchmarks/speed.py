@@ -1,0 +1,309 @@
+"""``snn4-agent bench speed``: this project's speed and memory against its peers', in one run on this machine.
+
+Every section runs in a process of its own, in which contenders take turns. Training sections run twice: with the C
+library's own handling of memory, and with `keep_freed_memory`, which `snn4-agent` switches on. The first ratio of a row
+compares this project as its command runs it with the fastest peer as it is installed; ``same memory handling`` gives
+the peer what this project has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from snn4.benchmarks.peers import PEERS, ann_net, layer_runs, snn4_net
+from snn4.benchmarks.timing import Times, fastest, ratio, take_turns
+from snn4.policies.allocation import keep_freed_memory
+
+
+@dataclass(frozen=True)
+class Row:
+    """One aim: how this project does against the best of the others."""
+
+    name: str
+    against: str
+    ratio: dict[str, float]
+    """How many times faster (or smaller) than ``against``; median, and the middle half of the rounds."""
+    aim: float
+    same_memory_handling: dict[str, float] | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the median is the aim or better."""
+        return self.ratio["median"] >= self.aim
+
+
+def speed(rounds: int, only: str = "") -> dict[str, Any]:
+    """All rows, and the seconds from which they follow; ``only`` runs the sections whose names contain it."""
+    rows, seconds = list[Row](), dict[str, Any]()
+    for name, judge in _JUDGES.items():
+        if only not in name:
+            continue
+        if name.startswith("train"):
+            runs = [_section(name, rounds, keep_memory) for keep_memory in (False, True)]
+        elif name == "memory":
+            runs = [_section(f"memory {who}", rounds, keep_memory=False) for who in ("snn4", "spikingjelly")]
+        else:
+            runs = [_section(name, rounds, keep_memory=True)]
+        seconds[name] = runs
+        rows += judge(runs)
+    return {"rows": [{**asdict(row), "reached": row.reached} for row in rows], "seconds": seconds}
+
+
+def _section(name: str, rounds: int, keep_memory: bool) -> Any:
+    command = [sys.executable, "-m", "snn4.benchmarks.speed", name, str(rounds), str(int(keep_memory))]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _available() -> dict[str, Callable[[int], torch.nn.Module]]:
+    nets: dict[str, Callable[[int], torch.nn.Module]] = {"snn4": snn4_net}
+    for name, make in PEERS.items():
+        try:
+            make(1)
+        except ImportError:
+            continue
+        nets[name] = make
+    return nets
+
+
+def _training_step(net: torch.nn.Module, bfloat16: bool = False) -> Callable[[], None]:
+    """A step of SGD on a batch of 32 images of 32 x 32."""
+    x, y = torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))
+    if bfloat16 or isinstance(net, type(snn4_net(1))):
+        net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(net.parameters(), 0.01)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            scores = net(x)
+        F.cross_entropy(scores.float(), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def train_conv(T: int, rounds: int) -> Times:
+    """Seconds of a training step of the convolutional network."""
+    steps = {name: _training_step(make(T)) for name, make in _available().items()}
+    steps["snn4 bf16"] = _training_step(snn4_net(T), bfloat16=True)
+    steps |= {"ann": _training_step(ann_net(T)), "ann bf16": _training_step(ann_net(T), bfloat16=True)}
+    return take_turns(steps, rounds)
+
+
+def train_layer(rounds: int) -> Times:
+    """Seconds of one LIF layer, forward and backward, over (4, 32, 64, 32, 32)."""
+    x = torch.randn(4, 32, 64, 32, 32, requires_grad=True)
+    gradient = torch.ones_like(x)
+
+    def both(run: Callable[[], torch.Tensor]) -> Callable[[], None]:
+        def step() -> None:
+            run().backward(gradient)
+            x.grad = None
+
+        return step
+
+    return take_turns({name: both(run) for name, run in layer_runs(x).items()}, rounds)
+
+
+def memory(net: torch.nn.Module) -> float:
+    """Bytes by which the process grows in a training step of ``net``."""
+    step = _training_step(net)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024.0
+
+
+def act_mlp(batch: int, rounds: int) -> Times:
+    """Seconds of a decision: 64-64 policies for CartPole, deterministic, T=8."""
+    from stable_baselines3 import PPO
+
+    from snn4.policies.sb3 import SpikingActorCriticPolicy
+
+    spiking: dict[str, Any] = {"net_arch": [64, 64], "T": 8}
+    snn = PPO(SpikingActorCriticPolicy, "CartPole-v1", device="cpu", policy_kwargs=spiking, seed=0).policy
+    ann = PPO("MlpPolicy", "CartPole-v1", device="cpu", seed=0).policy
+    torch.set_num_threads(1)
+    observations = np.random.default_rng(0).normal(size=(batch, 4)).astype(np.float32)
+    tensor = torch.from_numpy(observations)
+
+    def forward() -> None:
+        with torch.no_grad():
+            ann(tensor)
+
+    contenders: dict[str, Callable[[], Any]] = {
+        "snn4 predict": lambda: snn.predict(observations, deterministic=True),
+        "sb3 forward": forward,
+        "sb3 predict": lambda: ann.predict(observations, deterministic=True),
+    }
+    return take_turns(contenders, rounds * 3, repeat=100)
+
+
+def act_conv(rounds: int) -> dict[str, Any]:
+    """Seconds of a decision of the convolutional network and of its ANN twin for one image, and the sparsity."""
+    from dataclasses import replace
+
+    from snn4.benchmarks.peers import CONVNET, NEURON
+    from snn4.policies.ann import twin
+    from snn4.policies.convnet import SpikingConvNet
+    from snn4.policies.event_conv import event_driven
+    from snn4.policies.neurons import Neuron
+
+    torch.manual_seed(0)
+    config = replace(CONVNET, pooling="max", neuron=replace(NEURON, v_threshold=1.8))
+    net, x = SpikingConvNet(config), torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        for _ in range(20):  # statistics of the batch norms
+            net(torch.randn(16, 3, 32, 32))
+        net.eval()
+        counts = list[tuple[float, int]]()
+        hooks = [
+            layer.register_forward_hook(lambda _, __, out: counts.append((float(out[0].sum()), out[0].numel())))
+            for layer in net.modules()
+            if isinstance(layer, Neuron)
+        ]
+        net(x)
+        for hook in hooks:
+            hook.remove()
+        compiled, ann = event_driven(net), twin(config).eval()
+        ann_last = twin(config).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        contenders = {"snn4": lambda: compiled(x), "snn4 torch": lambda: net(x), "ann": lambda: ann(x)}
+        contenders["ann channels_last"] = lambda: ann_last(x)
+        times = take_turns(contenders, rounds * 3, repeat=10)
+    spikes, neurons = (sum(values) for values in zip(*counts, strict=True))
+    return {"times": times, "sparsity": 1 - spikes / neurons}
+
+
+def ppo(rounds: int) -> dict[str, Any]:
+    """Seconds of PPO's learning of 2,048 steps in CartPole, rl-zoo's hyperparameters, 64-64."""
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+
+    from snn4.policies.sb3 import SpikingActorCriticPolicy
+
+    torch.set_num_threads(1)
+    models: dict[str, Any] = {}
+    for name, T in (("ann", None), ("snn4 T=4", 4), ("snn4 T=1", 1)):
+        policy: Any = "MlpPolicy" if T is None else SpikingActorCriticPolicy
+        kwargs = {"net_arch": [64, 64]} | ({} if T is None else {"T": T})
+        models[name] = PPO(
+            policy, make_vec_env("CartPole-v1", 8, seed=0), n_steps=32, batch_size=256, n_epochs=20, gae_lambda=0.8,
+            gamma=0.98, learning_rate=1e-3, device="cpu", seed=0, policy_kwargs=kwargs,
+        )  # fmt: skip
+    runs = {name: lambda model=model: model.learn(2048, reset_num_timesteps=False) for name, model in models.items()}
+    return {"times": take_turns(runs, rounds, warm_up=1), "compiling": _compiling()}  # type: ignore[arg-type]
+
+
+def _compiling() -> dict[str, float]:
+    """Seconds that the first training step of a spiking policy takes more than the second, without and with cache."""
+    with tempfile.TemporaryDirectory() as cache:
+        command = [sys.executable, "-m", "snn4.benchmarks.speed", "compiling", "1", "1"]
+        environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
+        run = [
+            subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment).stdout
+            for _ in range(2)
+        ]
+    first, cached = (json.loads(out.splitlines()[-1]) for out in run)
+    return {"first": first, "cached": cached}
+
+
+def compiling() -> float:
+    """Seconds that the first forward, backward and decision of a policy take more than the second."""
+    from snn4.policies.mlp import SpikingMLP
+
+    net, x = SpikingMLP(4, (64, 64)), torch.randn(64, 4)
+
+    def once() -> float:
+        started = time.perf_counter()
+        net(x).sum().backward()
+        with torch.no_grad():
+            net(x[:1])
+        return time.perf_counter() - started
+
+    return once() - once()
+
+
+_SECTIONS: dict[str, Callable[[int], Any]] = {
+    "train layer": train_layer,
+    "train conv T=4": lambda rounds: train_conv(4, rounds),
+    "train conv T=16": lambda rounds: train_conv(16, max(2, rounds // 2)),
+    "memory snn4": lambda rounds: memory(snn4_net(32, checkpoint_steps=4)),
+    "memory spikingjelly": lambda rounds: memory(PEERS["spikingjelly"](32)),
+    "act mlp 1": lambda rounds: act_mlp(1, rounds),
+    "act mlp 8": lambda rounds: act_mlp(8, rounds),
+    "act conv 1": act_conv,
+    "ppo": ppo,
+    "compiling": lambda rounds: compiling(),
+}
+
+
+def _judge_training(aims: dict[str, float]) -> Callable[[list[Times]], list[Row]]:
+    def judge(runs: list[Times]) -> list[Row]:
+        installed, kept = runs
+        rows = []
+        for ours, aim in aims.items():
+            best = fastest(installed, [name for name in PEERS if name in installed])
+            mixed = {ours: kept[ours], best: installed[best]}
+            same = fastest(kept, [name for name in PEERS if name in kept])
+            rows.append(Row(f"{ours}", best, ratio(mixed, ours, best), aim, ratio(kept, ours, same)))
+        return rows
+
+    return judge
+
+
+def _judge_acting(aims: dict[str, float]) -> Callable[[list[Times]], list[Row]]:
+    def judge(runs: list[Times]) -> list[Row]:
+        return [Row("decision", other, ratio(runs[0], "snn4 predict", other), aim) for other, aim in aims.items()]
+
+    return judge
+
+
+def _judge_conv(runs: list[Any]) -> list[Row]:
+    times = runs[0]["times"]
+    best = fastest(times, ["ann", "ann channels_last"])
+    return [Row(f"decision at {runs[0]['sparsity']:.1%} sparsity", best, ratio(times, "snn4", best), 1.0)]
+
+
+def _judge_ppo(runs: list[Any]) -> list[Row]:
+    aims = {"snn4 T=4": 0.9, "snn4 T=1": 1.1}
+    return [Row(name, "ann", ratio(runs[0]["times"], name, "ann"), aim) for name, aim in aims.items()]
+
+
+def _judge_memory(runs: list[float]) -> list[Row]:
+    quotient = runs[1] / runs[0]
+    same = {"median": quotient, "low": quotient, "high": quotient}
+    return [Row("peak of a training step, T=32, recomputing", "spikingjelly", same, 2.0)]
+
+
+_JUDGES: dict[str, Callable[[list[Any]], list[Row]]] = {
+    "train layer": _judge_training({"snn4": 5.0}),
+    "train conv T=4": _judge_training({"snn4": 2.0, "snn4 bf16": 3.0}),
+    "train conv T=16": _judge_training({"snn4": 2.0}),
+    "memory": _judge_memory,
+    "act mlp 1": _judge_acting({"sb3 forward": 1 / 0.3, "sb3 predict": 1 / 0.3}),
+    "act mlp 8": _judge_acting({"sb3 forward": 1.0, "sb3 predict": 1.0}),
+    "act conv 1": _judge_conv,
+    "ppo": _judge_ppo,
+}
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    section, number, keep = sys.argv[1:]
+    if int(keep):
+        keep_freed_memory()
+    print(json.dumps(_SECTIONS[section](int(number))))

@@ -1,0 +1,39 @@
+"""Timing on a machine that others use too: contenders take turns, and ratios are taken within a round."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+Times = dict[str, list[float]]
+"""Seconds of each round, for each contender."""
+
+
+def take_turns(contenders: Mapping[str, Callable[[], Any]], rounds: int, repeat: int = 1, warm_up: int = 2) -> Times:
+    """Seconds a call of each contender in each round, ``repeat`` calls at a time, after ``warm_up`` calls each."""
+    times: Times = {name: [] for name in contenders}
+    for run in contenders.values():
+        for _ in range(warm_up):
+            run()
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            started = time.perf_counter()
+            for _ in range(repeat):
+                run()
+            times[name].append((time.perf_counter() - started) / repeat)
+    return times
+
+
+def ratio(times: Times, one: str, other: str) -> dict[str, float]:
+    """How many times the time of ``one`` the ``other`` takes: median over rounds, and the middle half of them."""
+    quotients = np.asarray(times[other]) / np.asarray(times[one])
+    low, median, high = np.percentile(quotients, [25, 50, 75])
+    return {"median": float(median), "low": float(low), "high": float(high)}
+
+
+def fastest(times: Times, names: list[str]) -> str:
+    """Of ``names``, the one with the smallest median."""
+    return min(names, key=lambda name: float(np.median(times[name])))

@@ -1,0 +1,44 @@
+"""Discrete actions for learning at small cost: stable-baselines3's categorical distribution without its ceremony."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from stable_baselines3.common.distributions import CategoricalDistribution
+from torch import Tensor
+from torch.distributions import Categorical
+
+
+class LeanCategorical(CategoricalDistribution):
+    """What SB3's does, straight from log-probabilities (B, n_actions): torch's class checks each value it is given.
+
+    A policy of a few thousand weights spends as much time in those checks as in its network.
+    """
+
+    log_probs: Tensor
+
+    def proba_distribution(self, action_logits: Tensor) -> LeanCategorical:
+        self.log_probs = torch.log_softmax(action_logits, -1)
+        return self
+
+    @property
+    def distribution(self) -> Categorical:
+        """The same as a distribution of torch."""
+        return Categorical(logits=self.log_probs)
+
+    @distribution.setter
+    def distribution(self, value: Any) -> None:
+        """SB3 sets None before there is one."""
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        return self.log_probs.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+
+    def sample(self) -> Tensor:
+        return torch.multinomial(self.log_probs.exp(), 1).squeeze(-1)
+
+    def mode(self) -> Tensor:
+        return self.log_probs.argmax(-1)

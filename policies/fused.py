@@ -1,0 +1,156 @@
+"""The fused time loop: numba kernels run on the memory of torch's tensors, on torch's number of threads."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snn4.policies.surrogate import SURROGATES
+
+if TYPE_CHECKING:
+    from snn4.policies.scan import Dynamics
+
+_SURROGATE_NUMBERS = {name: number for number, name in enumerate(SURROGATES)}
+_WORTH_A_THREAD = 1 << 17
+"""Neurons; below, a thread takes longer to wake up than to work."""
+_log = logging.getLogger(__name__)
+
+
+def is_fused() -> bool:
+    """Whether the compiled loop is there."""
+    return _kernels() is not None
+
+
+def fused_forward(
+    current: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, decay: Tensor | None,
+    d: Dynamics, steps: int, *, save: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    """Output (T, B, …), ``x`` if it is to be saved for the backward pass, and v, i and a, which run on in place."""
+    c = _constants(d, decay is not None)
+    current = current.detach().contiguous()
+    out = current.new_empty(steps, *current.shape[1:])
+    x = torch.empty_like(out) if save else None
+    _spread(
+        c.forward(save), out[0].numel(), decay,
+        _rows(current), _rows(v, c.membranes), _row(i), _row(a), _rows(out), _rows(out if x is None else x),
+        c.decays if decay is None else _row(decay), c.gains, c.leaks, *c.scalars,
+    )  # fmt: skip
+    return out, x, v, i, a
+
+
+def fused_backward(
+    grad_out: Tensor, grad_v: Tensor, grad_i: Tensor | None, grad_a: Tensor | None, x: Tensor | None,
+    decay: Tensor | None, first: Tensor | None, d: Dynamics, rows: int,
+) -> tuple[Any, ...]:  # fmt: skip
+    """Gradients of current (rows, B, …), first v, i, a (in place of the last ones), and the learned decay.
+
+    ``x`` is what `fused_forward` saved, ``first`` the first membrane where the decay is learned; ``rows`` is 1 where
+    the current was constant: it collects the gradients of all steps, in full precision.
+    """
+    c = _constants(d, decay is not None)
+    grad_out = grad_out.contiguous()
+    shape = (rows, *grad_out.shape[1:])
+    grad_current = torch.zeros(shape) if rows == 1 else torch.empty(shape, dtype=grad_out.dtype)
+    grad_decay = None if decay is None else torch.zeros(shape[1:])
+    _spread(
+        c.backward(), grad_out[0].numel(), decay,
+        _rows(grad_out), _rows(grad_out if x is None else x), _rows(grad_v, c.membranes), _row(grad_i), _row(grad_a),
+        _rows(grad_current), _row(grad_decay), _row(first), c.decays if decay is None else _row(decay), c.gains,
+        *c.scalars, c.slope,
+    )  # fmt: skip
+    grad_decay = None if grad_decay is None else grad_decay.sum(0)
+    return grad_current.to(grad_out.dtype), grad_v, grad_i, grad_a, grad_decay
+
+
+class _Constants(NamedTuple):
+    """`Dynamics` as the kernels take them: float32."""
+
+    variant: Any
+    membranes: int
+    decays: tuple[np.float32, ...]
+    gains: tuple[np.float32, ...]
+    leaks: tuple[np.float32, ...]
+    scalars: tuple[np.float32, ...]
+    slope: np.float32
+
+    def forward(self, save: bool) -> Callable[..., None]:
+        return _kernels()[0](self.variant._replace(surrogate=0), save)  # type: ignore[index]
+
+    def backward(self) -> Callable[..., None]:
+        return _kernels()[1](self.variant)  # type: ignore[index]
+
+
+@functools.cache
+def _constants(d: Dynamics, learned: bool) -> _Constants:
+    from snn4.policies._scan_kernels import Variant
+
+    kind = (len(d.decay), d.syn_decay is not None, d.adaptation is not None, learned, d.reset)
+    scalars = (d.syn_decay or 0.0, d.syn_gain, d.v_threshold, d.v_reset, d.adaptation or 0.0, d.adapt_decay)
+    decays, gains, leaks, numbers = (tuple(map(np.float32, values)) for values in (d.decay, d.gain, d.leak, scalars))
+    variant = Variant(*kind, _SURROGATE_NUMBERS[d.surrogate])
+    return _Constants(variant, len(d.decay), decays, gains, leaks, numbers, np.float32(d.slope))
+
+
+_NOTHING = np.zeros(1, np.float32)
+
+
+def _rows(x: Tensor, rows: int | None = None) -> Any:
+    """The memory of ``x`` as (rows, N), bfloat16 by its bits."""
+    x = x.detach()
+    bits = x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
+    return bits.reshape(rows or len(x), -1)
+
+
+def _row(x: Tensor | None) -> Any:
+    return _NOTHING if x is None else x.detach().contiguous().numpy().reshape(-1)
+
+
+def _spread(kernel: Callable[..., None], neurons: int, decay: Tensor | None, *arguments: Any) -> None:
+    """Run ``kernel`` over all blocks of neurons, on torch's number of threads where that pays."""
+    from snn4.policies._scan_kernels import BLOCK
+
+    features = (neurons if decay is None else decay.numel()) or 1
+    units = neurons // features * -(-features // BLOCK)
+    if neurons < _WORTH_A_THREAD:
+        kernel(*arguments, features, 0, units)
+    else:
+        run_in_threads(kernel, units, *arguments, features)
+
+
+def run_in_threads(kernel: Callable[..., None], units: int, *arguments: Any) -> None:
+    """``kernel(*arguments, first, last)`` over ``units`` of work, shared among as many threads as torch has."""
+    threads = min(torch.get_num_threads(), units)
+    edges = [units * n // threads for n in range(threads + 1)]
+    others = [
+        _pool(os.getpid()).submit(kernel, *arguments, first, last) for first, last in itertools.pairwise(edges[1:])
+    ]
+    kernel(*arguments, 0, edges[1])
+    for other in others:
+        other.result()
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of this process: a fork does not inherit them."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="scan")
+
+
+@functools.cache
+def _kernels() -> tuple[Callable[..., Callable[..., None]], Callable[..., Callable[..., None]]] | None:
+    """Makers of the compiled loops; None, with one log line, where numba cannot compile."""
+    try:
+        from snn4.policies._scan_kernels import backward_kernel, forward_kernel
+    # numba breaks in many ways (missing, wrong LLVM, read-only cache); none may stop training
+    except Exception as error:
+        _log.warning("no compiler for the fused time loop (%s): using the plain one, which is slower", error)
+        return None
+    return forward_kernel, backward_kernel

@@ -1,0 +1,222 @@
+"""A compiled convolutional network against the network itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snn4.policies import event_conv
+from snn4.policies.convnet import ConvNetConfig, SpikingConvNet
+from snn4.policies.event_conv import DENSE, EventConv2d, EventLinear, event_driven
+from snn4.policies.network import SpikingSequential
+from snn4.policies.neurons import Neuron, NeuronConfig
+
+SMALL: dict[str, Any] = {
+    "channels": (6, 8), "in_channels": 2, "n_classes": 3, "T": 4, "neuron": NeuronConfig(tau_mem=3e-3, v_threshold=0.6),
+}  # fmt: skip
+KINDS: dict[str, dict[str, Any]] = {
+    "vgg, average pooling": {"pooling": "avg", "blocks": (2, 1)},
+    "vgg, max pooling": {"pooling": "max", "neuron": NeuronConfig("plif", v_threshold=0.6)},
+    "vgg, flat": {"head": "flatten", "image_size": (8, 8), "pools": (2, 1)},
+    "sew": {"kind": "resnet", "shortcut": "sew", "blocks": (1, 2)},
+    "ms": {"kind": "resnet", "shortcut": "ms", "blocks": (2, 1)},
+    "large stem": {"kind": "resnet", "stem": "large", "neuron": NeuronConfig("cuba", v_threshold=0.6)},
+}
+
+
+def make(**fields: Any) -> SpikingConvNet:
+    """A network as if it had learned: norms with statistics, weights in 1/128."""
+    torch.manual_seed(0)
+    net = SpikingConvNet(ConvNetConfig(**{**SMALL, **fields}))
+    with torch.no_grad():
+        for parameter in (p for name, p in net.named_parameters() if "decay" not in name):
+            parameter.copy_((parameter * 128).round() / 128)
+        for norm in (module for module in net.modules() if hasattr(module, "running_mean")):
+            norm.running_mean.normal_(0, 0.1)
+            norm.running_var.uniform_(0.5, 1.5)
+            norm.weight.normal_(1, 0.2)
+            norm.bias.normal_(0, 0.2)
+    return net.eval()
+
+
+def images() -> Tensor:
+    return (torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(1)) * 16).round() / 16
+
+
+def of(kind: type[Any], network: nn.Module) -> list[Any]:
+    return [module for module in network.modules() if isinstance(module, kind)]
+
+
+def trains(network: nn.Module, x: Tensor) -> list[Tensor]:
+    """Spikes of all neurons, and the scores."""
+    found: list[Tensor] = []
+    handles = [neuron.register_forward_hook(lambda _, __, out: found.append(out[0])) for neuron in of(Neuron, network)]
+    with torch.no_grad():
+        scores = network(x)
+    for handle in handles:
+        handle.remove()
+    return [*found, scores]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_spikes_are_equal_where_sums_are_exact(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = make(norm="none", **KINDS[kind]), images()
+    expected = trains(net, x)
+    compiled = event_driven(net)
+    monkeypatch.setattr(event_conv, "DENSE", 2.0)  # events everywhere
+    got = trains(compiled, x)
+    assert len(got) == len(of(Neuron, net)) + 1
+    for a, b in zip(got[:-1], expected[:-1], strict=True):
+        assert torch.equal(a, b)
+    assert expected[-2].mean() > 0.01
+    torch.testing.assert_close(got[-1], expected[-1])
+
+
+@pytest.mark.parametrize("norm", ["batch", "threshold", "step"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_norms_are_folded(kind: str, norm: str) -> None:
+    net, x = make(norm=norm, **KINDS[kind]), images()
+    compiled = event_driven(net)
+    assert of(nn.BatchNorm2d, compiled) == []
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), net(x))
+        events = torch.stack([x, 2 * x, -x, x])
+        torch.testing.assert_close(compiled(events), net(events))
+
+
+def test_synapses_behind_neurons_are_compiled() -> None:
+    net = make(blocks=(2, 1))
+    first, *others = of(nn.Conv2d, event_driven(net))
+    compiled = event_driven(net)
+    assert [layer.conv.out_channels for layer in of(EventConv2d, compiled)] == [6, 8]
+    assert len(of(EventLinear, compiled)) == 1
+    assert isinstance(compiled.network[0], nn.Conv2d), "the first synapses see real values"
+    assert len(others) == 2
+    assert first.out_channels == 6
+    plain = SpikingSequential(nn.Linear(4, 4), Neuron(NeuronConfig()), nn.Conv1d(2, 2, 1), nn.Linear(4, 2))
+    assert [type(layer).__name__ for layer in event_driven(plain)] == ["Linear", "Neuron", "Conv1d", "EventLinear"]
+
+
+def test_the_network_itself_goes_on_learning() -> None:
+    net = make().train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    compiled = event_driven(net)
+    assert not any(parameter.requires_grad for parameter in compiled.parameters())
+    assert not compiled.training
+    with torch.no_grad():
+        compiled(images())
+    assert net.training
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    assert net.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    with torch.no_grad():
+        scores = compiled(images())
+        for parameter in net.parameters():
+            parameter.add_(1)
+        assert torch.equal(compiled(images()), scores)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=rf"^network\.0\.weight: got {dtype} on cpu, allowed is float32 on the CPU"):
+        event_driven(make().to(dtype))
+
+
+SHAPES: list[dict[str, Any]] = [
+    {"kernel_size": 3, "padding": 1},
+    {"kernel_size": 3, "padding": 1, "stride": 2},
+    {"kernel_size": 1, "stride": 2},
+    {"kernel_size": (1, 4), "padding": (0, 3)},
+    {"kernel_size": (4, 2), "padding": 2, "stride": (3, 1)},
+    {"kernel_size": (2, 5), "padding": (0, 1), "stride": (1, 3), "bias": False},
+    {"kernel_size": 7, "padding": 3},
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@torch.no_grad()
+def test_convolution(shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, **shape)
+    spikes = (torch.rand(5, 3, 7, 6) < 0.1).float()
+    inputs = [spikes, spikes.to(memory_format=torch.channels_last), 0.25 * spikes, -spikes, torch.zeros(1, 3, 7, 6)]
+    expected = [conv(x) for x in inputs]
+    events = EventConv2d(conv)
+    monkeypatch.setattr(conv, "forward", None)  # which would raise
+    for x, y in zip(inputs, expected, strict=True):
+        torch.testing.assert_close(events(x), y)
+        assert events(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def test_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    for bias in (True, False):
+        linear = nn.Linear(40, 7, bias=bias)
+        x = (torch.rand(9, 40) < 0.2).float()
+        expected, events = (linear(x), linear(x.t()[:0].t() if False else x)), EventLinear(linear)
+        with monkeypatch.context() as patch:
+            patch.setattr(linear, "forward", None)
+            torch.testing.assert_close(events(x), expected[0])
+            torch.testing.assert_close(events(x.t().contiguous().t()), expected[1])
+
+
+@torch.no_grad()
+def test_samples_are_shared_among_threads() -> None:
+    conv, x = nn.Conv2d(3, 4, 3), (torch.rand(7, 3, 6, 6) < 0.1).float()
+    expected, threads = EventConv2d(conv)(x), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert torch.equal(EventConv2d(conv)(x), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_dense_where_events_are_many_or_nobody_can_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = nn.Conv2d(2, 3, 3, padding=1).requires_grad_(False)
+    dense, sparse = torch.ones(1, 2, 10, 10), torch.zeros(1, 2, 10, 10)
+    sparse.view(-1)[: int(200 * DENSE) - 1] = 1
+    called: list[Tensor] = []
+    conv.register_forward_hook(lambda *_: called.append(_[2]))
+    events = EventConv2d(conv)
+    with torch.no_grad():
+        events(sparse)
+        assert called == []
+        assert torch.equal(events(dense), called[0])
+    events(sparse)
+    assert len(called) == 2, "gradients pass through the convolution"
+    monkeypatch.setattr(event_conv, "is_fused", lambda: False)
+    with torch.no_grad():
+        events(sparse)
+    assert len(called) == 3
+
+
+@torch.no_grad()
+def test_convolutions_of_other_kinds_stay_as_they_are() -> None:
+    torch.manual_seed(0)
+    others = [
+        nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.Conv2d(4, 4, 3, padding=2, dilation=2),
+        nn.Conv2d(4, 4, 3, padding="same"), nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"),
+    ]  # fmt: skip
+    net = SpikingSequential(Neuron(NeuronConfig(v_threshold=0.3)), *others).eval()
+    compiled, x = event_driven(net), torch.rand(2, 1, 4, 6, 6)
+    assert of(EventConv2d, compiled) == []
+    torch.testing.assert_close(compiled(x)[0], net(x)[0])
+
+
+@torch.no_grad()
+def test_products_along_the_last_of_many_dimensions() -> None:
+    linear, x = nn.Linear(6, 4), (torch.rand(3, 5, 6) < 0.1).float()
+    torch.testing.assert_close(EventLinear(linear)(x), linear(x))
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+@torch.no_grad()
+def test_wrong_shapes_are_refused_as_by_torch(channels: int) -> None:
+    with pytest.raises((RuntimeError, ValueError)):
+        EventLinear(nn.Linear(4, 3))(torch.zeros(2, channels))
+    with pytest.raises((RuntimeError, ValueError)):
+        EventConv2d(nn.Conv2d(4, 3, 3))(torch.zeros(2, channels, 5, 5))
