@@ -23,6 +23,10 @@ _Run = Annotated[Path, typer.Argument(help="A run folder.")]
 def run(
     config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config (cartpole).")],
     overrides: Annotated[Optional[list[str]], typer.Argument(help="seed=3 policy.T=8 world.0.steps=1000 …")] = None,  # noqa: UP045
+    backend: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Whose neurons: torch, snntorch or norse; the same as policy.backend=…"),
+    ] = None,
     runs_dir: _Runs = Path("runs"),
     quiet: _Quiet = False,
 ) -> None:
@@ -31,7 +35,7 @@ def run(
     from snn4.agent.journal import Journal
     from snn4.agent.session import session
 
-    checked = load(config, overrides or [])
+    checked = load(config, [*(overrides or []), *([f"policy.backend={backend}"] if backend else [])])
     session(checked, Journal.create(runs_dir, checked), quiet=quiet)
 
 
@@ -76,7 +80,7 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Entry point of ``snn4-agent``: errors that people can mend are one line each, without a traceback."""
+    """Run the command line: errors that people can mend are one line each, without a traceback."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
         app()

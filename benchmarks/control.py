@@ -36,9 +36,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1, help="lives at a time")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
+    parser.add_argument("--no-twin", action="store_true", help="do not raise the ANN twin, which may take far longer")
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
     arguments = parser.parse_args()
-    lives = [(config, seed, arguments.runs_dir) for config in arguments.configs for seed in arguments.seeds]
+    where = (arguments.runs_dir, not arguments.no_twin)
+    lives = [(config, seed, *where) for config in arguments.configs for seed in arguments.seeds]
     with ProcessPoolExecutor(arguments.jobs) as pool:
         rows = list(pool.map(live_seed, *zip(*lives, strict=True))) if lives else []
     for config in arguments.configs:
@@ -47,9 +49,9 @@ def main() -> None:
         print(table(json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))))
 
 
-def live_seed(config: str, seed: int, runs: Path) -> dict[str, Any]:
+def live_seed(config: str, seed: int, runs: Path, twin: bool = True) -> dict[str, Any]:
     """One life, lived, resumed or found finished in ``runs``: its summary, and how long it and its checkpoints took."""
-    checked = load(config, [f"seed={seed}", "ann_twin=true"])
+    checked = load(config, [f"seed={seed}", f"ann_twin={str(twin).lower()}"])
     same = [path.parent for path in runs.glob(f"{checked.name}-*/config.yaml") if path.read_text() == dump(checked)]
     if not same:
         journal = Journal.create(runs, checked)
@@ -101,6 +103,7 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             for task in rows[0][who]
         }
         for who in ("tasks", "ann_twin")
+        if rows[0][who]
     }
 
 
@@ -123,18 +126,20 @@ def table(results: Iterable[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for result in results:
         for task, snn in result["summary"]["tasks"].items():
-            ann, first = result["summary"]["ann_twin"][task], result["seeds"][0]["tasks"][task]
+            ann, first = result["summary"].get("ann_twin", {}).get(task), result["seeds"][0]["tasks"][task]
             cells = [task, str(len(result["seeds"])), f"{first['env_steps']:,}", _return(snn), _return(ann)]
             cells += [f"{snn['spikes_per_decision']['mean']:.0f}", _energy(snn), _energy(ann)]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _return(row: dict[str, Any]) -> str:
-    return f"{row['return_mean']['mean']:.1f} ± {row['return_mean']['std']:.1f}"
+def _return(row: dict[str, Any] | None) -> str:
+    return "not raised" if row is None else f"{row['return_mean']['mean']:.1f} ± {row['return_mean']['std']:.1f}"
 
 
-def _energy(row: dict[str, Any]) -> str:
+def _energy(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "-"
     fp32, int8 = (row[f"energy_joules_45nm_{kind}"]["mean"] * 1e9 for kind in ("fp32", "int8"))
     return f"{fp32:.2f} ({int8:.2f})"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,28 @@ def speed(rounds: int, only: str = "") -> dict[str, Any]:
         seconds[name] = runs
         rows += judge(runs)
     return {"rows": [{**asdict(row), "reached": row.reached} for row in rows], "seconds": seconds}
+
+
+def report(rounds: int, only: str, as_json: bool) -> None:
+    """Measure and print: a table, or everything as JSON."""
+    from snn4.agent.journal import provenance
+
+    result = {"command": shlex.join(["snn4-agent", *sys.argv[1:]]), **provenance(), **speed(rounds, only)}
+    print(json.dumps(result, indent=1) if as_json else table(result["rows"]))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: one line for each aim."""
+    lines = ["| what | against | times as fast (middle half) | same memory handling | aim |", "|---|---|---|---|---|"]
+    for row in rows:
+        same = row["same_memory_handling"]
+        cells = [row["name"], row["against"], _spread(row["ratio"]), _spread(same) if same else "", f"{row['aim']:.1f}"]
+        lines.append("| " + " | ".join(cells) + (" |" if row["reached"] else " (missed) |"))
+    return "\n".join(lines)
+
+
+def _spread(ratio: dict[str, float]) -> str:
+    return f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
 
 
 def _section(name: str, rounds: int, keep_memory: bool) -> Any:
@@ -251,7 +274,7 @@ _SECTIONS: dict[str, Callable[[int], Any]] = {
 }
 
 
-def _judge_training(aims: dict[str, float]) -> Callable[[list[Times]], list[Row]]:
+def _judge_training(what: str, aims: dict[str, float]) -> Callable[[list[Times]], list[Row]]:
     def judge(runs: list[Times]) -> list[Row]:
         installed, kept = runs
         rows = []
@@ -259,15 +282,18 @@ def _judge_training(aims: dict[str, float]) -> Callable[[list[Times]], list[Row]
             best = fastest(installed, [name for name in PEERS if name in installed])
             mixed = {ours: kept[ours], best: installed[best]}
             same = fastest(kept, [name for name in PEERS if name in kept])
-            rows.append(Row(f"{ours}", best, ratio(mixed, ours, best), aim, ratio(kept, ours, same)))
+            rows.append(Row(f"{what}{ours}", best, ratio(mixed, ours, best), aim, ratio(kept, ours, same)))
         return rows
 
     return judge
 
 
-def _judge_acting(aims: dict[str, float]) -> Callable[[list[Times]], list[Row]]:
+def _judge_acting(batch: int, aims: dict[str, float]) -> Callable[[list[Times]], list[Row]]:
     def judge(runs: list[Times]) -> list[Row]:
-        return [Row("decision", other, ratio(runs[0], "snn4 predict", other), aim) for other, aim in aims.items()]
+        return [
+            Row(f"decision, 64-64, T=8, batch {batch}", other, ratio(runs[0], "snn4 predict", other), aim)
+            for other, aim in aims.items()
+        ]
 
     return judge
 
@@ -275,12 +301,17 @@ def _judge_acting(aims: dict[str, float]) -> Callable[[list[Times]], list[Row]]:
 def _judge_conv(runs: list[Any]) -> list[Row]:
     times = runs[0]["times"]
     best = fastest(times, ["ann", "ann channels_last"])
-    return [Row(f"decision at {runs[0]['sparsity']:.1%} sparsity", best, ratio(times, "snn4", best), 1.0)]
+    return [
+        Row(f"decision, conv net, batch 1, {runs[0]['sparsity']:.1%} sparsity", best, ratio(times, "snn4", best), 1.0)
+    ]
 
 
 def _judge_ppo(runs: list[Any]) -> list[Row]:
     aims = {"snn4 T=4": 0.9, "snn4 T=1": 1.1}
-    return [Row(name, "ann", ratio(runs[0]["times"], name, "ann"), aim) for name, aim in aims.items()]
+    return [
+        Row(f"PPO in CartPole, {name}", "SB3's ANN", ratio(runs[0]["times"], name, "ann"), aim)
+        for name, aim in aims.items()
+    ]
 
 
 def _judge_memory(runs: list[float]) -> list[Row]:
@@ -290,12 +321,12 @@ def _judge_memory(runs: list[float]) -> list[Row]:
 
 
 _JUDGES: dict[str, Callable[[list[Any]], list[Row]]] = {
-    "train layer": _judge_training({"snn4": 5.0}),
-    "train conv T=4": _judge_training({"snn4": 2.0, "snn4 bf16": 3.0}),
-    "train conv T=16": _judge_training({"snn4": 2.0}),
+    "train layer": _judge_training("LIF layer, forward and backward: ", {"snn4": 5.0}),
+    "train conv T=4": _judge_training("conv net, T=4: ", {"snn4": 2.0, "snn4 bf16": 3.0}),
+    "train conv T=16": _judge_training("conv net, T=16: ", {"snn4": 2.0}),
     "memory": _judge_memory,
-    "act mlp 1": _judge_acting({"sb3 forward": 1 / 0.3, "sb3 predict": 1 / 0.3}),
-    "act mlp 8": _judge_acting({"sb3 forward": 1.0, "sb3 predict": 1.0}),
+    "act mlp 1": _judge_acting(1, {"sb3 forward": 1 / 0.3, "sb3 predict": 1 / 0.3}),
+    "act mlp 8": _judge_acting(8, {"sb3 forward": 1.0, "sb3 predict": 1.0}),
     "act conv 1": _judge_conv,
     "ppo": _judge_ppo,
 }

@@ -33,7 +33,7 @@ def make(**fields: Any) -> SpikingConvNet:
     net = SpikingConvNet(ConvNetConfig(**{**SMALL, **fields}))
     with torch.no_grad():
         for parameter in (p for name, p in net.named_parameters() if "decay" not in name):
-            parameter.copy_((parameter * 128).round() / 128)
+            parameter.copy_((parameter * 2 * 128).round() / 128)
         for norm in (module for module in net.modules() if hasattr(module, "running_mean")):
             norm.running_mean.normal_(0, 0.1)
             norm.running_var.uniform_(0.5, 1.5)
@@ -157,11 +157,11 @@ def test_product(monkeypatch: pytest.MonkeyPatch) -> None:
     for bias in (True, False):
         linear = nn.Linear(40, 7, bias=bias)
         x = (torch.rand(9, 40) < 0.2).float()
-        expected, events = (linear(x), linear(x.t()[:0].t() if False else x)), EventLinear(linear)
+        expected, events = linear(x), EventLinear(linear)
         with monkeypatch.context() as patch:
-            patch.setattr(linear, "forward", None)
-            torch.testing.assert_close(events(x), expected[0])
-            torch.testing.assert_close(events(x.t().contiguous().t()), expected[1])
+            patch.setattr(linear, "forward", None)  # which would raise
+            torch.testing.assert_close(events(x), expected)
+            torch.testing.assert_close(events(x.t().contiguous().t()), expected)
 
 
 @torch.no_grad()
