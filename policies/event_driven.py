@@ -17,8 +17,12 @@ from torch import Tensor, nn
 from snn4.policies.decoding import WeightedDecoder
 from snn4.policies.fused import is_fused
 from snn4.policies.neurons import Neuron
+from snn4.policies.scan import NeuronState
 
 Floats = NDArray[np.float32]
+
+EVENT_DRIVEN_BATCH = 16
+"""Up to this many samples, deciding one by one, event by event, is faster than the whole batch in torch."""
 
 
 class EventDriven:
@@ -73,6 +77,12 @@ class EventDriven:
             self._nothing if record is None else tuple(record),
         )  # fmt: skip
         return out
+
+    def go_on(self, signal: Floats, states: Sequence[NeuronState]) -> tuple[Floats, list[NeuronState]]:
+        """As a call, from the ``states`` of each layer: decoded activity and the last states."""
+        rows = [_to_rows(state) for state in states]
+        out = self(signal, rows)
+        return out, [_from_rows(part, neuron) for part, neuron in zip(rows, self.neurons, strict=True)]
 
     def spikes(self, signal: Floats) -> list[NDArray[np.bool_]]:
         """The spike trains (T, B, n) of every layer, from rest."""
@@ -134,3 +144,15 @@ class _NeuronArrays:
 
 def _wide(values: Tensor, width: int) -> Floats:
     return np.ascontiguousarray(values.detach().expand(len(values), width).numpy(), np.float32)
+
+
+def _to_rows(state: NeuronState) -> Floats:
+    v = state.v if state.v.dim() == 3 else state.v.unsqueeze(0)
+    return torch.cat([v, *(part.unsqueeze(0) for part in (state.i, state.a) if part is not None)]).numpy()
+
+
+def _from_rows(rows: Floats, neuron: Neuron) -> NeuronState:
+    d, parts = neuron.dynamics, torch.from_numpy(rows)
+    k = len(d.decay)
+    i = parts[k] if d.syn_decay is not None else None
+    return NeuronState(parts[0] if k == 1 else parts[:k], i, parts[-1] if d.adaptation is not None else None)

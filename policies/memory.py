@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from snn4.policies.backends import make_neuron
+from snn4.policies.decoding import WeightedDecoder
+from snn4.policies.event_driven import EVENT_DRIVEN_BATCH, EventDriven
 from snn4.policies.gene import Gene
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.scan import NeuronState
@@ -66,10 +68,13 @@ class Memory(nn.Module):
         self.layers = nn.ModuleList()
         for a, b in itertools.pairwise([n_inputs * (1 + len(config.taus)), *net_arch]):
             self.layers += [nn.Linear(a, b), nn.Tanh() if neuron is None else make_neuron(neuron, backend, (b,))]
-        if neuron is not None:
-            self.layers.append(_leaky_integrator(config.tau_readout, dt))
         widths = [n_inputs] * len(config.taus)
+        self.event_driven: EventDriven | None = None
         if neuron is not None:
+            if backend == "torch":
+                one_step = WeightedDecoder(torch.ones(1))
+                self.event_driven = EventDriven(list(self.layers), one_step)
+            self.layers.append(_leaky_integrator(config.tau_readout, dt))
             widths += [*net_arch, net_arch[-1]]
         self._shapes = [_Rows(layer, width) for layer, width in zip(self._neurons(), widths, strict=True)]
         # nn.LSTM's names, by which sb3-contrib lays out its buffers.
@@ -80,20 +85,27 @@ class Memory(nn.Module):
         return (layer for layer in (*self.dendrites, *self.layers) if isinstance(layer, Neuron))
 
     def forward(self, x: Tensor, packed: PackedState) -> tuple[Tensor, PackedState]:
-        before, after = iter(self.unpack(packed[0])), list[NeuronState]()
-        seen = [x]
-        for dendrite in self.dendrites:
-            trace, state = dendrite(x, next(before))
-            seen.append(self.gain * (x - trace))
-            after.append(state)
-        x = torch.cat(seen, -1)
-        for layer in self.layers:
+        states, n = self.unpack(packed[0]), len(self.dendrites)
+        changes = [x]
+        for number, dendrite in enumerate(self.dendrites):
+            trace, states[number] = dendrite(x, states[number])
+            changes.append(self.gain * (x - trace))
+        x, layers = torch.cat(changes, -1), list(self.layers)
+        if self.event_driven is not None and self._decides(x):
+            spikes, states[n:-1] = self.event_driven.go_on(x.numpy(), states[n:-1])
+            x, layers, n = torch.from_numpy(spikes).unsqueeze(0), layers[-1:], len(states) - 1  # the readout is left
+        for layer in layers:
             if isinstance(layer, Neuron):
-                x, state = layer(x, next(before))
-                after.append(state)
+                x, states[n] = layer(x, states[n])
+                n += 1
             else:
                 x = layer(x)
-        return x, (self.pack(after, like=packed[0]), packed[1])
+        return x, (self.pack(states, like=packed[0]), packed[1])
+
+    def _decides(self, x: Tensor) -> bool:
+        """Whether this is a single decision for a few samples, which the event-driven engine takes faster."""
+        few = len(x) == 1 and x.shape[1] <= EVENT_DRIVEN_BATCH and x.dtype == torch.float32
+        return few and not torch.is_grad_enabled() and self.event_driven is not None and self.event_driven.ready
 
     def unpack(self, packed: Tensor) -> list[NeuronState]:
         """The state of each layer of neurons from rows (rows, B, width)."""

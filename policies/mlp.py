@@ -15,12 +15,9 @@ from torch.autograd.function import once_differentiable
 from snn4.policies.backends import make_neuron
 from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encoder
 from snn4.policies.decoding import WeightedDecoder, make_decoder
-from snn4.policies.event_driven import EventDriven
+from snn4.policies.event_driven import EVENT_DRIVEN_BATCH, EventDriven
 from snn4.policies.fused import fused_backward, fused_forward
 from snn4.policies.neurons import Neuron, NeuronConfig
-
-EVENT_DRIVEN_BATCH = 16
-"""Up to this many samples, deciding one by one, event by event, is faster than the whole batch in torch."""
 
 
 class SpikingMLP(nn.Module):

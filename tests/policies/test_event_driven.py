@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from snn4.policies import event_driven
 from snn4.policies.coding import CodingConfig
-from snn4.policies.event_driven import EventDriven
-from snn4.policies.mlp import EVENT_DRIVEN_BATCH, SpikingMLP
+from snn4.policies.event_driven import EVENT_DRIVEN_BATCH, EventDriven
+from snn4.policies.mlp import SpikingMLP
 from snn4.policies.neurons import NeuronConfig
 
 LIVELY: dict[str, Any] = {"tau_mem": 5e-3, "v_threshold": 0.5, "tau_more": (2e-3, 30e-3), "tau_spread": 3.0}

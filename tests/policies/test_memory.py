@@ -67,13 +67,19 @@ def test_zeros_are_a_new_life(kind: str) -> None:
     assert all(0.02 < train.mean() < 0.98 for train in spikes)
 
 
+@pytest.mark.parametrize("acting", [False, True])
 @pytest.mark.parametrize("kind", [*KINDS, None])
-def test_decisions_at_once_are_decisions_one_by_one(kind: str | None) -> None:
+def test_decisions_at_once_are_decisions_one_by_one(kind: str | None, acting: bool) -> None:
+    """Single decisions, where nothing is learned, are taken event by event."""
     memory, x = make(kind), observations(12)
     whole, last = memory(x, life(memory, rows=1))
     outputs, state = [], life(memory, rows=1)
-    for now in x.split([1, 1, 3, 1, 6]):
-        out, state = memory(now, state)
+    for now in x.split([1, 1, 3, 1, 6] if not acting else 1):
+        before = state[0].clone()
+        with torch.set_grad_enabled(not acting):
+            out, after = memory(now, state)
+        assert torch.equal(state[0], before), "the state that was given is not changed"
+        state = after
         outputs.append(out)
     torch.testing.assert_close(torch.cat(outputs), whole)
     torch.testing.assert_close(state, last)

@@ -75,6 +75,54 @@ def test_gradients_reach_every_parameter(kind: Any) -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.parametrize("readout", ["rate", "weighted"])
+@pytest.mark.parametrize("kind", ["lif", "cuba", "alif", "multi", "plif"])
+@pytest.mark.parametrize("code", ["direct", "population"])
+def test_learns_as_layer_by_layer(code: Any, kind: Any, readout: str) -> None:
+    """However it is computed, output and gradients are those of its layers run one after another."""
+    torch.manual_seed(0)
+    neuron = NeuronConfig(kind, tau_mem=5e-3, v_threshold=0.6, v_leak=0.05, surrogate="sigmoid")
+    net, x = SpikingMLP(4, [24, 16, 8], 5, neuron, CodingConfig(kind=code), readout), 2 * torch.randn(20, 4)
+    target, grads = torch.randn(20, 8), []
+    with torch.no_grad():
+        for linear in net.layers[::2]:
+            linear.weight.mul_(3)  # lively enough that all layers spike
+    for way in (net, lambda values: net.decoder(net.spikes(values)[-1])):
+        values = x.clone().requires_grad_()
+        out = way(values)
+        inputs = {"x": values, **dict(net.named_parameters())}
+        found = torch.autograd.grad((out - target).square().sum(), list(inputs.values()))
+        grads.append((out.detach(), dict(zip(inputs, found, strict=True))))
+    (out, got), (expected, wanted) = grads
+    torch.testing.assert_close(out, expected)
+    for name, grad in wanted.items():
+        assert grad.abs().sum() > 0, name
+        torch.testing.assert_close(got[name], grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("backend", ["torch", "snntorch", "norse"])
+def test_decides_as_in_torch(backend: str) -> None:
+    """`decide`, without torch where that can be, is `forward`."""
+    if backend != "torch":
+        pytest.importorskip(backend)
+    torch.manual_seed(0)
+    for code, readout in (
+        ("direct", "rate"),
+        ("population", "membrane"),
+        ("phase", "weighted"),
+        ("direct", "first_spike"),
+    ):
+        net = SpikingMLP(3, [16, 8], 4, NEURONS["soft"], CodingConfig(kind=code), readout, backend=backend)  # type: ignore[arg-type]
+        x = 3 * torch.randn(6, 3)
+        decided, expected = net.decide(x.numpy()), net(x).detach()
+        assert (decided is None) == (backend != "torch" or readout == "first_spike")
+        if decided is not None:
+            assert decided.dtype == np.float32
+            np.testing.assert_allclose(decided, expected.numpy(), rtol=1e-5, atol=1e-6)
+        with torch.no_grad():
+            torch.testing.assert_close(net(x), expected)
+
+
 def test_bounds_reach_the_encoder() -> None:
     bounds = np.array([0, 5], np.float32), np.array([1, 9], np.float32)
     net = SpikingMLP(2, [4], coding=CodingConfig(kind="population"), bounds=bounds)

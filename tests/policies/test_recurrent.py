@@ -57,10 +57,10 @@ NEURONS = {
 @pytest.mark.parametrize("critic", ["ann", "spiking"])
 def test_it_learns_from_the_decisions_it_took(critic: str, neuron: str) -> None:
     """Before the first update, every probability is the one at collection: sequences are what was lived."""
-    ppo = model(critic=critic, neuron=NEURONS[neuron], n_steps=30)
-    _, callback = ppo._setup_learn(60)
+    ppo = model(critic=critic, neuron=NEURONS[neuron], n_steps=32)
+    _, callback = ppo._setup_learn(64)
     for _ in range(2):  # the second rollout begins inside of an episode, with states
-        ppo.collect_rollouts(ppo.env, callback, ppo.rollout_buffer, 30)
+        ppo.collect_rollouts(ppo.env, callback, ppo.rollout_buffer, 32)
     tried = 0
     for batch in ppo.rollout_buffer.get(11):
         mask = batch.mask > 1e-8
@@ -70,7 +70,7 @@ def test_it_learns_from_the_decisions_it_took(critic: str, neuron: str) -> None:
         torch.testing.assert_close(log_probs[mask], batch.old_log_prob[mask], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(values.flatten()[mask], batch.old_values[mask], rtol=1e-4, atol=1e-5)
         tried += int(mask.sum())
-    assert tried == 30
+    assert tried == 32
     before = {name: value.clone() for name, value in ppo.policy.state_dict().items()}
     ppo.train()
     changed = {name for name, value in ppo.policy.state_dict().items() if not torch.equal(value, before[name])}

@@ -1,0 +1,118 @@
+"""Lives whose membranes are carried from decision to decision (``state: carry``)."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snn4.agent.config import CONFIGS, ConfigError, RunConfig, load
+from snn4.agent.events import Began, Compared, Ended, Entered, Event, Learned, Saved
+from snn4.agent.life import Life, live
+
+CARRY = [
+    "world=[{environment: CartPoleNoVel-v1, steps: 384}]",
+    "policy={state: carry, T: 1, net_arch: [16, 12], neuron: {tau_mem: 5e-3, v_threshold: 0.5}}",
+    "learner={n_envs: 2, normalize: true, hyperparameters: {n_steps: 32, batch_size: 32, n_epochs: 2}}",
+    "ann_twin=true",
+]
+
+
+def lived(life: Life) -> list[Event]:
+    return list(live(life))
+
+
+def learned(events: list[Event]) -> list[Learned]:
+    return [event for event in events if isinstance(event, Learned)]
+
+
+def test_a_life_that_remembers(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    life = Life(tiny(*CARRY, "policy.memory={taus: [2e-3, 8e-3], gain: 2.0}"), tmp_path)
+    events = lived(life)
+    assert events[-1] == Ended("finished", 2 * 384)
+    summary = life.summary(None)
+    for half in ("tasks", "ann_twin"):
+        row = summary[half]["CartPoleNoVel-v1"]
+        assert row["env_steps"] == 384
+        costs = [row[name] for name in ("return_mean", "spikes_per_decision", "effective_acs", "effective_macs")]
+        costs += [*row["energy_joules"].values(), row["parameters"], row["bytes"]]
+        assert all(math.isfinite(cost) for cost in costs if cost is not None)
+        assert row["parameters"] > 0
+        assert (row["spikes_per_decision"] > 0) == (half == "tasks")
+    assert all(len(e.spike_rates) == (2 if e.being == "organism" else 0) for e in learned(events))
+    policies = [type(life.learner(being, life.config.world[0])[0].model.policy).__name__ for being in life.beings]
+    assert policies == ["SpikingRecurrentPolicy", "RecurrentActorCriticPolicy"]
+
+
+def test_a_life_that_is_killed_goes_on_bit_by_bit(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    config = tiny(*CARRY)
+    events: list[Event] = []
+    copies = {}
+    for event in live(Life(config, tmp_path / "life")):
+        events.append(event)
+        if isinstance(event, Saved):
+            copies[len(events)] = tmp_path / f"killed after event {len(events)}"
+            shutil.copytree(tmp_path / "life", copies[len(events)])
+    where = sorted(copies)
+    for position in (where[0], where[len(where) // 2 + 1]):  # in the organism's life, and in the twin's
+        again = Life(config, copies[position])
+        assert again.restore() is not None
+        began, *rest = lived(again)
+        assert isinstance(began, Began)
+        rest = rest[1:] if isinstance(rest[0], Entered) and rest[0].step else rest
+        told = [[event for event in part if not isinstance(event, Compared)] for part in (rest, events[position:])]
+        assert told[0] == told[1]
+    repeated = [event for event in lived(Life(config, tmp_path / "again")) if not isinstance(event, Compared)]
+    assert repeated == [event for event in events if not isinstance(event, Compared)]
+
+
+def test_a_return_to_a_task_and_another_backend(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    pytest.importorskip("norse")
+    world = "world=[{environment: CartPoleNoVel-v1, steps: 64}, {environment: MountainCarNoVel-v0, steps: 64}, "
+    config = tiny(*CARRY, world + "{environment: CartPoleNoVel-v1, steps: 64}]", "policy.backend=norse",
+                  "policy.critic=spiking", "world.1.kwargs.max_episode_steps=40")  # fmt: skip
+    life = Life(config, tmp_path)
+    assert lived(life)[-1] == Ended("finished", 2 * 192)
+    assert {f"{role}.0.weight" for role in ("actor", "critic")} < set(life.beings[0].organism.trunk)
+
+
+def told(config: Path, *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        load(config, overrides)
+    return [problem.removeprefix(f"{config}: ") for problem in error.value.problems]
+
+
+ONE_STEP = "policy={state: carry, T: 1}"
+WRONG: dict[str, tuple[list[str], str]] = {
+    "T": (["policy={state: carry, T: 4}"], "policy.T: got 4, allowed is 1 with state: carry"),
+    "T left out": (["policy={state: carry}"], "policy.T: got 4, allowed is 1 with state: carry"),
+    "memory": (["policy.memory={gain: 2}"], "policy.memory: got a memory with state: reset, allowed is"),
+    "gain": ([ONE_STEP, "policy.memory={gain: 0}"], "policy.memory.gain: got 0.0, allowed are finite numbers > 0"),
+    "key of memory": ([ONE_STEP, "policy.memory={tau: 1}"], "policy.memory.tau: unknown key; did you mean taus?"),
+    "state": (["policy.state=keep"], "policy.state: got 'keep', allowed is 'reset' or 'carry'"),
+    "A2C": ([ONE_STEP, "learner={algorithm: A2C}"], "state: got 'carry' with A2C, allowed is it with PPO"),
+    "DQN": ([ONE_STEP, "learner={algorithm: DQN}"], "state: got 'carry' with DQN, allowed is it with PPO"),
+    "hyperparameter of PPO alone": (
+        [ONE_STEP, "learner.hyperparameters={rollout_buffer_kwargs: {}}"],
+        "rollout_buffer_kwargs",
+    ),
+    "hyperparameter": ([ONE_STEP, "learner.hyperparameters={gama: 1}"], "learner.hyperparameters.gama: unknown to"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_errors(tiny_yaml: Path, case: str) -> None:
+    overrides, said = WRONG[case]
+    (line,) = told(tiny_yaml, *overrides)
+    assert said in line
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*_novel.yaml")))
+def test_shipped_configs(name: str) -> None:
+    config: Any = load(name)
+    assert config.policy.state == "carry"
+    assert all("NoVel" in task.environment for task in config.world)

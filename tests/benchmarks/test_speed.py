@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch.nn import functional as F
+from typer.testing import CliRunner
+
+from snn4.benchmarks.cli import app
+from snn4.benchmarks.peers import PEERS, ann_net, layer_runs, snn4_net
+from snn4.benchmarks.speed import Row, _judge_training, act_conv, act_mlp, table
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_peers_are_networks_of_the_same_layers(name: str) -> None:
+    pytest.importorskip(name)
+    peer, ours, x = PEERS[name](3), snn4_net(3), torch.randn(2, 3, 32, 32)
+    assert peer(x).shape == ours(x).shape == (2, 10)
+    assert sorted(p.shape for p in peer.parameters()) == sorted(p.shape for p in ours.parameters())
+
+
+def test_layers_of_peers_spike_alike() -> None:
+    x = torch.randn(4, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    rates = {name: run().mean().item() for name, run in layer_runs(x).items()}
+    assert rates["snn4"] > 0
+    for name in rates.keys() - {"norse"}:  # whose current is scaled by 1 - decay
+        assert rates[name] == pytest.approx(rates["snn4"], abs=0.05), name
+
+
+def test_twin_learns_from_the_same_step() -> None:
+    net, x = ann_net(4), torch.randn(2, 3, 32, 32)
+    F.cross_entropy(net(x), torch.tensor([0, 1])).backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_decisions_are_timed() -> None:
+    times = act_mlp(1, 1)
+    assert set(times) == {"snn4 predict", "sb3 forward", "sb3 predict"}
+    measured = act_conv(1)
+    assert 0.5 < measured["sparsity"] < 1
+    assert set(measured["times"]) >= {"snn4", "ann"}
+
+
+def test_training_is_judged_with_and_without_the_memory_setting() -> None:
+    installed = {"snn4": [9.0, 9.0], "snntorch": [10.0, 10.0], "norse": [12.0, 12.0]}
+    kept = {"snn4": [2.0, 2.0], "snntorch": [8.0, 8.0], "norse": [6.0, 6.0]}
+    (row,) = _judge_training("", {"snn4": 5.0})([installed, kept])
+    assert (row.against, row.ratio["median"], row.reached) == ("snntorch", 5.0, True)
+    assert row.same_memory_handling is not None
+    assert row.same_memory_handling["median"] == 3.0
+
+
+def test_table_says_what_was_missed() -> None:
+    ratio = {"median": 1.5, "low": 1.0, "high": 2.0}
+    row = Row("x", "y", ratio, 2.0)
+    printed = table([{**vars(row), "reached": row.reached}])
+    assert "1.50 (1.00-2.00)" in printed
+    assert "(missed)" in printed
+
+
+def test_command_prints_json_with_its_origin() -> None:
+    done = CliRunner().invoke(app, ["bench", "speed", "--only", "no such section", "--json"])
+    assert done.exit_code == 0
+    result = json.loads(done.stdout)
+    assert result["rows"] == []
+    assert "machine" in result
+
+
+def test_rounds_must_be_positive() -> None:
+    assert CliRunner().invoke(app, ["bench", "speed", "--rounds", "0"]).exit_code == 2
