@@ -6,6 +6,7 @@ import os
 import platform
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from snn4.agent.journal import installed_version
@@ -17,11 +18,17 @@ _CORE = (
     "numba",
     "gymnasium",
     "stable-baselines3",
+    "sb3-contrib",
     "rich",
     "safetensors",
     "tensorboard",
 )
-_OPTIONAL = {"box2d": ("LunarLander and BipedalWalker", "pip install 'snn4-agent[box2d]'")}
+_OPTIONAL = {
+    "box2d": ("LunarLander and BipedalWalker", "pip install 'snn4-agent[box2d]'"),
+    "snntorch": ("policy.backend=snntorch", "pip install 'snn4-agent[backends]'"),
+    "norse": ("policy.backend=norse", "pip install 'snn4-agent[backends]'"),
+    "spikingjelly": ("snn4-agent bench speed", "pip install 'snn4-agent[peers]'"),
+}
 
 
 def examine() -> None:
@@ -67,5 +74,5 @@ def _optional_parts() -> Table:
     table = Table("part", "for", "state", title="optional parts")
     for package, (purpose, command) in _OPTIONAL.items():
         found = installed_version(package)
-        table.add_row(package, purpose, found or f"[yellow]missing: {command}[/yellow]".replace("[box2d]", "\\[box2d]"))
+        table.add_row(package, purpose, found or f"[yellow]missing: {escape(command)}[/yellow]")
     return table

@@ -17,7 +17,10 @@ from typing import Any
 from snn4.agent.config import RunConfig, dump
 from snn4.agent.events import Evaluated, Event, Learned, Saved, from_json
 
-_PACKAGES = ("snn4-agent", "torch", "numpy", "numba", "gymnasium", "stable-baselines3")
+_PACKAGES = (
+    "snn4-agent", "torch", "numpy", "numba", "gymnasium", "stable-baselines3", "sb3-contrib",
+    "snntorch", "norse", "spikingjelly",
+)  # fmt: skip
 
 
 class RunError(ValueError):

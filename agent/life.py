@@ -22,6 +22,7 @@ from snn4.envs.world import World
 from snn4.learners.algorithms import make_policy
 from snn4.learners.finite import NotFinite
 from snn4.learners.reinforcement import ReinforcementLearner
+from snn4.policies.allocation import keep_freed_memory
 from snn4.policies.gene import genome
 from snn4.policies.metering import Meter
 
@@ -160,6 +161,7 @@ class Life:
 def live(life: Life) -> Iterator[Event]:
     """The whole story: the organism lives through its world and is tested, then its ANN twin; both are compared."""
     torch.set_num_threads(life.config.threads)
+    keep_freed_memory()
     yield _began(life)
     yield from (Noted(note) for note in life.notes)
     for being in life.beings:

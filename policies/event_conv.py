@@ -28,7 +28,7 @@ class EventConv2d(nn.Module):
         self.rows = conv.weight.detach().flip(3).permute(1, 2, 3, 0).contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _worthwhile(x):
+        if x.dim() != 4 or x.shape[1] != self.conv.in_channels or not _worthwhile(x):
             return self.conv(x)  # type: ignore[no-any-return]
         from snn4.policies._event_kernels import convolve
 
@@ -49,13 +49,14 @@ class EventLinear(nn.Module):
         self.linear, self.rows = linear, linear.weight.detach().t().contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _worthwhile(x):
+        if x.shape[-1] != self.linear.in_features or not _worthwhile(x):
             return self.linear(x)  # type: ignore[no-any-return]
         from snn4.policies._event_kernels import multiply
 
-        out = _filled(self.linear.bias, (len(x), self.linear.out_features))
-        run_in_threads(multiply, len(x), x.contiguous().numpy(), self.rows, out.numpy())
-        return out
+        rows = x.contiguous().view(-1, x.shape[-1])
+        out = _filled(self.linear.bias, (len(rows), self.linear.out_features))
+        run_in_threads(multiply, len(rows), rows.numpy(), self.rows, out.numpy())
+        return out.view(*x.shape[:-1], -1)
 
 
 def event_driven(network: nn.Module) -> nn.Module:

@@ -48,6 +48,9 @@ class EventDriven:
         self._rows: tuple[Floats, ...]
         self._neurons = _NeuronArrays(self.neurons, [linear.out_features for linear in self.linears])
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_places": ()}  # a copy has weights of its own, wherever they come to lie
+
     @property
     def ready(self) -> bool:
         """Whether it can act: a compiler is there, weights are float32 on a CPU, and no hook wants to see a layer."""
@@ -56,7 +59,8 @@ class EventDriven:
             return False
         if not all(weight.is_contiguous() for weight in weights):
             return False
-        return not any(layer._forward_hooks or layer._forward_pre_hooks for layer in (*self.linears, *self.neurons))
+        layers = (*self.linears, *self.neurons, self.decoder)
+        return not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
 
     def __call__(self, signal: Floats, states: Sequence[Floats] | None = None, record: Any = None) -> Floats:
         """Decoded activity (B, n) of the last layer for the coded input ``signal`` ((1 or T), B, n).
@@ -121,11 +125,12 @@ class _NeuronArrays:
             scalars.append((d.syn_decay or 0, d.syn_gain, d.v_threshold, d.v_reset, d.adaptation or 0, d.adapt_decay))
             flags.append((len(d.decay), d.syn_decay is not None, d.adaptation is not None, d.reset == "hard"))
         self.constants, self.flags = np.array(scalars, np.float32), np.array(flags, np.int64)
-        self.factors = self._factors()
+        self.factors: Any = None
 
     def arrays(self) -> tuple[Any, ...]:
-        factors = self._factors() if self.learned else self.factors
-        return *factors, self.constants, self.flags
+        if self.learned or self.factors is None:
+            self.factors = self._factors()
+        return *self.factors, self.constants, self.flags
 
     def _factors(self) -> tuple[tuple[Floats, ...], ...]:
         """Decay, gain and leak, (membranes, n) for each layer; computed afresh where they are learned."""

@@ -78,7 +78,7 @@ class Memory(nn.Module):
             widths += [*net_arch, net_arch[-1]]
         self._shapes = [_Rows(layer, width) for layer, width in zip(self._neurons(), widths, strict=True)]
         # nn.LSTM's names, by which sb3-contrib lays out its buffers.
-        self.input_size, self.hidden_size = n_inputs, max(*widths, 1)
+        self.input_size, self.hidden_size = n_inputs, max([*widths, 1])
         self.num_layers = sum(rows.count for rows in self._shapes)
 
     def _neurons(self) -> Iterator[Neuron]:
@@ -105,7 +105,8 @@ class Memory(nn.Module):
     def _decides(self, x: Tensor) -> bool:
         """Whether this is a single decision for a few samples, which the event-driven engine takes faster."""
         few = len(x) == 1 and x.shape[1] <= EVENT_DRIVEN_BATCH and x.dtype == torch.float32
-        return few and not torch.is_grad_enabled() and self.event_driven is not None and self.event_driven.ready
+        few = few and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        return few and self.event_driven is not None and self.event_driven.ready
 
     def unpack(self, packed: Tensor) -> list[NeuronState]:
         """The state of each layer of neurons from rows (rows, B, width)."""

@@ -54,7 +54,7 @@ class SpikingMLP(nn.Module):
         if not net_arch or min(net_arch) < 1:
             raise ValueError(f"net_arch: got {list(net_arch)}, allowed is one or more layer sizes >= 1")
         neuron = neuron or NeuronConfig()
-        self.T = T
+        self.T, self.n_inputs = T, n_inputs
         self.encoder = make_encoder(n_inputs, T, coding or CodingConfig(), bounds)
         if not neuron.spikes:
             raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
@@ -67,8 +67,9 @@ class SpikingMLP(nn.Module):
             self.event_driven = EventDriven(list(self.layers), self.decoder)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.is_grad_enabled() and x.dtype == torch.float32 and (engine := self.engine_for(len(x))):
-            return torch.from_numpy(engine(self.encoder(x).numpy()))
+        acts = not torch.is_grad_enabled() and not torch.compiler.is_compiling() and x.dtype == torch.float32
+        if acts and x.shape[1:] == (self.n_inputs,) and (engine := self.engine_for(len(x))):
+            return torch.from_numpy(engine(self.encoder(x).contiguous().numpy()))
         if self._fusable(x):
             synapses = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
             neurons = [layer for layer in self.layers if isinstance(layer, Neuron)]
@@ -78,10 +79,10 @@ class SpikingMLP(nn.Module):
 
     def _fusable(self, x: Tensor) -> bool:
         """Whether all layers can run as one function: nothing but synapses and decoder is learned or looked at."""
-        if self.event_driven is None or not self.event_driven.ready or x.dtype != torch.float32:
+        if torch.compiler.is_compiling() or self.event_driven is None or x.dtype != torch.float32:
             return False
         learned = any(neuron.decay_logit is not None for neuron in self.event_driven.neurons)
-        return not learned and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+        return not learned and self.event_driven.ready and not torch.is_autocast_enabled("cpu")
 
     def engine_for(self, batch: int) -> EventDriven | None:
         """The event-driven engine, where it can act and is the faster way for so many samples."""

@@ -47,6 +47,10 @@ class SpikingRecurrentPolicy(RecurrentActorCriticPolicy):
     ) -> None:
         if critic not in ("spiking", "ann"):
             raise ValueError(f"critic: got {critic!r}, allowed are spiking, ann")
+        if not isinstance(net_arch, (list, tuple)) or not net_arch or min(net_arch) < 1:
+            raise ValueError(f"net_arch: got {net_arch}, allowed is one or more layer sizes >= 1")
+        if neuron is not None and not neuron.spikes:
+            raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
         self.spiking: dict[str, Any] = {"neuron": neuron or NeuronConfig(), "memory": memory or MemoryConfig()}
         self.spiking |= {"critic": critic, "backend": backend}
         spaces_and_schedule = (observation_space, action_space, lr_schedule)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
@@ -23,6 +23,7 @@ from stable_baselines3.td3.policies import Actor as TD3Actor
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
+from snn4.policies.acting import Deciding
 from snn4.policies.categorical import LeanCategorical
 from snn4.policies.coding import Bounds, CodingConfig
 from snn4.policies.gene import Gene
@@ -67,6 +68,12 @@ class PolicyConfig:
             raise ValueError(f"net_arch: got {list(self.net_arch)}, allowed is one or more layer sizes >= 1")
         if self.state == "carry" and self.T != 1:
             raise ValueError(f"T: got {self.T}, allowed is 1 with state: carry, where a decision is one inner step")
+        if self.state == "carry" and self.coding != CodingConfig():
+            raise ValueError(f"coding: got {self.coding.kind}, allowed is direct with state: carry; see memory")
+        if self.state == "carry" and self.readout != "rate":
+            raise ValueError(
+                f"readout: got {self.readout!r}, allowed is none with state: carry; see memory.tau_readout"
+            )
         if self.state == "reset" and self.memory is not None:
             raise ValueError("memory: got a memory with state: reset, allowed is it with state: carry")
         if not self.neuron.spikes:
@@ -87,7 +94,7 @@ class PolicyConfig:
         return kwargs
 
 
-class _Spiking:
+class _Spiking(Deciding):
     """What the spiking policies share: their extra arguments, remembered for ``save`` and ``load``.
 
     Args:
@@ -98,8 +105,6 @@ class _Spiking:
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
     """
 
-    observation_space: spaces.Space[Any]
-    action_space: spaces.Space[Any]
     optimizer_defaults: ClassVar[dict[str, Any]] = {"fused": True}
     """SB3's Adam in one call instead of a dozen for each parameter."""
 
@@ -114,7 +119,8 @@ class _Spiking:
         **kwargs: Any,
     ) -> None:
         coding = CodingConfig(kind=coding) if isinstance(coding, str) else coding
-        kwargs.setdefault("optimizer_kwargs", self.optimizer_defaults)
+        if kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
+            kwargs.setdefault("optimizer_kwargs", self.optimizer_defaults)
         neuron = neuron or NeuronConfig()
         # Before SB3's constructor, because that builds the networks.
         self.spiking: dict[str, Any] = {
@@ -125,48 +131,6 @@ class _Spiking:
             "backend": backend,
         }
         super().__init__(*args, **kwargs)
-
-    def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: Any = None,
-        deterministic: bool = False,
-    ) -> tuple[NDArray[Any], Any]:
-        """As SB3's; deterministic decisions for a few vectors are taken without torch, in a tenth of its time."""
-        actions = self._decide(observation) if deterministic else None
-        if actions is not None:
-            return actions, state
-        return super().predict(observation, state, episode_start, deterministic)  # type: ignore[misc,no-any-return]
-
-    def _decide(self, observation: Any) -> NDArray[Any] | None:
-        """Deterministic actions, where observations are vectors of floats as SB3 would pass them to the network."""
-        shape, actions = self.observation_space.shape, self.action_space
-        vectors = isinstance(self.observation_space, spaces.Box) and type(observation) is np.ndarray
-        if (
-            not vectors
-            or shape is None
-            or len(shape) != 1
-            or observation.shape not in (shape, (len(observation), *shape))
-        ):
-            return None
-        body, head, bounded = self._actor()
-        batch = observation.reshape(-1, *shape)
-        latent = body.decide(np.ascontiguousarray(batch, np.float32)) if isinstance(body, SpikingMLP) else None
-        if latent is None or not isinstance(actions, (spaces.Box, spaces.Discrete)):
-            return None
-        values = latent @ head.weight.detach().numpy().T + head.bias.detach().numpy()
-        if isinstance(actions, spaces.Discrete):
-            chosen = values.argmax(1)
-        elif bounded:
-            chosen = self.unscale_action(np.tanh(values).reshape(-1, *actions.shape))  # type: ignore[attr-defined]
-        else:
-            chosen = values.reshape(-1, *actions.shape).clip(actions.low, actions.high)
-        return chosen if observation.ndim == 2 else chosen[0]  # type: ignore[no-any-return]
-
-    def _actor(self) -> tuple[nn.Module, nn.Linear, bool]:
-        """Body and head of the acting network, and whether actions are bounded by tanh."""
-        raise NotImplementedError
 
     def _body(self, n_inputs: int, net_arch: Sequence[int]) -> SpikingMLP:
         return SpikingMLP(n_inputs, net_arch, **self.spiking, bounds=_bounds(self.observation_space, n_inputs))
@@ -199,7 +163,7 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
         if self.critic_kind == "spiking":
             extractor.value_net = self._body(self.features_dim, arch.get("vf", []))  # type: ignore[assignment]
 
-    def _actor(self) -> tuple[nn.Module, nn.Linear, bool]:
+    def acting_layers(self) -> tuple[nn.Module, nn.Linear, bool]:
         # SB3 bounds these by tanh only with gSDE and squash_output, which it does not recommend.
         body: Any = None if self.squash_output else self.mlp_extractor.policy_net
         return body, self.action_net, False  # type: ignore[return-value]
@@ -217,7 +181,7 @@ class SpikingDQNPolicy(_Spiking, DQNPolicy):
         network.q_net = nn.Sequential(self._body(network.features_dim, network.net_arch), head).to(self.device)
         return network
 
-    def _actor(self) -> tuple[nn.Module, nn.Linear, bool]:
+    def acting_layers(self) -> tuple[nn.Module, nn.Linear, bool]:
         network: Any = self.q_net.q_net
         return network[0], network[1], False
 
@@ -230,7 +194,7 @@ class SpikingSACPolicy(_Spiking, SACPolicy):
         actor.latent_pi = self._body(actor.features_dim, actor.net_arch).to(self.device)  # type: ignore[assignment]
         return actor
 
-    def _actor(self) -> tuple[nn.Module, nn.Linear, bool]:
+    def acting_layers(self) -> tuple[nn.Module, nn.Linear, bool]:
         head: Any = self.actor.mu  # with gSDE, SB3 bounds the mean a second time: that is left to torch
         return (self.actor.latent_pi, head, True) if isinstance(head, nn.Linear) else (head, head[0], True)
 
@@ -244,7 +208,7 @@ class SpikingTD3Policy(_Spiking, TD3Policy):
         actor.mu = nn.Sequential(self._body(actor.features_dim, actor.net_arch), head, squash).to(self.device)
         return actor
 
-    def _actor(self) -> tuple[nn.Module, nn.Linear, bool]:
+    def acting_layers(self) -> tuple[nn.Module, nn.Linear, bool]:
         network: Any = self.actor.mu
         return network[0], network[1], True
 

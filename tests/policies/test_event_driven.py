@@ -197,6 +197,18 @@ def test_a_copy_acts_with_weights_of_its_own(duplicate: Callable[[SpikingMLP], S
     assert not torch.allclose(acts(other, x), before)
 
 
+def test_a_copy_that_is_given_the_first_one_s_weights_again() -> None:
+    """Addresses are then those at which the first one's weights were seen."""
+    net, x = make(), observations(64)
+    before = acts(net, x)
+    other = copy.deepcopy(net)
+    for linear, same in zip(other.layers[::2], net.layers[::2], strict=True):
+        linear.weight, linear.bias = same.weight, same.bias
+    _load(net)
+    assert torch.equal(acts(other, x), acts(net, x))
+    assert not torch.equal(acts(other, x), before)
+
+
 # When it acts
 
 
