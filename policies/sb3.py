@@ -68,8 +68,8 @@ class PolicyConfig:
             raise ValueError(f"net_arch: got {list(self.net_arch)}, allowed is one or more layer sizes >= 1")
         if self.state == "carry" and self.T != 1:
             raise ValueError(f"T: got {self.T}, allowed is 1 with state: carry, where a decision is one inner step")
-        if self.state == "carry" and self.coding != CodingConfig():
-            raise ValueError(f"coding: got {self.coding.kind}, allowed is direct with state: carry; see memory")
+        if self.state == "carry" and self.coding.kind != "direct":
+            raise ValueError(f"coding: got kind {self.coding.kind!r}, allowed is direct with state: carry; see memory")
         if self.state == "carry" and self.readout != "rate":
             raise ValueError(
                 f"readout: got {self.readout!r}, allowed is none with state: carry; see memory.tau_readout"
