@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -94,5 +94,6 @@ def main() -> None:
 
 def _exit_status(error: Exception) -> int | None:
     """2 for bad input, 1 for a life that cannot go on, None for what should never happen."""
-    known: dict[str, Any] = {"ConfigError": 2, "RunError": 2, "RunBusy": 2, "Damaged": 1, "NotFinite": 1, "NoSpace": 1}
+    bad_input = ("ConfigError", "RunError", "RunBusy", "MissingPeers")
+    known = dict.fromkeys(bad_input, 2) | dict.fromkeys(("Damaged", "NotFinite", "NoSpace"), 1)
     return known.get(type(error).__name__)

@@ -88,11 +88,12 @@ def write(config: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    keys = ("return_mean", "spikes_per_decision", "effective_acs", "effective_macs", "env_steps_per_second")
+    costs = ("spikes_per_decision", "effective_acs", "effective_macs")
+    keys = ("return_mean", *costs, "env_steps_per_second")
     return {
         who: {
             task: {
-                **{key: _mean_and_std([row[who][task][key] for row in rows]) for key in keys},
+                **{key: _mean_and_std([row[who][task][key] for row in rows], key not in costs) for key in keys},
                 "energy_joules_45nm_fp32": _mean_and_std(
                     [row[who][task]["energy_joules"]["45nm_fp32"] for row in rows]
                 ),
@@ -107,8 +108,9 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _mean_and_std(values: list[float]) -> dict[str, float]:
-    return {"mean": float(np.mean(values)), "std": float(np.std(values)), "worst": float(np.min(values))}
+def _mean_and_std(values: list[float], more_is_better: bool = False) -> dict[str, float]:
+    worst = min(values) if more_is_better else max(values)
+    return {"mean": float(np.mean(values)), "std": float(np.std(values)), "worst": float(worst)}
 
 
 def table(results: Iterable[dict[str, Any]]) -> str:

@@ -37,14 +37,16 @@ class HideEntries(gym.ObservationWrapper[Any, Any, Any]):
         return seen
 
 
-def _register(name: str, base: str, entries: Sequence[int]) -> None:
-    def make(**kwargs: Any) -> gym.Env[Any, Any]:
-        # The outer registration limits the time, orders calls and checks them.
-        return HideEntries(gym.make(base, disable_env_checker=True, **kwargs).unwrapped, entries)
-
-    gym.register(name, make, max_episode_steps=gym.spec(base).max_episode_steps)
+def make_novel(base: str, entries: Sequence[int], **kwargs: Any) -> gym.Env[Any, Any]:
+    """``base`` with hidden ``entries``; the registration adds what limits time, orders calls and checks them."""
+    return HideEntries(gym.make(base, disable_env_checker=True, **kwargs).unwrapped, entries)
 
 
 for _name, (_base, _entries) in NOVEL.items():
     if _name not in gym.registry:
-        _register(_name, _base, _entries)
+        gym.register(
+            _name,
+            "snn4.envs.novel:make_novel",
+            max_episode_steps=gym.spec(_base).max_episode_steps,
+            kwargs={"base": _base, "entries": _entries},
+        )

@@ -51,7 +51,7 @@ class Deciding:
         actions, (body, head, bounded) = self.action_space, self.acting_layers()
         if not isinstance(body, SpikingMLP) or not isinstance(actions, (spaces.Box, spaces.Discrete)):
             return None
-        if any(module._forward_hooks or module._forward_pre_hooks for module in (body, head)):
+        if any(module._forward_hooks or module._forward_pre_hooks for module in self.modules()):  # type: ignore[attr-defined]
             return None
         latent = body.decide(np.ascontiguousarray(observation.reshape(-1, body.n_inputs), np.float32))
         if latent is None:

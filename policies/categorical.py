@@ -35,7 +35,8 @@ class LeanCategorical(CategoricalDistribution):
         return self.log_probs.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
 
     def entropy(self) -> Tensor:
-        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+        finite = self.log_probs.clamp(min=torch.finfo(self.log_probs.dtype).min)  # an impossible action adds 0
+        return -(self.log_probs.exp() * finite).sum(-1)
 
     def sample(self) -> Tensor:
         return torch.multinomial(self.log_probs.exp(), 1).squeeze(-1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from snn4.policies.fused import is_fused, run_in_threads
-from snn4.policies.network import SpikingSequential, is_stateful
+from snn4.policies.network import is_stateful
 
 DENSE = 0.35
 """Above this fraction of non-zero values a dense convolution is faster."""
@@ -78,7 +78,7 @@ def event_driven(network: nn.Module) -> nn.Module:
 
 def _compile(module: nn.Module, spiking: bool) -> bool:
     """Replace the synapses inside ``module``; returns whether its output spikes, given whether its input does."""
-    if isinstance(module, SpikingSequential):
+    if isinstance(module, nn.Sequential):
         _fold_norms(module)
     for name, layer in list(module.named_children()):
         if spiking and isinstance(layer, nn.Linear):
@@ -97,7 +97,7 @@ def _is_plain(conv: nn.Conv2d) -> bool:
     return whole and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
-def _fold_norms(layers: SpikingSequential) -> None:
+def _fold_norms(layers: nn.Sequential) -> None:
     for number in range(len(layers) - 1):
         conv, norm = layers[number], layers[number + 1]
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):

@@ -6,7 +6,7 @@ module's own parameters, so that it never acts with old ones, whoever changed th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class EventDriven:
     """
 
     def __init__(self, layers: Sequence[nn.Module], decoder: WeightedDecoder) -> None:
+        self.layers = list(layers)
         self.linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
         self.neurons = [layer for layer in layers if isinstance(layer, Neuron)]
         self.decoder = decoder
@@ -49,18 +50,22 @@ class EventDriven:
         self._neurons = _NeuronArrays(self.neurons, [linear.out_features for linear in self.linears])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_places": ()}  # a copy has weights of its own, wherever they come to lie
+        # A copy has weights of its own, wherever they come to lie.
+        found = {name for name in vars(self) if name in ("_parameters", "_biases", "_seen", "_rows")}
+        return {**{name: value for name, value in vars(self).items() if name not in found}, "_places": ()}
 
-    @property
-    def ready(self) -> bool:
-        """Whether it can act: a compiler is there, weights are float32 on a CPU, and no hook wants to see a layer."""
+    def runs(self, layers: Iterable[nn.Module], decoder: nn.Module) -> bool:
+        """Whether it can act for these layers: they are still its own, plain ones, float32 on a CPU, without hooks."""
+        if [*layers] != self.layers or decoder is not self.decoder:
+            return False
+        if any(type(layer) not in (nn.Linear, Neuron) for layer in self.layers):
+            return False
         weights = [linear.weight for linear in self.linears]
         if not is_fused() or any(w.device.type != "cpu" or w.dtype != torch.float32 for w in weights):
             return False
         if not all(weight.is_contiguous() for weight in weights):
             return False
-        layers = (*self.linears, *self.neurons, self.decoder)
-        return not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
+        return not any(layer._forward_hooks or layer._forward_pre_hooks for layer in (*self.layers, self.decoder))
 
     def __call__(self, signal: Floats, states: Sequence[Floats] | None = None, record: Any = None) -> Floats:
         """Decoded activity (B, n) of the last layer for the coded input ``signal`` ((1 or T), B, n).

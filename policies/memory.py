@@ -51,6 +51,7 @@ class Memory(nn.Module):
         neuron: the neurons of all layers; None for an artificial critic, which remembers by its dendrites alone.
         config: dendrites and readout.
         backend: whose neurons: torch (this project's), snntorch or norse.
+        dt: length of a step, seconds; None takes the neurons'.
     """
 
     def __init__(
@@ -60,9 +61,10 @@ class Memory(nn.Module):
         neuron: NeuronConfig | None,
         config: MemoryConfig,
         backend: str = "torch",
+        dt: float | None = None,
     ) -> None:
         super().__init__()
-        dt = NeuronConfig.dt if neuron is None else neuron.dt
+        dt = dt or (neuron or NeuronConfig()).dt
         self.gain = config.gain
         self.dendrites = nn.ModuleList(_leaky_integrator(tau, dt) for tau in config.taus)
         self.layers = nn.ModuleList()
@@ -106,7 +108,8 @@ class Memory(nn.Module):
         """Whether this is a single decision for a few samples, which the event-driven engine takes faster."""
         few = len(x) == 1 and x.shape[1] <= EVENT_DRIVEN_BATCH and x.dtype == torch.float32
         few = few and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        return few and self.event_driven is not None and self.event_driven.ready
+        engine = self.event_driven
+        return few and engine is not None and engine.runs(self.layers[:-1], engine.decoder)
 
     def unpack(self, packed: Tensor) -> list[NeuronState]:
         """The state of each layer of neurons from rows (rows, B, width)."""

@@ -67,8 +67,10 @@ class SpikingMLP(nn.Module):
             self.event_driven = EventDriven(list(self.layers), self.decoder)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1:] != (self.n_inputs,):
+            raise ValueError(f"x: got shape {tuple(x.shape)}, allowed is (B, {self.n_inputs})")
         acts = not torch.is_grad_enabled() and not torch.compiler.is_compiling() and x.dtype == torch.float32
-        if acts and x.shape[1:] == (self.n_inputs,) and (engine := self.engine_for(len(x))):
+        if acts and (engine := self.engine_for(len(x))):
             return torch.from_numpy(engine(self.encoder(x).contiguous().numpy()))
         if self._fusable(x):
             synapses = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
@@ -81,13 +83,18 @@ class SpikingMLP(nn.Module):
         """Whether all layers can run as one function: nothing but synapses and decoder is learned or looked at."""
         if torch.compiler.is_compiling() or self.event_driven is None or x.dtype != torch.float32:
             return False
+        if not torch.is_grad_enabled():  # then there is nothing to keep
+            return False
         learned = any(neuron.decay_logit is not None for neuron in self.event_driven.neurons)
-        return not learned and self.event_driven.ready and not torch.is_autocast_enabled("cpu")
+        plain = self.event_driven.runs(self.layers, self.decoder)
+        return plain and not learned and not torch.is_autocast_enabled("cpu")
 
     def engine_for(self, batch: int) -> EventDriven | None:
         """The event-driven engine, where it can act and is the faster way for so many samples."""
         engine = self.event_driven
-        return engine if engine is not None and batch <= EVENT_DRIVEN_BATCH and engine.ready else None
+        if engine is None or batch > EVENT_DRIVEN_BATCH or not engine.runs(self.layers, self.decoder):
+            return None
+        return engine
 
     def decide(self, x: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """`forward` without torch, for a few observations (B, n_inputs); None where only torch can do it."""

@@ -65,7 +65,8 @@ class SpikingRecurrentPolicy(RecurrentActorCriticPolicy):
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def _memory(self, neuron: NeuronConfig | None) -> Memory:
-        return Memory(self.features_dim, self.layer_sizes, neuron, self.spiking["memory"], self.spiking["backend"])
+        dt, backend = self.spiking["neuron"].dt, self.spiking["backend"]
+        return Memory(self.features_dim, self.layer_sizes, neuron, self.spiking["memory"], backend, dt)
 
     @staticmethod
     def _process_sequence(  # type: ignore[override]

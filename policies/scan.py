@@ -177,7 +177,7 @@ def _checked_decay(current: Tensor, decay: Tensor, d: Dynamics) -> Tensor:
     if len(d.decay) > 1:
         raise ValueError(f"decay: got a learned one for {len(d.decay)} membranes, allowed is one membrane")
     try:
-        return decay.expand(current.shape[2:])
+        return decay.to(state_dtype(current)).expand(current.shape[2:])
     except RuntimeError as error:
         raise ValueError(
             f"decay: got shape {tuple(decay.shape)}, allowed is one that broadcasts to {tuple(current.shape[2:])}"

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from snn4.benchmarks.cli import app
 from snn4.benchmarks.peers import PEERS, ann_net, layer_runs, snn4_net
-from snn4.benchmarks.speed import Row, _judge_training, act_conv, act_mlp, table
+from snn4.benchmarks.speed import MissingPeers, Row, _judge_training, act_conv, act_mlp, speed, table
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -36,19 +36,19 @@ def test_twin_learns_from_the_same_step() -> None:
 
 def test_decisions_are_timed() -> None:
     times = act_mlp(1, 1)
-    assert set(times) == {"snn4 predict", "sb3 forward", "sb3 predict"}
+    assert set(times) == {"snn4 predict", "sb3 forward", "sb3 actor", "sb3 predict"}
     measured = act_conv(1)
     assert 0.5 < measured["sparsity"] < 1
     assert set(measured["times"]) >= {"snn4", "ann"}
 
 
 def test_training_is_judged_with_and_without_the_memory_setting() -> None:
-    installed = {"snn4": [9.0, 9.0], "snntorch": [10.0, 10.0], "norse": [12.0, 12.0]}
-    kept = {"snn4": [2.0, 2.0], "snntorch": [8.0, 8.0], "norse": [6.0, 6.0]}
-    (row,) = _judge_training("", {"snn4": 5.0})([installed, kept])
-    assert (row.against, row.ratio["median"], row.reached) == ("snntorch", 5.0, True)
-    assert row.same_memory_handling is not None
-    assert row.same_memory_handling["median"] == 3.0
+    default = {"snn4": [9.0, 9.0], "snntorch": [10.0, 10.0], "norse": [12.0, 12.0], "spikingjelly": [18.0, 18.0]}
+    kept = {"snn4": [2.0, 2.0], "snntorch": [8.0, 8.0], "norse": [6.0, 6.0], "spikingjelly": [9.0, 9.0]}
+    (row,) = _judge_training("", {"snn4": 3.0})([default, kept])
+    assert (row.against, row.ratio["median"], row.reached) == ("norse", 3.0, True)
+    assert row.default_malloc is not None
+    assert row.default_malloc["median"] == pytest.approx(10 / 9)
 
 
 def test_table_says_what_was_missed() -> None:
@@ -59,12 +59,28 @@ def test_table_says_what_was_missed() -> None:
     assert "(missed)" in printed
 
 
-def test_command_prints_json_with_its_origin() -> None:
-    done = CliRunner().invoke(app, ["bench", "speed", "--only", "no such section", "--json"])
+def test_command_prints_json_with_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PEERS:
+        pytest.importorskip(name)
+    monkeypatch.setattr("snn4.benchmarks.speed._section", lambda *_, **__: {"sparsity": 0.95, "times": _TIMES})
+    done = CliRunner().invoke(app, ["bench", "speed", "--only", "act conv", "--json"])
     assert done.exit_code == 0
     result = json.loads(done.stdout)
-    assert result["rows"] == []
+    assert [row["reached"] for row in result["rows"]] == [True]
     assert "machine" in result
+
+
+_TIMES = {"snn4": [1.0], "ann": [2.0], "ann folded": [1.5]}
+
+
+def test_missing_peers_and_unknown_sections_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set(PEERS) - {"norse"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name in found else None)
+    with pytest.raises(MissingPeers, match=r"^norse: not installed; pip install 'snn4-agent\[peers\]'"):
+        speed(1)
+    found.add("norse")
+    with pytest.raises(MissingPeers, match=r"got 'spam', allowed is a part of one of: train layer,"):
+        speed(1, "spam")
 
 
 def test_rounds_must_be_positive() -> None:
