@@ -194,6 +194,7 @@ def act_conv(rounds: int) -> dict[str, Any]:
     from snn4.policies.neurons import Neuron
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # as policies act
     config = replace(CONVNET, pooling="max", neuron=replace(NEURON, v_threshold=1.8))
     net, x = SpikingConvNet(config), torch.randn(1, 3, 32, 32)
     with torch.no_grad():

@@ -46,12 +46,18 @@ class Deciding:
         # What someone's own policy or features extractor does with an observation is theirs to say.
         return policy.__module__ == _POLICIES and self.features_extractor_class is FlattenExtractor  # type: ignore[attr-defined]
 
+    def _modules_once(self) -> list[nn.Module]:
+        """All modules: looking for them takes longer than a decision."""
+        if "_found_modules" not in vars(self):
+            vars(self)["_found_modules"] = list(self.modules())  # type: ignore[attr-defined]
+        return vars(self)["_found_modules"]  # type: ignore[no-any-return]
+
     def _decide(self, observation: NDArray[Any]) -> NDArray[Any] | None:
         """Actions, or None where only torch can tell."""
         actions, (body, head, bounded) = self.action_space, self.acting_layers()
         if not isinstance(body, SpikingMLP) or not isinstance(actions, (spaces.Box, spaces.Discrete)):
             return None
-        if any(module._forward_hooks or module._forward_pre_hooks for module in self.modules()):  # type: ignore[attr-defined]
+        if any(module._forward_hooks or module._forward_pre_hooks for module in (body, head, *self._modules_once())):
             return None
         latent = body.decide(np.ascontiguousarray(observation.reshape(-1, body.n_inputs), np.float32))
         if latent is None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snn4.policies.gene import Gene
-from snn4.policies.scan import Dynamics, NeuronState, scan, state_dtype
+from snn4.policies.scan import Dynamics, NeuronState, rest_state, scan
 from snn4.policies.surrogate import SURROGATES
 
 KINDS = {
@@ -163,27 +163,19 @@ class Neuron(nn.Module):
 
     def initial_state(self, current: Tensor) -> NeuronState:
         """Membranes at rest, synapses and adaptation at zero, for input ``current`` (T, B, …)."""
-        rest = torch.full_like(current[0], self.config.v_leak, dtype=state_dtype(current))
-        zero = torch.zeros_like(rest)
-        membranes = len(self.dynamics.decay)
-        return NeuronState(
-            rest if membranes == 1 else torch.stack([rest] * membranes),
-            zero if self.dynamics.syn_decay is not None else None,
-            zero.clone() if self.dynamics.adaptation is not None else None,
-        )
+        return rest_state(current, self.dynamics, self.config.v_leak)
 
     def forward(
         self, current: Tensor, state: NeuronState | None = None, steps: int | None = None
     ) -> tuple[Tensor, NeuronState]:
         """Run over time; with ``steps``, ``current`` may be (1, B, …): the same at each of so many steps."""
-        state = state or self.initial_state(current)
         if self.decay_logit is None:
-            return scan(current, state, self.dynamics, steps=steps)
+            return scan(current, state, self.dynamics, steps=steps, v_rest=self.config.v_leak)
         if self.config.r is not None or self.config.v_leak:  # learned with the decay
             _, (gain,), (leak,) = self.factors()
             current = (gain * current + leak).to(current.dtype)
         plain = self.dynamics._replace(gain=(1.0,), leak=(0.0,))
-        return scan(current, state, plain, steps=steps, decay=self.decay)
+        return scan(current, state, plain, steps=steps, decay=self.decay, v_rest=self.config.v_leak)
 
     @property
     def decay(self) -> Tensor:

@@ -67,38 +67,45 @@ class NeuronState(NamedTuple):
 
 
 def scan(
-    current: Tensor, state: NeuronState, dynamics: Dynamics, *, steps: int | None = None, decay: Tensor | None = None
-) -> tuple[Tensor, NeuronState]:
+    current: Tensor, state: NeuronState | None, dynamics: Dynamics, *, steps: int | None = None,
+    decay: Tensor | None = None, v_rest: float = 0.0,
+) -> tuple[Tensor, NeuronState]:  # fmt: skip
     """Run neurons over time: ``(spikes (T, B, …), last state)``.
 
     Args:
         current: (T, B, …); with ``steps`` also (1, B, …), the same current at each of so many steps.
-        state: the first state, of the current's batch; float32 where the current is half precision.
+        state: the first state, of the current's batch; float32 where the current is half precision. None is rest.
         dynamics: the neuron.
         steps: T where the current is constant.
         decay: a learned decay for each feature, of the shape of one sample (…) or broadcast to it, in place of
             ``dynamics.decay``; for neurons with one membrane.
+        v_rest: the membrane at rest, with which a state of None starts.
 
     Raises:
         ValueError: naming the part of the state, or the argument, that does not fit.
     """
     steps = checked_steps(current, steps)
-    check_state(current, state, dynamics)
+    if state is not None:
+        check_state(current, state, dynamics)
     decay = None if decay is None else _checked_decay(current, decay, dynamics)
     if _is_channels_last(current):
-        moved = state.map(lambda part: part.movedim(-3, -1))
+        moved = None if state is None else state.map(lambda part: part.movedim(-3, -1))
         learned = None if decay is None else decay.movedim(0, -1)
-        out, last = scan(current.movedim(2, -1), moved, dynamics, steps=steps, decay=learned)
+        out, last = scan(current.movedim(2, -1), moved, dynamics, steps=steps, decay=learned, v_rest=v_rest)
         return out.movedim(-1, 2), last.map(lambda part: part.movedim(-1, -3))
     fusable = current.device.type == "cpu" and current.dtype in (torch.float32, torch.bfloat16)
     # The kernel finds the membrane, which a learned decay's gradient needs, from x alone.
     fusable &= decay is None or (dynamics.adaptation is None and dynamics.reset != "none")
-    if fusable and not torch.compiler.is_compiling() and is_fused():
-        inputs = (current, *state, decay)
+    rest = rest_state(current, dynamics, v_rest) if state is None else None
+    state = state or rest
+    assert state is not None
+    if fusable and state.v.dtype == torch.float32 and not torch.compiler.is_compiling() and is_fused():
+        # A state made here is no input: it may be written to, and nobody asks for its gradient.
+        inputs: Any = (current, *((None,) * 3 if rest else state), decay)
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs):
-            out, *parts = _FusedScan.apply(*inputs, dynamics, steps)  # type: ignore[no-untyped-call]
+            out, *parts = _FusedScan.apply(*inputs, dynamics, steps, rest)  # type: ignore[no-untyped-call]
         else:
-            v, i, a = map(_copy, state)
+            v, i, a = rest or map(_copy, state)
             out, _, *parts = fused_forward(current, v, i, a, decay, dynamics, steps, save=False)
         return out, NeuronState(*parts)
     return reference_scan(current, state, dynamics, steps=steps, decay=decay)
@@ -132,6 +139,20 @@ def reference_scan(
         a = None if a is None else d.adapt_decay * a + s
         outputs.append(s)
     return torch.stack(outputs).to(current.dtype), NeuronState(vs[0] if single else torch.stack(vs), i, a)
+
+
+def rest_state(current: Tensor, dynamics: Dynamics, v_rest: float = 0.0) -> NeuronState:
+    """Membranes at ``v_rest``, synapses and adaptation at zero, for input ``current`` (T, B, …)."""
+    shape, membranes, like = (
+        current.shape[1:],
+        len(dynamics.decay),
+        {"dtype": state_dtype(current), "device": current.device},
+    )
+    return NeuronState(
+        torch.full(shape if membranes == 1 else (membranes, *shape), v_rest, **like),  # type: ignore[arg-type]
+        None if dynamics.syn_decay is None else torch.zeros(shape, **like),  # type: ignore[arg-type]
+        None if dynamics.adaptation is None else torch.zeros(shape, **like),  # type: ignore[arg-type]
+    )
 
 
 def state_dtype(current: Tensor) -> torch.dtype:
@@ -191,21 +212,32 @@ def _is_channels_last(current: Tensor) -> bool:
 class _FusedScan(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, current: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, decay: Tensor | None,
-        dynamics: Dynamics, steps: int,
+        ctx: Any, current: Tensor, v: Tensor | None, i: Tensor | None, a: Tensor | None, decay: Tensor | None,
+        dynamics: Dynamics, steps: int, rest: NeuronState | None,
     ) -> tuple[Tensor | None, ...]:  # fmt: skip
-        spiking = dynamics.reset != "none"
-        last = [_copy(part) for part in (v, i, a)]
-        out, x, *_ = fused_forward(current, last[0], last[1], last[2], decay, dynamics, steps, save=spiking)
-        ctx.dynamics, ctx.rows = dynamics, len(current)
-        ctx.save_for_backward(x, decay, None if decay is None else v)
+        last: Any = rest or tuple(map(_copy, (v, i, a)))
+        first = None if decay is None else _copy(last[0])
+        save = dynamics.reset != "none"
+        out, x, *_ = fused_forward(current, last[0], last[1], last[2], decay, dynamics, steps, save=save)
+        ctx.dynamics, ctx.rows, ctx.out = dynamics, len(current), (out.shape, out.dtype)
+        ctx.state, ctx.rested = [None if part is None else part.shape for part in last], rest is not None
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, decay, first)
         return out, *last
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        (x, decay, first), (v, i, a) = ctx.saved_tensors, map(_copy, grads[1:])
-        return *fused_backward(grads[0], v, i, a, x, decay, first, ctx.dynamics, ctx.rows), None, None
+        (x, decay, first), (shape, dtype) = ctx.saved_tensors, ctx.out
+        grad_out = torch.zeros(shape, dtype=dtype) if grads[0] is None else grads[0]
+        # Nobody asks for the last state's gradient in most cases: zeros are made here, once.
+        v, i, a = (_zeros(of) if grad is None else _copy(grad) for grad, of in zip(grads[1:], ctx.state, strict=True))
+        current, v, i, a, decay = fused_backward(grad_out, v, i, a, x, decay, first, ctx.dynamics, ctx.rows)
+        return current, *((None,) * 3 if ctx.rested else (v, i, a)), decay, None, None, None
+
+
+def _zeros(shape: Any) -> Any:
+    return None if shape is None else torch.zeros(shape)
 
 
 def _copy(x: Tensor | None) -> Any:
