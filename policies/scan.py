@@ -143,15 +143,12 @@ def reference_scan(
 
 def rest_state(current: Tensor, dynamics: Dynamics, v_rest: float = 0.0) -> NeuronState:
     """Membranes at ``v_rest``, synapses and adaptation at zero, for input ``current`` (T, B, …)."""
-    shape, membranes, like = (
-        current.shape[1:],
-        len(dynamics.decay),
-        {"dtype": state_dtype(current), "device": current.device},
-    )
+    membranes, zero = len(dynamics.decay), current.new_zeros(current.shape[1:], dtype=state_dtype(current))
+    shape = zero.shape if membranes == 1 else (membranes, *zero.shape)
     return NeuronState(
-        torch.full(shape if membranes == 1 else (membranes, *shape), v_rest, **like),  # type: ignore[arg-type]
-        None if dynamics.syn_decay is None else torch.zeros(shape, **like),  # type: ignore[arg-type]
-        None if dynamics.adaptation is None else torch.zeros(shape, **like),  # type: ignore[arg-type]
+        zero.new_full(shape, v_rest),
+        None if dynamics.syn_decay is None else zero,
+        None if dynamics.adaptation is None else torch.zeros_like(zero),
     )
 
 
