@@ -142,30 +142,22 @@ def _snntorch_layer(x: Tensor) -> Callable[[], Tensor]:
     import snntorch
 
     neuron = snntorch.Leaky(beta=DECAY)
-
-    def run() -> Tensor:
-        membrane, spikes = neuron.reset_mem(), []
-        for step in x:
-            spike, membrane = neuron(step, membrane)
-            spikes.append(spike)
-        return torch.stack(spikes)
-
-    return run
+    return lambda: _over_time(neuron, x, neuron.reset_mem())
 
 
 def _norse_layer(x: Tensor) -> Callable[[], Tensor]:
     import norse.torch as norse
 
     neuron = norse.LIFBoxCell(norse.LIFBoxParameters(tau_mem_inv=torch.tensor((1 - DECAY) / 1e-3)))
+    return lambda: _over_time(neuron, x, None)
 
-    def run() -> Tensor:
-        state, spikes = None, []
-        for step in x:
-            spike, state = neuron(step, state)
-            spikes.append(spike)
-        return torch.stack(spikes)
 
-    return run
+def _over_time(neuron: Callable[..., Any], x: Tensor, state: Any) -> Tensor:
+    spikes = []
+    for step in x:
+        spike, state = neuron(step, state)
+        spikes.append(spike)
+    return torch.stack(spikes)
 
 
 def _spikingjelly_layer(x: Tensor) -> Callable[[], Tensor]:
