@@ -49,7 +49,7 @@ class Row:
 
 
 class MissingPeers(ValueError):
-    """Libraries to compare with are not installed."""
+    """Libraries to compare with are not installed, or nothing of that name can be compared."""
 
 
 def speed(rounds: int, only: str = "") -> dict[str, Any]:
@@ -102,10 +102,6 @@ def _section(name: str, rounds: int, keep_memory: bool) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _available() -> dict[str, Callable[[int], torch.nn.Module]]:
-    return {"snn4": snn4_net, **PEERS}
-
-
 def _training_step(net: torch.nn.Module, bfloat16: bool = False) -> Callable[[], None]:
     """A step of SGD on a batch of 32 images of 32 x 32."""
     x, y = torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))
@@ -125,7 +121,7 @@ def _training_step(net: torch.nn.Module, bfloat16: bool = False) -> Callable[[],
 
 def train_conv(T: int, rounds: int) -> Times:
     """Seconds of a training step of the convolutional network."""
-    steps = {name: _training_step(make(T)) for name, make in _available().items()}
+    steps = {name: _training_step(make(T)) for name, make in {"snn4": snn4_net, **PEERS}.items()}
     steps["snn4 bf16"] = _training_step(snn4_net(T), bfloat16=True)
     return take_turns(steps, rounds)
 

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from snn4.policies.decoding import decoder_weights as decoder_weights
 from snn4.policies.gene import Gene
 from snn4.policies.scan import Dynamics, NeuronState, scan, state_dtype
 from snn4.policies.surrogate import spike

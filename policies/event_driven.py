@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from snn4.policies.decoding import WeightedDecoder
 from snn4.policies.fused import is_fused
 from snn4.policies.neurons import Neuron
-from snn4.policies.scan import NeuronState
+from snn4.policies.scan import NeuronState, state_from_rows, state_to_rows
 
 Floats = NDArray[np.float32]
 
@@ -51,8 +51,8 @@ class EventDriven:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy has weights of its own, wherever they come to lie.
-        found = {name for name in vars(self) if name in ("_parameters", "_biases", "_seen", "_rows")}
-        return {**{name: value for name, value in vars(self).items() if name not in found}, "_places": ()}
+        own = ("_parameters", "_biases", "_seen", "_rows")
+        return {name: value for name, value in vars(self).items() if name not in own} | {"_places": ()}
 
     def runs(self, layers: Iterable[nn.Module], decoder: nn.Module) -> bool:
         """Whether it can act for these layers: they are still its own, plain ones, float32 on a CPU, without hooks."""
@@ -89,9 +89,10 @@ class EventDriven:
 
     def go_on(self, signal: Floats, states: Sequence[NeuronState]) -> tuple[Floats, list[NeuronState]]:
         """As a call, from the ``states`` of each layer: decoded activity and the last states."""
-        rows = [_to_rows(state) for state in states]
+        dynamics = [neuron.dynamics for neuron in self.neurons]
+        rows = [state_to_rows(state, d).numpy() for state, d in zip(states, dynamics, strict=True)]
         out = self(signal, rows)
-        return out, [_from_rows(part, neuron) for part, neuron in zip(rows, self.neurons, strict=True)]
+        return out, [state_from_rows(torch.from_numpy(part), d) for part, d in zip(rows, dynamics, strict=True)]
 
     def spikes(self, signal: Floats) -> list[NDArray[np.bool_]]:
         """The spike trains (T, B, n) of every layer, from rest."""
@@ -154,15 +155,3 @@ class _NeuronArrays:
 
 def _wide(values: Tensor, width: int) -> Floats:
     return np.ascontiguousarray(values.detach().expand(len(values), width).numpy(), np.float32)
-
-
-def _to_rows(state: NeuronState) -> Floats:
-    v = state.v if state.v.dim() == 3 else state.v.unsqueeze(0)
-    return torch.cat([v, *(part.unsqueeze(0) for part in (state.i, state.a) if part is not None)]).numpy()
-
-
-def _from_rows(rows: Floats, neuron: Neuron) -> NeuronState:
-    d, parts = neuron.dynamics, torch.from_numpy(rows)
-    k = len(d.decay)
-    i = parts[k] if d.syn_decay is not None else None
-    return NeuronState(parts[0] if k == 1 else parts[:k], i, parts[-1] if d.adaptation is not None else None)

@@ -15,7 +15,7 @@ from snn4.policies.decoding import WeightedDecoder
 from snn4.policies.event_driven import EVENT_DRIVEN_BATCH, EventDriven
 from snn4.policies.gene import Gene
 from snn4.policies.neurons import Neuron, NeuronConfig
-from snn4.policies.scan import NeuronState
+from snn4.policies.scan import NeuronState, state_from_rows, state_to_rows
 
 PackedState = tuple[Tensor, Tensor]
 """What sb3-contrib carries: (rows, B, width) twice, of which the second is not used."""
@@ -126,23 +126,19 @@ class Memory(nn.Module):
 
 
 class _Rows:
-    """Where the state of one layer stands: membranes, then synapse, then adaptation."""
+    """Where the state of one layer stands among the rows, as its distance from rest."""
 
     def __init__(self, layer: Neuron, width: int) -> None:
-        self.width, self.leak, self.membranes = width, layer.config.v_leak, len(layer.dynamics.decay)
-        self.synapse = layer.dynamics.syn_decay is not None
-        self.adaptive = layer.dynamics.adaptation is not None
-        self.count = self.membranes + self.synapse + self.adaptive
+        self.width, self.dynamics, self.leak = width, layer.dynamics, layer.config.v_leak
+        further = (layer.dynamics.syn_decay, layer.dynamics.adaptation)
+        self.count = len(layer.dynamics.decay) + sum(part is not None for part in further)
 
     def state(self, rows: Tensor) -> NeuronState:
-        rows = rows[..., : self.width]
-        v = rows[: self.membranes] + self.leak
-        i = rows[self.membranes] if self.synapse else None
-        return NeuronState(v[0] if self.membranes == 1 else v, i, rows[-1] if self.adaptive else None)
+        state = state_from_rows(rows[..., : self.width], self.dynamics)
+        return state._replace(v=state.v + self.leak)
 
     def rows(self, state: NeuronState) -> Tensor:
-        v = (state.v if self.membranes > 1 else state.v.unsqueeze(0)) - self.leak
-        return torch.cat([v, *(part.unsqueeze(0) for part in (state.i, state.a) if part is not None)])
+        return state_to_rows(state._replace(v=state.v - self.leak), self.dynamics)
 
 
 def _leaky_integrator(tau: float, dt: float) -> Neuron:

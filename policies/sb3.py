@@ -72,7 +72,7 @@ class PolicyConfig:
             raise ValueError(f"coding: got kind {self.coding.kind!r}, allowed is direct with state: carry; see memory")
         if self.state == "carry" and self.readout != "rate":
             raise ValueError(
-                f"readout: got {self.readout!r}, allowed is none with state: carry; see memory.tau_readout"
+                f"readout: got {self.readout!r}, allowed is rate with state: carry; see memory.tau_readout"
             )
         if self.state == "reset" and self.memory is not None:
             raise ValueError("memory: got a memory with state: reset, allowed is it with state: carry")

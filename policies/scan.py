@@ -152,6 +152,19 @@ def rest_state(current: Tensor, dynamics: Dynamics, v_rest: float = 0.0) -> Neur
     )
 
 
+def state_to_rows(state: NeuronState, dynamics: Dynamics) -> Tensor:
+    """A copy of a state in one tensor (rows, B, …): membranes, then synapse, then adaptation."""
+    v = state.v.unsqueeze(0) if len(dynamics.decay) == 1 else state.v
+    return torch.cat([v, *(part.unsqueeze(0) for part in (state.i, state.a) if part is not None)])
+
+
+def state_from_rows(rows: Tensor, dynamics: Dynamics) -> NeuronState:
+    """The state that `state_to_rows` wrote: views of ``rows``."""
+    k = len(dynamics.decay)
+    i = None if dynamics.syn_decay is None else rows[k]
+    return NeuronState(rows[0] if k == 1 else rows[:k], i, None if dynamics.adaptation is None else rows[-1])
+
+
 def state_dtype(current: Tensor) -> torch.dtype:
     """Precision of the states that go with ``current``: its own, float32 where that is half."""
     return torch.float32 if current.dtype in (torch.bfloat16, torch.float16) else current.dtype

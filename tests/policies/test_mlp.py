@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snn4.policies.coding import CodingConfig, decoder_weights
+from snn4.policies.coding import CodingConfig
+from snn4.policies.decoding import decoder_weights
 from snn4.policies.mlp import SpikingMLP
 from snn4.policies.neurons import Neuron, NeuronConfig
 
