@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 from torch import Tensor, nn
 
-from snn4.policies.convnet import ConvNetConfig, SpikingConvNet
+from snn4.policies.classifier import Classifier, ClassifierConfig
+from snn4.policies.convnet import ConvNetConfig
 from snn4.policies.network import SpikingResidual, SpikingSequential
 from snn4.policies.neurons import Neuron, NeuronConfig
-
-
-class ConvNet(nn.Module):
-    """Images (B, C, H, W) -> class scores (B, n_classes): the network of ``config`` without spikes and time.
-
-    Raises:
-        ValueError: for an input of the wrong dimensions, type, channels or size, naming them.
-    """
-
-    def __init__(self, config: ConvNetConfig) -> None:
-        super().__init__()
-        # Norms that know thresholds or steps have no meaning here; the batch norm has as many parameters.
-        norm: Literal["none", "batch"] = "none" if config.norm == "none" else "batch"
-        self.config = dataclasses.replace(config, norm=norm, neuron=NeuronConfig())
-        self.network = without_time(SpikingConvNet(self.config).network)
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.config.check_input(x, (4,))
-        return self.network(x)  # type: ignore[no-any-return]
+from snn4.policies.perception import make_network
 
 
 class Residual(nn.Module):
@@ -42,13 +24,22 @@ class Residual(nn.Module):
         return self.branch(x) + self.shortcut(x)  # type: ignore[no-any-return]
 
 
-def twin(config: ConvNetConfig) -> ConvNet:
+def twin(config: ClassifierConfig) -> Classifier:
     """The ANN of the same layers, with as many parameters (plif's time constants and step norms' own apart)."""
-    return ConvNet(config)
+    plain = dataclasses.replace(config, neuron=NeuronConfig())
+    if isinstance(plain, ConvNetConfig) and plain.norm != "none":
+        # Norms that know thresholds or steps have no meaning here; the batch norm has as many parameters.
+        plain = dataclasses.replace(plain, norm="batch")
+    return Classifier(plain, without_time(make_network(plain).network))
 
 
 def without_time(module: nn.Module) -> nn.Module:
-    """``module`` with ReLU for neurons and plain blocks for spiking ones; all other layers are shared, not copied."""
+    """``module`` with ReLU for neurons and plain blocks for spiking ones; all other layers are shared, not copied.
+
+    A block that has another counterpart than its parts' gives it by a method ``without_time()``.
+    """
+    if hasattr(module, "without_time"):
+        return module.without_time()  # type: ignore[no-any-return, operator]
     match module:
         case Neuron():
             return nn.ReLU()

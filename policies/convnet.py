@@ -5,27 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from snn4.policies.backends import make_neuron
-from snn4.policies.network import SpikingResidual, SpikingSequential, State
-from snn4.policies.neurons import NeuronConfig
+from snn4.policies.classifier import ClassifierConfig, SpikingClassifier
+from snn4.policies.network import SpikingResidual, SpikingSequential
 from snn4.policies.normalization import StepNorm2d, threshold_norm
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "kind": ("vgg", "resnet"),
-    "shortcut": ("sew", "ms"),
-    "norm": ("batch", "threshold", "step", "none"),
-    "pooling": ("avg", "max"),
-    "stem": ("small", "large"),
-    "head": ("average", "flatten"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
-class ConvNetConfig:
+class ConvNetConfig(ClassifierConfig):
     """A spiking convolutional network for images, or for events in bins."""
 
     kind: Literal["vgg", "resnet"] = "vgg"
@@ -48,22 +39,17 @@ class ConvNetConfig:
     own statistics (`StepNorm2d`). none: convolutions have a bias instead."""
     head: Literal["average", "flatten"] = "average"
     """What the linear readout sees: each channel's mean, for images of any size, or all neurons of the last stage."""
-    image_size: tuple[int, int] | None = None
-    """Height and width of the images; None takes any (head: average)."""
-    in_channels: int = 3
-    """Channels of the images; 2 for events of two polarities."""
-    n_classes: int = 10
-    T: int = 4
-    """Inner steps for an image; events bring their own number, for norm: step no more than this."""
-    neuron: NeuronConfig = dataclasses.field(default_factory=NeuronConfig)
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {
+        "kind": ("vgg", "resnet"),
+        "shortcut": ("sew", "ms"),
+        "norm": ("batch", "threshold", "step", "none"),
+        "pooling": ("avg", "max"),
+        "stem": ("small", "large"),
+        "head": ("average", "flatten"),
+    }
 
     def __post_init__(self) -> None:
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(allowed)}")
-        for name in ("in_channels", "n_classes", "T"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 1")
+        super().__post_init__()
         for name in ("channels", "blocks", "pools"):
             sizes, n = getattr(self, name), len(self.channels)
             if sizes is not None and (not sizes or min(sizes) < 1 or len(sizes) != n):
@@ -99,24 +85,6 @@ class ConvNetConfig:
             side // scale if self.kind == "vgg" else math.ceil(side / scale) for side in self.image_size
         )
 
-    def check_input(self, x: Tensor, dims: tuple[int, ...]) -> None:
-        """ValueError unless ``x`` is a floating-point batch (…, B, C, H, W) of these dimensions that fits the network.
-
-        Where ``image_size`` is given, its height and width must be those.
-        """
-        size, side = self.image_size, self.smallest_side
-        shapes = " or ".join("(B, C, H, W)" if n == 4 else "(T, B, C, H, W)" for n in dims)
-        if x.dim() not in dims or 0 in x.shape:
-            raise ValueError(f"x: got shape {tuple(x.shape)}, allowed is {shapes}, each >= 1")
-        if not x.is_floating_point():
-            raise ValueError(f"x: got dtype {x.dtype}, allowed is a floating-point one; convert with .float()")
-        if x.shape[-3] != self.in_channels:
-            raise ValueError(f"x: got {x.shape[-3]} channels, allowed is in_channels ({self.in_channels})")
-        if size is not None and tuple(x.shape[-2:]) != tuple(size):
-            raise ValueError(f"x: got images of {tuple(x.shape[-2:])}, allowed is image_size ({tuple(size)})")
-        if min(x.shape[-2:]) < side:
-            raise ValueError(f"x: got images of {tuple(x.shape[-2:])}, allowed are sides >= {side}")
-
 
 CONVNETS = {
     "vgg-small": ConvNetConfig(),
@@ -135,41 +103,11 @@ def named_convnet(name: str, **changes: Any) -> ConvNetConfig:
     return dataclasses.replace(CONVNETS[name], **changes)
 
 
-class SpikingConvNet(nn.Module):
-    """Images (B, C, H, W), or events (T, B, C, H, W), -> class scores (B, n_classes): the mean over all steps.
-
-    An image is a constant current (direct code): the first convolution runs once for all T steps. Neurons start at
-    rest. Runs in channels_last as in the usual memory format, and under autocast.
-
-    Args:
-        config: the network.
-        backend: whose neurons.
-        checkpoint_steps: segments of so many steps, to save memory (`SpikingSequential`).
-
-    Raises:
-        ValueError: for an input of the wrong dimensions, type, channels or size, naming them.
-    """
+class SpikingConvNet(SpikingClassifier):
+    """The `SpikingClassifier` of a `ConvNetConfig`, with neurons of ``backend``."""
 
     def __init__(self, config: ConvNetConfig, backend: str = "torch", checkpoint_steps: int | None = None) -> None:
-        super().__init__()
-        self.config, self.backend = config, backend
-        self.network = SpikingSequential(*_layers(config, backend), checkpoint_steps=checkpoint_steps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.run(x)[0].mean(0)
-
-    def run(self, x: Tensor, state: State = None, steps: int | None = None) -> tuple[Tensor, State]:
-        """Scores of each step (T, B, n_classes), and the last state.
-
-        Args:
-            x: images (B, C, H, W) or events (T, B, C, H, W).
-            state: the state after earlier steps, to go on from there.
-            steps: for images: how many, None for the config's T.
-        """
-        self.config.check_input(x, (4, 5))
-        if x.dim() == 5:
-            return self.network(x, state, steps)  # type: ignore[no-any-return]
-        return self.network(x.unsqueeze(0), state, self.config.T if steps is None else steps)  # type: ignore[no-any-return]
+        super().__init__(config, _layers(config, backend), checkpoint_steps)
 
 
 def _layers(c: ConvNetConfig, backend: str) -> Iterator[nn.Module]:

@@ -1,0 +1,60 @@
+"""Networks that see, by name: one place that knows every family of classifiers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+from snn4.policies.classifier import ClassifierConfig, SpikingClassifier
+from snn4.policies.convnet import CONVNETS, ConvNetConfig, SpikingConvNet
+from snn4.policies.gene import Gene
+from snn4.policies.neurons import NeuronConfig
+
+NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS}
+"""Every network that has a name."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """A network by its name, and what is changed in it; its input and classes come from the data."""
+
+    name: str = "vgg-small"
+    """One of `NETWORKS`."""
+    T: Annotated[int, Gene(1, 16)] = 4
+    """Inner steps for an image; recordings of events are cut into so many bins."""
+    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Other fields of the named network's config, changed: ``{channels: [64, 128]}``."""
+
+    def __post_init__(self) -> None:
+        if self.name not in NETWORKS:
+            near = get_close_matches(self.name, NETWORKS, n=1)
+            hint = f"did you mean {near[0]}? Allowed" if near else "allowed"
+            raise ValueError(f"name: got {self.name!r}, {hint} are {', '.join(NETWORKS)}")
+        theirs = [f.name for f in dataclasses.fields(NETWORKS[self.name])]
+        allowed = [name for name in theirs if name not in ("in_channels", "image_size", "n_classes", "T", "neuron")]
+        for key in self.options:
+            if key not in allowed:
+                raise ValueError(f"options: got {key!r}, allowed for {self.name} are {', '.join(allowed)}")
+
+    def resolve(self, in_channels: int, image_size: tuple[int, int], n_classes: int) -> ClassifierConfig:
+        """The whole config for such data; ValueError naming a field that does not fit."""
+        options = {name: tuple(x) if isinstance(x, list) else x for name, x in self.options.items()}
+        return dataclasses.replace(
+            NETWORKS[self.name], in_channels=in_channels, image_size=image_size, n_classes=n_classes,
+            T=self.T, neuron=self.neuron, **options,
+        )  # fmt: skip
+
+
+def make_network(
+    config: ClassifierConfig, backend: str = "torch", checkpoint_steps: int | None = None
+) -> SpikingClassifier:
+    """The spiking network that ``config`` describes, with neurons of ``backend``."""
+    match config:
+        case ConvNetConfig():
+            return SpikingConvNet(config, backend, checkpoint_steps)
+        case _:
+            raise TypeError(f"config: got {type(config).__name__}, allowed is the config of a network in NETWORKS")
