@@ -40,9 +40,33 @@ def run(
 
 
 @app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config (digits).")],
+    overrides: Annotated[Optional[list[str]], typer.Argument(help="seed=3 network.T=2 training.epochs=5 …")] = None,  # noqa: UP045
+    backend: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Whose neurons: torch, snntorch or norse; the same as network.backend=…"),
+    ] = None,
+    runs_dir: _Runs = Path("runs"),
+    quiet: _Quiet = False,
+) -> None:
+    """Train the classifier that CONFIG describes, and test it beside its ANN twin."""
+    from snn4.agent.config import load_training
+    from snn4.agent.training_session import train_session
+
+    changes = [*(overrides or []), *([f"network.backend={backend}"] if backend else [])]
+    train_session(load_training(config, changes), runs_dir, quiet=quiet)
+
+
+@app.command()
 def resume(run: _Run, quiet: _Quiet = False) -> None:
-    """Go on with a life that was interrupted, from its last checkpoint."""
-    from snn4.agent.session import resume as resume_run
+    """Go on with a life, or a training, that was interrupted, from its last checkpoint."""
+    from snn4.agent.config import is_training
+
+    if is_training(run / "config.yaml"):
+        from snn4.agent.training_session import resume as resume_run
+    else:
+        from snn4.agent.session import resume as resume_run
 
     resume_run(run, quiet=quiet)
 
@@ -61,14 +85,25 @@ def watch(
 
 @app.command()
 def evaluate(
-    run: _Run,
+    run: Annotated[str, typer.Argument(help="A run folder, a model's folder, or zoo:NAME.")],
     episodes: Annotated[int | None, typer.Option(min=1, help="Test episodes a task; the config's if left out.")] = None,
+    data: Annotated[Optional[str], typer.Option(help="Another data set for a classifier.")] = None,  # noqa: UP045
+    root: Annotated[Optional[str], typer.Option(help="Folder of data sets; SNN4_DATA if left out.")] = None,  # noqa: UP045
     json: Annotated[bool, typer.Option("--json", help="Print what summary.json holds.")] = False,
 ) -> None:
-    """Test the organism of a run, and its ANN twin, on the test seeds."""
+    """Test an organism on the test seeds, or a classifier on test data, beside its ANN twin."""
+    from snn4.agent.config import is_training
+    from snn4.agent.model import find_model
+
+    folder = find_model(run)
+    if is_training(folder / "config.yaml"):
+        from snn4.agent.training_session import evaluate_session
+
+        evaluate_session(folder, data, root, as_json=json)
+        return
     from snn4.agent.session import evaluate as evaluate_run
 
-    evaluate_run(run, episodes, as_json=json)
+    evaluate_run(folder, episodes, as_json=json)
 
 
 @app.command()
@@ -94,6 +129,6 @@ def main() -> None:
 
 def _exit_status(error: Exception) -> int | None:
     """2 for bad input, 1 for a life that cannot go on, None for what should never happen."""
-    bad_input = ("ConfigError", "RunError", "RunBusy", "MissingPeers")
+    bad_input = ("ConfigError", "RunError", "RunBusy", "MissingPeers", "MissingData", "ModelError")
     known = dict.fromkeys(bad_input, 2) | dict.fromkeys(("Damaged", "NotFinite", "NoSpace"), 1)
     return known.get(type(error).__name__)

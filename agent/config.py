@@ -20,6 +20,7 @@ import yaml
 
 from snn4.agent.checks import impossibilities, unbuildable
 from snn4.agent.evaluation import EvaluationConfig
+from snn4.agent.training_config import TrainConfig as TrainConfig
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import LearnerConfig
 from snn4.policies.sb3 import PolicyConfig
@@ -78,7 +79,7 @@ class ConfigError(ValueError):
 
 
 def load(config: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read, override and check ``config``: a file, or the name of one in `CONFIGS`.
+    """Read, override and check the life ``config``: a file, or the name of one in `CONFIGS`.
 
     Args:
         overrides: ``seed=3``, ``world.0.steps=1000``, ``policy.neuron.tau_mem=5e-3``.
@@ -86,6 +87,31 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: with all problems, each naming the file, the key, what was got and what is allowed.
     """
+    raw, source = _read(config)
+    if "data" in raw and "world" not in raw:
+        raise ConfigError(source, [f"describes a training, not a life; start it with: snn4-agent train {config}"])
+    return parse(raw, source, overrides)
+
+
+def load_training(config: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read, override and check the training ``config``, as `load` does a life."""
+    raw, source = _read(config)
+    if "world" in raw and "data" not in raw:
+        raise ConfigError(source, [f"describes a life, not a training; start it with: snn4-agent run {config}"])
+    problems = [problem for override in overrides for problem in _override(raw, override)]
+    problems += _mismatches(raw, TrainConfig)
+    if problems:
+        raise ConfigError(source, problems)
+    return _ADAPTERS[TrainConfig].validate_python(raw)  # type: ignore[no-any-return]
+
+
+def is_training(config: Path) -> bool:
+    """Whether the file describes a training, not a life."""
+    return config.is_file() and "world" not in _read(config)[0]
+
+
+def _read(config: str | Path) -> tuple[dict[str, Any], str]:
+    """The mapping in a config's file, and the file."""
     path = find(config)
     try:
         raw = yaml.load(path.read_text(), _Loader)
@@ -93,7 +119,7 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(str(path), [f"cannot be read: {' '.join(str(error).split())}"]) from error
     if not isinstance(raw, dict):
         raise ConfigError(str(path), [f"got {type(raw).__name__}, allowed is a mapping of keys to values"])
-    return parse(raw, str(path), overrides)
+    return raw, str(path)
 
 
 def find(config: str | Path) -> Path:
@@ -112,10 +138,10 @@ def find(config: str | Path) -> Path:
 def parse(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> RunConfig:
     """The config in ``raw`` with ``overrides``; raises ConfigError as `load` does."""
     problems = [problem for override in overrides for problem in _override(raw, override)]
-    problems += [*_mismatches(raw), *impossibilities(raw)]
+    problems += [*_mismatches(raw, RunConfig), *impossibilities(raw)]
     if problems:
         raise ConfigError(source, problems)
-    config = _ADAPTER.validate_python(raw)
+    config: RunConfig = _ADAPTERS[RunConfig].validate_python(raw)
     learners = [task.learner or config.learner for task in config.world]
     problems += unbuildable(config.world, learners, config.policy, config.device)
     if problems:
@@ -146,8 +172,10 @@ def _forbid_unknown_keys(config: type) -> None:
                 _forbid_unknown_keys(inner)
 
 
-_forbid_unknown_keys(RunConfig)
-_ADAPTER = pydantic.TypeAdapter(RunConfig)
+_ADAPTERS: dict[type, pydantic.TypeAdapter[Any]] = {}
+for _root in (RunConfig, TrainConfig):
+    _forbid_unknown_keys(_root)
+    _ADAPTERS[_root] = pydantic.TypeAdapter(_root)
 
 
 def _plain(value: Any) -> Any:
@@ -173,8 +201,8 @@ def _override(raw: dict[str, Any], override: str) -> Iterator[str]:
         yield f"{key}: got {text!r}, which is no YAML value ({' '.join(str(error).split())})"
 
 
-def _mismatches(raw: dict[str, Any]) -> list[str]:
-    """What does not fit the types and the checks of `RunConfig`.
+def _mismatches(raw: dict[str, Any], root: type) -> list[str]:
+    """What does not fit the types and the checks of ``root``, `RunConfig` or `TrainConfig`.
 
     A dataclass checks its values only once their types are right, so what is wrong is told, taken out, and the rest
     checked again until nothing new is found.
@@ -183,14 +211,14 @@ def _mismatches(raw: dict[str, Any]) -> list[str]:
     found: list[str] = []
     while True:
         try:
-            _ADAPTER.validate_python(rest)
+            _ADAPTERS[root].validate_python(rest)
             return found
         except pydantic.ValidationError as error:
             places = {_place(e): e for e in error.errors() if _place(e) not in taken}
         if not places:
             return found
         for place, e in places.items():
-            found.append(_explain(e, ".".join(place)))
+            found.append(_explain(e, ".".join(place), root))
             taken.add(place)
             _take_out(rest, place)
 
@@ -223,11 +251,11 @@ def _key(mapping: dict[Any, Any], name: str) -> Any:
     return next((key for key in mapping if str(key) == name), name)
 
 
-def _explain(error: Any, place: str) -> str:
+def _explain(error: Any, place: str, root: type) -> str:
     match error["type"]:
         case "unexpected_keyword_argument":
             *parents, key = place.split(".")
-            allowed = [f.name for f in dataclasses.fields(_type_at(parents))]
+            allowed = [f.name for f in dataclasses.fields(_type_at(parents, root))]
             near = get_close_matches(key, allowed, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             return f"{place}: unknown key; {hint}Allowed are {', '.join(allowed)}"
@@ -243,9 +271,9 @@ def _explain(error: Any, place: str) -> str:
             return f"{place}: got {error['input']!r}, allowed is {error['msg'].removeprefix('Input should be ')}"
 
 
-def _type_at(place: Sequence[str]) -> Any:
+def _type_at(place: Sequence[str], root: type) -> Any:
     """The dataclass that describes the mapping at ``place``."""
-    here: Any = RunConfig
+    here: Any = root
     for key in place:
         if key.isdigit():
             continue

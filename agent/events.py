@@ -84,6 +84,40 @@ class Evaluated(Event):
 
 
 @dataclass(frozen=True)
+class Fitted(Event):
+    """A piece of supervised learning."""
+
+    kind: ClassVar[str] = "fitted"
+    being: str
+    epoch: int
+    """Epochs that are over."""
+    images: int
+    """Images learned from so far, of ``total`` in all epochs."""
+    total: int
+    T: int | None
+    loss: float
+    accuracy: float
+    learning_rate: float
+    new_images: int = 0
+    """Images since the last such event, in ``seconds``."""
+    seconds: float = field(compare=False, default=0.0)
+
+
+@dataclass(frozen=True)
+class Validated(Event):
+    """The validation after an epoch."""
+
+    kind: ClassVar[str] = "validated"
+    being: str
+    epoch: int
+    images: int
+    top1: float
+    loss: float
+    best: bool
+    seconds: float = field(compare=False, default=0.0)
+
+
+@dataclass(frozen=True)
 class Compared(Event):
     """The organism beside its ANN twin, both tested."""
 
@@ -122,7 +156,7 @@ class Ended(Event):
 
 
 _KINDS: dict[str, type[Event]] = {
-    c.kind: c for c in (Began, Entered, Learned, Evaluated, Compared, Saved, Noted, Ended)
+    c.kind: c for c in (Began, Entered, Learned, Evaluated, Fitted, Validated, Compared, Saved, Noted, Ended)
 }
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from snn4.agent.config import RunConfig, dump
-from snn4.agent.events import Evaluated, Event, Learned, Saved, from_json
+from snn4.agent.config import RunConfig, TrainConfig, dump
+from snn4.agent.events import Evaluated, Event, Fitted, Learned, Saved, Validated, from_json
 
 _PACKAGES = (
     "snn4-agent", "torch", "numpy", "numba", "gymnasium", "stable-baselines3", "sb3-contrib",
@@ -46,7 +46,7 @@ class Journal:
         self._scalars = SummaryWriter(str(folder / "tensorboard"))
 
     @classmethod
-    def create(cls, runs: Path, config: RunConfig) -> Journal:
+    def create(cls, runs: Path, config: RunConfig | TrainConfig) -> Journal:
         """A new folder ``runs/<name>-<time>`` with the resolved config."""
         try:
             runs.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,10 @@ class Journal:
             except FileExistsError:
                 continue
         _write(folder / "config.yaml", dump(config))
-        what = {"environments": [task.environment for task in config.world], "seed": config.seed}
+        if isinstance(config, TrainConfig):
+            what: dict[str, Any] = {"data": config.data.name, "seed": config.seed}
+        else:
+            what = {"environments": [task.environment for task in config.world], "seed": config.seed}
         when = {"start": _now(), "end": None, "state": "running"}
         _write_json(folder / "run.json", {**what, "config": dataclasses.asdict(config), **provenance(), **when})
         return cls(folder)
@@ -176,6 +179,12 @@ def _scalars(event: Event) -> dict[str, tuple[float, int]]:
             for task, score in event.scores.items()
             for key in ("return_mean", "spikes_per_decision", "effective_acs", "effective_macs")
         }
+    if isinstance(event, Fitted):
+        values = {"loss": event.loss, "accuracy": event.accuracy, "learning_rate": event.learning_rate}
+        return {f"{event.being}/train/{key}": (value, event.images) for key, value in values.items()}
+    if isinstance(event, Validated):
+        values = {"top1": event.top1, "loss": event.loss}
+        return {f"{event.being}/validation/{key}": (value, event.images) for key, value in values.items()}
     return {}
 
 

@@ -29,7 +29,7 @@ class NoSpace(OSError):
     """The disk is full."""
 
 
-class _Signals:
+class Signals:
     """Set by SIGINT and SIGTERM; a second one ends at once."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class _Signals:
         return self.received is not None
 
     @contextmanager
-    def watching(self) -> Iterator[_Signals]:
+    def watching(self) -> Iterator[Signals]:
         before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
@@ -67,8 +67,8 @@ def view(console: Console, quiet: bool = False) -> View:
 
 def session(config: RunConfig, journal: Journal, quiet: bool = False, restore: bool = False) -> None:
     """Live to the end, or until a signal: then a checkpoint is written and the process exits with 130 or 143."""
-    console, signals = Console(), _Signals()
-    with _threads_quiet_about_a_full_disk(), journal, signals.watching():
+    console, signals = Console(), Signals()
+    with threads_quiet_about_a_full_disk(), journal, signals.watching():
         life = Life(config, journal.folder, stop=signals)
         try:
             if restore:
@@ -84,7 +84,7 @@ def session(config: RunConfig, journal: Journal, quiet: bool = False, restore: b
         except KeyboardInterrupt:  # a second signal: the checkpoint before it must do
             journal.finish("interrupted")
         except Exception as error:
-            _fail(life, journal, error)
+            fail(journal, error, life.age)
             raise
     if signals() and not life.finished:
         print(f"interrupted; go on with: snn4-agent resume {shlex.quote(str(journal.folder))}", file=sys.stderr)
@@ -101,10 +101,10 @@ def _close(life: Life, journal: Journal) -> None:
         journal.finish("interrupted")
 
 
-def _fail(life: Life, journal: Journal, error: BaseException) -> None:
-    """Record what ended the life, as far as the disk allows."""
+def fail(journal: Journal, error: BaseException, age: int) -> None:
+    """Record what ended a life or a training, as far as the disk allows."""
     try:
-        journal.write(Ended("failed", life.age, str(error)))
+        journal.write(Ended("failed", age, str(error)))
         journal.finish("failed")
     except OSError:
         pass  # a full disk; the error itself is what people must see
@@ -120,7 +120,7 @@ def _is_full_disk(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def _threads_quiet_about_a_full_disk() -> Iterator[None]:
+def threads_quiet_about_a_full_disk() -> Iterator[None]:
     """TensorBoard's writer thread prints a traceback of the error that the life ends with anyway."""
     before = threading.excepthook
     threading.excepthook = lambda told: None if _is_full_disk(told.exc_value) else before(told)
@@ -143,7 +143,7 @@ def watch(folder: Path, follow: bool = True, svg: Path | None = None) -> None:
 
     With ``svg``, write the last picture to that file instead of showing it.
     """
-    _require_run(folder)
+    require_run(folder)
     if svg is not None:
         console = Console(record=True, file=io.StringIO(), width=110, height=40, force_terminal=True)
         still = Dashboard(console, live=False)
@@ -188,11 +188,11 @@ def evaluate(folder: Path, episodes: int | None, as_json: bool) -> None:
 
 
 def _config(folder: Path) -> RunConfig:
-    _require_run(folder)
+    require_run(folder)
     return load(folder / "config.yaml")
 
 
-def _require_run(folder: Path) -> None:
+def require_run(folder: Path) -> None:
     if not (folder / "config.yaml").is_file() or not (folder / "run.json").is_file():
         raise RunError(f"{folder}: no run folder (config.yaml and run.json are missing); allowed is one that run made")
 

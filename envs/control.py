@@ -10,7 +10,9 @@ import gymnasium as gym
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-import snn4.envs.novel  # noqa: F401  (registers the environments with hidden velocities)
+import snn4.envs.novel
+import snn4.envs.pixels  # noqa: F401  (registers CartPolePixels-v1)
+from snn4.envs.images import channels_first, register_minatar
 
 
 class UnknownEnvironment(ValueError):
@@ -20,15 +22,19 @@ class UnknownEnvironment(ValueError):
 def make_control(environment: str, n_envs: int = 1, kwargs: Mapping[str, Any] | None = None) -> VecEnv:
     """``n_envs`` copies of a Gymnasium environment; seed them with ``.seed(seed)`` before ``.reset()``.
 
+    Images come with channels first, boolean ones as 0.0 and 1.0 (`images.channels_first`).
+
     Raises:
         UnknownEnvironment: with the nearest registered names, or what to install.
     """
 
     def make() -> gym.Env[Any, Any]:
         # The checker re-validates every step; what it would find, the learner's own checks of observations find too.
-        return Monitor(gym.make(environment, disable_env_checker=True, **(kwargs or {})))
+        return Monitor(channels_first(gym.make(environment, disable_env_checker=True, **(kwargs or {}))))
 
     try:
+        if environment.startswith("MinAtar/"):
+            register_minatar()
         return DummyVecEnv([make] * n_envs)
     except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise UnknownEnvironment(f"{environment} needs a package that is not installed: {error}") from error

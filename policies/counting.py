@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from snn4.policies.coding import Encoder, PopulationEncoder
 from snn4.policies.cost import LayerCost
-from snn4.policies.decoding import FirstSpikeDecoder
+from snn4.policies.decoding import FirstSpikeDecoder, WeightedDecoder
 from snn4.policies.neurons import Neuron
 from snn4.policies.normalization import StepNorm2d
 from snn4.policies.synaptic_operations import Synapses, crossed, fan_out, recurrent_operations, sample_rows, total
@@ -132,6 +132,8 @@ class Counter:
                 return self._code
             case _BatchNorm() | StepNorm2d():
                 return self._norm
+            case WeightedDecoder():
+                return self._decoder
             case FirstSpikeDecoder():
                 return self._first_spike
         for kinds, count in ((ACTIVATIONS, self._activation), (POOLS, self._pool), (ADAPTIVE_POOLS, self._pool)):
@@ -231,6 +233,16 @@ class Counter:
             sides = layer.kernel_size
             window = math.prod(sides) if isinstance(sides, tuple) else sides ** int(type(layer).__name__[-2])
         self._signal.unit /= window
+
+    def _decoder(self, tally: Tally, layer: WeightedDecoder, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        signal, x = self._signal, inputs[0].detach()
+        if signal.unit is None or signal.traced:
+            return
+        if ((x == 0) | (x == 1)).all():
+            signal.spikes = x  # which may have been flattened, or pooled by their maximum
+        else:  # sums or averages of spikes, of which a mean over time is one more
+            same = torch.all(layer.weights == layer.weights[0])
+            signal.spikes, signal.unit = None, signal.unit * float(layer.weights[0]) if same else None
 
     def _first_spike(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._signal = _Signal()

@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from snn4.policies.classifier import ClassifierConfig, SpikingClassifier
 from snn4.policies.convnet import CONVNETS, ConvNetConfig, SpikingConvNet
 from snn4.policies.gene import Gene
+from snn4.policies.hybrid import HYBRIDS, Hybrid, HybridConfig
 from snn4.policies.neurons import NeuronConfig
 
-NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS}
+NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS, **HYBRIDS}
 """Every network that has a name."""
 
 
@@ -26,6 +27,8 @@ class NetworkConfig:
     T: Annotated[int, Gene(1, 16)] = 4
     """Inner steps for an image; recordings of events are cut into so many bins."""
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    backend: Literal["torch", "snntorch", "norse"] = "torch"
+    """Whose neurons: this project's, or those of a library, to compare with; slower."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of the named network's config, changed: ``{channels: [64, 128]}``."""
 
@@ -56,5 +59,7 @@ def make_network(
     match config:
         case ConvNetConfig():
             return SpikingConvNet(config, backend, checkpoint_steps)
+        case HybridConfig():
+            return Hybrid(config, backend, checkpoint_steps)
         case _:
             raise TypeError(f"config: got {type(config).__name__}, allowed is the config of a network in NETWORKS")

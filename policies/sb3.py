@@ -26,10 +26,12 @@ from torch import nn
 from snn4.policies.acting import Deciding
 from snn4.policies.categorical import LeanCategorical
 from snn4.policies.coding import Bounds, CodingConfig
+from snn4.policies.features import NetworkFeatures
 from snn4.policies.gene import Gene
 from snn4.policies.memory import MemoryConfig
 from snn4.policies.mlp import SpikingMLP
 from snn4.policies.neurons import NeuronConfig
+from snn4.policies.perception import NetworkConfig
 
 CodingName = Literal["direct", "rate", "latency", "delta", "population", "phase"]
 ReadoutName = Literal["rate", "membrane", "weighted", "first_spike"]
@@ -53,6 +55,9 @@ class PolicyConfig:
     """Whose neurons: this project's, or those of a library, to compare with; slower."""
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     coding: CodingConfig = field(default_factory=CodingConfig)
+    encoder: NetworkConfig | None = None
+    """For images: a network that sees them, any that has a name. What its readout would see, as the mean over its own T
+    steps, is the constant input of the policy; its neurons are its own. Left out, images are flattened."""
     readout: ReadoutName = "rate"
     """How spikes of the last layer become values: their rate, a leaky trace of them, a learned weighting of the steps,
     or how early the first one comes."""
@@ -78,12 +83,18 @@ class PolicyConfig:
             raise ValueError("memory: got a memory with state: reset, allowed is it with state: carry")
         if not self.neuron.spikes:
             raise ValueError("neuron: got kind li, which does not spike; it is for readouts")
+        if self.encoder is not None and self.coding.kind != "direct":
+            raise ValueError(f"coding: got kind {self.coding.kind!r}, allowed is direct with an encoder")
 
     def sb3_kwargs(self, algorithm: str) -> dict[str, Any]:
         """The ``policy_kwargs`` with which ``algorithm``'s policy is built to this description."""
+        kwargs: dict[str, Any] = {}
+        if self.encoder is not None:
+            kwargs["features_extractor_class"] = NetworkFeatures
+            kwargs["features_extractor_kwargs"] = {"network": self.encoder, "kind": self.kind}
         if self.state == "carry" and self.kind == "ann":
-            return {"net_arch": [], "lstm_hidden_size": self.net_arch[-1], "n_lstm_layers": 1}
-        kwargs: dict[str, Any] = {"net_arch": list(self.net_arch)}
+            return {**kwargs, "net_arch": [], "lstm_hidden_size": self.net_arch[-1], "n_lstm_layers": 1}
+        kwargs["net_arch"] = list(self.net_arch)
         if self.kind == "spiking":
             kwargs |= {"neuron": self.neuron, "backend": self.backend}
             kwargs |= {"critic": self.critic} if algorithm in ("PPO", "A2C") else {}

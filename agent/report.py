@@ -1,0 +1,98 @@
+"""The report: one HTML file that needs nothing else, light or dark as its reader likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from snn4.agent import pictures
+from snn4.agent.examination import Examination
+from snn4.agent.tables import indicator_rows, layer_rows, notes
+from snn4.policies.energy import ENERGY_MODELS
+
+_STYLE = """
+:root { color-scheme: light dark; font-family: system-ui, sans-serif; }
+body { background: Canvas; color: CanvasText; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; line-height: 1.5; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { border-bottom: 1px solid #8886; padding: .3rem .7rem; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+figure { display: inline-block; vertical-align: top; margin: .5rem 1rem .5rem 0; max-width: 100%; }
+figure svg { max-width: 100%; height: auto; }
+figcaption { opacity: .75; }
+"""
+
+
+def write_report(
+    path: Path,
+    result: Examination,
+    title: str = "Report",
+    curves: Mapping[str, Sequence[float | None]] | None = None,
+) -> None:
+    """Write the file ``path``; it is there completely, or as it was before.
+
+    Args:
+        path: of the HTML file; its folder exists.
+        result: what to show.
+        title: plain text, as all names in ``result`` and ``curves`` are: they are escaped.
+        curves: values for each epoch by name, to draw how the network learned: ``{"training loss": [2.1, 0.9]}``.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(_page(result, title, curves or {}), encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _page(result: Examination, title: str, curves: Mapping[str, Sequence[float | None]]) -> str:
+    body = "\n".join(_sections(result, curves))
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _sections(result: Examination, curves: Mapping[str, Sequence[float | None]]) -> Iterator[str]:
+    yield "<h2>Indicators</h2>" + _table(indicator_rows(result))
+    yield "".join(f"<p>{escape(line)}</p>" for line in notes(result))
+    yield "<h2>Accuracy and latency</h2>"
+    yield _figure(pictures.draw_accuracy(result), "Accuracy by the mean scores of all steps so far.")
+    yield _figure(pictures.draw_exit(result), "Early exit: a sample is decided as soon as its confidence is reached.")
+    yield "<h2>Classes</h2>"
+    yield _figure(pictures.draw_confusion(result), "Confusion matrix; numbers are test samples.")
+    yield _figure(pictures.draw_classes(result), "Accuracy of each class.")
+    yield "<h2>Spikes</h2>"
+    if result.activity.layers:
+        yield _figure(pictures.draw_raster(result), f"Spikes for the first test sample: {_first(result)}.")
+        yield _figure(pictures.draw_rates(result), "Mean over test samples.")
+    yield _figure(pictures.draw_maps(result), "The first test sample, and where the first layer spikes.")
+    yield _table(layer_rows(result.rows[0].cost.layers))
+    if curves := {name: values for name, values in curves.items() if len(values)}:
+        yield "<h2>Learning</h2>" + _figure(pictures.draw_curves(curves), "One point an epoch.")
+    yield "<h2>Energy models</h2><ul>"
+    yield "".join(f"<li>{escape(name)}: {escape(model.source)}</li>" for name, model in ENERGY_MODELS.items())
+    yield "</ul>"
+
+
+def _first(result: Examination) -> str:
+    """What the first test sample is, and what the network takes it for."""
+    taken = int(result.activity.scores.mean(0).argmax())
+    return f"{result.class_names[result.activity.label]}, taken for {result.class_names[taken]}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    header, *body = rows
+    lines = "".join(f"<tr>{_cells('td', row)}</tr>" for row in body)
+    return f'<div class="wide"><table><tr>{_cells("th", header)}</tr>{lines}</table></div>'
+
+
+def _cells(tag: str, row: Sequence[str]) -> str:
+    return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in row)
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -1,0 +1,63 @@
+"""The configuration of a training: one classifier, one data set, one recipe."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from snn4.envs.datasets import DataConfig
+from snn4.learners.recipe import TrainingConfig
+from snn4.policies.perception import NetworkConfig
+
+
+@dataclass(frozen=True)
+class FabricConfig:
+    """Where a training runs: lightning-fabric's own words."""
+
+    accelerator: str = "auto"
+    """cpu, cuda, mps, or auto: the fastest that is there."""
+    devices: int = 1
+    """Processes, each with a device of its own; batch_size is that of each."""
+    strategy: str = "auto"
+    """ddp for several devices."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+
+    def __post_init__(self) -> None:
+        if self.accelerator not in ("auto", "cpu", "cuda", "mps"):
+            raise ValueError(f"accelerator: got {self.accelerator!r}, allowed are auto, cpu, cuda, mps")
+        if self.devices < 1:
+            raise ValueError(f"devices: got {self.devices}, allowed is a whole number >= 1")
+        if self.strategy not in ("auto", "ddp"):
+            raise ValueError(f"strategy: got {self.strategy!r}, allowed are auto, ddp")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training: what learns what, and how."""
+
+    name: str
+    """Name of the experiment; run folders begin with it."""
+    data: DataConfig = field(default_factory=DataConfig)
+    seed: int = 0
+    """Weights, order of the data, augmentation and mixing follow from it."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    fabric: FabricConfig = field(default_factory=FabricConfig)
+    ann_twin: bool = False
+    """Also train the ANN twin: same layers, data, recipe and epochs; and compare."""
+    flip: bool = False
+    """Test with the mean over each image and its mirror image."""
+    keep_checkpoints: int = 2
+    """Checkpoints that are kept; one is written each epoch."""
+    threads: int = 0
+    """CPU threads of torch in each process; 0 takes all cores."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise ValueError(f"name: got {self.name!r}, allowed are letters, digits, '_', '-' and '.'")
+        if self.keep_checkpoints < 1:
+            raise ValueError(f"keep_checkpoints: got {self.keep_checkpoints}, allowed is a whole number >= 1")
+        for name in ("threads", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 0")

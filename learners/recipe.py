@@ -1,0 +1,141 @@
+"""The recipe of a training: optimizer, learning rate and steps over time, the average of the weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("one_cycle", "cosine", "constant"), "loss": ("mean", "tet")}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a classifier is trained."""
+
+    epochs: int = 10
+    batch_size: int = 128
+    """Images of a step, in each process."""
+    T: tuple[tuple[int, int], ...] | None = None
+    """Inner steps by epoch: ``[[8, 1], [4, 4]]`` is 8 epochs at T = 1, then 4 at T = 4; None is always the network's.
+    Few steps are cheap, and where an image is a constant current what they teach holds for more."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """sgd has Nesterov's momentum."""
+    learning_rate: float = 2e-3
+    """Its highest value."""
+    weight_decay: float = 1e-2
+    """Of weights; biases, norms and time constants have none. For sgd this is the L2 term's factor."""
+    momentum: float = 0.9
+    """Of sgd; beta1 of adamw."""
+    bias_scale: float = 1.0
+    """Learning rate of biases, norms and time constants, as a multiple of the others'."""
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    """After the warm-up: one_cycle falls linearly, cosine by half a cosine, constant not at all."""
+    warmup: float = 0.2
+    """Part of all steps in which the learning rate rises linearly."""
+    final: float = 0.01
+    """Learning rate at the end, as a part of the highest."""
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    """Parameter of the Beta distribution (Zhang et al. 2018); 0 is off. With cutmix too, each batch draws one."""
+    cutmix: float = 0.0
+    """The same for pasted rectangles (Yun et al. 2019)."""
+    ema: float = 0.0
+    """Decay a step of the average of the weights that is then used; 0 keeps none."""
+    loss: Literal["mean", "tet"] = "mean"
+    """Cross-entropy of the mean scores, or of every step's (temporal efficient training, Deng et al. 2022)."""
+    clip: float | None = None
+    """Largest norm of the gradient."""
+    channels_last: bool = True
+    """Memory format: faster for convolutions on CPUs and GPUs."""
+    checkpoint_steps: int | None = None
+    """Recompute segments of so many inner steps in the backward pass, to save memory."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(allowed)}")
+        for name in ("epochs", "batch_size"):
+            _require(name, getattr(self, name) >= 1, self, "a whole number >= 1")
+        for name in ("learning_rate", "bias_scale"):
+            _require(name, 0 < getattr(self, name) < math.inf, self, "a finite number > 0")
+        for name in ("weight_decay", "mixup", "cutmix"):
+            _require(name, 0 <= getattr(self, name) < math.inf, self, "a finite number >= 0")
+        for name in ("momentum", "warmup", "label_smoothing", "ema"):
+            _require(name, 0 <= getattr(self, name) < 1, self, "a number from 0 to below 1")
+        _require("final", 0 <= self.final <= 1, self, "a number from 0 to 1")
+        _require("clip", self.clip is None or self.clip > 0, self, "null or a number > 0")
+        if self.T is not None and (min(map(min, self.T), default=0) < 1 or sum(n for n, _ in self.T) != self.epochs):
+            raise ValueError(
+                f"T: got {[list(pair) for pair in self.T]}, allowed are pairs [epochs, steps] of whole numbers >= 1 "
+                f"whose epochs add up to {self.epochs}"
+            )
+
+    def T_of(self, epoch: int) -> int | None:
+        """Inner steps in ``epoch`` (from 0); None is the network's own."""
+        for epochs, steps in self.T or ():
+            if epoch < epochs:
+                return steps
+            epoch -= epochs
+        return None
+
+
+def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
+    """The learning rate at ``step`` of ``steps``."""
+    warmup = config.warmup * steps
+    if step < warmup:
+        return config.learning_rate * (step + 1) / (math.floor(warmup) + 1)
+    done = (step - warmup) / max(steps - warmup, 1)
+    match config.schedule:
+        case "one_cycle":
+            left = 1 - done
+        case "cosine":
+            left = (1 + math.cos(math.pi * done)) / 2
+        case "constant":
+            left = 1.0
+    return config.learning_rate * (config.final + (1 - config.final) * left)
+
+
+def make_optimizer(config: TrainingConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """AdamW or SGD in two groups: weights, and all vectors (biases, norms, time constants), which do not decay."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    channels = [p for p in trained if sum(side > 1 for side in p.shape) < 2]
+    weights = [p for p in trained if sum(side > 1 for side in p.shape) >= 2]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "scale": 1.0, "weight_decay": config.weight_decay},
+        {"params": channels, "scale": config.bias_scale, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise ValueError("network: got no trainable parameter, allowed is one or more")
+    if config.optimizer == "sgd":
+        nesterov = config.momentum > 0
+        return torch.optim.SGD(groups, config.learning_rate, config.momentum, nesterov=nesterov, fused=True)
+    return torch.optim.AdamW(groups, config.learning_rate, (config.momentum, 0.999), fused=True)
+
+
+def averaged_copy(config: TrainingConfig, network: nn.Module) -> AveragedModel | None:
+    """An exponential moving average of the weights, whose memory is short at the start; None if there is to be none."""
+    if not config.ema:
+        return None
+
+    @torch.no_grad()
+    def average(averages: list[Tensor], values: list[Tensor], n: Tensor) -> None:
+        if not averages[0].is_floating_point():  # counters of batches
+            for mean, value in zip(averages, values, strict=True):
+                mean.copy_(value)
+            return
+        decay = min(config.ema, (1 + float(n)) / (10 + float(n)))
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+    return AveragedModel(copy.deepcopy(network), multi_avg_fn=average, use_buffers=True)  # type: ignore[arg-type]
+
+
+def _require(name: str, holds: bool, config: TrainingConfig, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}: got {getattr(config, name)}, allowed is {allowed}")

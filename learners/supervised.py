@@ -1,0 +1,170 @@
+"""Supervised learning of images and events on lightning-fabric, in pieces that can be watched, stopped and resumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.nn import functional as F
+
+from snn4.learners.finite import NotFinite
+from snn4.learners.mixing import mixed
+from snn4.learners.recipe import TrainingConfig, averaged_copy, learning_rate, make_optimizer
+from snn4.policies.classifier import Classifier, SpikingClassifier
+
+Network = SpikingClassifier | Classifier
+Batches = Callable[[int, int], Iterable[tuple[Tensor, Tensor]]]
+"""``(epoch, first)`` -> the epoch's batches from ``first`` on: x (B, C, H, W) or (T, B, C, H, W), labels (B,)."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A piece of learning: where it stands and how it goes."""
+
+    epoch: int
+    """Epochs that are over; a fraction of the present one is not counted."""
+    images: int
+    """Images, or recordings, learned from so far, in all processes."""
+    T: int | None
+    """Inner steps in this epoch; None for an ANN, and for events, which bring their own."""
+    loss: float
+    accuracy: float
+    """Of the batches since the last report, as they were augmented and mixed."""
+    learning_rate: float
+    seconds: float
+
+
+class SupervisedLearner:
+    """AdamW or SGD through a spiking or ANN classifier, for ``config.epochs`` epochs.
+
+    Everything random follows from ``seed`` and the number of the batch, so a learner that is resumed from `state`,
+    anywhere, is the learner that was never interrupted.
+
+    Args:
+        config: the recipe.
+        network: a `SpikingClassifier`, or a `Classifier` without time.
+        batches: where the data comes from; this process's share of it.
+        n_batches: batches an epoch.
+        seed: of mixing and dropout; order and augmentation are the data's.
+        fabric: device, precision, processes; launched.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, network: Network, batches: Batches, n_batches: int, seed: int, fabric: Fabric
+    ) -> None:
+        if n_batches < 1:
+            raise ValueError("batch_size: got more than there are training samples, allowed is at most their number")
+        self.config, self.seed, self.fabric = config, seed, fabric
+        self.batches, self.n_batches = batches, n_batches
+        if config.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module, self.spiking = network, isinstance(network, SpikingClassifier)
+        self.network, self.optimizer = fabric.setup(self.module, make_optimizer(config, self.module))
+        if self.spiking:
+            self.network.mark_forward_method("run")
+        self.average = averaged_copy(config, self.module)
+        self.step = self.images = 0
+        """Batches, and images, learned from."""
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are over."""
+        return self.step // self.n_batches
+
+    @property
+    def steps(self) -> int:
+        """Batches of all epochs."""
+        return self.config.epochs * self.n_batches
+
+    @property
+    def learned(self) -> Network:
+        """The network to use: the moving average of its weights where the recipe keeps one."""
+        return self.module if self.average is None else self.average.module  # type: ignore[return-value]
+
+    def learn(self, stop: Callable[[], bool] = lambda: False, every: float = 2.0) -> Iterator[Fit]:
+        """Learn to the end of the present epoch, with a report about every so many seconds and at the end.
+
+        Raises:
+            NotFinite: naming epoch and batch.
+        """
+        epoch, first = divmod(self.step, self.n_batches)
+        T = self.config.T_of(epoch)
+        self.network.train()
+        started, sums, images = time.perf_counter(), torch.zeros(2), 0
+        for number, (x, labels) in enumerate(self.batches(epoch, first), first):
+            x, labels = self.fabric.to_device((x, labels))
+            sums += self._learn_batch(x, labels, T)
+            images += len(labels) * self.fabric.world_size
+            now = time.perf_counter()
+            last = number + 1 == self.n_batches
+            if last or stop() or now - started > every:
+                loss, accuracy = (sums * self.fabric.world_size / images).tolist()
+                if not np.isfinite(loss):
+                    raise NotFinite(f"epoch {epoch}, batch {number}: the loss is {loss}; try a smaller learning_rate")
+                self.images += images
+                rate = learning_rate(self.config, self.step - 1, self.steps)
+                yield Fit(self.epoch, self.images, T if x.dim() == 4 else None, loss, accuracy, rate, now - started)
+                started, sums, images = time.perf_counter(), torch.zeros(2), 0
+            if last or stop():
+                return
+
+    def _learn_batch(self, x: Tensor, labels: Tensor, T: int | None) -> Tensor:
+        """One step of the optimizer; the sums of loss and right answers (2,) over the batch."""
+        torch.manual_seed(self._seed_of_step())
+        rate = learning_rate(self.config, self.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        x, targets = mixed(self.config, x, labels, self.module.config.n_classes)
+        scores = self._scores(x, T)
+        loss = self._loss(scores, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        if self.config.clip is not None:
+            self.fabric.clip_gradients(self.network, self.optimizer, max_norm=self.config.clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.module)
+        self.step += 1
+        right = (scores.detach().mean(0).argmax(1) == labels).sum()
+        return torch.stack([loss.detach() * len(labels), right]).float().cpu()
+
+    def _scores(self, x: Tensor, T: int | None) -> Tensor:
+        """Scores of each step (T, B, classes); one step for an ANN, which sees the mean over the bins of events."""
+        if self.config.channels_last and x.dim() == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        if self.spiking:
+            return self.network.run(x, None, T if x.dim() == 4 else None)[0].float()  # type: ignore[no-any-return]
+        return self.network(x.mean(0) if x.dim() == 5 else x).float().unsqueeze(0)  # type: ignore[no-any-return]
+
+    def _loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        if self.config.loss == "mean":
+            return F.cross_entropy(scores.mean(0), targets, label_smoothing=self.config.label_smoothing)
+        # temporal efficient training (Deng et al. 2022): every step is to be right by itself
+        targets = targets.repeat(len(scores), *(1,) * (targets.dim() - 1))
+        return F.cross_entropy(scores.flatten(0, 1), targets, label_smoothing=self.config.label_smoothing)
+
+    def _seed_of_step(self) -> int:
+        entropy = [self.seed, self.step, self.fabric.global_rank]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+    def state(self) -> dict[str, Any]:
+        """All that learning depends on, as plain data and tensors."""
+        average = None if self.average is None else self.average.state_dict()
+        return {
+            "step": self.step, "images": self.images, "network": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "average": average,
+        }  # fmt: skip
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.step, self.images = state["step"], state["images"]
+        self.module.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
