@@ -1,4 +1,4 @@
-"""What the neurons of a network do for one input: the spikes of some of each layer, and where the first layer spikes."""
+"""What the neurons of a network do for one input: spikes of some of each layer, and where in the image they are."""
 
 from __future__ import annotations
 

@@ -77,7 +77,15 @@ def watch(
     follow: Annotated[bool, typer.Option(help="Wait for more while the life goes on.")] = True,
     svg: Annotated[Optional[Path], typer.Option(help="Write the picture to this SVG file instead.")] = None,  # noqa: UP045
 ) -> None:
-    """Show the dashboard of a life, live from another terminal or replayed."""
+    """Show the dashboard of a life, or the progress of a training, live from another terminal or replayed."""
+    from snn4.agent.config import is_training
+
+    if is_training(run / "config.yaml"):
+        from snn4.agent.training_session import watch as watch_training
+
+        _refuse(run, "a training", svg=svg)
+        watch_training(run, follow)
+        return
     from snn4.agent.session import watch as watch_run
 
     watch_run(run, follow, svg)
@@ -86,9 +94,11 @@ def watch(
 @app.command()
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run folder, a model's folder, or zoo:NAME.")],
-    episodes: Annotated[int | None, typer.Option(min=1, help="Test episodes a task; the config's if left out.")] = None,
-    data: Annotated[Optional[str], typer.Option(help="Another data set for a classifier.")] = None,  # noqa: UP045
-    root: Annotated[Optional[str], typer.Option(help="Folder of data sets; SNN4_DATA if left out.")] = None,  # noqa: UP045
+    episodes: Annotated[int | None, typer.Option(min=1, help="Lives: test episodes a task, not the config's.")] = None,
+    data: Annotated[Optional[str], typer.Option(help="Classifiers: another data set, or a folder of images.")] = None,  # noqa: UP045
+    root: Annotated[Optional[str], typer.Option(help="Classifiers: folder of data sets, not SNN4_DATA.")] = None,  # noqa: UP045
+    steps: Annotated[int | None, typer.Option(min=1, help="Classifiers: inner steps, not the config's T.")] = None,
+    report: Annotated[Optional[Path], typer.Option(help="Classifiers: write an HTML report to this file.")] = None,  # noqa: UP045
     json: Annotated[bool, typer.Option("--json", help="Print what summary.json holds.")] = False,
 ) -> None:
     """Test an organism on the test seeds, or a classifier on test data, beside its ANN twin."""
@@ -97,13 +107,24 @@ def evaluate(
 
     folder = find_model(run)
     if is_training(folder / "config.yaml"):
-        from snn4.agent.training_session import evaluate_session
+        from snn4.agent.testing import evaluate_session
 
-        evaluate_session(folder, data, root, as_json=json)
+        _refuse(folder, "a classifier", episodes=episodes)
+        evaluate_session(folder, data, root, steps, report, as_json=json)
         return
     from snn4.agent.session import evaluate as evaluate_run
 
+    _refuse(folder, "a life", data=data, root=root, steps=steps, report=report)
     evaluate_run(folder, episodes, as_json=json)
+
+
+def _refuse(folder: Path, what: str, **options: object) -> None:
+    """An error for options that were given and mean nothing here."""
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given:
+        from snn4.agent.journal import RunError
+
+        raise RunError(f"{folder}: is {what}, and {', '.join(given)} means nothing for it; leave it out")
 
 
 @app.command()
@@ -129,6 +150,6 @@ def main() -> None:
 
 def _exit_status(error: Exception) -> int | None:
     """2 for bad input, 1 for a life that cannot go on, None for what should never happen."""
-    bad_input = ("ConfigError", "RunError", "RunBusy", "MissingPeers", "MissingData", "ModelError")
+    bad_input = ("ConfigError", "RunError", "RunBusy", "MissingPeers", "MissingData", "DataError", "ModelError")
     known = dict.fromkeys(bad_input, 2) | dict.fromkeys(("Damaged", "NotFinite", "NoSpace"), 1)
     return known.get(type(error).__name__)

@@ -95,7 +95,8 @@ def time_decisions(recognizer: Recognizer, samples: Sequence[Tensor], decisions:
     Engines take turns on ``samples`` (batches of 1, used again and again), so that both see the same and whatever else
     the machine does hits both.
     """
-    installed, timings = torch.get_num_threads(), []
+    installed = torch.get_num_threads()
+    timings: list[Timing] = []
     with evaluating(recognizer):
         engines = _engines(recognizer)
         for threads in sorted({1, installed}):

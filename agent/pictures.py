@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -143,16 +145,16 @@ def draw_maps(result: Examination) -> str:
     return svg(draw, (3.5 * len(pictures), 3), "an input, and spikes a step of the first layer")
 
 
-def draw_curves(curves: Mapping[str, Sequence[float | None]]) -> str:
-    """Values over epochs, an axis for each name; None is a gap."""
+def draw_curve(name: str, values: Sequence[float | None]) -> str:
+    """Values over epochs; None is a gap."""
+    points = [float("nan") if value is None else value for value in values]
 
     def draw(figure: Figure) -> None:
-        for axes, (name, values) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
-            points = [float("nan") if value is None else value for value in values]
-            axes.plot(range(1, len(points) + 1), points, ".-", color=_BLUE)
-            axes.set(title=name, xlabel="epoch")
+        axes = figure.subplots()
+        axes.plot(range(1, len(points) + 1), points, ".-", color=_BLUE)
+        axes.set(title=name, xlabel="epoch", xticks=_few(range(1, len(points) + 1)))
 
-    return svg(draw, (4 * len(curves), 3), "learning")
+    return svg(draw, (4, 3), f"{name} over epochs")
 
 
 def svg(draw: Callable[[Figure], None], size: tuple[float, float], label: str) -> str:
@@ -161,14 +163,14 @@ def svg(draw: Callable[[Figure], None], size: tuple[float, float], label: str) -
     from matplotlib.figure import Figure
 
     text = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=size)  # without pyplot, which would keep it
         draw(figure)
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     body = text.getvalue()
     body = body[body.index("<svg") :].replace(_INK, "currentColor")
-    own = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{re.sub(r'[^a-z0-9]+', '-', label)}-", body)
-    return own.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    own = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>p{zlib.crc32(label.encode())}-", body)
+    return own.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
 
 
 def _spread(layers: Sequence[LayerActivity]) -> list[LayerActivity]:

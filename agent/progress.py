@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from snn4.agent.events import Began, Ended, Event, Fitted, Noted, Saved, Validated
+from snn4.agent.events import Began, Ended, Event, Fitted, Noted, Validated
+
+LINE_EVERY = 60.0
+"""Seconds between lines about learning where there is no bar."""
 
 
 class Bar:
-    """Shows the events of a training; lines for validations, and in a terminal a bar below them."""
+    """Shows the events of a training: lines, and in a terminal a bar below them."""
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
         self.console, self.quiet = console, quiet
         self.progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True), console=console,
-            disable=quiet or not console.is_terminal, speed_estimate_period=300,
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console,
+            disable=quiet or not console.is_terminal,
         )  # fmt: skip
-        self.speed = 0.0
-        """Images a second, of the last report."""
+        self._pace: deque[tuple[str, int, float]] = deque(maxlen=30)
+        """Student, new images and seconds of the last reports."""
+        self._told = time.monotonic()
 
     def __enter__(self) -> Bar:
         self.progress.start()
@@ -35,36 +40,59 @@ class Bar:
     def show(self, event: Event, when: datetime | None = None) -> None:
         """Draw ``event``, which happened just now unless ``when`` says otherwise."""
         if isinstance(event, Fitted):
+            self._pace.append((event.being, event.new_images, event.seconds))
             self._move(event)
-        elif not self.quiet and (line := self._line(event)):
-            stamp = (when or datetime.now().astimezone()).astimezone().strftime("%H:%M:%S")
+        line = self._line(event)
+        if line and not self.quiet:
+            self._told = time.monotonic()
+            stamp = (when or datetime.now()).astimezone().strftime("%H:%M:%S")
             self.console.print(f"[dim]{stamp}[/] {line}", soft_wrap=True, highlight=False)
 
     def _move(self, event: Fitted) -> None:
-        self.speed = event.new_images / event.seconds if event.seconds else 0.0
-        steps = "" if event.T is None else f", T={event.T}"
-        text = f"{event.being} epoch {event.epoch}{steps}: loss {event.loss:.3f}, accuracy {event.accuracy:.1%}"
-        speed = f"{self.speed:,.0f} images/s"
+        text = self._learning(event)
         if not self.progress.tasks or self.progress.tasks[-1].fields["being"] != event.being:
-            self.progress.add_task(text, total=event.total, speed=speed, being=event.being)
+            self.progress.add_task(text, total=event.total, being=event.being)
         bar = self.progress.tasks[-1].id
-        self.progress.update(bar, description=text, completed=event.images, total=event.total, speed=speed)
+        self.progress.update(bar, description=text, completed=event.images, total=event.total)
+
+    def _learning(self, event: Fitted) -> str:
+        steps = "" if event.T is None else f", T={event.T}"
+        left = duration((event.total - event.images) / self._speed) if self._speed else "…"
+        return (
+            f"{event.being} epoch {event.epoch}{steps}: loss {event.loss:.3f}, accuracy {event.accuracy:.1%}, "
+            f"{self._speed:,.0f} images/s, ETA {left}"
+        )
+
+    @property
+    def _speed(self) -> float:
+        """Images a second of the student that learns."""
+        mine = [(images, seconds) for being, images, seconds in self._pace if being == self._pace[-1][0]]
+        seconds = sum(seconds for _, seconds in mine)
+        return sum(images for images, _ in mine) / seconds if seconds else 0.0
 
     def _line(self, event: Event) -> str:
         match event:
             case Began():
-                return f"{escape(event.name)}, seed {event.seed}: {escape(event.tasks[0]['environment'])}"
+                goes_on = f" goes on after {event.age:,} images" if event.resumed else ""
+                return f"{escape(event.name)}, seed {event.seed}, learns {event.tasks[0]['environment']}{goes_on}"
+            case Fitted():
+                bar = self.console.is_terminal or time.monotonic() - self._told < LINE_EVERY
+                return "" if bar else self._learning(event)
             case Validated():
                 mark = "  [green](best)[/]" if event.best else ""
                 return (
                     f"{event.being} epoch {event.epoch}: validation {event.top1:.2%}, loss {event.loss:.3f}, "
-                    f"{self.speed:,.0f} images/s{mark}"
+                    f"{self._speed:,.0f} images/s{mark}"
                 )
             case Noted():
                 return escape(event.text)
-            case Saved():
-                return f"[dim]saved {event.path} ({event.bytes / 1e6:.1f} MB, {event.seconds:.2f} s)[/]"
             case Ended():
                 return f"training {event.state} after {event.age:,} images {escape(event.text)}".rstrip()
             case _:
                 return ""
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: ``0:02:05``."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

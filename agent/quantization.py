@@ -58,19 +58,16 @@ class Range:
 
     def __init__(self) -> None:
         self.low = self.high = 0.0
-        self._unit: float | None = float("inf")
+        self._unit: float | None = torch.inf
 
     def see(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """A hook before the layer's call."""
         x = inputs[0].float()
         self.low, self.high = min(self.low, x.min().item()), max(self.high, x.max().item())
         if self._unit is not None:
-            sizes = x.abs()
-            smallest = min(self._unit, sizes.where(sizes > 0, torch.inf).min().item())
-            before = 0.0 if self._unit == float("inf") else self._unit
-            self._unit = (
-                smallest if _multiples(sizes, smallest) and _multiples(x.new_tensor(before), smallest) else None
-            )
+            sizes = torch.cat((x.abs().flatten(), x.new_tensor([0.0 if self._unit == torch.inf else self._unit])))
+            smallest = sizes.where(sizes > 0, torch.inf).min().item()
+            self._unit = smallest if _multiples(sizes, smallest) else None
 
     @property
     def levels(self) -> tuple[int, int]:

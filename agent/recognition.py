@@ -142,13 +142,17 @@ def recognize(
     also under autocast. `Recognizer` explains ``steps`` and ``flip``.
 
     Raises:
-        ValueError: no samples, labels or scores that do not fit ``n_classes``, or scores that are not finite, each with
-            the number of its batch (from 0).
+        ValueError: no samples, labels or scores that do not fit ``n_classes``, or NaN or infinity in inputs, weights or
+            scores, each with its name or the number of its batch (from 0).
     """
-    recognizer, parts = Recognizer(network, steps, flip), []
+    _check_weights(network)
+    recognizer = Recognizer(network, steps, flip)
+    parts: list[tuple[Tensor, ...]] = []
     device = next(network.parameters()).device
     with evaluating(network):
         for number, (x, labels) in enumerate(batches):
+            if not torch.isfinite(x).all():
+                raise ValueError(f"x: got NaN or infinity in batch {number}, allowed are finite numbers")
             scores, _ = recognizer(x.to(device))
             scores, labels = scores.float(), labels.to(device)
             _check(number, scores, labels, n_classes, expected_steps=len(parts[0][1]) if parts else len(scores))
@@ -198,6 +202,13 @@ def _judge(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
     return means.argmax(-1), ranks, log_probabilities.amax(-1).exp(), -log_probabilities.gather(-1, right).squeeze(-1)
 
 
+def _check_weights(network: nn.Module) -> None:
+    """A neuron that gets NaN is silent, so that scores would not show it; the same holds for inputs."""
+    for name, value in network.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name}: got NaN or infinity, allowed are finite numbers; take an earlier checkpoint")
+
+
 def _check(number: int, scores: Tensor, labels: Tensor, n_classes: int, expected_steps: int) -> None:
     where = f"in batch {number}"
     if scores.shape[-1] != n_classes:
@@ -209,6 +220,6 @@ def _check(number: int, scores: Tensor, labels: Tensor, n_classes: int, expected
         bad = labels[(labels < 0) | (labels >= n_classes)][0].item()
         raise ValueError(f"labels: got {bad} {where}, allowed is 0 to {n_classes - 1}")
     if not torch.isfinite(scores).all():
-        raise ValueError(f"scores: got NaN or infinity {where}, allowed are finite numbers; look at inputs and weights")
+        raise ValueError(f"scores: got NaN or infinity {where}, allowed are finite numbers")
     if len(scores) != expected_steps:
         raise ValueError(f"x: got {len(scores)} steps {where}, allowed is {expected_steps}, as in the first batch")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from snn4.agent import pictures
+from snn4.agent.events import Event, Fitted, Validated
 from snn4.agent.examination import Examination
 from snn4.agent.tables import indicator_rows, layer_rows, notes
 from snn4.policies.energy import ENERGY_MODELS
@@ -46,6 +48,23 @@ def write_report(
         partial.unlink(missing_ok=True)
 
 
+def learning_curves(events: Iterable[Event]) -> dict[str, list[float | None]]:
+    """What `write_report` draws of a training: loss and accuracy of each student, one value an epoch."""
+    curves: dict[str, list[float | None]] = defaultdict(list)
+    pieces: list[Fitted] = []
+    for event in events:
+        if isinstance(event, Fitted):
+            pieces.append(event)
+        elif isinstance(event, Validated):
+            images = sum(piece.new_images for piece in pieces)
+            loss = sum(piece.loss * piece.new_images for piece in pieces) / images if images else None
+            curves[f"{event.being}: training loss"].append(loss)
+            curves[f"{event.being}: validation loss"].append(event.loss)
+            curves[f"{event.being}: validation top-1, %"].append(100 * event.top1)
+            pieces = []
+    return dict(curves)
+
+
 def _page(result: Examination, title: str, curves: Mapping[str, Sequence[float | None]]) -> str:
     body = "\n".join(_sections(result, curves))
     return (
@@ -72,7 +91,8 @@ def _sections(result: Examination, curves: Mapping[str, Sequence[float | None]])
     yield _figure(pictures.draw_maps(result), "The first test sample, and where the first layer spikes.")
     yield _table(layer_rows(result.rows[0].cost.layers))
     if curves := {name: values for name, values in curves.items() if len(values)}:
-        yield "<h2>Learning</h2>" + _figure(pictures.draw_curves(curves), "One point an epoch.")
+        yield "<h2>Learning</h2>"
+        yield from (_figure(pictures.draw_curve(name, values), "") for name, values in curves.items())
     yield "<h2>Energy models</h2><ul>"
     yield "".join(f"<li>{escape(name)}: {escape(model.source)}</li>" for name, model in ENERGY_MODELS.items())
     yield "</ul>"

@@ -147,17 +147,18 @@ def watch(folder: Path, follow: bool = True, svg: Path | None = None) -> None:
     if svg is not None:
         console = Console(record=True, file=io.StringIO(), width=110, height=40, force_terminal=True)
         still = Dashboard(console, live=False)
-        for when, event in _following(folder, follow=False):
+        for when, event in following(folder, follow=False):
             still.show(event, when)
         console.print(still.render())
         console.save_svg(str(svg), title=f"snn4-agent watch {folder.name}")
         return
     with view(Console()) as picture:
-        for when, event in _following(folder, follow):
+        for when, event in following(folder, follow):
             picture.show(event, when)
 
 
-def _following(folder: Path, follow: bool) -> Iterator[tuple[Any, Event]]:
+def following(folder: Path, follow: bool) -> Iterator[tuple[Any, Event]]:
+    """Time and event of all that is in the journal, and of what comes as long as a process writes it."""
     position, ended = 0, False
     while True:
         lived = is_lived_in(folder)  # asked before reading: what a process that is gone has written is all there

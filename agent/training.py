@@ -1,58 +1,30 @@
-"""The whole story of a training: a classifier learns, then its ANN twin, and both are tested once."""
+"""The whole story of a training: a classifier learns, then its ANN twin; the best weights of each are kept."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from snn4.agent import checkpoint
-from snn4.agent.config import ConfigError, TrainConfig, dump
+from snn4.agent.config import TrainConfig, dump
 from snn4.agent.events import Began, Ended, Event, Fitted, Noted, Saved, Validated
 from snn4.agent.model import save_model
-from snn4.agent.recognition import Network, recognize
-from snn4.envs.datasets import Data, Samples, load_data
+from snn4.agent.recognition import recognize
+from snn4.agent.students import NETWORK, InOrder, Student
+from snn4.envs.datasets import Data
 from snn4.learners.finite import NotFinite
 from snn4.learners.supervised import SupervisedLearner
-from snn4.policies.allocation import keep_freed_memory
-from snn4.policies.ann import twin
 from snn4.policies.gene import genome
-from snn4.policies.perception import make_network
 
-NETWORK, ANN_TWIN = "network", "ann_twin"
 CHECKPOINTS = "checkpoints"
-
-
-@dataclass
-class Student:
-    """A classifier that learns, the spiking one or its twin, and the best weights that it had on validation data."""
-
-    name: str
-    network: Network
-    best: dict[str, Any] = field(default_factory=dict)
-    """``top1`` on validation data, the ``epoch``, and the ``weights``."""
-    finished: bool = False
-
-
-@dataclass(frozen=True)
-class InOrder:
-    """The batches of ``samples``, in order and as they are, as often as they are asked for."""
-
-    samples: Samples
-    batch_size: int = 128
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self.samples.batches(self.batch_size)
-
-    def __len__(self) -> int:
-        return self.samples.n_batches(self.batch_size)
+SAVE_EVERY = 600.0
+"""Seconds between checkpoints inside an epoch; there is one after each epoch."""
 
 
 class Training:
@@ -60,26 +32,42 @@ class Training:
 
     Args:
         config: a checked config.
+        data: what is learned.
+        students: who learns it, one after the other.
         folder: the run folder, the same in every process.
         fabric: launched.
         stop: asked after every batch; True ends the training after a checkpoint.
-
-    Raises:
-        ConfigError: the network does not fit the data.
     """
 
     def __init__(
-        self, config: TrainConfig, folder: Path, fabric: Fabric, stop: Callable[[], bool] = lambda: False
+        self,
+        config: TrainConfig,
+        data: Data,
+        students: list[Student],
+        folder: Path,
+        fabric: Fabric,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.config, self.folder, self.fabric, self.stop = config, folder, fabric, stop
-        torch.set_num_threads(config.threads or max(1, torch.get_num_threads() // fabric.world_size))
-        keep_freed_memory()
-        self.data = load_data(config.data)
-        fabric.seed_everything(config.seed, verbose=False)
-        self.students = students(config, self.data)
-        self.notes = list(self.data.notes)
+        self.config, self.data, self.students = config, data, students
+        self.folder, self.fabric, self.stop = folder, fabric, stop
+        self.notes = list(data.notes)
+        self.n_batches = data.train.n_batches(config.training.batch_size, True, fabric.world_size)
+        """Of an epoch, in each process."""
+        self.resumed = False
+        self._saved = time.monotonic()
         self._interrupted: dict[str, Any] | None = None
         """State of the learner in the last checkpoint."""
+
+    @property
+    def images(self) -> int:
+        """Images that all students have learned from."""
+        return sum(student.images for student in self.students)
+
+    @property
+    def total(self) -> int:
+        """Images that each student learns from, in all epochs and processes."""
+        training = self.config.training
+        return training.epochs * self.n_batches * training.batch_size * self.fabric.world_size
 
     @property
     def finished(self) -> bool:
@@ -92,14 +80,17 @@ class Training:
         Raises:
             checkpoint.Damaged: no checkpoint is sound.
         """
+        self.resumed = True
         found = checkpoint.load(self.folder / CHECKPOINTS)
         if found is None:
             return None
         path, model, learner, problems = found
+        self._interrupted = learner["learner"]
         for student, state in zip(self.students, model["students"], strict=True):
             student.best, student.finished = state["best"], state["finished"]
-            student.network.load_state_dict(state["weights"])
-        self._interrupted = learner["learner"]
+            student.images = self.total if student.finished else 0
+        if self._interrupted is not None:
+            next(s for s in self.students if not s.finished).images = self._interrupted["images"]
         self.notes += [f"{problem}; {path.name}, the one before it, is used" for problem in problems]
         return f"{CHECKPOINTS}/{path.name}"
 
@@ -107,16 +98,18 @@ class Training:
         """Write a checkpoint, in the first process; all wait for it."""
         started, where = time.perf_counter(), ("", 0)
         if self.fabric.is_global_zero:
-            students = [
-                {"weights": s.network.state_dict(), "best": s.best, "finished": s.finished} for s in self.students
-            ]
+            students = [{"best": s.best, "finished": s.finished} for s in self.students]
             state = {"learner": None if learner is None else learner.state()}
             folder, keep = self.folder / CHECKPOINTS, self.config.keep_checkpoints
             path = checkpoint.save(folder, {"students": students}, state, dump(self.config), keep)
             where = f"{CHECKPOINTS}/{path.name}", checkpoint.size(path)
         self.fabric.barrier()
-        images = 0 if learner is None else learner.images
-        return Saved(where[0], images, where[1], time.perf_counter() - started)
+        self._saved = time.monotonic()
+        return Saved(where[0], self.images, where[1], time.perf_counter() - started)
+
+    def is_time_to_save(self) -> bool:
+        """Whether the last checkpoint is old, by the first process's clock."""
+        return self.fabric.broadcast(time.monotonic() - self._saved > SAVE_EVERY)
 
     def learner(self, student: Student) -> SupervisedLearner:
         """The learner of ``student``, going on where a checkpoint left it."""
@@ -125,85 +118,86 @@ class Training:
 
         def batches(epoch: int, first: int) -> Iterable[tuple[Tensor, Tensor]]:
             return train.batches(
-                config.batch_size, shuffle_seed=self.config.seed, epoch=epoch, first=first, augment=True, drop_last=True,
-                **share,
+                config.batch_size, shuffle_seed=self.config.seed, epoch=epoch, first=first,
+                augment=True, drop_last=True, workers=self.config.workers, **share,
             )  # fmt: skip
 
-        n_batches = train.n_batches(config.batch_size, drop_last=True, world_size=fabric.world_size)
-        try:
-            learner = SupervisedLearner(config, student.network, batches, n_batches, self.config.seed, fabric)
-        except ValueError as error:
-            raise ConfigError(self.config.name, [f"training.{error}"]) from error
+        learner = SupervisedLearner(config, student.network, batches, self.n_batches, self.config.seed, fabric)
         left, self._interrupted = self._interrupted, None
         if left is not None:
             learner.load_state(left)
         return learner
 
     def validate(self, student: Student, learner: SupervisedLearner) -> Validated:
-        """Accuracy on validation data, in every process alike; the best weights are kept."""
-        started, network, classes = time.perf_counter(), learner.learned, len(self.data.classes)
+        """Accuracy on validation data; the best weights are kept, in memory and as the student's model file."""
+        started, network = time.perf_counter(), learner.learned
         with self.fabric.autocast():
-            found = recognize(network, InOrder(self.data.validation), classes, flip=self.config.flip)
+            found = recognize(network, InOrder(self.data.validation), self.data.n_classes, flip=self.config.flip)
         top1 = found.top1[-1]
         best = not student.best or top1 >= student.best["top1"]
         if best:
             weights = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
             student.best = {"top1": top1, "epoch": learner.epoch, "weights": weights}
+            self._write_model(student)
         loss, seconds = found.cross_entropy[-1], time.perf_counter() - started
         return Validated(student.name, learner.epoch, learner.images, top1, loss, best, seconds=seconds)
 
-    def keep_models(self) -> None:
-        """Write the best weights of all as ``model.safetensors`` and ``ann_twin.safetensors``."""
+    def take_best(self) -> None:
+        """Give all students their best weights, in memory and on disk."""
         for student in self.students:
             student.network.load_state_dict(student.best["weights"])
-            if self.fabric.is_global_zero:
-                name = "model" if student.name == NETWORK else student.name
-                save_model(self.folder / f"{name}.safetensors", student.network)
+            self._write_model(student)
 
-
-def students(config: TrainConfig, data: Data) -> list[Student]:
-    """Who learns, untrained; ConfigError where the network does not fit the data."""
-    try:
-        resolved = config.network.resolve(data.in_channels, data.image_size, len(data.classes))
-        network = make_network(resolved, config.network.backend, config.training.checkpoint_steps)
-    except (ValueError, TypeError, ImportError) as error:
-        raise ConfigError(config.name, [f"network, for images of {data.name}: {error}"]) from error
-    return [Student(NETWORK, network), *([Student(ANN_TWIN, twin(resolved))] if config.ann_twin else [])]
+    def _write_model(self, student: Student) -> None:
+        """``model.safetensors`` or ``ann_twin.safetensors``, and what it is for and how good as its metadata."""
+        if not self.fabric.is_global_zero:
+            return
+        about = {
+            "data": self.data.name, "in_channels": self.data.in_channels, "image_size": self.data.image_size,
+            "n_classes": self.data.n_classes, "seed": self.config.seed, "epoch": student.best["epoch"],
+            "top1_validation": student.best["top1"],
+        }  # fmt: skip
+        name = "model" if student.name == NETWORK else student.name
+        save_model(self.folder / f"{name}.safetensors", student.best["weights"], about)
 
 
 def train(training: Training) -> Iterator[Event]:
-    """Everything that happens: each student learns epoch by epoch, and the best weights are written at the end."""
-    config, n = training.config, len(training.data.train)
-    tasks = [{"environment": config.data.name, "steps": n * config.training.epochs}]
+    """Everything that happens: each student learns epoch by epoch, and in the end has its best weights."""
+    config = training.config
+    tasks = [{"environment": config.data.name, "steps": training.total}]
     names = [student.name for student in training.students]
-    yield Began(config.name, config.seed, tasks, genome(config.network), names)
+    yield Began(config.name, config.seed, tasks, genome(config.network), names, training.images, training.resumed)
     yield from (Noted(note) for note in training.notes)
-    images = 0
     for student in training.students:
         if student.finished:
             continue
         learner = training.learner(student)
         yield from _learn(training, student, learner)
-        images = learner.images
-        if training.stop():
-            yield Ended("interrupted", images)
+        if learner.stopped and not training.finished:
+            yield Ended("interrupted", training.images)
             return
-    training.keep_models()
-    yield Ended("finished", images)
+    training.take_best()
+    yield Ended("finished", training.images)
 
 
 def _learn(training: Training, student: Student, learner: SupervisedLearner) -> Iterator[Event]:
-    total = learner.steps * training.config.training.batch_size * training.fabric.world_size
-    while learner.epoch < training.config.training.epochs and not training.stop():
-        before = learner.images
+    epochs = training.config.training.epochs
+    while learner.epoch < epochs and not learner.stopped:
         try:
-            for fit in learner.learn(training.stop):
-                values = dataclasses.asdict(fit)
-                yield Fitted(student.name, total=total, new_images=fit.images - before, **values)
-                before = fit.images
-            if learner.step % learner.n_batches == 0:
-                yield training.validate(student, learner)
+            yield from _fit(training, student, learner)
         except NotFinite as error:
             raise NotFinite(f"{student.name}: {error}") from error
-        student.finished = learner.epoch == training.config.training.epochs
+        if learner.step % learner.n_batches == 0:
+            yield training.validate(student, learner)
+        student.finished = learner.epoch == epochs
         yield training.save(None if student.finished else learner)
+
+
+def _fit(training: Training, student: Student, learner: SupervisedLearner) -> Iterator[Event]:
+    """To the end of the epoch, or until the training is stopped."""
+    for fit in learner.learn(training.stop):
+        new, student.images = fit.images - student.images, fit.images
+        yield Fitted(student.name, total=training.total, new_images=new, **dataclasses.asdict(fit))
+        goes_on = learner.step % learner.n_batches and not learner.stopped
+        if goes_on and training.is_time_to_save():
+            yield training.save(learner)

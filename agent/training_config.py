@@ -21,7 +21,7 @@ class FabricConfig:
     """Processes, each with a device of its own; batch_size is that of each."""
     strategy: str = "auto"
     """ddp for several devices."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
     def __post_init__(self) -> None:
         if self.accelerator not in ("auto", "cpu", "cuda", "mps"):
@@ -49,15 +49,17 @@ class TrainConfig:
     flip: bool = False
     """Test with the mean over each image and its mirror image."""
     keep_checkpoints: int = 2
-    """Checkpoints that are kept; one is written each epoch."""
+    """Checkpoints that are kept; one is written after each epoch, and every ten minutes."""
     threads: int = 0
-    """CPU threads of torch in each process; 0 takes all cores."""
+    """CPU threads of torch in each process; 0 shares out all cores."""
+    workers: int = 0
+    """Processes beside each that prepare its batches: for large images; 0 prepares them between the steps."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+", self.name):
             raise ValueError(f"name: got {self.name!r}, allowed are letters, digits, '_', '-' and '.'")
         if self.keep_checkpoints < 1:
             raise ValueError(f"keep_checkpoints: got {self.keep_checkpoints}, allowed is a whole number >= 1")
-        for name in ("threads", "seed"):
+        for name in ("threads", "workers", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 0")

@@ -1,28 +1,33 @@
-"""What the commands ``train``, ``resume`` and ``evaluate`` do with a classifier."""
+"""What the commands ``train``, ``resume`` and ``watch`` do with a classifier."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import contextlib
 import shlex
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from rich.console import Console
 
 from snn4.agent.config import ConfigError, TrainConfig, load_training
-from snn4.agent.examination import Examination, ExaminationConfig, examine
-from snn4.agent.journal import Journal, RunError, commit
-from snn4.agent.model import load_model
+from snn4.agent.examination import Examination
+from snn4.agent.journal import Journal, RunError
 from snn4.agent.progress import Bar
-from snn4.agent.session import Signals, fail, threads_quiet_about_a_full_disk
-from snn4.agent.tables import table
-from snn4.agent.training import ANN_TWIN, NETWORK, InOrder, Training, students, train
-from snn4.envs.datasets import Data, load_data
+from snn4.agent.session import Signals, fail, following, require_run, threads_quiet_about_a_full_disk
+from snn4.agent.students import prepare
+from snn4.agent.testing import report, show, tested
+from snn4.agent.training import Training, train
+from snn4.learners.finite import NotFinite
 from snn4.policies.allocation import keep_freed_memory
+
+REPORT = "report.html"
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for one another: the first one may have to download and read the data."""
 
 
 def train_session(config: TrainConfig, runs: Path, folder: Path | None = None, quiet: bool = False) -> None:
@@ -34,37 +39,64 @@ def train_session(config: TrainConfig, runs: Path, folder: Path | None = None, q
         quiet: show nothing but errors.
     """
     fabric = launched(config)
-    resumed = folder is not None
     if not fabric.is_global_zero:
-        _follow(config, fabric)
+        _follow(config, fabric, resumed=folder is not None)
         return
-    console = Console()
-    journal = Journal(folder) if folder else Journal.create(runs, config)
-    fabric.broadcast((str(journal.folder), resumed))
-    signals, summary = Signals(), None
-    training: Training | None = None
-    with threads_quiet_about_a_full_disk(), journal, signals.watching(), Bar(console, quiet) as bar:
+    told: str | None = None
+    try:
+        data, made = prepare(config)  # what is wrong shows before there is a folder
+        journal = Journal(folder) if folder else Journal.create(runs, config)
+        told = str(journal.folder)
+    finally:
+        fabric.broadcast(told)
+    signals = Signals()
+    training = Training(config, data, made, journal.folder, fabric, signals)
+    result = _lead(training, journal, signals, quiet, resumed=folder is not None)
+    if result is None:
+        print(f"interrupted; go on with: snn4-agent resume {shlex.quote(str(journal.folder))}", file=sys.stderr)
+        sys.exit(128 + (signals.received or 0))
+    if not quiet:
+        show(result, journal.folder / REPORT)
+        print(f"run folder: {journal.folder}")
+
+
+def _lead(training: Training, journal: Journal, signals: Signals, quiet: bool, resumed: bool) -> Examination | None:
+    """The first process, which writes and shows; the test's result, None where it was not reached."""
+    result = None
+    with threads_quiet_about_a_full_disk(), journal, signals.watching(), Bar(Console(), quiet) as bar:
         try:
-            training = Training(config, journal.folder, fabric, signals)
             if resumed:
                 journal.go_on_after(training.restore())
             for event in train(training):
                 journal.write(event)
                 bar.show(event)
-            if training.finished:
-                summary, result = tested(training)
-            journal.finish("finished" if summary else "interrupted", summary)
+            if not training.finished:
+                journal.finish("interrupted")
+                return None
+            result, summary = tested(training)
+            journal.finish("finished", summary)
+            report(journal.folder / REPORT, result, training.config, journal.folder)
         except KeyboardInterrupt:  # a second signal: the checkpoint before it must do
-            journal.finish("interrupted")
+            if result is None:
+                journal.finish("interrupted")
         except Exception as error:
-            fail(journal, error, 0)
+            fail(journal, error, training.images)
             raise
-    if summary is None:
-        print(f"interrupted; go on with: snn4-agent resume {shlex.quote(str(journal.folder))}", file=sys.stderr)
-        sys.exit(128 + (signals.received or 0))
-    if not quiet:
-        console.print(table(result))
-        console.print(f"run folder: {journal.folder}", markup=False, soft_wrap=True)
+    return result
+
+
+def _follow(config: TrainConfig, fabric: Fabric, resumed: bool) -> None:
+    """All processes but the first: what ends that one ends them, and is told by it alone."""
+    folder: Any = fabric.broadcast(None)
+    if folder is None:
+        return
+    signals = Signals()
+    with signals.watching(), contextlib.suppress(NotFinite, KeyboardInterrupt):
+        training = Training(config, *prepare(config), Path(folder), fabric, signals)
+        if resumed:
+            training.restore()
+        for _ in train(training):
+            pass
 
 
 def launched(config: TrainConfig) -> Fabric:
@@ -72,64 +104,27 @@ def launched(config: TrainConfig) -> Fabric:
     f = config.fabric
     if f.accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError(config.name, ["fabric.accelerator: got 'cuda', but torch sees no GPU here; allowed is cpu"])
-    strategy = "ddp" if f.devices > 1 and f.strategy == "auto" else f.strategy
+    several = f.devices > 1 or f.strategy == "ddp"
+    strategy = DDPStrategy(timeout=PATIENCE) if several else "auto"
     fabric = Fabric(accelerator=f.accelerator, devices=f.devices, strategy=strategy, precision=f.precision)
     fabric.launch()
+    if config.threads:
+        torch.set_num_threads(config.threads)  # else Fabric has shared out the cores
+    keep_freed_memory()
     return fabric
-
-
-def _follow(config: TrainConfig, fabric: Fabric) -> None:
-    """The part of all processes but the first, which writes and shows."""
-    folder, resumed = fabric.broadcast(("", False))
-    signals = Signals()
-    with signals.watching():
-        training = Training(config, Path(folder), fabric, signals)
-        if resumed:
-            training.restore()
-        for _ in train(training):
-            pass
-
-
-def tested(training: Training) -> tuple[dict[str, Any], Examination]:
-    """The test, once, of the best weights: ``summary.json`` and all that was measured."""
-    models = {student.name: student.network for student in training.students}
-    selected = {s.name: {"epoch": s.best["epoch"], "top1_validation": s.best["top1"]} for s in training.students}
-    result = _examined(models, training.data, training.config.flip)
-    return {**_summary(training.config, result), "selected": selected}, result
 
 
 def resume(folder: Path, quiet: bool = False) -> None:
     """Go on with the training in ``folder``, from its newest sound checkpoint."""
+    require_run(folder)
     if (folder / "summary.json").is_file():
         raise RunError(f"{folder}: this training is finished; test it with: snn4-agent evaluate {folder}")
     train_session(load_training(folder / "config.yaml"), folder.parent, folder, quiet)
 
 
-def evaluate_session(folder: Path, data: str | None, root: str | None, as_json: bool) -> None:
-    """Test the model in ``folder`` on the test data of its config, or of ``data``."""
-    overrides = [*([f"data.name={data}"] if data else []), *([f"data.root={root}"] if root else [])]
-    config = load_training(folder / "config.yaml", overrides)
-    loaded = load_data(config.data)
-    models = {student.name: student.network for student in students(config, loaded)}
-    load_model(folder / "model.safetensors", models[NETWORK])
-    if (folder / f"{ANN_TWIN}.safetensors").is_file() and ANN_TWIN in models:
-        load_model(folder / f"{ANN_TWIN}.safetensors", models[ANN_TWIN])
-    else:
-        models.pop(ANN_TWIN, None)
-    keep_freed_memory()
-    result = _examined(models, loaded, config.flip)
-    if as_json:
-        print(json.dumps(_summary(config, result), indent=2))
-        return
-    Console().print(table(result))
-
-
-def _examined(models: dict[str, Any], data: Data, flip: bool) -> Examination:
-    test, validation = InOrder(data.test), InOrder(data.validation)
-    config = ExaminationConfig(flip=flip)
-    return examine(models[NETWORK], models.get(ANN_TWIN), test, validation, data.classes, config)
-
-
-def _summary(config: TrainConfig, result: Examination) -> dict[str, Any]:
-    described = {"config": dataclasses.asdict(config), "seed": config.seed, **commit()}
-    return {**result.to_json(), **described}
+def watch(folder: Path, follow: bool = True) -> None:
+    """Show the events in ``folder``; with ``follow``, wait for what comes until the training ends."""
+    require_run(folder)
+    with Bar(Console()) as bar:
+        for when, event in following(folder, follow):
+            bar.show(event, when)

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import snn4.envs.novel
 import snn4.envs.pixels  # noqa: F401  (registers CartPolePixels-v1)
-from snn4.envs.images import channels_first, register_minatar
+from snn4.envs.images import FreshGames, channels_first, register_minatar
 
 
 class UnknownEnvironment(ValueError):
@@ -28,12 +28,15 @@ def make_control(environment: str, n_envs: int = 1, kwargs: Mapping[str, Any] | 
         UnknownEnvironment: with the nearest registered names, or what to install.
     """
 
+    minatar = environment.startswith("MinAtar/")
+
     def make() -> gym.Env[Any, Any]:
         # The checker re-validates every step; what it would find, the learner's own checks of observations find too.
-        return Monitor(channels_first(gym.make(environment, disable_env_checker=True, **(kwargs or {}))))
+        env = gym.make(environment, disable_env_checker=True, **(kwargs or {}))
+        return Monitor(channels_first(FreshGames(env) if minatar else env))
 
     try:
-        if environment.startswith("MinAtar/"):
+        if minatar:
             register_minatar()
         return DummyVecEnv([make] * n_envs)
     except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:

@@ -1,172 +1,229 @@
-"""Images to classify: scikit-learn's digits, torchvision's sets, any ImageFolder, as train, validation and test."""
+"""Data to perceive: images and recordings of event cameras, split for training, validation and testing."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from snn4.envs.samples import Samples
+from snn4.envs.augmentation import AUGMENTATIONS, Augmentation, AugmentationName
+from snn4.envs.downloads import MissingData as MissingData
+from snn4.envs.downloads import data_root
+from snn4.envs.events import Binning, read_events
+from snn4.envs.image_folder import read_folder
+from snn4.envs.image_sets import IMAGE_SETS, read_digits, read_images
+from snn4.envs.pool import Pool
+from snn4.envs.reading import OnError
+from snn4.envs.recordings import EVENT_SETS
+from snn4.envs.samples import Data as Data
+from snn4.envs.samples import Samples as Samples
+from snn4.envs.splits import fair_order, split_by_class, split_in_folds
 
-SETS: dict[str, str] = {
-    "digits": "", "mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100",
-}  # fmt: skip
-"""Data sets by name, and torchvision's class for them."""
-STATISTICS = {
-    "mnist": ((0.1307,), (0.3081,)),
-    "fashion-mnist": ((0.2860,), (0.3530,)),
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+DATASETS = {
+    "digits": "1,797 handwritten digits, 8 x 8, grey; they come with scikit-learn",
+    "mnist": "70,000 handwritten digits, 28 x 28, grey",
+    "fashion-mnist": "70,000 pieces of clothing, 28 x 28, grey",
+    "cifar10": "60,000 photographs, 32 x 32, 10 classes",
+    "cifar100": "60,000 photographs, 32 x 32, 100 classes",
+    "imagefolder": "any images in folders named after their classes, e.g. a part of ImageNet",
+    "nmnist": "MNIST before a moving event camera, 34 x 34",
+    "dvs128-gesture": "11 gestures of hands and arms before an event camera, 128 x 128",
+    "cifar10-dvs": "10,000 images of CIFAR-10 before an event camera, 128 x 128; 9 to 1 for training and testing",
 }
-"""Mean and standard deviation of each channel over the training images, with pixels from 0 to 1."""
-_SPLIT_SEED = 20_240_517  # the split is part of the data: the same for every run
+"""Every data set that has a name."""
+
+UNMIRRORED = ("digits", "mnist", "nmnist", "dvs128-gesture")
+"""Data sets whose classes do not survive a mirror: digits, left and right arms."""
 
 
-class MissingData(ValueError):
-    """A data set is neither here nor to be had."""
+class DataError(ValueError):
+    """Data that is there, but cannot be learned from: its name and, in one line, why."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which data, where, and how they are split and changed."""
+    """A data set, how it is split and what a network gets to see of it."""
 
     name: str = "digits"
-    """One of `SETS`."""
+    """One of `DATASETS`."""
     root: str | None = None
-    """Folder of data sets, in torchvision's layouts; None takes the environment variable SNN4_DATA, else
-    ``~/.cache/snn4-agent``."""
+    """Folder of all data sets; None is that of the environment variable SNN4_DATA, else one in the user's cache."""
+    folder: str | None = None
+    """imagefolder: the folder with train/<class>/… and test/<class>/… (or val/<class>/…), below root or absolute."""
+    image_size: int | None = None
+    """Height and width, pixels; None keeps them, imagefolder's become 64. Of other images the largest square in the
+    middle is scaled (imagefolder), events are counted in larger pixels."""
     validation: float = 0.1
-    """Part of the training set that is held out to select on; the same samples for every seed."""
-    augmentation: Literal["none", "crop", "flip", "flip_crop"] = "none"
-    """Of training images: crop shifts by up to ``pad`` pixels, flip mirrors half of them."""
-    pad: int = 4
-    """Pixels by which crop shifts at most; what comes in is the image's own border, mirrored."""
+    """Fraction of the training set that is held out for validation, from each class its share; always the same. A
+    folder with train/, val/ and test/ has been split already."""
+    mean: tuple[float, ...] | None = None
+    """Of each channel, in 0 to 1 (events: counts), subtracted from it; None is the training set's own. Weights that
+    come from elsewhere want what they have learned with."""
+    std: tuple[float, ...] | None = None
+    """The same for what is then divided by; given with ``mean``."""
+    augmentation: AugmentationName = "none"
+    """Of training samples, one of `AUGMENTATIONS`; events and digits take fewer."""
+    pad: int | None = None
+    """Largest shift of a random crop, pixels; None is an eighth of the side, 4 at 32 x 32."""
     erase: int = 0
-    """Side of a square in each training image that is set to the mean (cutout, DeVries & Taylor 2017); 0 is none."""
+    """Side of a square in each training sample that becomes the mean (cutout, DeVries & Taylor 2017); 0 is none."""
+    bins: int = 4
+    """Events: frames (T) that a recording is cut into."""
+    binning: Binning = "time"
+    """Events: frames of equal time, or of equally many events (count)."""
+    on_error: OnError = "stop"
+    """What happens where files cannot be read: stop with an error that names them, or skip them and say so."""
     limit: int | None = None
-    """Only so many training samples, evenly from all classes."""
+    """Only so many training samples, from each class its share: for a quick look."""
     download: bool = True
-    """Fetch what is missing, where there is a network."""
+    """Whether data that is not there may be downloaded."""
+    workers: int = 0
+    """Processes that prepare batches beside the training; 0 is none. They pay for large images, decoded at use."""
 
     def __post_init__(self) -> None:
-        if self.name not in SETS:
-            raise ValueError(f"name: got {self.name!r}, allowed are {', '.join(SETS)}")
+        if self.name not in DATASETS:
+            near = get_close_matches(self.name, DATASETS, n=1)
+            hint = f"did you mean {near[0]}? Allowed" if near else "allowed"
+            raise ValueError(f"name: got {self.name!r}, {hint} are {', '.join(DATASETS)}")
+        for field, kind in (("binning", Binning), ("on_error", OnError), ("augmentation", AugmentationName)):
+            if getattr(self, field) not in get_args(kind):
+                raise ValueError(f"{field}: got {getattr(self, field)!r}, allowed are {', '.join(get_args(kind))}")
+        if self.augmentation not in self.augmentations:
+            allowed = ", ".join(self.augmentations)
+            raise ValueError(f"augmentation: got {self.augmentation}, allowed for {self.name} are {allowed}")
         if not 0 < self.validation < 1:
-            raise ValueError(f"validation: got {self.validation}, allowed is a part between 0 and 1")
-        if self.augmentation not in ("none", "crop", "flip", "flip_crop"):
-            raise ValueError(f"augmentation: got {self.augmentation!r}, allowed are none, crop, flip, flip_crop")
-        for name in ("pad", "erase"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 0")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit: got {self.limit}, allowed is null or a whole number >= 1")
+            raise ValueError(f"validation: got {self.validation}, allowed is a fraction above 0 and below 1")
+        for field, least in {"image_size": 1, "bins": 1, "limit": 1, "pad": 0, "erase": 0, "workers": 0}.items():
+            value = getattr(self, field)
+            if value is not None and value < least:
+                raise ValueError(f"{field}: got {value}, allowed is a whole number >= {least}")
+        if len(self.mean or ()) != len(self.std or ()):
+            raise ValueError(f"std: got {self.std}, allowed are as many numbers as of mean, {self.mean}")
+        most = 255 if self.is_events else 1
+        if not all(0 <= value <= most for value in self.mean or ()):
+            raise ValueError(f"mean: got {self.mean}, allowed are numbers from 0 to {most}")
+        if not all(0 < value < math.inf for value in self.std or ()):
+            raise ValueError(f"std: got {self.std}, allowed are finite numbers > 0")
+        if (self.folder is None) == (self.name == "imagefolder"):
+            needed = "the folder of the images" if self.folder is None else f"None for {self.name}"
+            raise ValueError(f"folder: got {self.folder}, allowed is {needed}")
 
     @property
-    def folder(self) -> Path:
-        """The folder of data sets."""
-        return Path(self.root or os.environ.get("SNN4_DATA") or "~/.cache/snn4-agent").expanduser()
+    def is_events(self) -> bool:
+        return self.name in EVENT_SETS
 
-
-@dataclass(frozen=True)
-class Data:
-    """A data set in three parts: selection is done on validation, test is used once."""
-
-    name: str
-    classes: tuple[str, ...]
-    in_channels: int
-    image_size: tuple[int, int]
-    train: Samples
-    validation: Samples
-    test: Samples
-    notes: list[str] = field(default_factory=list)
-    """What a reader should know, as files that were left out."""
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """Those that leave this data set's samples in their class."""
+        if self.name in UNMIRRORED:
+            return ("none", "crop")
+        return ("none", "crop", "flip", "flip_crop") if self.is_events else tuple(AUGMENTATIONS)
 
 
 def load_data(config: DataConfig) -> Data:
-    """Read the data set.
+    """The data set in its three parts; it is downloaded where it is not there yet.
 
     Raises:
-        MissingData: it is not there and cannot be fetched: says where it was looked for and how to get it.
-        ValueError: ``limit`` leaves a class without samples.
+        MissingData: for files that are not there and cannot be downloaded, saying how to get them.
+        DataError: for damaged files, empty classes, numbers that do not fit the data, and for events without tonic.
     """
-    images, labels, test_images, test_labels, classes = _digits() if config.name == "digits" else _torchvision(config)
-    held_out = stratified(labels, config.validation)
-    kept = ~held_out
-    if config.limit is not None:
-        if config.limit < len(classes):
-            raise ValueError(f"limit: got {config.limit}, allowed is at least one for each of {len(classes)} classes")
-        kept[kept.nonzero()[:, 0][~stratified(labels[kept], config.limit / int(kept.sum()))]] = False
-    scaled = images[kept].float().div_(255)
-    mean, std = STATISTICS.get(config.name) or (scaled.mean((0, 2, 3)).tolist(), scaled.std((0, 2, 3)).tolist())
+    with _named(config.name):
+        pool = _pool(config)
+        train, validation = pool.train, pool.validation
+        if validation is None:
+            validation, train = _hold_out(config, pool, train)
+        return _data(config, pool, train, validation, pool.test)
 
-    def samples(x: Tensor, y: Tensor, augment: bool = False) -> Samples:
-        changes = (config.augmentation, config.pad, config.erase) if augment else ("none", 0, 0)
-        return Samples(x.contiguous(), y, torch.tensor(mean), torch.tensor(std), *changes)
 
+def folds(config: DataConfig, k: int) -> list[Data]:
+    """Cross-validation: all samples of the data set in ``k`` parts, each for testing in one of the k results.
+
+    The others are split for training and validation as `load_data` does. Folds share their pixels in memory.
+
+    Raises:
+        DataError: for k < 2 or a class with fewer than k samples, and as `load_data`.
+    """
+    with _named(config.name):
+        pool = _pool(config)
+        parts = split_in_folds(pool.labels, k, pool.classes)
+        result = []
+        for i, test in enumerate(parts):
+            rest = torch.cat(parts[:i] + parts[i + 1 :]).sort().values
+            validation, train = _hold_out(config, pool, rest)
+            result.append(_data(config, pool, train, validation, test))
+        return result
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """What is wrong is told with the name of the data set."""
+    try:
+        yield
+    except MissingData:
+        raise
+    except (ValueError, ImportError) as error:
+        raise DataError(f"{name}: {error}") from error
+
+
+def _pool(config: DataConfig) -> Pool:
+    root, size = data_root(config.root), config.image_size
+    cache = root / ".snn4-cache"
+    if config.name == "digits":
+        return read_digits(size)
+    if config.name in IMAGE_SETS:
+        return read_images(config.name, root, size, cache, config.on_error, config.download)
+    if config.is_events:
+        return read_events(
+            config.name, root, config.bins, config.binning, size, cache, config.on_error, config.download
+        )
+    assert config.folder is not None  # checked by the config
+    return read_folder(config.name, root / Path(config.folder).expanduser(), size or 64, cache, config.on_error)
+
+
+def _hold_out(config: DataConfig, pool: Pool, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows for validation and those that remain."""
+    n, least = round(config.validation * len(rows)), len(pool.classes)
+    n = max(min(n, len(rows) - least), least)  # a sample of each class in both parts
+    held, rest = split_by_class(pool.labels[rows], n, pool.classes)
+    return rows[held], rows[rest]
+
+
+def _data(config: DataConfig, pool: Pool, train: Tensor, validation: Tensor, test: Tensor) -> Data:
+    *_, channels, height, width = pool.pixels[test[:1]].shape
+    mean, std = pool.normalization(train) if config.mean is None else (config.mean, config.std or ())
+    if len(mean) != channels:
+        raise ValueError(f"mean: got {len(mean)} numbers, allowed are {channels}, one a channel")
+    train = _limited(config.limit, pool, train)
+    pad = min(height, width) // 8 if config.pad is None else config.pad
+    if pad >= min(height, width):
+        raise ValueError(f"pad: got {pad}, allowed is less than the images' side, {min(height, width)}")
+    if config.is_events:
+        augmentation = Augmentation(config.augmentation, pad, config.erase, border="zero")
+    else:
+        colour = tuple(round(255 * value) for value in mean)
+        augmentation = Augmentation(config.augmentation, pad, config.erase, border="reflect", colour=colour)
+    part = partial(
+        Samples, pool.pixels, pool.labels, mean=mean, std=std, augmentation=augmentation,
+        is_events=config.is_events, workers=config.workers,
+    )  # fmt: skip
     return Data(
-        config.name, classes, images.shape[1], (images.shape[2], images.shape[3]),
-        samples(images[kept], labels[kept], augment=True),
-        samples(images[held_out], labels[held_out]),
-        samples(test_images, test_labels),
+        name=config.name, classes=pool.classes, in_channels=channels, image_size=(height, width),
+        is_events=config.is_events, mean=mean, std=std, notes=pool.notes,
+        train=part(train), validation=part(validation), test=part(test),
     )  # fmt: skip
 
 
-def stratified(labels: Tensor, part: float) -> Tensor:
-    """A mask of ``part`` of the samples (at least one), of each class alike; always the same for the same labels."""
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    draw = torch.Generator().manual_seed(_SPLIT_SEED)
-    for label in labels.unique():
-        members = (labels == label).nonzero()[:, 0]
-        number = max(1, round(part * len(members)))
-        chosen[members[torch.randperm(len(members), generator=draw)[:number]]] = True
-    return chosen
-
-
-_Parts = tuple[Tensor, Tensor, Tensor, Tensor, tuple[str, ...]]
-"""Training images (N, C, H, W) as bytes and labels (N,), the same for test, names of classes."""
-
-
-def _digits() -> _Parts:
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    images = torch.from_numpy((raw.images * (255 / 16)).round().astype(np.uint8)).unsqueeze(1)
-    labels = torch.from_numpy(raw.target.astype(np.int64))
-    test = stratified(labels, 0.2)
-    return images[~test], labels[~test], images[test], labels[test], tuple(map(str, range(10)))
-
-
-def _torchvision(config: DataConfig) -> _Parts:
-    from torchvision import datasets
-
-    kind = getattr(datasets, SETS[config.name])
-    parts: list[Tensor] = []
-    for train in (True, False):
-        found = _found(config, kind, train)
-        images = torch.as_tensor(found.data)
-        parts.append(images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2))
-        parts.append(torch.as_tensor(found.targets, dtype=torch.int64))
-    return *parts, tuple(found.classes)  # type: ignore[return-value]
-
-
-def _found(config: DataConfig, kind: type, train: bool) -> object:
-    """torchvision's data set, fetched if need be."""
-    try:
-        return kind(config.folder, train=train)
-    except RuntimeError as error:  # not there, or altered
-        reason = str(error)
-    if config.download:
-        try:
-            return kind(config.folder, train=train, download=True)
-        except (RuntimeError, OSError) as error:
-            reason = f"it could not be downloaded ({error})"
-    raise MissingData(
-        f"data: {config.name} was looked for in {config.folder}, in torchvision's layout ({SETS[config.name]}): "
-        f"{' '.join(reason.split())}; name the folder that holds it by data.root=… or SNN4_DATA=…, or copy it there "
-        f"from a machine where torchvision.datasets.{SETS[config.name]}(root, download=True) has run"
-    )
+def _limited(limit: int | None, pool: Pool, rows: Tensor) -> Tensor:
+    if limit is None or limit >= len(rows):
+        return rows
+    if limit < len(pool.classes):
+        raise ValueError(f"limit: got {limit}, allowed are {len(pool.classes)} or more: one sample a class")
+    return rows[fair_order(pool.labels[rows])[:limit].sort().values]

@@ -77,7 +77,12 @@ def make_cartpole_pixels(height: int = 24, width: int = 60, frames: int = 4, **k
     """CartPole with the last ``frames`` drawings (frames, height, width) as its observation, the newest last.
 
     At the start of an episode they are all the first.
+
+    Raises:
+        ValueError: naming the argument that is too small, or too large.
     """
+    if not 1 <= frames <= min(height, width):  # stable-baselines3 takes the shortest side of an image for its channels
+        raise ValueError(f"frames: got {frames}, allowed are 1 … {min(height, width)}, the shorter side of a drawing")
     cartpole = gym.make("CartPole-v1", disable_env_checker=True, **kwargs).unwrapped
     return gym.wrappers.FrameStackObservation(DrawnCartPole(cartpole, height, width), frames)
 

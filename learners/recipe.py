@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -120,7 +119,8 @@ def make_optimizer(config: TrainingConfig, network: nn.Module) -> torch.optim.Op
 
 
 def averaged_copy(config: TrainingConfig, network: nn.Module) -> AveragedModel | None:
-    """An exponential moving average of the weights, whose memory is short at the start; None if there is to be none."""
+    """An exponential moving average of weights and norms' statistics, whose memory is short at the start; None if there
+    is to be none."""
     if not config.ema:
         return None
 
@@ -133,7 +133,7 @@ def averaged_copy(config: TrainingConfig, network: nn.Module) -> AveragedModel |
         decay = min(config.ema, (1 + float(n)) / (10 + float(n)))
         torch._foreach_lerp_(averages, values, 1 - decay)
 
-    return AveragedModel(copy.deepcopy(network), multi_avg_fn=average, use_buffers=True)  # type: ignore[arg-type]
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)  # type: ignore[arg-type]
 
 
 def _require(name: str, holds: bool, config: TrainingConfig, allowed: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -53,6 +54,9 @@ class SupervisedLearner:
         n_batches: batches an epoch.
         seed: of mixing and dropout; order and augmentation are the data's.
         fabric: device, precision, processes; launched.
+
+    Raises:
+        ValueError: for less than one batch.
     """
 
     def __init__(
@@ -70,7 +74,9 @@ class SupervisedLearner:
             self.network.mark_forward_method("run")
         self.average = averaged_copy(config, self.module)
         self.step = self.images = 0
-        """Batches, and images, learned from."""
+        """Batches, and images in all processes, learned from."""
+        self.stopped = False
+        """Whether the last `learn` was told to stop."""
 
     @property
     def epoch(self) -> int:
@@ -90,28 +96,28 @@ class SupervisedLearner:
     def learn(self, stop: Callable[[], bool] = lambda: False, every: float = 2.0) -> Iterator[Fit]:
         """Learn to the end of the present epoch, with a report about every so many seconds and at the end.
 
+        Args:
+            stop: asked after each batch; True in any process ends the piece in all of them.
+            every: seconds.
+
         Raises:
-            NotFinite: naming epoch and batch.
+            NotFinite: naming epoch, batch, and what holds NaN or infinity.
         """
         epoch, first = divmod(self.step, self.n_batches)
         T = self.config.T_of(epoch)
         self.network.train()
-        started, sums, images = time.perf_counter(), torch.zeros(2), 0
+        sums, before, started = self._nothing(), self.images, time.perf_counter()
         for number, (x, labels) in enumerate(self.batches(epoch, first), first):
             x, labels = self.fabric.to_device((x, labels))
             sums += self._learn_batch(x, labels, T)
-            images += len(labels) * self.fabric.world_size
-            now = time.perf_counter()
-            last = number + 1 == self.n_batches
-            if last or stop() or now - started > every:
-                loss, accuracy = (sums * self.fabric.world_size / images).tolist()
-                if not np.isfinite(loss):
-                    raise NotFinite(f"epoch {epoch}, batch {number}: the loss is {loss}; try a smaller learning_rate")
-                self.images += images
-                rate = learning_rate(self.config, self.step - 1, self.steps)
-                yield Fit(self.epoch, self.images, T if x.dim() == 4 else None, loss, accuracy, rate, now - started)
-                started, sums, images = time.perf_counter(), torch.zeros(2), 0
-            if last or stop():
+            self.stopped, due = self._agreed(stop(), time.perf_counter() - started > every)
+            if due or self.stopped or number + 1 == self.n_batches:
+                where = f"epoch {epoch}, batch {number}"
+                loss, accuracy = self._means(sums, self.images - before, where)
+                rate, seconds = learning_rate(self.config, self.step - 1, self.steps), time.perf_counter() - started
+                yield Fit(self.epoch, self.images, T if x.dim() == 4 else None, loss, accuracy, rate, seconds)
+                sums, before, started = self._nothing(), self.images, time.perf_counter()
+            if self.stopped:
                 return
 
     def _learn_batch(self, x: Tensor, labels: Tensor, T: int | None) -> Tensor:
@@ -131,16 +137,40 @@ class SupervisedLearner:
         if self.average is not None:
             self.average.update_parameters(self.module)
         self.step += 1
+        self.images += len(labels) * self.fabric.world_size
         right = (scores.detach().mean(0).argmax(1) == labels).sum()
-        return torch.stack([loss.detach() * len(labels), right]).float().cpu()
+        return torch.stack([loss.detach() * len(labels), right])
+
+    def _nothing(self) -> Tensor:
+        return torch.zeros(2, device=self.fabric.device)  # stays there: to read it would wait for the device
+
+    def _agreed(self, *votes: bool) -> tuple[bool, ...]:
+        """Whether any process says so: one that stopped or reported alone would leave the others waiting."""
+        if self.fabric.world_size == 1:
+            return votes
+        counts: Any = self.fabric.all_reduce(torch.tensor(votes, dtype=torch.float32), reduce_op="sum")
+        return tuple((counts > 0).tolist())
+
+    def _means(self, sums: Tensor, images: int, where: str) -> tuple[float, float]:
+        """Loss and accuracy over the ``images`` of all processes; NotFinite if learning cannot go on."""
+        total: Any = self.fabric.all_reduce(sums, reduce_op="sum")
+        loss, accuracy = (total / images).tolist()
+        if not math.isfinite(loss):
+            raise NotFinite(f"{where}: the loss is {loss}; try a smaller learning_rate, or clip")
+        # Neurons that get NaN are silent, so that the loss need not show it.
+        for name, value in self.module.state_dict().items():
+            if not torch.isfinite(value).all():
+                raise NotFinite(f"{where}: {name} holds NaN or infinity; try a smaller learning_rate, or clip")
+        return loss, accuracy
 
     def _scores(self, x: Tensor, T: int | None) -> Tensor:
         """Scores of each step (T, B, classes); one step for an ANN, which sees the mean over the bins of events."""
         if self.config.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        if self.spiking:
-            return self.network.run(x, None, T if x.dim() == 4 else None)[0].float()  # type: ignore[no-any-return]
-        return self.network(x.mean(0) if x.dim() == 5 else x).float().unsqueeze(0)  # type: ignore[no-any-return]
+        with self.fabric.autocast():  # on one device Fabric hands `run` through without its precision
+            if self.spiking:
+                return self.network.run(x, None, T if x.dim() == 4 else None)[0].float()  # type: ignore[no-any-return]
+            return self.network(x.mean(0) if x.dim() == 5 else x).float().unsqueeze(0)  # type: ignore[no-any-return]
 
     def _loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         if self.config.loss == "mean":
@@ -166,5 +196,10 @@ class SupervisedLearner:
         self.step, self.images = state["step"], state["images"]
         self.module.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, values in self.optimizer.state.items():
+            # Fused optimizers go through memory side by side: moments must lie there as their parameter does.
+            for name, moment in values.items():
+                if isinstance(moment, Tensor) and moment.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter).copy_(moment)
         if self.average is not None:
             self.average.load_state_dict(state["average"])

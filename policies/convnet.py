@@ -13,6 +13,7 @@ from snn4.policies.backends import make_neuron
 from snn4.policies.classifier import ClassifierConfig, SpikingClassifier
 from snn4.policies.network import SpikingResidual, SpikingSequential
 from snn4.policies.normalization import StepNorm2d, threshold_norm
+from snn4.policies.whitening import PATCH, WhiteningConv2d
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +33,12 @@ class ConvNetConfig(ClassifierConfig):
     """sew: adds the spikes of a block to those that enter it (spike-element-wise ADD, Fang et al. 2021). ms: adds
     currents before the neurons, so that a membrane's shortcut goes through the whole network (MS-ResNet, Hu et al.
     2024); where the shape changes its 1 x 1 convolution sees these real values, as in the paper."""
-    stem: Literal["small", "large"] = "small"
-    """First layer of a resnet: 3 x 3, or 7 x 7 with stride 2 and max pooling, for large images."""
+    pooled: Literal["spikes", "currents"] = "spikes"
+    """What is pooled (vgg): the spikes of a stage, or the currents of its first convolution, before the norm: then
+    fewer neurons cost less, and all that synapses see are single spikes."""
+    stem: Literal["small", "large", "whitening"] = "small"
+    """small: the first convolution is 3 x 3. large: 7 x 7 with stride 2 and max pooling, for large images (resnet).
+    whitening: it sees whitened patches of 2 x 2 after a ReLU (`whitening.WhiteningConv2d`), once for all steps."""
     norm: Literal["batch", "threshold", "step", "none"] = "batch"
     """batch: over steps and samples. threshold: the same, scaled to the threshold (`threshold_norm`). step: each step's
     own statistics (`StepNorm2d`). none: convolutions have a bias instead."""
@@ -44,7 +49,8 @@ class ConvNetConfig(ClassifierConfig):
         "shortcut": ("sew", "ms"),
         "norm": ("batch", "threshold", "step", "none"),
         "pooling": ("avg", "max"),
-        "stem": ("small", "large"),
+        "pooled": ("spikes", "currents"),
+        "stem": ("small", "large", "whitening"),
         "head": ("average", "flatten"),
     }
 
@@ -61,6 +67,9 @@ class ConvNetConfig(ClassifierConfig):
             raise ValueError(f"image_size: got {self.image_size}, allowed are sides >= {self.smallest_side}")
         if self.kind == "resnet" and self.pools is not None:
             raise ValueError(f"pools: got {self.pools}, allowed is None for kind: resnet, whose blocks have strides")
+        for name, other, kind in (("pooled", "currents", "vgg"), ("stem", "large", "resnet")):
+            if getattr(self, name) == other and self.kind != kind:
+                raise ValueError(f"{name}: got {other!r}, allowed for kind: {kind} alone, not {self.kind}")
 
     @property
     def stages(self) -> list[tuple[int, int, int]]:
@@ -71,7 +80,13 @@ class ConvNetConfig(ClassifierConfig):
     @property
     def smallest_side(self) -> int:
         """Smallest height and width of an image that leaves something after all pooling."""
-        return math.prod([pool for _, _, pool in self.stages]) if self.kind == "vgg" else 1
+        pooled = math.prod([pool for _, _, pool in self.stages]) if self.kind == "vgg" else 1
+        return pooled + self.border
+
+    @property
+    def border(self) -> int:
+        """Pixels by which the stem makes images smaller."""
+        return PATCH - 1 if self.stem == "whitening" else 0
 
     @property
     def n_features(self) -> int:
@@ -79,10 +94,11 @@ class ConvNetConfig(ClassifierConfig):
         if self.head == "average" or self.image_size is None:
             return self.channels[-1]
         halvings = len(self.channels) - 1 + (2 if self.stem == "large" else 0)
-        scale = self.smallest_side if self.kind == "vgg" else 2**halvings
+        scale = self.smallest_side - self.border if self.kind == "vgg" else 2**halvings
         # Pooling drops what does not fill a window, strided convolutions with padding do not.
         return self.channels[-1] * math.prod(
-            side // scale if self.kind == "vgg" else math.ceil(side / scale) for side in self.image_size
+            side // scale if self.kind == "vgg" else math.ceil(side / scale)
+            for side in (whole - self.border for whole in self.image_size)
         )
 
 
@@ -111,26 +127,33 @@ class SpikingConvNet(SpikingClassifier):
 
 
 def _layers(c: ConvNetConfig, backend: str) -> Iterator[nn.Module]:
-    yield from _vgg(c, backend) if c.kind == "vgg" else _resnet(c, backend)
+    width = c.in_channels
+    if c.stem == "whitening":
+        whitening = WhiteningConv2d(c.in_channels)
+        yield from (whitening, nn.ReLU())
+        width = whitening.out_channels
+    yield from _vgg(c, width, backend) if c.kind == "vgg" else _resnet(c, width, backend)
     if c.head == "average":
         yield nn.AdaptiveAvgPool2d(1)
     yield nn.Flatten()
     yield nn.Linear(c.n_features, c.n_classes)
 
 
-def _vgg(c: ConvNetConfig, backend: str) -> Iterator[nn.Module]:
-    width = c.in_channels
+def _vgg(c: ConvNetConfig, width: int, backend: str) -> Iterator[nn.Module]:
     for channels, blocks, pool in c.stages:
-        for _ in range(blocks):
-            yield from (*_synapses(c, width, channels), _neuron(c, channels, backend))
+        pooling = [] if pool == 1 else [nn.AvgPool2d(pool) if c.pooling == "avg" else nn.MaxPool2d(pool)]
+        for number in range(blocks):
+            conv, *norm = _synapses(c, width, channels)
+            between = pooling if c.pooled == "currents" and number == 0 else []
+            yield from (conv, *between, *norm, _neuron(c, channels, backend))
             width = channels
-        if pool > 1:
-            yield nn.AvgPool2d(pool) if c.pooling == "avg" else nn.MaxPool2d(pool)
+        if c.pooled == "spikes":
+            yield from pooling
 
 
-def _resnet(c: ConvNetConfig, backend: str) -> Iterator[nn.Module]:
+def _resnet(c: ConvNetConfig, entering: int, backend: str) -> Iterator[nn.Module]:
     width, large = c.channels[0], c.stem == "large"
-    yield from _synapses(c, c.in_channels, width, kernel=7 if large else 3, stride=2 if large else 1)
+    yield from _synapses(c, entering, width, kernel=7 if large else 3, stride=2 if large else 1)
     if c.shortcut == "sew":
         yield _neuron(c, width, backend)
     if large:

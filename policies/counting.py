@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from snn4.policies.attention import SpikeProduct
 from snn4.policies.coding import Encoder, PopulationEncoder
 from snn4.policies.cost import LayerCost
 from snn4.policies.decoding import FirstSpikeDecoder, WeightedDecoder
@@ -124,6 +125,8 @@ class Counter:
                 return self._synapses
             case nn.RNNBase():
                 return self._recurrent
+            case SpikeProduct():
+                return self._product
             case Neuron():
                 return self._neurons
             case PopulationEncoder():
@@ -180,6 +183,15 @@ class Counter:
         tally.binary, tally.events = False, None
         values = effective + rows * (biases + 2 * states * layer.hidden_size * layer.num_layers)
         tally.bytes += x.element_size() * (values + int(torch.count_nonzero(x)))
+        self._signal = _Signal()
+
+    def _product(self, tally: Tally, layer: SpikeProduct, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        effective, dense = layer.operations(*inputs)
+        tally.operations += effective
+        tally.dense += dense
+        tally.binary &= all(bool(((x == 0) | (x.abs() == 1)).all()) for x in inputs)
+        tally.events = None  # spikes that meet spikes: no synapse of a chip
+        tally.bytes += output.element_size() * (sum(int(torch.count_nonzero(x)) for x in inputs) + output.numel())
         self._signal = _Signal()
 
     def _neurons(self, tally: Tally, layer: Neuron, inputs: tuple[Tensor, ...], output: Tensor) -> None:

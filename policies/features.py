@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -17,7 +18,7 @@ from snn4.policies.perception import NetworkConfig, make_network
 class NetworkFeatures(BaseFeaturesExtractor):
     """Images (B, C, H, W) -> what the linear readout of a named network would see, as its mean over T steps (B, n).
 
-    So features of a network whose last stage spikes are rates. Used like SB3's own extractors, with any of its policies:
+    So features of a network whose last stage spikes are rates. Used like SB3's own extractors, with any policy:
     ``policy_kwargs={"features_extractor_class": NetworkFeatures, "features_extractor_kwargs": {"network": config}}``.
 
     Args:
@@ -41,6 +42,8 @@ class NetworkFeatures(BaseFeaturesExtractor):
         self.decoder = make_decoder("rate", network.T, decay=0) if kind == "spiking" else None
 
     def forward(self, observations: Tensor) -> Tensor:
+        # Convolutions and pooling on a CPU take up to half the time in this format, the first above all.
+        observations = observations.contiguous(memory_format=torch.channels_last)
         if self.decoder is None:
             return self.network(observations)  # type: ignore[no-any-return]
         return self.decoder(self.network.run(observations)[0])  # type: ignore[no-any-return]

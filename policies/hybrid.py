@@ -33,8 +33,9 @@ class HybridConfig(ClassifierConfig):
     front_channels: tuple[int, ...] = (32,)
     """Channels of each stage of a small front end: convolution, norm, ReLU, pooling by 2."""
     weights: str | None = None
-    """Weights of the front end: a .safetensors or .pt file with a state dict, read whenever the network is made, or
-    DEFAULT, which torchvision downloads. Images should be normalised as those that they have learned from."""
+    """Weights of the front end: a .safetensors or .pt file with a state dict, read whenever the network is made (of the
+    front end, of a whole torchvision model, or of a hybrid or its twin, as a training leaves it), or DEFAULT, which
+    torchvision downloads. Images should be normalised as those that they have learned from."""
     frozen: bool = False
     """Whether the front end stays as it is; its norms' statistics, too."""
     channels: tuple[int, ...] = (64, 128)
@@ -68,6 +69,11 @@ class HybridConfig(ClassifierConfig):
         for name, default in plain.items() if self.kind == "ann-head" else ():
             if getattr(self, name) != default:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed is {default!r} for kind: ann-head")
+        if self.front == SMALL and self.weights == "DEFAULT":
+            raise ValueError(f"weights: got 'DEFAULT', allowed is a file, or None, for front: {SMALL}")
+        if self.image_size is not None and min(self.image_size) < self.smallest_side:
+            raise ValueError(f"image_size: got {self.image_size}, allowed are sides >= {self.smallest_side}")
+        self.spiking(self.in_channels, self.image_size)  # the spiking stages have checks of their own
 
     @property
     def smallest_side(self) -> int:
@@ -95,7 +101,8 @@ class Hybrid(SpikingClassifier):
     """The `SpikingClassifier` of a `HybridConfig`, with neurons of ``backend``.
 
     Args:
-        front: a front end of one's own, any module with maps (B, C, H, W) -> (B, C', H', W'), in place of the config's.
+        front: a front end of one's own, any module with maps (B, C, H, W) -> (B, C', H', W'), in place of the config's
+            (ann-front).
 
     Raises:
         ValueError: naming the config's field, for a model, layer or file that is not there, and for images that the
@@ -109,10 +116,10 @@ class Hybrid(SpikingClassifier):
         checkpoint_steps: int | None = None,
         front: nn.Module | None = None,
     ) -> None:
-        if config.kind == "ann-head":
-            layers = _with_ann_head(config, backend)
-        else:
-            layers = _with_ann_front(config, backend, front)
+        head = config.kind == "ann-head"
+        if head and front is not None:
+            raise ValueError("front: got a module, allowed is none for kind: ann-head")
+        layers = _with_ann_head(config, backend) if head else _with_ann_front(config, backend, front)
         super().__init__(config, layers, checkpoint_steps)
 
 

@@ -53,6 +53,10 @@ class Meter:
       steps long: both commute with it. NeuroBench would see real values. A time to the first spike does not commute.
     - A population code takes two MACs for each receptive field.
 
+    Products of spikes with spikes (`attention`) are no synapses, and NeuroBench does not see them. They count as if they
+    were: an operation where no factor is 0, an AC also where one factor is a sum of spikes, as the other is a spike.
+    What stands between the two products of an attention costs no memory traffic.
+
     **Neuron updates** are one for each neuron and step, those of leaky integrators and of a population code included.
     An update is active if the neuron spikes, or if something other than its bias reaches it: a spike or a value across
     a weight that is not 0. A constant real-valued current reaches it in every step. Where the current is a sum over
@@ -65,9 +69,9 @@ class Meter:
 
     **On a spiking chip** every spike crosses synapses on its own: average pooling and sums of spikes are folded into
     the synapses. What stands before the first spiking layer and after the last is its host's. A network with real
-    values in between, or one that does not spike, cannot run there.
+    values in between, attention, or no spikes cannot run there.
 
-    Matrix products that are no layers (attention) are not seen. Weights must not change inside the block.
+    Matrix products that are no layers are not seen. Weights must not change inside the block.
 
     Raises:
         ValueError: the network has layers whose operations cannot be counted, naming the first.

@@ -13,8 +13,9 @@ from snn4.policies.convnet import CONVNETS, ConvNetConfig, SpikingConvNet
 from snn4.policies.gene import Gene
 from snn4.policies.hybrid import HYBRIDS, Hybrid, HybridConfig
 from snn4.policies.neurons import NeuronConfig
+from snn4.policies.spikformer import SPIKFORMERS, Spikformer, SpikformerConfig
 
-NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS, **HYBRIDS}
+NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS, **HYBRIDS, **SPIKFORMERS}
 """Every network that has a name."""
 
 
@@ -61,5 +62,7 @@ def make_network(
             return SpikingConvNet(config, backend, checkpoint_steps)
         case HybridConfig():
             return Hybrid(config, backend, checkpoint_steps)
+        case SpikformerConfig():
+            return Spikformer(config, backend, checkpoint_steps)
         case _:
             raise TypeError(f"config: got {type(config).__name__}, allowed is the config of a network in NETWORKS")

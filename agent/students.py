@@ -1,0 +1,101 @@
+"""Who learns in a training: a classifier, and its ANN twin, made for the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snn4.agent.config import ConfigError, TrainConfig
+from snn4.agent.recognition import Network
+from snn4.envs.datasets import Data, DataConfig, Samples, load_data
+from snn4.policies.ann import twin
+from snn4.policies.perception import make_network
+from snn4.policies.whitening import WhiteningConv2d, fit_whitening
+
+NETWORK, ANN_TWIN = "network", "ann_twin"
+LOOKED_AT = 5_000_000
+"""Pixels of training images that a whitening stem is computed from."""
+
+
+@dataclass
+class Student:
+    """A classifier that learns, the spiking one or its twin, and the best weights that it had on validation data."""
+
+    name: str
+    network: Network
+    best: dict[str, Any] = field(default_factory=dict)
+    """``top1`` on validation data, the ``epoch``, and the ``weights``."""
+    images: int = 0
+    """Images that it has learned from."""
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """The batches of ``samples``, in order and as they are, as often as they are asked for."""
+
+    samples: Samples
+    batch_size: int = 128
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.samples.batches(self.batch_size)
+
+    def __len__(self) -> int:
+        return self.samples.n_batches(self.batch_size)
+
+
+def prepare(config: TrainConfig) -> tuple[Data, list[Student]]:
+    """Data and untrained students, the same for the same seed.
+
+    Raises:
+        ConfigError: for data that cannot be read, and a network or recipe that does not fit it.
+        MissingData: for data that is not there.
+    """
+    data = read(config)
+    problems = list(_misfits(config, data))
+    if problems:
+        raise ConfigError(config.name, problems)
+    made = students(config, data)
+    if any(isinstance(layer, WhiteningConv2d) for student in made for layer in student.network.modules()):
+        some = min(LOOKED_AT // math.prod(data.image_size), len(data.train))
+        images, _ = next(iter(data.train.batches(max(some, 1), shuffle_seed=0)))
+        for student in made:
+            fit_whitening(student.network, images.flatten(0, -4))
+    return data, made
+
+
+def read(config: TrainConfig) -> Data:
+    """The data of ``config``; ConfigError where it cannot be read."""
+    try:
+        return load_data(config.data)
+    except (ValueError, ImportError) as error:
+        key, names = str(error).partition(":")[0], [field.name for field in dataclasses.fields(DataConfig)]
+        raise ConfigError(config.name, [f"data.{error}" if key in names else f"data: {error}"]) from error
+
+
+def students(config: TrainConfig, data: Data) -> list[Student]:
+    """Who learns; ConfigError where the network does not fit the data."""
+    torch.manual_seed(config.seed)
+    try:
+        resolved = config.network.resolve(data.in_channels, data.image_size, data.n_classes)
+        network = make_network(resolved, config.network.backend, config.training.checkpoint_steps)
+    except (ValueError, TypeError, ImportError) as error:
+        raise ConfigError(config.name, [f"network, for images of {data.name}: {error}"]) from error
+    return [Student(NETWORK, network), *([Student(ANN_TWIN, twin(resolved))] if config.ann_twin else [])]
+
+
+def _misfits(config: TrainConfig, data: Data) -> Iterator[str]:
+    batch, devices = config.training.batch_size, config.fabric.devices
+    if batch * devices > len(data.train):
+        yield (
+            f"training.batch_size: got {batch}{f' on each of {devices} devices' if devices > 1 else ''}, allowed "
+            f"together are at most the {len(data.train)} training samples"
+        )
+    if data.is_events and config.training.T is not None:
+        yield "training.T: got steps for images, allowed for events is null; data.bins are their steps"

@@ -1,0 +1,105 @@
+"""The test of a classifier: at the end of its training, and by the command ``evaluate``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from snn4.agent.config import TrainConfig, load_training
+from snn4.agent.examination import Examination, ExaminationConfig, examine
+from snn4.agent.journal import commit, read_events
+from snn4.agent.model import ModelError, load_model, read_about
+from snn4.agent.report import learning_curves, write_report
+from snn4.agent.students import ANN_TWIN, NETWORK, InOrder, read, students
+from snn4.agent.tables import table
+from snn4.agent.training import Training
+from snn4.envs.datasets import Data
+from snn4.policies.allocation import keep_freed_memory
+
+
+def tested(training: Training) -> tuple[Examination, dict[str, Any]]:
+    """The test, once, of the best weights: all that was measured, and ``summary.json``."""
+    models = {student.name: student.network for student in training.students}
+    selected = {s.name: {"epoch": s.best["epoch"], "top1_validation": s.best["top1"]} for s in training.students}
+    result = _examined(models, training.data, ExaminationConfig(flip=training.config.flip))
+    return result, {**_summary(training.config, result), "selected": selected}
+
+
+def evaluate_session(
+    folder: Path,
+    data: str | None = None,
+    root: str | None = None,
+    steps: int | None = None,
+    report_path: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """Test the model in ``folder`` on the test data of its config, or on other ``data``: a name, or a folder of images.
+
+    Raises:
+        ModelError: there is no model, it is damaged or of another architecture, or it cannot take the data.
+        ConfigError, MissingData: the data cannot be read.
+    """
+    path, twin = folder / "model.safetensors", folder / f"{ANN_TWIN}.safetensors"
+    about = read_about(path)
+    config = load_training(folder / "config.yaml", [*_other(data), *([f"data.root={root}"] if root else [])])
+    loaded = read(config)
+    _check_fit(path, about, loaded)
+    models = {student.name: student.network for student in students(config, loaded)}
+    load_model(path, models[NETWORK])
+    if ANN_TWIN in models and twin.is_file():
+        load_model(twin, models[ANN_TWIN])
+    else:
+        models.pop(ANN_TWIN, None)
+    keep_freed_memory()
+    result = _examined(models, loaded, ExaminationConfig(steps=steps, flip=config.flip))
+    if report_path is not None:
+        report(report_path, result, config, folder)
+    if as_json:
+        print(json.dumps(_summary(config, result), indent=2))
+    else:
+        show(result, report_path)
+
+
+def report(path: Path, result: Examination, config: TrainConfig, folder: Path) -> None:
+    """Write the report of a test to ``path``, with the learning curves in the run ``folder``."""
+    curves = learning_curves(event for _, event, _ in read_events(folder))
+    write_report(path, result, f"{config.name}: {config.data.name}", curves)
+
+
+def show(result: Examination, report_path: Path | None) -> None:
+    """Print the table, and where the report is."""
+    Console().print(table(result))
+    if report_path is not None:
+        print(f"report: {report_path}")
+
+
+def _other(data: str | None) -> list[str]:
+    """Changes of a config for the test on other data: how the first one was augmented does not matter there."""
+    if data is None:
+        return []
+    changes: dict[str, Any] = {"name": data, "folder": None, "augmentation": "none", "pad": None, "erase": 0}
+    if Path(data).is_dir():
+        changes |= {"name": "imagefolder", "folder": str(Path(data).resolve())}
+    return [f"data.{key}={json.dumps(value)}" for key, value in changes.items()]  # JSON is YAML
+
+
+def _check_fit(path: Path, about: dict[str, Any], data: Data) -> None:
+    """ModelError unless ``data`` looks like what the model has learned, where that is known."""
+    theirs = {"in_channels": data.in_channels, "image_size": list(data.image_size), "n_classes": data.n_classes}
+    wrong = [f"{key}: got {x}, allowed is {about[key]}" for key, x in theirs.items() if about.get(key, x) != x]
+    if wrong:
+        raise ModelError(f"{path}: has learned {about['data']} and cannot take {data.name}: {'; '.join(wrong)}")
+
+
+def _examined(models: dict[str, Any], data: Data, config: ExaminationConfig) -> Examination:
+    test, validation = InOrder(data.test), InOrder(data.validation)
+    return examine(models[NETWORK], models.get(ANN_TWIN), test, validation, data.classes, config)
+
+
+def _summary(config: TrainConfig, result: Examination) -> dict[str, Any]:
+    described = {"config": dataclasses.asdict(config), "seed": config.seed, **commit()}
+    return {**result.to_json(), **described}

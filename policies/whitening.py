@@ -1,0 +1,51 @@
+"""A first layer that is computed from the data and not learned: patches of images, whitened."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+PATCH = 2
+"""Height and width of the patches, pixels."""
+
+
+class WhiteningConv2d(nn.Conv2d):
+    """Images (B, C, H, W) -> the whitened patches of 2 x 2 and their negatives, (B, 8 C, H - 1, W - 1).
+
+    The second half of the channels is minus the first, so that a ReLU after it loses nothing. Only the bias is learned
+    (Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU"; Coates & Ng 2011). Before `fit`, patches are as
+    they are.
+    """
+
+    def __init__(self, in_channels: int) -> None:
+        n = in_channels * PATCH**2
+        super().__init__(in_channels, 2 * n, PATCH)
+        self.weight.requires_grad_(False)
+        self._set(torch.eye(n))
+        assert self.bias is not None
+        nn.init.zeros_(self.bias)
+
+    @torch.no_grad()
+    def fit(self, images: Tensor, eps: float = 5e-4) -> None:
+        """Take the filters from ``images`` (B, C, H, W): their patches' principal axes, each scaled to variance 1.
+
+        Args:
+            images: as the network will see them.
+            eps: added to the variances, so that axes with hardly any are not blown up.
+        """
+        patches = nn.functional.unfold(images.double(), PATCH).transpose(1, 2).flatten(0, 1)
+        variances, axes = torch.linalg.eigh(patches.mT @ patches / len(patches))
+        # An axis and its negative are equally good, and which one comes out is the library's whim.
+        axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
+        self._set((axes / (variances.clamp_min(0) + eps).sqrt()).mT)
+
+    @torch.no_grad()
+    def _set(self, filters: Tensor) -> None:
+        self.weight.copy_(torch.cat([filters, -filters]).view_as(self.weight))
+
+
+def fit_whitening(network: nn.Module, images: Tensor) -> None:
+    """`WhiteningConv2d.fit` for every such layer of ``network`` that sees ``images``."""
+    for layer in network.modules():
+        if isinstance(layer, WhiteningConv2d):
+            layer.fit(images)
