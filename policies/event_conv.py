@@ -28,7 +28,8 @@ class EventConv2d(nn.Module):
         self.rows = conv.weight.detach().flip(3).permute(1, 2, 3, 0).contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() != 4 or x.shape[1] != self.conv.in_channels or not _worthwhile(x):
+        events = _events(x.permute(0, 2, 3, 1)) if x.dim() == 4 and x.shape[1] == self.conv.in_channels else None
+        if events is None:
             return self.conv(x)  # type: ignore[no-any-return]
         from snn4.policies._event_kernels import convolve
 
@@ -36,8 +37,7 @@ class EventConv2d(nn.Module):
         (ph, pw), (sh, sw), (kh, kw) = conv.padding, conv.stride, conv.kernel_size
         size = (x.shape[2] + 2 * ph - kh) // sh + 1, (x.shape[3] + 2 * pw - kw) // sw + 1
         out = _filled(conv.bias, (len(x), *size, conv.out_channels))
-        values = x.permute(0, 2, 3, 1).contiguous()
-        run_in_threads(convolve, len(x), values.numpy(), self.rows, sh, sw, ph, pw, out.numpy())
+        run_in_threads(convolve, len(x), events, self.rows, sh, sw, ph, pw, out.numpy())
         return out.permute(0, 3, 1, 2)
 
 
@@ -49,13 +49,13 @@ class EventLinear(nn.Module):
         self.linear, self.rows = linear, linear.weight.detach().t().contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-1] != self.linear.in_features or not _worthwhile(x):
+        events = _events(x.flatten(0, -2)) if x.shape[-1] == self.linear.in_features else None
+        if events is None:
             return self.linear(x)  # type: ignore[no-any-return]
         from snn4.policies._event_kernels import multiply
 
-        rows = x.contiguous().view(-1, x.shape[-1])
-        out = _filled(self.linear.bias, (len(rows), self.linear.out_features))
-        run_in_threads(multiply, len(rows), rows.numpy(), self.rows, out.numpy())
+        out = _filled(self.linear.bias, (len(events), self.linear.out_features))
+        run_in_threads(multiply, len(events), events, self.rows, out.numpy())
         return out.view(*x.shape[:-1], -1)
 
 
@@ -73,7 +73,15 @@ def event_driven(network: nn.Module) -> nn.Module:
             raise ValueError(f"{name}: got {parameter.dtype} on {parameter.device}, allowed is float32 on the CPU")
     copied = copy.deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)
     _compile(copied, spiking=False)
+    for layer in copied.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_pre_hook(_channels_last)
     return copied
+
+
+def _channels_last(conv: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """One image has both memory formats, of which torch takes the slower one for what follows."""
+    return (inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])
 
 
 def _compile(module: nn.Module, spiking: bool) -> bool:
@@ -98,15 +106,36 @@ def _is_plain(conv: nn.Conv2d) -> bool:
 
 
 def _fold_norms(layers: nn.Sequential) -> None:
+    """Put batch norms into the convolutions before them, also through pooling that lets them pass."""
     for number in range(len(layers) - 1):
-        conv, norm = layers[number], layers[number + 1]
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            layers[number], layers[number + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+        conv, pooling, after = layers[number], layers[number + 1], number + 1
+        if isinstance(pooling, (nn.AvgPool2d, nn.MaxPool2d)) and after + 1 < len(layers):
+            after += 1
+        norm = layers[after]
+        if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d) or not _passes(pooling, norm):
+            continue
+        layers[number], layers[after] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    for number in reversed(range(len(layers))):
+        if isinstance(layers[number], nn.Identity):
+            del layers[number]
 
 
-def _worthwhile(x: Tensor) -> bool:
-    events = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled() and is_fused()
-    return events and int(torch.count_nonzero(x)) < DENSE * x.numel()
+def _passes(pooling: nn.Module, norm: nn.BatchNorm2d) -> bool:
+    """Whether the norm before ``pooling`` is the norm after it; true where there is no pooling between."""
+    if isinstance(pooling, nn.AvgPool2d):
+        return pooling.padding == 0  # at a border of zeros a bias would be averaged with them
+    # A negative factor would make the largest value the smallest.
+    return not isinstance(pooling, nn.MaxPool2d) or bool((norm.weight >= 0).all())
+
+
+def _events(x: Tensor) -> Any:
+    """The values of ``x`` as an array, if so few of them are not 0 that events are faster; None if they are not."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled() or not is_fused():
+        return None
+    from snn4.policies._event_kernels import count_nonzero
+
+    values = x.contiguous().numpy()
+    return values if count_nonzero(values.reshape(-1)) < DENSE * values.size else None
 
 
 def _filled(bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:

@@ -133,13 +133,27 @@ def _run(layers: list[nn.Module], x: Tensor, state: tuple[State, ...], steps: in
 
 
 def _over_steps(layer: nn.Module, x: Tensor) -> Tensor:
-    y = layer(x.flatten(0, 1))
+    y = layer(_samples(x))
     if not isinstance(y, Tensor):
         raise TypeError(
             f"{type(layer).__name__}: got an output of type {type(y).__name__}, allowed is a Tensor; a layer with a "
             f"state derives from Stateful"
         )
     return y.unflatten(0, x.shape[:2])
+
+
+def _samples(x: Tensor) -> Tensor:
+    """``x`` (T, B, …) as (T * B, …), in channels_last if that is how it lies in memory.
+
+    torch tells the format by the strides, and a view of a single sample has others where the size is 1.
+    """
+    flat = x.flatten(0, 1)
+    if len(flat) > 1 or flat.dim() != 4:
+        return flat
+    _, channels, height, width = flat.shape
+    if channels == 1 or flat.stride()[1:] != (1, width * channels, channels):
+        return flat
+    return flat.as_strided(flat.shape, (flat.numel(), *flat.stride()[1:]))
 
 
 @contextlib.contextmanager

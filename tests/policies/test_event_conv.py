@@ -21,6 +21,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "vgg, average pooling": {"pooling": "avg", "blocks": (2, 1)},
     "vgg, max pooling": {"pooling": "max", "neuron": NeuronConfig("plif", v_threshold=0.6)},
     "vgg, flat": {"head": "flatten", "image_size": (8, 8), "pools": (2, 1)},
+    "vgg, averages of currents": {"pooled": "currents", "blocks": (2, 1)},
+    "vgg, largest currents": {"pooled": "currents", "pooling": "max"},
+    "whitened patches": {"stem": "whitening", "pooled": "currents", "image_size": (8, 8)},
     "sew": {"kind": "resnet", "shortcut": "sew", "blocks": (1, 2)},
     "ms": {"kind": "resnet", "shortcut": "ms", "blocks": (2, 1)},
     "large stem": {"kind": "resnet", "stem": "large", "neuron": NeuronConfig("cuba", v_threshold=0.6)},
@@ -85,6 +88,15 @@ def test_norms_are_folded(kind: str, norm: str) -> None:
         torch.testing.assert_close(compiled(x), net(x))
         events = torch.stack([x, 2 * x, -x, x])
         torch.testing.assert_close(compiled(events), net(events))
+
+
+def test_a_norm_that_turns_the_largest_current_into_the_smallest_is_kept() -> None:
+    net, x = make(pooled="currents", pooling="max"), images()
+    with torch.no_grad():
+        of(nn.BatchNorm2d, net)[1].weight[0] *= -1
+        compiled = event_driven(net)
+        assert len(of(nn.BatchNorm2d, compiled)) == 1
+        torch.testing.assert_close(compiled(x), net(x))
 
 
 def test_synapses_behind_neurons_are_compiled() -> None:
