@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from snn4.agent.config import dump, load
+from snn4.agent.config import load
 from snn4.agent.events import Began, Evaluated, Saved
-from snn4.agent.journal import Journal, provenance, read_events
+from snn4.agent.journal import Journal, read_events
 from snn4.agent.session import resume, session
+from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish
 
-RESULTS = Path(__file__).parent / "results" / "control"
+CONTROL = RESULTS / "control"
 
 
 def main() -> None:
@@ -44,24 +41,22 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.jobs) as pool:
         rows = list(pool.map(live_seed, *zip(*lives, strict=True))) if lives else []
     for config in arguments.configs:
-        write(config, [row for (name, *_), row in zip(lives, rows, strict=True) if name == config])
+        mine = [row for (name, *_), row in zip(lives, rows, strict=True) if name == config]
+        publish(CONTROL / f"{config}.json", "control", config, mine, summary(mine))
     if arguments.table:
-        print(table(json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))))
+        print(table(json.loads(path.read_text()) for path in sorted(CONTROL.glob("*.json"))))
 
 
 def live_seed(config: str, seed: int, runs: Path, twin: bool = True) -> dict[str, Any]:
     """One life, lived, resumed or found finished in ``runs``: its summary, and how long it and its checkpoints took."""
     checked = load(config, [f"seed={seed}", f"ann_twin={str(twin).lower()}"])
-    same = [path.parent for path in runs.glob(f"{checked.name}-*/config.yaml") if path.read_text() == dump(checked)]
-    if not same:
-        journal = Journal.create(runs, checked)
-        same = [journal.folder]
-        session(checked, journal, quiet=True)
-    elif not (same[0] / "summary.json").is_file():
-        resume(same[0], quiet=True)
-    summary = json.loads((same[0] / "summary.json").read_text())
+    folder = done_once(
+        checked, runs, lambda: session(checked, Journal.create(runs, checked), quiet=True),
+        lambda path: resume(path, quiet=True),
+    )  # fmt: skip
+    summary = json.loads((folder / "summary.json").read_text())
     rows = {key: summary[key] for key in ("seed", "commit_hash", "tasks", "ann_twin")}
-    return {**rows, **_durations(same[0])}
+    return {**rows, **_durations(folder)}
 
 
 def _durations(folder: Path) -> dict[str, float | None]:
@@ -79,38 +74,22 @@ def _between(start: datetime, end: datetime) -> float:
     return (end - start).total_seconds()
 
 
-def write(config: str, rows: list[dict[str, Any]]) -> None:
-    """Publish the rows of ``config``, with their mean and spread over seeds, command, commit and machine."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    command = shlex.join(["python", "-m", "snn4.benchmarks.control", *sys.argv[1:]])
-    result = {"config": config, "command": command, **provenance(), "summary": _summary(rows), "seeds": rows}
-    (RESULTS / f"{config}.json").write_text(json.dumps(result, indent=1) + "\n")
-
-
-def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and spread over seeds."""
     costs = ("spikes_per_decision", "effective_acs", "effective_macs")
     keys = ("return_mean", *costs, "env_steps_per_second")
     return {
         who: {
             task: {
-                **{key: _mean_and_std([row[who][task][key] for row in rows], key not in costs) for key in keys},
-                "energy_joules_45nm_fp32": _mean_and_std(
-                    [row[who][task]["energy_joules"]["45nm_fp32"] for row in rows]
-                ),
-                "energy_joules_45nm_int8": _mean_and_std(
-                    [row[who][task]["energy_joules"]["45nm_int8"] for row in rows]
-                ),
+                **{key: mean_and_std([row[who][task][key] for row in rows], key not in costs) for key in keys},
+                "energy_joules_45nm_fp32": mean_and_std([row[who][task]["energy_joules"]["45nm_fp32"] for row in rows]),
+                "energy_joules_45nm_int8": mean_and_std([row[who][task]["energy_joules"]["45nm_int8"] for row in rows]),
             }
             for task in rows[0][who]
         }
         for who in ("tasks", "ann_twin")
         if rows[0][who]
     }
-
-
-def _mean_and_std(values: list[float], more_is_better: bool = False) -> dict[str, float]:
-    worst = min(values) if more_is_better else max(values)
-    return {"mean": float(np.mean(values)), "std": float(np.std(values)), "worst": float(worst)}
 
 
 def table(results: Iterable[dict[str, Any]]) -> str:
@@ -125,14 +104,14 @@ def table(results: Iterable[dict[str, Any]]) -> str:
         "SNN nJ fp32 (int8)",
         "ANN nJ fp32 (int8)",
     )
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    lines = []
     for result in results:
         for task, snn in result["summary"]["tasks"].items():
             ann, first = result["summary"].get("ann_twin", {}).get(task), result["seeds"][0]["tasks"][task]
             cells = [task, str(len(result["seeds"])), f"{first['env_steps']:,}", _return(snn), _return(ann)]
             cells += [f"{snn['spikes_per_decision']['mean']:.0f}", _energy(snn), _energy(ann)]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            lines.append(cells)
+    return markdown(head, lines)
 
 
 def _return(row: dict[str, Any] | None) -> str:

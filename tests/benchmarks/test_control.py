@@ -8,6 +8,7 @@ import yaml
 
 from snn4.agent.config import CONFIGS
 from snn4.benchmarks import control
+from snn4.benchmarks.publishing import publish
 
 
 @pytest.fixture
@@ -30,11 +31,11 @@ def test_a_finished_life_is_not_lived_again(tiny: str, tmp_path: Path) -> None:
     assert first["organism_seconds"] > 0
 
 
-def test_the_table_shows_the_mean_over_seeds(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "RESULTS", tmp_path / "results")
+def test_the_table_shows_the_mean_over_seeds(tiny: str, tmp_path: Path) -> None:
     rows = [control.live_seed(tiny, seed, tmp_path / "runs") for seed in (0, 1)]
-    control.write("tiny", rows)
-    result = json.loads((tmp_path / "results" / "tiny.json").read_text())
+    path = tmp_path / "results" / "tiny.json"
+    publish(path, "control", "tiny", rows, control.summary(rows))
+    result = json.loads(path.read_text())
     mean = sum(row["tasks"]["CartPole-v1"]["return_mean"] for row in rows) / 2
     assert result["summary"]["tasks"]["CartPole-v1"]["return_mean"]["mean"] == pytest.approx(mean)
     assert f"{mean:.1f}" in control.table([result])

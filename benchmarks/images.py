@@ -1,0 +1,134 @@
+"""Classifiers of images and events: trainings for several seeds, as published in ``benchmarks/results/images/``.
+
+    python -m snn4.benchmarks.images fashion_mnist --seeds 0 1 2 --jobs 2 threads=1
+    python -m snn4.benchmarks.images nmnist --folds 5
+    python -m snn4.benchmarks.images --table
+
+Every seed, or fold of a cross-validation, is a run folder of its own; what is finished is not trained again, what was
+interrupted is resumed. Weights are selected on validation data and tested once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from snn4.agent.config import load_training
+from snn4.agent.events import Fitted
+from snn4.agent.journal import read_events
+from snn4.agent.training_session import resume, train_session
+from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish
+
+IMAGES = RESULTS / "images"
+LEFT_OUT = ("confusion", "classes", "config")
+"""What of a summary is not published: it follows from the config, or is long."""
+
+
+def main() -> None:
+    """Train what the command line names and write one result file a config; or print the table of all results."""
+    parser = argparse.ArgumentParser(description="Trainings for several seeds, SNN beside ANN twin.")
+    parser.add_argument("configs", nargs="*", help="names of shipped configs; and key=value, for all of them")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--folds", type=int, help="cross-validation in so many parts, with the first of the seeds")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
+    parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
+    arguments = parser.parse_intermixed_args()
+    names = [name for name in arguments.configs if "=" not in name]
+    common = [change for change in arguments.configs if "=" in change]
+    runs = [(name, [*common, *own]) for name in names for own in _variants(arguments.seeds, arguments.folds)]
+    # Forked processes would inherit torch's threads in whatever state they are.
+    with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
+        futures = [pool.submit(train_once, *run, arguments.runs_dir) for run in runs]
+        rows = [future.result() for future in futures]
+    for name in names:
+        mine = [row for (owner, _), row in zip(runs, rows, strict=True) if owner == name]
+        publish(IMAGES / f"{Path(name).stem}.json", "images", name, mine, summary(mine))
+    if arguments.table:
+        print(table(json.loads(path.read_text()) for path in sorted(IMAGES.glob("*.json"))))
+
+
+def _variants(seeds: list[int], folds: int | None) -> list[list[str]]:
+    """What differs between the runs of a config."""
+    if folds is None:
+        return [[f"seed={seed}"] for seed in seeds]
+    return [[f"seed={seeds[0]}", f"data.folds={folds}", f"data.fold={fold}"] for fold in range(folds)]
+
+
+def train_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
+    """One training, finished, resumed or found finished in ``runs``: what its test measured, and how long it took."""
+    checked = load_training(config, changes)
+    folder = done_once(
+        checked, runs, lambda: train_session(checked, runs, quiet=True), lambda path: resume(path, quiet=True)
+    )
+    measured = json.loads((folder / "summary.json").read_text())
+    fits = [event for _, event, _ in read_events(folder) if isinstance(event, Fitted)]
+    seconds = {name: sum(fit.seconds for fit in fits if fit.being == name) for name in {fit.being for fit in fits}}
+    row = {key: value for key, value in measured.items() if key not in LEFT_OUT}
+    row["early_exit"] = {key: value for key, value in row["early_exit"].items() if key != "test_curve"}
+    for indicators in row["indicators"]:
+        indicators.pop("layers")
+    return {"changes": changes, "training_seconds": seconds, **row}
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and spread over seeds, of each row of the indicators and of the SNN's accuracy after each step."""
+    result: dict[str, Any] = {"top1_accuracy_by_step": [
+        mean_and_std(values, more_is_better=True)
+        for values in zip(*(row["top1_accuracy_by_step"] for row in rows), strict=True)
+    ]}  # fmt: skip
+    for number, first in enumerate(rows[0]["indicators"]):
+        same = [row["indicators"][number] for row in rows]
+        name = f"{first['name']} {first['precision']}"
+        result[name] = {
+            key: mean_and_std([row[key] for row in same], key == "top1_accuracy")
+            for key in ("top1_accuracy", "top5_accuracy", "spikes_per_decision", "effective_acs", "effective_macs")
+            if first[key] is not None
+        }
+        result[name]["energy_joules"] = {
+            model: mean_and_std([row["energy_joules"][model] for row in same])
+            for model, joules in first["energy_joules"].items()
+            if joules is not None
+        }
+    return result
+
+
+def table(results: Iterable[dict[str, Any]]) -> str:
+    """Markdown: one line for each result."""
+    head = ["config", "runs", "parameters", "T", "SNN top-1 %", "at T = 1", "ANN top-1 %", "SNN spikes",
+            "SNN µJ fp32 (int8)", "ANN µJ fp32 (int8)", "training minutes"]  # fmt: skip
+    return markdown(head, [_line(result) for result in results])
+
+
+def _line(result: dict[str, Any]) -> list[str]:
+    rows, means = result["seeds"], result["summary"]
+    minutes = mean_and_std([row["training_seconds"]["network"] / 60 for row in rows])
+    return [
+        Path(result["config"]).stem,
+        f"{len(rows)} folds" if "folds" in " ".join(rows[0]["changes"]) else str(len(rows)),
+        f"{rows[0]['indicators'][0]['parameters'] / 1e6:.2f}M", str(rows[0]["steps"]),
+        _percent(means["SNN fp32"].get("top1_accuracy")), _percent(means["top1_accuracy_by_step"][0]),
+        _percent(means["ANN fp32"].get("top1_accuracy")), f"{means['SNN fp32']['spikes_per_decision']['mean']:,.0f}",
+        _energy(means, "SNN"), _energy(means, "ANN"), f"{minutes['mean']:.0f}",
+    ]  # fmt: skip
+
+
+def _percent(value: dict[str, float] | None) -> str:
+    return "not trained" if value is None else f"{100 * value['mean']:.2f} ± {100 * value['std']:.2f}"
+
+
+def _energy(means: dict[str, Any], name: str) -> str:
+    fp32, int8 = (
+        means[f"{name} {precision}"]["energy_joules"][f"45nm_{precision}"]["mean"] * 1e6
+        for precision in ("fp32", "int8")
+    )
+    return f"{fp32:.1f} ({int8:.2f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""What all published measurements share: runs that are done once, and result files that say how they came about."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snn4.agent.config import RunConfig, TrainConfig, dump
+from snn4.agent.journal import provenance
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def done_once(
+    config: RunConfig | TrainConfig, runs: Path, start: Callable[[], None], resume: Callable[[Path], None]
+) -> Path:
+    """The finished run folder of ``config`` below ``runs``: found, else resumed, else started."""
+    if not (same := _same(config, runs)):
+        start()
+        same = _same(config, runs)
+    elif not (same[0] / "summary.json").is_file():
+        resume(same[0])
+    return same[0]
+
+
+def publish(path: Path, module: str, config: str, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    """Write the rows of all seeds, with their summary, command, commit and machine."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = shlex.join(["python", "-m", f"snn4.benchmarks.{module}", *sys.argv[1:]])
+    result = {"config": config, "command": command, **provenance(), "summary": summary, "seeds": rows}
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def mean_and_std(values: Sequence[float], more_is_better: bool = False) -> dict[str, float]:
+    """Over seeds, with the worst of them."""
+    worst = min(values) if more_is_better else max(values)
+    return {"mean": float(np.mean(values)), "std": float(np.std(values)), "worst": float(worst)}
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _same(config: RunConfig | TrainConfig, runs: Path) -> list[Path]:
+    files = sorted(runs.glob(f"{config.name}-*/config.yaml"))
+    return [path.parent for path in files if path.read_text() == dump(config)]

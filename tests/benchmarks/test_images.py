@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from snn4.benchmarks import images
+from snn4.benchmarks.publishing import publish
+
+QUICK = ["training.epochs=1", "training.T=[[1,2]]", "network.T=2", "network.options.channels=[4,8]", "data.limit=200"]
+
+
+def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
+    first, again = (images.train_once("digits", [*QUICK, "seed=3"], tmp_path) for _ in range(2))
+    assert first == again
+    assert len(list(tmp_path.iterdir())) == 1
+    assert first["seed"] == 3
+    assert set(first["training_seconds"]) == {"network", "ann_twin"}
+
+
+def test_the_table_shows_the_mean_over_seeds(tmp_path: Path) -> None:
+    rows = [images.train_once("digits", [*QUICK, f"seed={seed}"], tmp_path / "runs") for seed in (0, 1)]
+    path = tmp_path / "digits.json"
+    publish(path, "images", "digits", rows, images.summary(rows))
+    result = json.loads(path.read_text())
+    top1 = [row["indicators"][0]["top1_accuracy"] for row in rows]
+    assert result["summary"]["SNN fp32"]["top1_accuracy"]["mean"] == pytest.approx(sum(top1) / 2)
+    assert result["summary"]["SNN fp32"]["top1_accuracy"]["worst"] == min(top1)
+    assert f"| {50 * sum(top1):.2f} ± " in images.table([result])
+    assert {"command", "commit_hash", "versions", "machine"} <= set(result)
+
+
+def test_folds_are_runs_of_their_own() -> None:
+    assert images._variants([0, 1], None) == [["seed=0"], ["seed=1"]]
+    assert images._variants([5], 2) == [
+        ["seed=5", "data.folds=2", "data.fold=0"],
+        ["seed=5", "data.folds=2", "data.fold=1"],
+    ]
