@@ -1,0 +1,60 @@
+"""Models that come with the package: ``snn4-agent evaluate zoo:NAME`` repeats their test.
+
+    python -m snn4.benchmarks.zoo runs/fashion_mnist-20261124-150000
+
+puts the model of a finished training into ``benchmarks/zoo/``: its config, and its weights in half precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from snn4.agent.config import dump, load_training
+from snn4.agent.model import ZOO, ModelError, read_about, save_model
+
+LARGEST = 5_000_000
+"""Bytes of a model: it is kept in the repository, and is in every installation."""
+
+
+def main() -> None:
+    """Ship the models of the run folders that the command line names."""
+    parser = argparse.ArgumentParser(description="Put the models of finished trainings into the zoo.")
+    parser.add_argument("runs", type=Path, nargs="+", help="run folders of trainings")
+    for run in parser.parse_args().runs:
+        print(ship(run))
+
+
+def ship(run: Path, zoo: Path = ZOO) -> Path:
+    """Put the model in the folder ``run`` into the folder ``zoo``, named after its config; the new folder.
+
+    Raises:
+        ModelError: there is no model, or it is too large.
+    """
+    config = load_training(run / "config.yaml")
+    about, weights = read_about(run / "model.safetensors"), load_file(run / "model.safetensors")
+    small = {name: _halved(x) for name, x in weights.items()}
+    size = sum(x.numel() * x.element_size() for x in small.values())
+    if size > LARGEST:
+        raise ModelError(f"{run}: got a model of {size / 1e6:.1f} MB, allowed in the zoo are {LARGEST / 1e6:.0f} MB")
+    folder = zoo / config.name.replace("_", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    # Where the data lay, and a twin that is not there, say nothing about the model.
+    general = dataclasses.replace(config, data=dataclasses.replace(config.data, root=None), ann_twin=False)
+    (folder / "config.yaml").write_text(dump(general))
+    save_model(folder / "model.safetensors", small, about)
+    return folder
+
+
+def _halved(x: Tensor) -> Tensor:
+    """Weights of synapses in half precision; norms and time constants, of which there are few, as they are."""
+    return x.half() if x.dtype == torch.float32 and x.dim() >= 2 else x
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from snn4.agent.config import load_training
+from snn4.agent.model import ModelError
+from snn4.agent.testing import evaluate_session
+from snn4.agent.training_session import train_session
+from snn4.benchmarks import zoo
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a training of seconds."""
+    changes = ["name=quick_digits", "training.epochs=1", "network.options.channels=[4,8]", "data.limit=200"]
+    runs = tmp_path_factory.mktemp("runs")
+    train_session(load_training("digits", [*changes, "network.T=2"]), runs, quiet=True)
+    return next(runs.iterdir())
+
+
+def test_a_shipped_model_is_the_trained_one_in_half_precision(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = zoo.ship(run, tmp_path)
+    assert folder == tmp_path / "quick-digits"
+    trained, shipped = (load_file(place / "model.safetensors") for place in (run, folder))
+    assert shipped["network.0.weight"].dtype == torch.float16
+    for name, weight in trained.items():
+        torch.testing.assert_close(shipped[name].float(), weight.float(), atol=1e-3, rtol=1e-3)
+    assert (folder / "model.safetensors").stat().st_size < 0.8 * (run / "model.safetensors").stat().st_size
+    evaluate_session(folder)
+    assert "359 test samples" in capsys.readouterr().out
+
+
+def test_the_config_says_nothing_of_one_machine(run: Path, tmp_path: Path) -> None:
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("root: null", "root: /somewhere"))
+    assert load_training(run / "config.yaml").data.root == "/somewhere"
+    assert load_training(zoo.ship(run, tmp_path) / "config.yaml").data.root is None
+
+
+def test_a_large_model_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "LARGEST", 1000)
+    with pytest.raises(ModelError, match=r"got a model of 0\.0 MB, allowed in the zoo are 0 MB"):
+        zoo.ship(run, tmp_path)
+    assert not list(tmp_path.iterdir())
