@@ -40,17 +40,23 @@ class SelfAttention(SpikeProduct):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self._heads(x)
-        y = (q @ k.mT * self.scale) @ v if _few_tokens(q) else q @ (k.mT @ v * self.scale)
-        return y.transpose(1, 2).reshape(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+        if _few_tokens(q):
+            attention = torch.einsum("mnhi,mlhi->mhnl", q, k) * self.scale
+            y = torch.einsum("mhnl,mlhj->mnhj", attention, v)
+        else:
+            memory = torch.einsum("mlhi,mlhj->mhij", k, v) * self.scale
+            y = torch.einsum("mnhi,mhij->mnhj", q, memory)
+        return y.reshape(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
 
     def operations(self, *inputs: Tensor) -> tuple[int, int]:
-        q, k, v = self._heads(inputs[0])
-        pairs = [(q, k.mT), (q @ k.mT, v)] if _few_tokens(q) else [(k.mT, v), (q, k.mT @ v)]
+        parts = self._heads(inputs[0])
+        q, k, v = (part.transpose(1, 2) for part in parts)
+        pairs = [(q, k.mT), (q @ k.mT, v)] if _few_tokens(parts[0]) else [(k.mT, v), (q, k.mT @ v)]
         return sum(_effective(a, b) for a, b in pairs), sum(a.numel() * b.shape[-1] for a, b in pairs)
 
     def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values, each (M, heads, N, channels of a head)."""
-        return x.unflatten(1, (3, self.heads, -1)).flatten(4).mT.unbind(1)
+        """Queries, keys and values, each (M, N, heads, channels of a head): no copies where channels are last."""
+        return x.movedim(1, -1).flatten(1, 2).unflatten(-1, (3, self.heads, -1)).unbind(2)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, scale={self.scale}"
@@ -115,9 +121,9 @@ class GatedAttention(nn.Module):
         return self.mask(q, self.relu(self.coincidences(k, v)))  # type: ignore[no-any-return]
 
 
-def _few_tokens(q: Tensor) -> bool:
-    """Whether tokens are fewer than channels of a head."""
-    return q.shape[-2] < q.shape[-1]
+def _few_tokens(x: Tensor) -> bool:
+    """Whether tokens of ``x`` (M, N, heads, channels of a head) are fewer than channels of a head."""
+    return x.shape[1] < x.shape[3]
 
 
 def _effective(a: Tensor, b: Tensor) -> int:

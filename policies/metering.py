@@ -53,9 +53,9 @@ class Meter:
       steps long: both commute with it. NeuroBench would see real values. A time to the first spike does not commute.
     - A population code takes two MACs for each receptive field.
 
-    Products of spikes with spikes (`attention`) are no synapses, and NeuroBench does not see them. They count as if they
-    were: an operation where no factor is 0, an AC also where one factor is a sum of spikes, as the other is a spike.
-    What stands between the two products of an attention costs no memory traffic.
+    Products of spikes with spikes (`attention`) are no synapses, and NeuroBench does not see them. They count alike: an
+    operation where no factor is 0, an AC also where one factor is a sum of spikes, as the other is a spike. What stands
+    between the two products of an attention costs no memory traffic.
 
     **Neuron updates** are one for each neuron and step, those of leaky integrators and of a population code included.
     An update is active if the neuron spikes, or if something other than its bias reaches it: a spike or a value across

@@ -47,10 +47,13 @@ class NetworkConfig:
     def resolve(self, in_channels: int, image_size: tuple[int, int], n_classes: int) -> ClassifierConfig:
         """The whole config for such data; ValueError naming a field that does not fit."""
         options = {name: tuple(x) if isinstance(x, list) else x for name, x in self.options.items()}
-        return dataclasses.replace(
-            NETWORKS[self.name], in_channels=in_channels, image_size=image_size, n_classes=n_classes,
-            T=self.T, neuron=self.neuron, **options,
-        )  # fmt: skip
+        try:
+            return dataclasses.replace(
+                NETWORKS[self.name], in_channels=in_channels, image_size=image_size, n_classes=n_classes,
+                T=self.T, neuron=self.neuron, **options,
+            )  # fmt: skip
+        except TypeError as error:  # options have no types of their own
+            raise ValueError(f"options: got {options}, of which one is of a wrong type ({error})") from error
 
 
 def make_network(

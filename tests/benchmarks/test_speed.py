@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from snn4.benchmarks.cli import app
 from snn4.benchmarks.peers import PEERS, ann_net, layer_runs, snn4_net
 from snn4.benchmarks.speed import MissingPeers, Row, _judge_training, act_conv, act_mlp, speed, table
+from snn4.benchmarks.spikformer_peer import SpikingJellySpikformer, spikformer_config
+from snn4.policies.spikformer import Spikformer
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -18,6 +20,21 @@ def test_peers_are_networks_of_the_same_layers(name: str) -> None:
     peer, ours, x = PEERS[name](3), snn4_net(3), torch.randn(2, 3, 32, 32)
     assert peer(x).shape == ours(x).shape == (2, 10)
     assert sorted(p.shape for p in peer.parameters()) == sorted(p.shape for p in ours.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", [8, 32])
+def test_spikformer_of_a_peer_computes_the_same(side: int) -> None:
+    pytest.importorskip("spikingjelly")
+    torch.manual_seed(0)
+    config = spikformer_config(3, "spikformer-tiny")
+    ours, peer = Spikformer(config).double(), SpikingJellySpikformer(config).double()
+    x = torch.randn(2, 3, side, side).double()  # 4 tokens, or 64
+    for mine, theirs in zip(ours.parameters(), peer.parameters(), strict=True):
+        theirs.copy_(mine)
+    scores = ours(x)
+    assert scores.std() > 0.01
+    torch.testing.assert_close(peer(x), scores)
 
 
 def test_layers_of_peers_spike_alike() -> None:
@@ -37,7 +54,7 @@ def test_twin_learns_from_the_same_step() -> None:
 def test_decisions_are_timed() -> None:
     times = act_mlp(1, 1)
     assert set(times) == {"snn4 predict", "sb3 forward", "sb3 actor", "sb3 predict"}
-    measured = act_conv(1)
+    measured = act_conv(4, 1)
     assert 0.5 < measured["sparsity"] < 1
     assert set(measured["times"]) >= {"snn4", "ann"}
 
@@ -49,6 +66,8 @@ def test_training_is_judged_with_and_without_the_memory_setting() -> None:
     assert (row.against, row.ratio["median"], row.reached) == ("norse", 3.0, True)
     assert row.default_malloc is not None
     assert row.default_malloc["median"] == pytest.approx(10 / 9)
+    assert row.as_it_comes is not None
+    assert row.as_it_comes["median"] == pytest.approx(10 / 2)
 
 
 def test_table_says_what_was_missed() -> None:
@@ -66,7 +85,7 @@ def test_command_prints_json_with_its_origin(monkeypatch: pytest.MonkeyPatch) ->
     done = CliRunner().invoke(app, ["bench", "speed", "--only", "act conv", "--json"])
     assert done.exit_code == 0
     result = json.loads(done.stdout)
-    assert [row["reached"] for row in result["rows"]] == [True]
+    assert [row["reached"] for row in result["rows"]] == [True, True]
     assert "machine" in result
 
 
