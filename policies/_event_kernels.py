@@ -177,10 +177,10 @@ def _send(target: Any, rows: Any, i: int, start: int, pixel: Any, sent: Any, cou
     """
     n, e = len(target), 0
     while e + 4 <= count:
-        j, k, l, m = sent[e], sent[e + 1], sent[e + 2], sent[e + 3]
-        v, x, y, z = pixel[j], pixel[k], pixel[l], pixel[m]
+        j, k, p, q = sent[e], sent[e + 1], sent[e + 2], sent[e + 3]
+        v, x, y, z = pixel[j], pixel[k], pixel[p], pixel[q]
         a, b = rows[j, i, start : start + n], rows[k, i, start : start + n]
-        c, d = rows[l, i, start : start + n], rows[m, i, start : start + n]
+        c, d = rows[p, i, start : start + n], rows[q, i, start : start + n]
         for o in range(n):
             target[o] += (v * a[o] + x * b[o]) + (y * c[o] + z * d[o])
         e += 4

@@ -150,7 +150,7 @@ def _samples(x: Tensor) -> Tensor:
     flat = x.flatten(0, 1)
     if len(flat) > 1 or flat.dim() != 4:
         return flat
-    _, channels, height, width = flat.shape
+    channels, width = flat.shape[1], flat.shape[3]
     if channels == 1 or flat.stride()[1:] != (1, width * channels, channels):
         return flat
     return flat.as_strided(flat.shape, (flat.numel(), *flat.stride()[1:]))
