@@ -150,6 +150,6 @@ def main() -> None:
 
 def _exit_status(error: Exception) -> int | None:
     """2 for bad input, 1 for a life that cannot go on, None for what should never happen."""
-    bad_input = ("ConfigError", "RunError", "RunBusy", "MissingPeers", "MissingData", "DataError", "ModelError")
+    bad_input = ("ConfigError", "RunError", "RunBusy", "MissingPeers", "MissingData", "ModelError")
     known = dict.fromkeys(bad_input, 2) | dict.fromkeys(("Damaged", "NotFinite", "NoSpace"), 1)
     return known.get(type(error).__name__)

@@ -242,7 +242,7 @@ def _take_out(here: Any, place: Sequence[str]) -> None:
         here = here[int(parent)] if isinstance(here, list) else here[_key(here, parent)]
     if isinstance(here, dict):
         here.pop(_key(here, last), None)
-        if last in _REQUIRED:
+        if last in _REQUIRED and place[0] in _REQUIRED:  # data.name and network.name have defaults
             here[last] = _REQUIRED[last]
 
 

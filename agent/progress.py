@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from snn4.agent.events import Began, Ended, Event, Fitted, Noted, Validated
 
+_NAMES = {"network": "network", "ann_twin": "ANN twin"}
 LINE_EVERY = 60.0
 """Seconds between lines about learning where there is no bar."""
 
@@ -59,7 +60,7 @@ class Bar:
         steps = "" if event.T is None else f", T={event.T}"
         left = duration((event.total - event.images) / self._speed) if self._speed else "…"
         return (
-            f"{event.being} epoch {event.epoch}{steps}: loss {event.loss:.3f}, accuracy {event.accuracy:.1%}, "
+            f"{_NAMES[event.being]} epoch {event.epoch}{steps}: loss {event.loss:.3f}, accuracy {event.accuracy:.1%}, "
             f"{self._speed:,.0f} images/s, ETA {left}"
         )
 
@@ -74,20 +75,20 @@ class Bar:
         match event:
             case Began():
                 goes_on = f" goes on after {event.age:,} images" if event.resumed else ""
-                return f"{escape(event.name)}, seed {event.seed}, learns {event.tasks[0]['environment']}{goes_on}"
+                return f"{event.name}, seed {event.seed}, learns {event.tasks[0]['environment']}{goes_on}"
             case Fitted():
                 bar = self.console.is_terminal or time.monotonic() - self._told < LINE_EVERY
                 return "" if bar else self._learning(event)
             case Validated():
                 mark = "  [green](best)[/]" if event.best else ""
                 return (
-                    f"{event.being} epoch {event.epoch}: validation {event.top1:.2%}, loss {event.loss:.3f}, "
+                    f"{_NAMES[event.being]} epoch {event.epoch}: validation {event.top1:.2%}, loss {event.loss:.3f}, "
                     f"{self._speed:,.0f} images/s{mark}"
                 )
             case Noted():
                 return escape(event.text)
             case Ended():
-                return f"training {event.state} after {event.age:,} images {escape(event.text)}".rstrip()
+                return f"training {event.state} after {event.age:,} images{': ' * bool(event.text)}{escape(event.text)}"
             case _:
                 return ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from snn4.agent.config import ConfigError, TrainConfig
 from snn4.agent.recognition import Network
-from snn4.envs.datasets import Data, DataConfig, Samples, load_data
+from snn4.envs.datasets import Data, MissingData, Samples, load_data
 from snn4.policies.ann import twin
 from snn4.policies.perception import make_network
 from snn4.policies.whitening import WhiteningConv2d, fit_whitening
@@ -74,9 +73,10 @@ def read(config: TrainConfig) -> Data:
     """The data of ``config``; ConfigError where it cannot be read."""
     try:
         return load_data(config.data)
+    except MissingData:
+        raise
     except (ValueError, ImportError) as error:
-        key, names = str(error).partition(":")[0], [field.name for field in dataclasses.fields(DataConfig)]
-        raise ConfigError(config.name, [f"data.{error}" if key in names else f"data: {error}"]) from error
+        raise ConfigError(config.name, [f"data: {error}"]) from error
 
 
 def students(config: TrainConfig, data: Data) -> list[Student]:

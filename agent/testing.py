@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from snn4.agent.config import TrainConfig, load_training
 from snn4.agent.examination import Examination, ExaminationConfig, examine
-from snn4.agent.journal import commit, read_events
+from snn4.agent.journal import RunError, commit, read_events
 from snn4.agent.model import ModelError, load_model, read_about
 from snn4.agent.report import learning_curves, write_report
 from snn4.agent.students import ANN_TWIN, NETWORK, InOrder, read, students
@@ -43,19 +44,14 @@ def evaluate_session(
         ModelError: there is no model, it is damaged or of another architecture, or it cannot take the data.
         ConfigError, MissingData: the data cannot be read.
     """
-    path, twin = folder / "model.safetensors", folder / f"{ANN_TWIN}.safetensors"
+    if report_path is not None and not report_path.parent.is_dir():
+        raise RunError(f"{report_path}: there is no folder {report_path.parent}; make it, or name another file")
+    path = folder / "model.safetensors"
     about = read_about(path)
     config = load_training(folder / "config.yaml", [*_other(data), *([f"data.root={root}"] if root else [])])
-    loaded = read(config)
-    _check_fit(path, about, loaded)
-    models = {student.name: student.network for student in students(config, loaded)}
-    load_model(path, models[NETWORK])
-    if ANN_TWIN in models and twin.is_file():
-        load_model(twin, models[ANN_TWIN])
-    else:
-        models.pop(ANN_TWIN, None)
+    loaded = _read_for(path, about, config)
     keep_freed_memory()
-    result = _examined(models, loaded, ExaminationConfig(steps=steps, flip=config.flip))
+    result = _examined(_models(folder, config, loaded), loaded, ExaminationConfig(steps=steps, flip=config.flip))
     if report_path is not None:
         report(report_path, result, config, folder)
     if as_json:
@@ -82,17 +78,36 @@ def _other(data: str | None) -> list[str]:
     if data is None:
         return []
     changes: dict[str, Any] = {"name": data, "folder": None, "augmentation": "none", "pad": None, "erase": 0}
+    changes |= {"mean": None, "std": None}
     if Path(data).is_dir():
         changes |= {"name": "imagefolder", "folder": str(Path(data).resolve())}
     return [f"data.{key}={json.dumps(value)}" for key, value in changes.items()]  # JSON is YAML
 
 
-def _check_fit(path: Path, about: dict[str, Any], data: Data) -> None:
-    """ModelError unless ``data`` looks like what the model has learned, where that is known."""
+def _read_for(path: Path, about: dict[str, Any], config: TrainConfig) -> Data:
+    """The data, scaled as the model in ``path`` has learned; ModelError unless it looks like what that has learned."""
+    data = read(config)
     theirs = {"in_channels": data.in_channels, "image_size": list(data.image_size), "n_classes": data.n_classes}
     wrong = [f"{key}: got {x}, allowed is {about[key]}" for key, x in theirs.items() if about.get(key, x) != x]
     if wrong:
         raise ModelError(f"{path}: has learned {about['data']} and cannot take {data.name}: {'; '.join(wrong)}")
+    mean, std = (tuple(about.get(key, getattr(data, key))) for key in ("mean", "std"))
+    if (mean, std) == (data.mean, data.std):
+        return data
+    return read(dataclasses.replace(config, data=dataclasses.replace(config.data, mean=mean, std=std)))
+
+
+def _models(folder: Path, config: TrainConfig, data: Data) -> dict[str, Any]:
+    """The network in ``folder``, and its twin if that is there too."""
+    models: dict[str, Any] = {student.name: student.network for student in students(config, data)}
+    files = {NETWORK: folder / "model.safetensors", ANN_TWIN: folder / f"{ANN_TWIN}.safetensors"}
+    if not files[ANN_TWIN].is_file():
+        models.pop(ANN_TWIN, None)
+    for name, network in models.items():
+        load_model(files[name], network)
+        if config.training.channels_last:  # as in the training, to the last bit
+            network.to(memory_format=torch.channels_last)
+    return models
 
 
 def _examined(models: dict[str, Any], data: Data, config: ExaminationConfig) -> Examination:

@@ -23,8 +23,8 @@ from snn4.learners.supervised import SupervisedLearner
 from snn4.policies.gene import genome
 
 CHECKPOINTS = "checkpoints"
-SAVE_EVERY = 600.0
-"""Seconds between checkpoints inside an epoch; there is one after each epoch."""
+REPORT_EVERY, SAVE_EVERY = 2.0, 600.0
+"""Seconds between reports, and between checkpoints inside an epoch; there is one of each after an epoch."""
 
 
 class Training:
@@ -154,8 +154,8 @@ class Training:
             return
         about = {
             "data": self.data.name, "in_channels": self.data.in_channels, "image_size": self.data.image_size,
-            "n_classes": self.data.n_classes, "seed": self.config.seed, "epoch": student.best["epoch"],
-            "top1_validation": student.best["top1"],
+            "n_classes": self.data.n_classes, "mean": self.data.mean, "std": self.data.std, "seed": self.config.seed,
+            "epoch": student.best["epoch"], "top1_validation": student.best["top1"],
         }  # fmt: skip
         name = "model" if student.name == NETWORK else student.name
         save_model(self.folder / f"{name}.safetensors", student.best["weights"], about)
@@ -195,7 +195,7 @@ def _learn(training: Training, student: Student, learner: SupervisedLearner) -> 
 
 def _fit(training: Training, student: Student, learner: SupervisedLearner) -> Iterator[Event]:
     """To the end of the epoch, or until the training is stopped."""
-    for fit in learner.learn(training.stop):
+    for fit in learner.learn(training.stop, REPORT_EVERY):
         new, student.images = fit.images - student.images, fit.images
         yield Fitted(student.name, total=training.total, new_images=new, **dataclasses.asdict(fit))
         goes_on = learner.step % learner.n_batches and not learner.stopped

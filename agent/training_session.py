@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import shlex
 import sys
+import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from rich.console import Console
 
+from snn4.agent.checkpoint import Damaged
 from snn4.agent.config import ConfigError, TrainConfig, load_training
 from snn4.agent.examination import Examination
 from snn4.agent.journal import Journal, RunError
@@ -91,7 +96,7 @@ def _follow(config: TrainConfig, fabric: Fabric, resumed: bool) -> None:
     if folder is None:
         return
     signals = Signals()
-    with signals.watching(), contextlib.suppress(NotFinite, KeyboardInterrupt):
+    with signals.watching(), contextlib.suppress(NotFinite, Damaged, KeyboardInterrupt):
         training = Training(config, *prepare(config), Path(folder), fabric, signals)
         if resumed:
             training.restore()
@@ -104,7 +109,10 @@ def launched(config: TrainConfig) -> Fabric:
     f = config.fabric
     if f.accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError(config.name, ["fabric.accelerator: got 'cuda', but torch sees no GPU here; allowed is cpu"])
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # ranks and backends are nobody's news
     several = f.devices > 1 or f.strategy == "ddp"
+    if int(os.environ.get("LOCAL_RANK", 0)):
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     strategy = DDPStrategy(timeout=PATIENCE) if several else "auto"
     fabric = Fabric(accelerator=f.accelerator, devices=f.devices, strategy=strategy, precision=f.precision)
     fabric.launch()
@@ -112,6 +120,13 @@ def launched(config: TrainConfig) -> Fabric:
         torch.set_num_threads(config.threads)  # else Fabric has shared out the cores
     keep_freed_memory()
     return fabric
+
+
+def _end_with(parent: int) -> None:
+    """A process that waits for a first one that was killed would wait long."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def resume(folder: Path, quiet: bool = False) -> None:

@@ -33,7 +33,7 @@ class Fit:
     images: int
     """Images, or recordings, learned from so far, in all processes."""
     T: int | None
-    """Inner steps in this epoch; None for an ANN, and for events, which bring their own."""
+    """Inner steps in this epoch where the recipe gives them; None are the network's own, or those of events."""
     loss: float
     accuracy: float
     """Of the batches since the last report, as they were augmented and mixed."""

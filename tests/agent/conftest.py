@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from snn4.agent.cli import main
-from snn4.agent.config import RunConfig, load
+from snn4.agent.config import RunConfig, TrainConfig, load, load_training
 
 HERE = Path(__file__).parent
 TINY = """\
@@ -28,6 +28,15 @@ learner:
 evaluation: {every: 128, episodes: 3, test_episodes: 5}
 """
 """Rollouts of 64 steps, a validation and a checkpoint after every second one: half a second."""
+TINY_TRAINING = """\
+name: tiny-digits
+data: {name: digits, limit: 160, augmentation: crop, pad: 1}
+network: {name: vgg-small, T: 2, options: {channels: [4, 8]}}
+training: {epochs: 2, batch_size: 32, learning_rate: 0.02, mixup: 0.2, ema: 0.8}
+ann_twin: true
+threads: 1
+"""
+"""Five batches, a validation and a checkpoint an epoch, of scikit-learn's digits: a second; the test takes more."""
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +50,30 @@ def tiny_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_yaml: Path) -> Callable[..., RunConfig]:
     """The config of a tiny life, with overrides."""
     return lambda *overrides: load(tiny_yaml, overrides)
+
+
+@pytest.fixture(scope="session")
+def digits_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trainings") / "tiny-digits.yaml"
+    path.write_text(TINY_TRAINING)
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits(digits_yaml: Path) -> Callable[..., TrainConfig]:
+    """The config of a tiny training, with overrides."""
+    return lambda *overrides: load_training(digits_yaml, overrides)
+
+
+@pytest.fixture(scope="session")
+def trained(digits: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a training that went to its end. Tests leave it unchanged."""
+    from snn4.agent.training_session import train_session
+
+    runs = tmp_path_factory.mktemp("trained")
+    train_session(digits(), runs, quiet=True)
+    (folder,) = runs.iterdir()
+    return folder
 
 
 class Said(NamedTuple):

@@ -22,14 +22,14 @@ def test_help_imports_nothing_heavy() -> None:
         "try:\n    main()\nfinally:\n    print(sorted({m.partition('.')[0] for m in sys.modules}), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True, check=True)
-    for command in ("run", "resume", "watch", "evaluate", "doctor"):
+    for command in ("run", "train", "resume", "watch", "evaluate", "doctor"):
         assert f" {command} " in done.stdout
     modules = set(json.loads(done.stderr.replace("'", '"')))
     assert "typer" in modules
     assert not modules & {"torch", "stable_baselines3", "gymnasium", "pydantic", "numpy", "numba", "yaml"}
 
 
-@pytest.mark.parametrize("command", ["run", "resume", "watch", "evaluate", "doctor"])
+@pytest.mark.parametrize("command", ["run", "train", "resume", "watch", "evaluate", "doctor"])
 def test_every_command_has_help(cli: Cli, command: str) -> None:
     said = cli(command, "--help")
     assert said.status == 0
@@ -128,6 +128,15 @@ def test_a_run_that_is_busy(cli: Cli, tmp_path: Path, tiny: Callable[..., RunCon
         (told,) = refused(cli, "resume", journal.folder)
     assert told.startswith(f"{journal.folder}: another process lives in this folder")
     assert f"snn4-agent watch {journal.folder}" in told
+
+
+def test_options_of_classifiers_mean_nothing_for_a_life(
+    cli: Cli, tmp_path: Path, tiny: Callable[..., RunConfig]
+) -> None:
+    with Journal.create(tmp_path, tiny()) as journal:
+        pass
+    (told,) = refused(cli, "evaluate", journal.folder, "--data", "mnist", "--steps", "3")
+    assert told == f"{journal.folder}: is a life, and --data, --steps means nothing for it; leave it out"
 
 
 def test_a_run_without_a_checkpoint(cli: Cli, tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 import yaml
 
-from snn4.agent.config import CONFIGS, ConfigError, RunConfig, dump, find, load
+from snn4.agent.config import (
+    CONFIGS,
+    ConfigError,
+    RunConfig,
+    TrainConfig,
+    dump,
+    find,
+    is_training,
+    load,
+    load_training,
+)
 
 MINIMAL = "name: x\nworld: [{environment: CartPole-v1, steps: 10}]\n"
 
@@ -42,11 +52,12 @@ def test_shipped_configs(path: Path, written: Callable[[str], Path]) -> None:
     text = path.read_text()
     if "LunarLander" in text and importlib.util.find_spec("Box2D") is None:
         pytest.skip("Box2D is not installed")
-    config = load(path)
-    assert load(path.stem) == config
+    read: Callable[..., RunConfig | TrainConfig] = load_training if is_training(path) else load
+    config = read(path)
+    assert read(path.stem) == config
     assert config.name == path.stem
     assert text.startswith("# "), "a config is a documented experiment"
-    assert load(written(dump(config))) == config
+    assert read(written(dump(config))) == config
 
 
 def test_what_the_issue_lists_is_shipped() -> None:

@@ -175,12 +175,3 @@ def test_data_that_can_be_used_once_are_refused(networks: Any, digits: Any) -> N
 def test_bad_settings_are_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name}: got {value}, allowed is"):
         ExaminationConfig(**{name: value})
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0, "0"), (12.5, "12.5"), (1.234e-6, "1.234 µ"), (4e-12, "4 p"), (1973258, "1.973 M"), (1e-20, "1e-05 f"),
-     (999.9, "999.9"), (1000, "1 k"), (None, "-")],
-)  # fmt: skip
-def test_numbers_have_prefixes(value: float | None, text: str) -> None:
-    assert prefixed(value) == text

@@ -15,7 +15,19 @@ import torch
 import yaml
 
 from snn4.agent.config import RunConfig, load
-from snn4.agent.events import Began, Compared, Ended, Entered, Evaluated, Event, Learned, Noted, Saved
+from snn4.agent.events import (
+    Began,
+    Compared,
+    Ended,
+    Entered,
+    Evaluated,
+    Event,
+    Fitted,
+    Learned,
+    Noted,
+    Saved,
+    Validated,
+)
 from snn4.agent.journal import Journal, RunBusy, commit, read_events
 
 ROW = {"return_mean": 9.5, "spikes_per_decision": 3.0, "effective_acs": 2.0, "effective_macs": 1.0}
@@ -158,6 +170,26 @@ def test_tensorboard_shows_the_scalars(journal: Journal) -> None:
         f"{task}/episode_return": [(20, 7.5)],
         **{f"organism/validation/CartPole-v1/{key}": [(10, value)] for key, value in ROW.items()},
         **{f"organism/test/CartPole-v1/{key}": [(30, value)] for key, value in (ROW | {"return_mean": 100.0}).items()},
+    }
+
+
+def test_tensorboard_shows_trainings(journal: Journal) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    journal.write(Fitted("network", 1, 640, 1280, 4, loss=0.5, accuracy=0.75, learning_rate=0.25))
+    journal.write(Validated("ann_twin", 1, 640, top1=0.875, loss=0.125, best=True))
+    journal.__exit__(None, None, None)
+    read = EventAccumulator(str(journal.folder / "tensorboard"))
+    read.Reload()
+    shown: dict[str, Any] = {
+        tag: [(scalar.step, scalar.value) for scalar in read.Scalars(tag)] for tag in read.Tags()["scalars"]
+    }
+    assert {tag: values for tag, values in shown.items() if "CartPole" not in tag} == {
+        "network/train/loss": [(640, 0.5)],
+        "network/train/accuracy": [(640, 0.75)],
+        "network/train/learning_rate": [(640, 0.25)],
+        "ann_twin/validation/top1": [(640, 0.875)],
+        "ann_twin/validation/loss": [(640, 0.125)],
     }
 
 

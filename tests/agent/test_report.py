@@ -11,16 +11,14 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from torch import nn
 
 from snn4.agent import pictures, report
-from snn4.agent.activity import watch
+from snn4.agent.events import Event, Fitted, Noted, Validated
 from snn4.agent.examination import Examination, ExaminationConfig, examine
-from snn4.agent.recognition import Recognizer
-from snn4.agent.report import write_report
+from snn4.agent.report import learning_curves, write_report
 from snn4.agent.tables import indicator_rows, layer_rows, notes
 from snn4.policies.convnet import ConvNetConfig, SpikingConvNet
-from snn4.policies.neurons import Neuron, NeuronConfig
+from snn4.policies.neurons import NeuronConfig
 
 STRANGE = ["<script>alert(1)</script>", "$x_{", "a & b", '"quoted"', "naïve ß", "plain", "never seen"]
 CURVES = {"training <loss>": [2.0, 1.0, 0.5], "validation": [None, 0.5, None], "none": []}
@@ -166,33 +164,24 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(
     assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
 
 
-def test_activity_is_what_the_neurons_gave() -> None:
-    net, x = make().eval(), torch.rand(1, 3, 8, 8)
-    found: list[torch.Tensor] = []
-    neurons = [module for module in net.modules() if isinstance(module, Neuron)]
-    handles = [layer.register_forward_hook(lambda _, __, out: found.append(out[0])) for layer in neurons]
-    with torch.no_grad():
-        scores = net(x)
-    for handle in handles:
-        handle.remove()
-    activity = watch(Recognizer(net), x, 3, neurons=10)
-    assert torch.equal(activity.scores.mean(0, keepdim=True), scores)
-    assert torch.allclose(activity.picture, x[0].mean(0))
-    names = [name for name, module in net.named_modules() if isinstance(module, Neuron)]
-    assert [layer.name for layer in activity.layers] == names
-    for layer, spikes in zip(activity.layers, found, strict=True):
-        assert layer.n_neurons == spikes[0].numel()
-        assert layer.rate == pytest.approx(spikes.mean().item())
-        assert layer.map is not None
-        assert torch.allclose(layer.map, spikes[:, 0].mean((0, 1)))
-        flat = spikes.flatten(1)
-        assert torch.equal(layer.spikes[:, [0, -1]], flat[:, [0, -1]])
-        assert layer.spikes.shape == (3, 10)
-    assert sum(layer.spikes.sum() for layer in activity.layers) > 0
-    assert not any(module._forward_hooks for module in net.modules() if isinstance(module, nn.Module))
+def fitted(being: str, images: int, new: int, loss: float) -> Fitted:
+    return Fitted(being, 0, images, 300, 4, loss, 0.5, 1e-3, new_images=new)
 
 
-def test_activity_of_events_has_their_steps() -> None:
-    activity = watch(Recognizer(make(), steps=2), torch.rand(5, 1, 3, 8, 8), 0)
-    assert activity.picture.shape == (8, 8)
-    assert [len(layer.spikes) for layer in activity.layers] == [2, 2]
+def test_learning_curves_are_means_over_epochs() -> None:
+    story: list[Event] = [
+        fitted("network", 30, 30, 2.0), Noted("x"), fitted("network", 100, 70, 1.0),
+        Validated("network", 1, 100, 0.5, 1.5, best=True),
+        Validated("network", 2, 200, 0.75, 1.25, best=True),  # nothing was told of what it learned
+        fitted("ann_twin", 100, 100, 0.5), Validated("ann_twin", 1, 100, 1.0, 0.25, best=True),
+        fitted("network", 250, 50, 9.0),  # an epoch that is not over
+    ]  # fmt: skip
+    assert learning_curves(story) == {
+        "network: training loss": [pytest.approx(1.3), None],
+        "network: validation loss": [1.5, 1.25],
+        "network: validation top-1, %": [50.0, 75.0],
+        "ann_twin: training loss": [0.5],
+        "ann_twin: validation loss": [0.25],
+        "ann_twin: validation top-1, %": [100.0],
+    }
+    assert learning_curves([]) == {}
