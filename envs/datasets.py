@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -44,10 +42,6 @@ UNMIRRORED = ("digits", "mnist", "nmnist", "dvs128-gesture")
 """Data sets whose classes do not survive a mirror: digits, left and right arms."""
 
 
-class DataError(ValueError):
-    """Data that is there, but cannot be learned from: its name and, in one line, why."""
-
-
 @dataclass(frozen=True)
 class DataConfig:
     """A data set, how it is split and what a network gets to see of it."""
@@ -81,12 +75,14 @@ class DataConfig:
     """Events: frames of equal time, or of equally many events (count)."""
     on_error: OnError = "stop"
     """What happens where files cannot be read: stop with an error that names them, or skip them and say so."""
+    folds: int | None = None
+    """Cross-validation: all samples in so many equal parts, of which one is for testing."""
+    fold: int = 0
+    """Which one, from 0."""
     limit: int | None = None
     """Only so many training samples, from each class its share: for a quick look."""
     download: bool = True
     """Whether data that is not there may be downloaded."""
-    workers: int = 0
-    """Processes that prepare batches beside the training; 0 is none. They pay for large images, decoded at use."""
 
     def __post_init__(self) -> None:
         if self.name not in DATASETS:
@@ -99,12 +95,25 @@ class DataConfig:
         if self.augmentation not in self.augmentations:
             allowed = ", ".join(self.augmentations)
             raise ValueError(f"augmentation: got {self.augmentation}, allowed for {self.name} are {allowed}")
+        if (self.folder is None) == (self.name == "imagefolder"):
+            needed = "the folder of the images" if self.folder is None else f"None for {self.name}"
+            raise ValueError(f"folder: got {self.folder}, allowed is {needed}")
+        self._check_split()
+        self._check_scaling()
+
+    def _check_split(self) -> None:
         if not 0 < self.validation < 1:
             raise ValueError(f"validation: got {self.validation}, allowed is a fraction above 0 and below 1")
-        for field, least in {"image_size": 1, "bins": 1, "limit": 1, "pad": 0, "erase": 0, "workers": 0}.items():
+        for field, least in {"image_size": 1, "bins": 1, "limit": 1, "pad": 0, "erase": 0}.items():
             value = getattr(self, field)
             if value is not None and value < least:
                 raise ValueError(f"{field}: got {value}, allowed is a whole number >= {least}")
+        if self.folds is not None and self.folds < 2:
+            raise ValueError(f"folds: got {self.folds}, allowed is null or a whole number >= 2")
+        if not 0 <= self.fold < (self.folds or 1):
+            raise ValueError(f"fold: got {self.fold}, allowed is 0 to {(self.folds or 1) - 1}, one below folds")
+
+    def _check_scaling(self) -> None:
         if len(self.mean or ()) != len(self.std or ()):
             raise ValueError(f"std: got {self.std}, allowed are as many numbers as of mean, {self.mean}")
         most = 255 if self.is_events else 1
@@ -112,9 +121,6 @@ class DataConfig:
             raise ValueError(f"mean: got {self.mean}, allowed are numbers from 0 to {most}")
         if not all(0 < value < math.inf for value in self.std or ()):
             raise ValueError(f"std: got {self.std}, allowed are finite numbers > 0")
-        if (self.folder is None) == (self.name == "imagefolder"):
-            needed = "the folder of the images" if self.folder is None else f"None for {self.name}"
-            raise ValueError(f"folder: got {self.folder}, allowed is {needed}")
 
     @property
     def is_events(self) -> bool:
@@ -131,46 +137,23 @@ class DataConfig:
 def load_data(config: DataConfig) -> Data:
     """The data set in its three parts; it is downloaded where it is not there yet.
 
+    With ``config.folds``, all samples are parted anew: one part tests, of the others `validation` is held out.
+
     Raises:
         MissingData: for files that are not there and cannot be downloaded, saying how to get them.
-        DataError: for damaged files, empty classes, numbers that do not fit the data, and for events without tonic.
+        ValueError: for damaged files, empty classes, and numbers that do not fit the data.
+        ImportError: for events, without tonic.
     """
-    with _named(config.name):
-        pool = _pool(config)
-        train, validation = pool.train, pool.validation
-        if validation is None:
-            validation, train = _hold_out(config, pool, train)
-        return _data(config, pool, train, validation, pool.test)
-
-
-def folds(config: DataConfig, k: int) -> list[Data]:
-    """Cross-validation: all samples of the data set in ``k`` parts, each for testing in one of the k results.
-
-    The others are split for training and validation as `load_data` does. Folds share their pixels in memory.
-
-    Raises:
-        DataError: for k < 2 or a class with fewer than k samples, and as `load_data`.
-    """
-    with _named(config.name):
-        pool = _pool(config)
-        parts = split_in_folds(pool.labels, k, pool.classes)
-        result = []
-        for i, test in enumerate(parts):
-            rest = torch.cat(parts[:i] + parts[i + 1 :]).sort().values
-            validation, train = _hold_out(config, pool, rest)
-            result.append(_data(config, pool, train, validation, test))
-        return result
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """What is wrong is told with the name of the data set."""
-    try:
-        yield
-    except MissingData:
-        raise
-    except (ValueError, ImportError) as error:
-        raise DataError(f"{name}: {error}") from error
+    pool = _pool(config)
+    if config.folds is not None:
+        parts = split_in_folds(pool.labels, config.folds, pool.classes)
+        test = parts.pop(config.fold)
+        validation, train = _hold_out(config, pool, torch.cat(parts).sort().values)
+        return _data(config, pool, train, validation, test)
+    train, validation = pool.train, pool.validation
+    if validation is None:
+        validation, train = _hold_out(config, pool, train)
+    return _data(config, pool, train, validation, pool.test)
 
 
 def _pool(config: DataConfig) -> Pool:
@@ -211,9 +194,8 @@ def _data(config: DataConfig, pool: Pool, train: Tensor, validation: Tensor, tes
         colour = tuple(round(255 * value) for value in mean)
         augmentation = Augmentation(config.augmentation, pad, config.erase, border="reflect", colour=colour)
     part = partial(
-        Samples, pool.pixels, pool.labels, mean=mean, std=std, augmentation=augmentation,
-        is_events=config.is_events, workers=config.workers,
-    )  # fmt: skip
+        Samples, pool.pixels, pool.labels, mean=mean, std=std, augmentation=augmentation, is_events=config.is_events
+    )
     return Data(
         name=config.name, classes=pool.classes, in_channels=channels, image_size=(height, width),
         is_events=config.is_events, mean=mean, std=std, notes=pool.notes,

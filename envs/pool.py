@@ -15,7 +15,8 @@ class Pool:
     """Pixels and labels of a whole data set, and which rows its makers meant for training and for testing.
 
     Raises:
-        ValueError: for a label that names no class, or another number of labels than of samples.
+        ValueError: for a label that names no class, another number of labels than of samples, and a class without any
+            sample in one of the parts.
     """
 
     classes: list[str]
@@ -45,6 +46,8 @@ class Pool:
                 f"labels: got {int(self.labels[first])} for sample {first} ({len(wrong)} of {len(self.labels)} samples "
                 f"are wrong), allowed are 0 to {len(self.classes) - 1}"
             )
+        for part in ("train", "validation", "test"):
+            self._check_classes(part, getattr(self, part))
 
     def normalization(self, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel: the known ones, else those of ``rows``."""
@@ -54,6 +57,14 @@ class Pool:
         mean, square = each.mean(0)
         std = (square - mean**2).clamp_min(0).sqrt()
         return tuple(mean.tolist()), tuple(std.clamp_min(1 / 255).tolist())  # a constant channel stays finite
+
+    def _check_classes(self, part: str, rows: Tensor | None) -> None:
+        if rows is None:
+            return
+        counts = torch.bincount(self.labels[rows], minlength=len(self.classes)).tolist()
+        lack = [name for name, count in zip(self.classes, counts, strict=True) if count == 0]
+        if lack:
+            raise ValueError(f"classes: got no sample of {', '.join(lack)} in {part}, allowed is one or more of each")
 
     def _moments(self, rows: Tensor) -> Tensor:
         return moments(self.pixels[rows]) if self.moments is None else self.moments[rows]

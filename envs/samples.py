@@ -32,7 +32,6 @@ class Samples:
         mean, std: of each channel, what is subtracted and what is divided by; images are in 0 to 1 by then, event
             frames are counts.
         augmentation: done where `batches` is asked to.
-        workers: processes that prepare batches, where `batches` is not told another number; 0 is none.
     """
 
     def __init__(
@@ -44,10 +43,8 @@ class Samples:
         std: tuple[float, ...],
         augmentation: Augmentation,
         is_events: bool = False,
-        workers: int = 0,
     ) -> None:
         self.pixels, self.rows, self.augmentation, self.is_events = pixels, rows, augmentation, is_events
-        self.workers = workers
         self.labels = labels[rows]
         scale = 1.0 if is_events else 255.0
         self._shift = scale * torch.tensor(mean).view(-1, 1, 1)
@@ -73,7 +70,7 @@ class Samples:
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
-        workers: int | None = None,
+        workers: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """An epoch from batch ``first`` on: images (B, C, H, W), or events (T, B, 2, H, W), float32, and labels (B,).
 
@@ -87,7 +84,6 @@ class Samples:
         Raises:
             ValueError: naming the argument, also where there is not a sample for each process in every batch.
         """
-        workers = self.workers if workers is None else workers
         self._check(batch_size, first, drop_last, rank, world_size, workers)
         n = self.n_batches(batch_size, drop_last, world_size)
         shares = _Shares(len(self), batch_size, drop_last, rank, world_size)

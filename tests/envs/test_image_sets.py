@@ -84,7 +84,7 @@ def test_other_sizes_are_torchvisions(mnist: Path) -> None:
 def test_a_truncated_file(mnist: Path, file: str) -> None:
     whole = mnist / "MNIST" / "raw" / file
     whole.write_bytes(whole.read_bytes()[:-7])
-    with pytest.raises(ValueError, match=rf"^{mnist / 'MNIST'} is incomplete or damaged .*move it away to load it anew"):
+    with pytest.raises(ValueError, match=rf"^{mnist / 'MNIST'} is incomplete or damaged .*move it away to load it"):
         read("mnist", mnist)
 
 
@@ -94,7 +94,7 @@ def test_a_file_that_is_gone_or_changed(mnist: Path, cifar10: Path) -> None:
         read("mnist", mnist)
     batch = cifar10 / "cifar-10-batches-py" / "data_batch_3"
     batch.write_bytes(batch.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"batches-py is incomplete or damaged \(RuntimeError: Dataset not found or co"):
+    with pytest.raises(ValueError, match=r"batches-py is incomplete or damaged \(RuntimeError: Dataset not found"):
         read("cifar10", cifar10)
 
 
@@ -119,9 +119,12 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "folder", "theirs", "n"),
-    [("mnist", "MNIST", datasets.MNIST, 60_000), ("fashion-mnist", "FashionMNIST", datasets.FashionMNIST, 60_000),
-     ("cifar10", "cifar-10-batches-py", datasets.CIFAR10, 50_000)],
-)  # fmt: skip
+    [
+        ("mnist", "MNIST", datasets.MNIST, 60_000),
+        ("fashion-mnist", "FashionMNIST", datasets.FashionMNIST, 60_000),
+        pytest.param("cifar10", "cifar-10-batches-py", datasets.CIFAR10, 50_000, marks=pytest.mark.slow),
+    ],
+)
 def test_the_real_ones(name: str, folder: str, theirs: type, n: int, real_data: Callable[[str], Path]) -> None:
     root = real_data(folder)
     pool = read(name, root)
