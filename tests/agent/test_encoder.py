@@ -1,0 +1,96 @@
+"""Lives of organisms that see: a perception network in front of the policy (``policy.encoder``)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snn4.agent.config import ConfigError, RunConfig, dump, load
+from snn4.agent.events import Began, Compared, Ended, Entered, Event, Learned, Saved
+from snn4.agent.life import Life, live
+from snn4.policies.features import NetworkFeatures
+from snn4.policies.hybrid import HybridConfig
+from snn4.policies.perception import NetworkConfig
+
+SEEING = [
+    "world=[{environment: CartPolePixels-v1, steps: 192, kwargs: {height: 12, width: 30, frames: 2}}]",
+    "policy.neuron={v_threshold: 0.2}",
+    "policy.encoder={name: hybrid-small, T: 2, neuron: {v_threshold: 0.1}}",
+    "policy.encoder.options={front_channels: [4], channels: [6], pooling: max, norm: none, head: flatten}",
+    "learner={n_envs: 2, hyperparameters: {n_steps: 32, batch_size: 32, n_epochs: 2}}",
+    "ann_twin=true",
+]
+
+
+def test_a_life_that_sees_goes_on_bit_by_bit(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    life, events, copies = Life(tiny(*SEEING), tmp_path / "life"), list[Event](), dict[int, Path]()
+    for event in live(life):
+        events.append(event)
+        if isinstance(event, Saved):
+            copies[len(events)] = tmp_path / f"killed after event {len(events)}"
+            shutil.copytree(tmp_path / "life", copies[len(events)])
+    assert events[-1] == Ended("finished", 2 * 192)
+    rates = [event.spike_rates for event in events if isinstance(event, Learned) and event.being == "organism"]
+    assert {len(each) for each in rates} == {1 + 2}, "a layer of the encoder, and two of the policy"
+    row, twin = (life.summary(None)[half]["CartPolePixels-v1"] for half in ("tasks", "ann_twin"))
+    assert row["parameters"] == twin["parameters"]
+    assert row["spikes_per_decision"] > 0 == twin["spikes_per_decision"]
+    assert row["effective_macs"] > 0 < row["effective_acs"]
+    first = min(copies)
+    again = Life(tiny(*SEEING), copies[first])
+    assert again.restore() is not None
+    began, *rest = list(live(again))
+    assert isinstance(began, Began)
+    rest = rest[1:] if isinstance(rest[0], Entered) and rest[0].step else rest
+    told = [[event for event in part if not isinstance(event, Compared)] for part in (rest, events[first:])]
+    assert told[0] == told[1]
+
+
+def test_another_world_gets_another_encoder(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    pytest.importorskip("minatar")
+    world = "world=[{environment: CartPolePixels-v1, steps: 64}, {environment: MinAtar/Breakout-v1, steps: 64}]"
+    life = Life(tiny(*SEEING[1:-1], world, "policy.encoder.options.head=average"), tmp_path)
+    assert list(live(life))[-1] == Ended("finished", 128)
+    seen = [life.learner(life.beings[0], task)[0].model.policy.features_extractor for task in life.config.world]
+    sizes: list[Any] = [extractor.network.config for extractor in seen if isinstance(extractor, NetworkFeatures)]
+    assert [(c.in_channels, c.image_size) for c in sizes] == [(4, (24, 60)), (4, (10, 10))]
+
+
+WRONG: dict[str, tuple[list[str], str]] = {
+    "name": (["policy.encoder={name: vgg-smal}"], "policy.encoder.name: got 'vgg-smal', did you mean vgg-small"),
+    "key": (["policy.encoder.layers=4"], "policy.encoder.layers: unknown key; "),
+    "option": (["policy.encoder.options={chanels: [4]}"], "policy.encoder.options: got 'chanels', allowed for"),
+    "value": (["policy.encoder.options={channels: [0]}"], r"channels: got (0,), allowed are one or more whole numbers"),
+    "type": (["policy.encoder.options={channels: 4}"], "options: got {'channels': 4}, of which one is of a wrong type"),
+    "code": (["policy.coding={kind: rate}"], "policy.coding: got kind 'rate', allowed is direct with an encoder"),
+    "no images": (["world=[{environment: CartPole-v1, steps: 64}]"], "allowed with an encoder are images"),
+    "too small": (["world.0.kwargs.height=8", "policy.encoder.options.pools=[8]"], "allowed are sides >= 16"),
+    "no weights": (["policy.encoder.options.weights=lost.pt"], "weights: got lost.pt, which is no file"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_errors(tiny_yaml: Path, case: str) -> None:
+    overrides, said = WRONG[case]
+    with pytest.raises(ConfigError) as error:
+        load(tiny_yaml, [*SEEING, *overrides])
+    (line,) = error.value.problems
+    assert said in line
+
+
+@pytest.mark.parametrize("name", ["pixel_cartpole", "minatar_breakout"])
+def test_shipped_configs(name: str, tmp_path: Path) -> None:
+    if name.startswith("minatar"):
+        pytest.importorskip("minatar")
+    config = load(name)
+    assert isinstance(config.policy.encoder, NetworkConfig)
+    assert config.ann_twin
+    written = tmp_path / "config.yaml"
+    written.write_text(dump(config))
+    assert load(written) == config
+    if name == "pixel_cartpole":
+        assert isinstance(config.policy.encoder.resolve(4, (24, 60), 1), HybridConfig)
