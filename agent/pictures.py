@@ -72,7 +72,7 @@ def draw_confusion(result: Examination) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="viridis", interpolation="none")
+        image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
         figure.colorbar(image, shrink=0.8, label="share of the class")
         axes.set(xlabel="taken for", ylabel="class")
         if len(names) <= MAX_NAMED:
@@ -138,7 +138,7 @@ def draw_maps(result: Examination) -> str:
 
     def draw(figure: Figure) -> None:
         for axes, (name, picture) in zip(figure.subplots(1, len(pictures), squeeze=False)[0], pictures, strict=True):
-            image = axes.imshow(picture.numpy(), cmap="gray" if name == "input" else "magma", interpolation="none")
+            image = axes.imshow(picture.numpy(), cmap="gray" if name == "input" else "magma", interpolation="nearest")
             axes.set(title=name if name == "input" else f"{name}: spikes a step", xticks=[], yticks=[])
             figure.colorbar(image, shrink=0.7)
 
