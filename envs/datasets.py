@@ -145,15 +145,14 @@ def load_data(config: DataConfig) -> Data:
         ImportError: for events, without tonic.
     """
     pool = _pool(config)
+    train, validation, test = pool.train, pool.validation, pool.test
     if config.folds is not None:
         parts = split_in_folds(pool.labels, config.folds, pool.classes)
-        test = parts.pop(config.fold)
-        validation, train = _hold_out(config, pool, torch.cat(parts).sort().values)
-        return _data(config, pool, train, validation, test)
-    train, validation = pool.train, pool.validation
+        test, validation = parts.pop(config.fold), None
+        train = torch.cat(parts).sort().values
     if validation is None:
         validation, train = _hold_out(config, pool, train)
-    return _data(config, pool, train, validation, pool.test)
+    return _data(config, pool, train, validation, test)
 
 
 def _pool(config: DataConfig) -> Pool:
