@@ -49,7 +49,7 @@ class EventLinear(nn.Module):
         self.linear, self.rows = linear, linear.weight.detach().t().contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
-        events = _events(x.flatten(0, -2)) if x.shape[-1] == self.linear.in_features else None
+        events = _events(x.reshape(-1, x.shape[-1])) if x.shape[-1] == self.linear.in_features else None
         if events is None:
             return self.linear(x)  # type: ignore[no-any-return]
         from snn4.policies._event_kernels import multiply
@@ -139,4 +139,7 @@ def _events(x: Tensor) -> Any:
 
 
 def _filled(bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-    return torch.zeros(shape) if bias is None else bias.detach().expand(shape).contiguous()
+    # A copy in any case: where one row is all there is, the expanded bias would be the bias itself, and be written to.
+    return (
+        torch.zeros(shape) if bias is None else bias.detach().expand(shape).clone(memory_format=torch.contiguous_format)
+    )

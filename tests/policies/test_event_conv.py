@@ -225,6 +225,15 @@ def test_products_along_the_last_of_many_dimensions() -> None:
     torch.testing.assert_close(EventLinear(linear)(x), linear(x))
 
 
+@pytest.mark.parametrize("shape", [(6,), (1, 6)])
+@torch.no_grad()
+def test_one_row_leaves_the_bias_alone(shape: tuple[int, ...]) -> None:
+    linear, x = nn.Linear(6, 4), torch.eye(6)[1].view(shape)
+    events, expected = EventLinear(linear), linear(x)
+    for _ in range(2):
+        torch.testing.assert_close(events(x), expected)
+
+
 @pytest.mark.parametrize("channels", [3, 5])
 @torch.no_grad()
 def test_wrong_shapes_are_refused_as_by_torch(channels: int) -> None:
