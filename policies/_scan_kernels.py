@@ -34,136 +34,187 @@ class Variant(NamedTuple):
 
 
 @functools.cache
-def forward_kernel(variant: Variant, save: bool) -> Callable[..., None]:  # noqa: C901 (constants choose the branches)
-    """Fills ``out`` and, if ``save``, ``x`` (membrane minus threshold); states go in as first and come out as last."""
+def forward_kernel(variant: Variant) -> Callable[..., None]:
+    """Fills ``out`` and the last states; the first ones stand in their place before, unless it ``rested``."""
     membranes, synapse, adaptive, per_feature, reset, _ = variant
     spiking, soft = reset != "none", reset == "soft"
 
     @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
     def forward(
-        current: Any, v: Any, i: Any, a: Any, out: Any, x: Any, decay: Any, gain: Any, leak: Any,
+        current: Any, out: Any, v: Any, i: Any, a: Any, rested: bool, v_rest: Any, decay: Any, gain: Any, leak: Any,
         syn_decay: Any, syn_gain: Any, threshold: Any, v_reset: Any, adaptation: Any, adapt_decay: Any,
         features: int, first: int, last: int,
     ) -> None:  # fmt: skip
-        steps, rows = len(out), len(current)
-        blocks = (features + BLOCK - 1) // BLOCK
-        zero, one, count = np.float32(0.0), np.float32(1.0), np.float32(membranes)
+        rows, blocks = len(current), (features + BLOCK - 1) // BLOCK
         for unit in range(first, last):
-            sample, block = unit // blocks, unit % blocks
-            low, high = block * BLOCK, min(block * BLOCK + BLOCK, features)
+            sample, low = unit // blocks, unit % blocks * BLOCK
+            high = min(low + BLOCK, features)
             start, stop = sample * features + low, sample * features + high
-            v0 = v[0, start:stop]
-            i_s = i[start:stop] if synapse else i
-            a_s = a[start:stop] if adaptive else a
+            i_s, a_s = i[start:stop] if synapse else i, a[start:stop] if adaptive else a
             d_s = decay[low:high] if per_feature else decay
-            for t in range(steps):
-                c_t = current[t if rows > 1 else 0, start:stop]
-                o_t = out[t, start:stop]
-                x_t = x[t, start:stop] if save else x[0]
-                for m in range(stop - start):
-                    drive = _load(c_t[m])
-                    if synapse:
-                        drive = syn_decay * i_s[m] + syn_gain * drive
-                        i_s[m] = drive
-                    u = (d_s[m] if per_feature else decay[0]) * v0[m] + (gain[0] * drive + leak[0])
-                    w0 = u
-                    if membranes > 1:
-                        for k in range(1, membranes):
-                            w = decay[k] * v[k, start + m] + (gain[k] * drive + leak[k])
-                            v[k, start + m] = w
-                            u += w
-                        u = u / count
-                    if not spiking:
-                        v0[m] = w0
-                        o_t[m] = _store(u, o_t[m])
-                        continue
-                    distance = u - (threshold + adaptation * a_s[m] if adaptive else threshold)
-                    fired = distance >= zero
-                    v0[m] = (w0 - threshold if soft else v_reset) if fired else w0
-                    if membranes > 1:
-                        for k in range(1, membranes):
-                            w = v[k, start + m]
-                            v[k, start + m] = (w - threshold if soft else v_reset) if fired else w
-                    if adaptive:
-                        a_s[m] = adapt_decay * a_s[m] + (one if fired else zero)
-                    o_t[m] = _store(one if fired else zero, o_t[m])
-                    if save:
-                        x_t[m] = _store(distance, x_t[m])
+            if rested:
+                v[:, start:stop], i_s[:], a_s[:] = v_rest, 0, 0
+            for t in range(len(out)):
+                _advance(
+                    current[t if rows > 1 else 0, start:stop], out[t, start:stop], v, start, i_s, a_s,
+                    d_s, gain, leak, syn_decay, syn_gain, threshold, v_reset, adaptation, adapt_decay,
+                    membranes, synapse, adaptive, per_feature, spiking, soft, False,
+                )  # fmt: skip
 
     return forward  # type: ignore[no-any-return]
 
 
 @functools.cache
-def backward_kernel(variant: Variant) -> Callable[..., None]:  # noqa: C901
-    """Fills ``grad_current``; gradients of the last states go in and those of the first come out.
+def backward_kernel(variant: Variant) -> Callable[..., None]:
+    """Fills ``grad_current``; if ``carried``, gradients of the last states go in and those of the first come out.
 
-    A constant current (one row) collects the gradients of all steps. With a learned decay, ``grad_decay`` (N,) collects
-    its gradient and ``v_first`` is the first membrane.
+    All steps of a block run once more: to read the current again takes less time than to write down, and read, what
+    they came to. A constant current (one row) collects the gradients of all steps. With a learned decay,
+    ``grad_decay`` (N,) collects its gradient.
     """
     membranes, synapse, adaptive, per_feature, reset, surrogate = variant
     spiking, soft = reset != "none", reset == "soft"
 
     @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
-    def backward(  # noqa: C901
-        grad_out: Any, x: Any, grad_v: Any, grad_i: Any, grad_a: Any, grad_current: Any, grad_decay: Any, v_first: Any,
-        decay: Any, gain: Any, syn_decay: Any, syn_gain: Any, threshold: Any, v_reset: Any,
+    def backward(
+        grad_out: Any, current: Any, v: Any, i: Any, a: Any, rested: bool, v_rest: Any,
+        grad_v: Any, grad_i: Any, grad_a: Any, carried: bool, grad_current: Any, grad_decay: Any,
+        decay: Any, gain: Any, leak: Any, syn_decay: Any, syn_gain: Any, threshold: Any, v_reset: Any,
         adaptation: Any, adapt_decay: Any, slope: Any, features: int, first: int, last: int,
     ) -> None:  # fmt: skip
-        steps, rows = len(grad_out), len(grad_current)
-        blocks = (features + BLOCK - 1) // BLOCK
-        zero, count = np.float32(0.0), np.float32(membranes)
+        steps, rows, blocks = len(grad_out), len(current), (features + BLOCK - 1) // BLOCK
+        # What a block needs stays in the cache: state, gradient, and each step's distances and membrane before it.
+        state, gradient = np.empty((membranes + 2, BLOCK), np.float32), np.empty((membranes + 2, BLOCK), np.float32)
+        x = np.empty((steps if spiking else 1, BLOCK), np.float32)
+        before = np.empty((steps if per_feature else 1, BLOCK), np.float32)
         for unit in range(first, last):
-            sample, block = unit // blocks, unit % blocks
-            low, high = block * BLOCK, min(block * BLOCK + BLOCK, features)
-            start, stop = sample * features + low, sample * features + high
-            g0 = grad_v[0, start:stop]
-            gi_s = grad_i[start:stop] if synapse else grad_i
-            ga_s = grad_a[start:stop] if adaptive else grad_a
-            gd_s = grad_decay[start:stop] if per_feature else grad_decay
-            v0_s = v_first[start:stop] if per_feature else v_first
+            sample, low = unit // blocks, unit % blocks * BLOCK
+            high = min(low + BLOCK, features)
+            start, n = sample * features + low, high - low
             d_s = decay[low:high] if per_feature else decay
-            for t in range(steps - 1, -1, -1):
-                g_t = grad_out[t, start:stop]
-                x_t = x[t, start:stop] if spiking else x[0]
-                before = x[t - 1 if t > 0 else 0, start:stop] if spiking else x[0]
-                gc_t = grad_current[t if rows > 1 else 0, start:stop]
-                for m in range(stop - start):
-                    grad_u = _load(g_t[m])
-                    kept = True
-                    if spiking:
-                        distance = _load(x_t[m])
-                        kept = soft or distance < zero
-                        if adaptive:
-                            grad_u += ga_s[m]
-                        grad_u *= _derivative(distance, surrogate, slope)
-                        if adaptive:
-                            ga_s[m] = adapt_decay * ga_s[m] - adaptation * grad_u
-                    if membranes > 1:
-                        grad_u = grad_u / count
-                    grad_w = grad_u + (g0[m] if kept else zero)
+            if spiking or per_feature:
+                _fetch(state, v, i, a, start, n, not rested, v_rest, membranes, synapse, adaptive)
+                for t in range(steps):
                     if per_feature:
-                        v = v0_s[m]
-                        if t > 0:
-                            y = _load(before[m])
-                            v = y + threshold if y < zero else (y if soft else v_reset)
-                        gd_s[m] += grad_w * v
-                    grad_drive = gain[0] * grad_w
-                    g0[m] = (d_s[m] if per_feature else decay[0]) * grad_w
-                    if membranes > 1:
-                        for k in range(1, membranes):
-                            grad_w = grad_u + (grad_v[k, start + m] if kept else zero)
-                            grad_drive += gain[k] * grad_w
-                            grad_v[k, start + m] = decay[k] * grad_w
-                    if synapse:
-                        grad_drive += gi_s[m]
-                        gi_s[m] = syn_decay * grad_drive
-                        grad_drive = syn_gain * grad_drive
-                    if rows > 1:
-                        gc_t[m] = _store(grad_drive, gc_t[m])
-                    else:
-                        gc_t[m] = _store(_load(gc_t[m]) + grad_drive, gc_t[m])
+                        before[t, :n] = state[0, :n]
+                    _advance(
+                        current[t if rows > 1 else 0, start : start + n], x[t if spiking else 0], state, 0,
+                        state[membranes], state[membranes + 1], d_s, gain, leak, syn_decay, syn_gain, threshold,
+                        v_reset, adaptation, adapt_decay,
+                        membranes, synapse, adaptive, per_feature, spiking, soft, True,
+                    )  # fmt: skip
+            _fetch(gradient, grad_v, grad_i, grad_a, start, n, carried, np.float32(0.0), membranes, synapse, adaptive)
+            for t in range(steps - 1, -1, -1):
+                _retreat(
+                    grad_out[t, start : start + n], x[t if spiking else 0], before[t if per_feature else 0], gradient,
+                    grad_current[t if rows > 1 else 0, start : start + n],
+                    grad_decay[start : start + n] if per_feature else grad_decay,
+                    d_s, gain, syn_decay, syn_gain, adaptation, adapt_decay, slope,
+                    membranes, synapse, adaptive, per_feature, spiking, soft, rows, surrogate,
+                )  # fmt: skip
+            if carried:
+                grad_v[:, start : start + n] = gradient[:membranes, :n]
+                if synapse:
+                    grad_i[start : start + n] = gradient[membranes, :n]
+                if adaptive:
+                    grad_a[start : start + n] = gradient[membranes + 1, :n]
 
     return backward  # type: ignore[no-any-return]
+
+
+@njit(error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
+def _fetch(
+    into: Any, v: Any, i: Any, a: Any, start: int, n: int, given: bool, v_rest: Any,
+    membranes: int, synapse: bool, adaptive: bool,
+) -> None:  # fmt: skip
+    """A block of states, membranes first; at rest where none is given."""
+    into[:membranes], into[membranes:] = v_rest, 0
+    if given:
+        into[:membranes, :n] = v[:, start : start + n]
+        if synapse:
+            into[membranes, :n] = i[start : start + n]
+        if adaptive:
+            into[membranes + 1, :n] = a[start : start + n]
+
+
+@njit(error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
+def _advance(
+    current: Any, out: Any, v: Any, base: int, i: Any, a: Any, decay: Any, gain: Any, leak: Any,
+    syn_decay: Any, syn_gain: Any, threshold: Any, v_reset: Any, adaptation: Any, adapt_decay: Any,
+    membranes: int, synapse: bool, adaptive: bool, per_feature: bool, spiking: bool, soft: bool, distances: bool,
+) -> None:  # fmt: skip
+    """A step of a block, whose membranes begin at ``base``; gives spikes, or their ``distances`` to the threshold."""
+    zero, one, count = np.float32(0.0), np.float32(1.0), np.float32(membranes)
+    v0 = v[0, base : base + len(current)]
+    for m in range(len(current)):
+        drive = _load(current[m])
+        if synapse:
+            drive = syn_decay * i[m] + syn_gain * drive
+            i[m] = drive
+        u = (decay[m] if per_feature else decay[0]) * v0[m] + (gain[0] * drive + leak[0])
+        w0 = u
+        if membranes > 1:
+            for k in range(1, membranes):
+                w = decay[k] * v[k, base + m] + (gain[k] * drive + leak[k])
+                v[k, base + m] = w
+                u += w
+            u = u / count
+        if not spiking:
+            v0[m] = w0
+            out[m] = _store(u, out[m])
+            continue
+        distance = u - (threshold + adaptation * a[m] if adaptive else threshold)
+        fired = distance >= zero
+        v0[m] = (w0 - threshold if soft else v_reset) if fired else w0
+        if membranes > 1:
+            for k in range(1, membranes):
+                w = v[k, base + m]
+                v[k, base + m] = (w - threshold if soft else v_reset) if fired else w
+        if adaptive:
+            a[m] = adapt_decay * a[m] + (one if fired else zero)
+        out[m] = _store(distance if distances else (one if fired else zero), out[m])
+
+
+@njit(error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
+def _retreat(
+    grad_out: Any, x: Any, before: Any, gradient: Any, grad_current: Any, grad_decay: Any,
+    decay: Any, gain: Any, syn_decay: Any, syn_gain: Any, adaptation: Any, adapt_decay: Any, slope: Any,
+    membranes: int, synapse: bool, adaptive: bool, per_feature: bool, spiking: bool, soft: bool, rows: int,
+    surrogate: int,
+) -> None:  # fmt: skip
+    """The gradient of a step of a block, from that of its ``x`` (T rows) to that of its current."""
+    zero, count = np.float32(0.0), np.float32(membranes)
+    g0, gi, ga = gradient[0], gradient[membranes], gradient[membranes + 1]
+    for m in range(len(grad_out)):
+        grad_u = _load(grad_out[m])
+        kept = True
+        if spiking:
+            kept = soft or x[m] < zero
+            if adaptive:
+                grad_u += ga[m]
+            grad_u *= _derivative(x[m], surrogate, slope)
+            if adaptive:
+                ga[m] = adapt_decay * ga[m] - adaptation * grad_u
+        if membranes > 1:
+            grad_u = grad_u / count
+        grad_w = grad_u + (g0[m] if kept else zero)
+        if per_feature:
+            grad_decay[m] += grad_w * before[m]
+        grad_drive = gain[0] * grad_w
+        g0[m] = (decay[m] if per_feature else decay[0]) * grad_w
+        if membranes > 1:
+            for k in range(1, membranes):
+                grad_w = grad_u + (gradient[k, m] if kept else zero)
+                grad_drive += gain[k] * grad_w
+                gradient[k, m] = decay[k] * grad_w
+        if synapse:
+            grad_drive += gi[m]
+            gi[m] = syn_decay * grad_drive
+            grad_drive = syn_gain * grad_drive
+        if rows > 1:
+            grad_current[m] = _store(grad_drive, grad_current[m])
+        else:
+            grad_current[m] = _store(_load(grad_current[m]) + grad_drive, grad_current[m])
 
 
 def _load(value: Any) -> Any:

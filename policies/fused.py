@@ -17,7 +17,7 @@ from torch import Tensor
 from snn4.policies.surrogate import SURROGATES
 
 if TYPE_CHECKING:
-    from snn4.policies.scan import Dynamics
+    from snn4.policies.scan import Dynamics, NeuronState
 
 _SURROGATE_NUMBERS = {name: number for number, name in enumerate(SURROGATES)}
 _WORTH_A_THREAD = 1 << 17
@@ -31,44 +31,39 @@ def is_fused() -> bool:
 
 
 def fused_forward(
-    current: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, decay: Tensor | None,
-    d: Dynamics, steps: int, *, save: bool,
-) -> tuple[Any, ...]:  # fmt: skip
-    """Output (T, B, …), ``x`` if it is to be saved for the backward pass, and v, i and a, which run on in place."""
+    current: Tensor, state: NeuronState, rest: float | None, decay: Tensor | None, d: Dynamics, steps: int
+) -> Tensor:
+    """Output (T, B, …). ``state`` runs on in place, from what it holds, or from membranes at ``rest``."""
     c = _constants(d, decay is not None)
     current = current.detach().contiguous()
     out = current.new_empty(steps, *current.shape[1:])
-    x = torch.empty_like(out) if save else None
     _spread(
-        c.forward(save), out[0].numel(), decay,
-        _rows(current), _rows(v, c.membranes), _row(i), _row(a), _rows(out), _rows(out if x is None else x),
+        c.forward(), out[0].numel(), decay,
+        _rows(current), _rows(out), *_state_rows(state, c.membranes), rest is not None, np.float32(rest or 0.0),
         c.decays if decay is None else _row(decay), c.gains, c.leaks, *c.scalars,
     )  # fmt: skip
-    return out, x, v, i, a
+    return out
 
 
 def fused_backward(
-    grad_out: Tensor, grad_v: Tensor, grad_i: Tensor | None, grad_a: Tensor | None, x: Tensor | None,
-    decay: Tensor | None, first: Tensor | None, d: Dynamics, rows: int,
-) -> tuple[Any, ...]:  # fmt: skip
-    """Gradients of current (rows, B, …), first v, i, a (in place of the last ones), and the learned decay.
+    grad_out: Tensor, grad_state: NeuronState | None, current: Tensor, first: NeuronState | None, rest: float | None,
+    decay: Tensor | None, d: Dynamics,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """Gradients of the current and of a learned decay; ``grad_state`` goes, in place, from the last to the ``first``.
 
-    ``x`` is what `fused_forward` saved, ``first`` the first membrane where the decay is learned; ``rows`` is 1 where
-    the current was constant: it collects the gradients of all steps, in full precision.
+    Where the current was constant (one row), it collects the gradients of all steps, in full precision.
     """
     c = _constants(d, decay is not None)
-    grad_out = grad_out.contiguous()
-    shape = (rows, *grad_out.shape[1:])
-    grad_current = torch.zeros(shape) if rows == 1 else torch.empty(shape, dtype=grad_out.dtype)
-    grad_decay = None if decay is None else torch.zeros(shape[1:])
+    grad_out, current = grad_out.contiguous(), current.detach().contiguous()
+    grad_current = torch.zeros(current.shape) if len(current) == 1 else torch.empty_like(current)
+    grad_decay = None if decay is None else torch.zeros(current.shape[1:])
     _spread(
         c.backward(), grad_out[0].numel(), decay,
-        _rows(grad_out), _rows(grad_out if x is None else x), _rows(grad_v, c.membranes), _row(grad_i), _row(grad_a),
-        _rows(grad_current), _row(grad_decay), _row(first), c.decays if decay is None else _row(decay), c.gains,
-        *c.scalars, c.slope,
+        _rows(grad_out), _rows(current), *_state_rows(first, c.membranes), first is None, np.float32(rest or 0.0),
+        *_state_rows(grad_state, c.membranes), grad_state is not None, _rows(grad_current), _row(grad_decay),
+        c.decays if decay is None else _row(decay), c.gains, c.leaks, *c.scalars, c.slope,
     )  # fmt: skip
-    grad_decay = None if grad_decay is None else grad_decay.sum(0)
-    return grad_current.to(grad_out.dtype), grad_v, grad_i, grad_a, grad_decay
+    return grad_current.to(current.dtype), None if grad_decay is None else grad_decay.sum(0)
 
 
 class _Constants(NamedTuple):
@@ -82,8 +77,8 @@ class _Constants(NamedTuple):
     scalars: tuple[np.float32, ...]
     slope: np.float32
 
-    def forward(self, save: bool) -> Callable[..., None]:
-        return _kernels()[0](self.variant._replace(surrogate=0), save)  # type: ignore[index]
+    def forward(self) -> Callable[..., None]:
+        return _kernels()[0](self.variant._replace(surrogate=0))  # type: ignore[index]
 
     def backward(self) -> Callable[..., None]:
         return _kernels()[1](self.variant)  # type: ignore[index]
@@ -108,6 +103,15 @@ def _rows(x: Tensor, rows: int | None = None) -> Any:
     x = x.detach()
     bits = x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
     return bits.reshape(rows or len(x), -1)
+
+
+def _state_rows(state: NeuronState | None, membranes: int) -> tuple[Any, Any, Any]:
+    """The memory of membranes (K, N), synapse (N,) and adaptation (N,), as far as they are there."""
+    return (
+        (_NOTHING[None], _NOTHING, _NOTHING)
+        if state is None
+        else (_rows(state.v, membranes), _row(state.i), _row(state.a))
+    )
 
 
 def _row(x: Tensor | None) -> Any:

@@ -18,6 +18,7 @@ from snn4.policies.decoding import WeightedDecoder, make_decoder
 from snn4.policies.event_driven import EVENT_DRIVEN_BATCH, EventDriven
 from snn4.policies.fused import fused_backward, fused_forward
 from snn4.policies.neurons import Neuron, NeuronConfig
+from snn4.policies.scan import room
 
 
 class SpikingMLP(nn.Module):
@@ -129,10 +130,9 @@ class _FusedLayers(torch.autograd.Function):
         saved = [decoder, *parameters[::2]]
         for weight, bias, neuron in zip(parameters[::2], parameters[1::2], neurons, strict=True):
             current = torch.addmm(bias, signal.flatten(0, 1), weight.t()).view(*signal.shape[:2], -1)
-            rest = neuron.initial_state(current)
-            spikes, x, *_ = fused_forward(current, *rest, None, neuron.dynamics, len(decoder), save=True)
-            saved += [signal, x]
-            signal = spikes
+            saved += [signal, current]
+            d = neuron.dynamics
+            signal = fused_forward(current, *room(current, d, None, neuron.config.v_leak), None, d, len(decoder))
         ctx.save_for_backward(*saved, signal)
         ctx.neurons = neurons
         return torch.tensordot(decoder, signal, dims=1)
@@ -141,15 +141,10 @@ class _FusedLayers(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         (decoder, *saved), neurons = ctx.saved_tensors, ctx.neurons
-        weights, signals, xs = saved[: len(neurons)], saved[len(neurons) : -1 : 2], saved[len(neurons) + 1 :: 2]
+        weights, signals, currents = saved[: len(neurons)], saved[len(neurons) : -1 : 2], saved[len(neurons) + 1 :: 2]
         grad, found = decoder.view(-1, 1, 1) * grads[0], list[Tensor]()
-        for neuron, weight, signal, x in list(zip(neurons, weights, signals, xs, strict=True))[::-1]:
-            d, shape = neuron.dynamics, x.shape[1:]
-            grad_v = torch.zeros(len(d.decay), *shape)
-            grad_i, grad_a = (
-                None if none else torch.zeros(shape) for none in (d.syn_decay is None, d.adaptation is None)
-            )
-            grad, *_ = fused_backward(grad, grad_v, grad_i, grad_a, x, None, None, d, len(signal))
+        for neuron, weight, signal, current in list(zip(neurons, weights, signals, currents, strict=True))[::-1]:
+            grad, _ = fused_backward(grad, None, current, None, neuron.config.v_leak, None, neuron.dynamics)
             flat = grad.flatten(0, 1)
             found = [flat.t() @ signal.flatten(0, 1), flat.sum(0), *found]
             if signal is not signals[0] or ctx.needs_input_grad[0]:

@@ -11,7 +11,7 @@ Both compute, for every neuron and step, with `Dynamics`' constants::
     a[t]   = adapt_decay * a[t-1] + s[t]
 
 The fused kernel's spikes equal the loop's to the bit. Gradients pass through surrogate, membranes, synapse and
-adaptation, not through the reset. The kernel keeps only ``x`` for the backward pass.
+adaptation, not through the reset. The kernel keeps nothing but its inputs for the backward pass.
 """
 
 from __future__ import annotations
@@ -94,20 +94,15 @@ def scan(
         out, last = scan(current.movedim(2, -1), moved, dynamics, steps=steps, decay=learned, v_rest=v_rest)
         return out.movedim(-1, 2), last.map(lambda part: part.movedim(-1, -3))
     fusable = current.device.type == "cpu" and current.dtype in (torch.float32, torch.bfloat16)
-    # The kernel finds the membrane, which a learned decay's gradient needs, from x alone.
-    fusable &= decay is None or (dynamics.adaptation is None and dynamics.reset != "none")
-    rest = rest_state(current, dynamics, v_rest) if state is None else None
-    state = state or rest
-    assert state is not None
-    if fusable and state.v.dtype == torch.float32 and not torch.compiler.is_compiling() and is_fused():
-        # A state made here is no input: it may be written to, and nobody asks for its gradient.
-        inputs: Any = (current, *((None,) * 3 if rest else state), decay)
+    if fusable and not torch.compiler.is_compiling() and is_fused():
+        inputs: Any = (current, *(state or (None,) * 3), decay)
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs):
-            out, *parts = _FusedScan.apply(*inputs, dynamics, steps, rest)  # type: ignore[no-untyped-call]
-        else:
-            v, i, a = rest or map(_copy, state)
-            out, _, *parts = fused_forward(current, v, i, a, decay, dynamics, steps, save=False)
-        return out, NeuronState(*parts)
+            out, *parts = _FusedScan.apply(*inputs, dynamics, steps, v_rest)  # type: ignore[no-untyped-call]
+            return out, NeuronState(*parts)
+        last, rest = room(current, dynamics, state, v_rest)
+        return fused_forward(current, last, rest, decay, dynamics, steps), last
+    if state is None:
+        state = rest_state(current, dynamics, v_rest)
     return reference_scan(current, state, dynamics, steps=steps, decay=decay)
 
 
@@ -219,36 +214,46 @@ def _is_channels_last(current: Tensor) -> bool:
     return current.dim() == 5 and not current.is_contiguous() and current.movedim(2, -1).is_contiguous()
 
 
+def room(current: Tensor, d: Dynamics, state: NeuronState | None, v_rest: float) -> tuple[NeuronState, float | None]:
+    """A state for the kernel to write to: a copy of ``state``, or room for one that starts from the rest given."""
+    if state is not None:
+        return state.map(_copy), None
+    shape, k = current.shape[1:], len(d.decay)
+    i, a = (None if none else torch.empty(shape) for none in (d.syn_decay is None, d.adaptation is None))
+    return NeuronState(torch.empty(shape if k == 1 else (k, *shape)), i, a), v_rest
+
+
 class _FusedScan(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, current: Tensor, v: Tensor | None, i: Tensor | None, a: Tensor | None, decay: Tensor | None,
-        dynamics: Dynamics, steps: int, rest: NeuronState | None,
+        dynamics: Dynamics, steps: int, v_rest: float,
     ) -> tuple[Tensor | None, ...]:  # fmt: skip
-        last: Any = rest or tuple(map(_copy, (v, i, a)))
-        first = None if decay is None else _copy(last[0])
-        save = dynamics.reset != "none"
-        out, x, *_ = fused_forward(current, last[0], last[1], last[2], decay, dynamics, steps, save=save)
-        ctx.dynamics, ctx.rows, ctx.out = dynamics, len(current), (out.shape, out.dtype)
-        ctx.state, ctx.rested = [None if part is None else part.shape for part in last], rest is not None
+        first = None if v is None else NeuronState(v, i, a)
+        last, ctx.rest = room(current, dynamics, first, v_rest)
+        out = fused_forward(current, last, ctx.rest, decay, dynamics, steps)
+        ctx.dynamics, ctx.shape = dynamics, out.shape
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, decay, first)
+        ctx.save_for_backward(current, decay, v, i, a)
         return out, *last
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        (x, decay, first), (shape, dtype) = ctx.saved_tensors, ctx.out
-        grad_out = torch.zeros(shape, dtype=dtype) if grads[0] is None else grads[0]
-        # Nobody asks for the last state's gradient in most cases: zeros are made here, once.
-        v, i, a = (_zeros(of) if grad is None else _copy(grad) for grad, of in zip(grads[1:], ctx.state, strict=True))
-        current, v, i, a, decay = fused_backward(grad_out, v, i, a, x, decay, first, ctx.dynamics, ctx.rows)
-        return current, *((None,) * 3 if ctx.rested else (v, i, a)), decay, None, None, None
+        current, decay, *state = ctx.saved_tensors
+        first = None if state[0] is None else NeuronState(*state)
+        grad_out = torch.zeros(ctx.shape, dtype=current.dtype) if grads[0] is None else grads[0]
+        grad_state = None
+        if first is not None or any(grad is not None for grad in grads[1:]):
+            like, _ = room(current, ctx.dynamics, first, 0.0)
+            parts: Any = (
+                None if part is None else torch.zeros_like(part) if grad is None else _copy(grad)
+                for grad, part in zip(grads[1:], like, strict=True)
+            )
+            grad_state = NeuronState(*parts)
+        grad, grad_decay = fused_backward(grad_out, grad_state, current, first, ctx.rest, decay, ctx.dynamics)
+        return grad, *(grad_state if first else (None,) * 3), grad_decay, None, None, None  # type: ignore[misc]
 
 
-def _zeros(shape: Any) -> Any:
-    return None if shape is None else torch.zeros(shape)
-
-
-def _copy(x: Tensor | None) -> Any:
-    return None if x is None else x.detach().clone(memory_format=torch.contiguous_format)
+def _copy(x: Tensor) -> Tensor:
+    return x.detach().clone(memory_format=torch.contiguous_format)
