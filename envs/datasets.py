@@ -16,7 +16,7 @@ from snn4.envs.augmentation import AUGMENTATIONS, Augmentation, AugmentationName
 from snn4.envs.downloads import MissingData as MissingData
 from snn4.envs.downloads import data_root
 from snn4.envs.events import Binning, read_events
-from snn4.envs.image_folder import read_folder
+from snn4.envs.image_folder import class_names, read_folder
 from snn4.envs.image_sets import IMAGE_SETS, read_digits, read_images
 from snn4.envs.pool import Pool
 from snn4.envs.reading import OnError
@@ -155,6 +155,18 @@ def load_data(config: DataConfig) -> Data:
     return _data(config, pool, train, validation, test)
 
 
+def count_classes(config: DataConfig) -> int:
+    """Classes of the data set, without reading a sample; the files are looked at for imagefolder only."""
+    if config.name == "imagefolder":
+        return len(class_names(config.name, _folder(config)))
+    return {"cifar100": 100, "dvs128-gesture": 11}.get(config.name, 10)
+
+
+def _folder(config: DataConfig) -> Path:
+    assert config.folder is not None  # checked by the config
+    return data_root(config.root) / Path(config.folder).expanduser()
+
+
 def _pool(config: DataConfig) -> Pool:
     root, size = data_root(config.root), config.image_size
     cache = root / ".snn4-cache"
@@ -166,8 +178,7 @@ def _pool(config: DataConfig) -> Pool:
         return read_events(
             config.name, root, config.bins, config.binning, size, cache, config.on_error, config.download
         )
-    assert config.folder is not None  # checked by the config
-    return read_folder(config.name, root / Path(config.folder).expanduser(), size or 64, cache, config.on_error)
+    return read_folder(config.name, _folder(config), size or 64, cache, config.on_error)
 
 
 def _hold_out(config: DataConfig, pool: Pool, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -71,6 +71,11 @@ def read_folder(name: str, folder: Path, size: int, cache: Path, on_error: OnErr
     )  # fmt: skip
 
 
+def class_names(name: str, folder: Path) -> list[str]:
+    """Names of the classes in the order of their numbers, without reading an image; raises what `read_folder` does."""
+    return _classes(list(_parts(name, folder).values()))
+
+
 def decode(file: Path, size: int) -> Tensor:
     """The image as uint8 (3, size, size): the largest square in its middle, as RGB, scaled.
 

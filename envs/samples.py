@@ -104,10 +104,17 @@ class Samples:
     def take(self, positions: Tensor, numbers: Tensor | None) -> tuple[Tensor, Tensor]:
         """Samples at ``positions`` of this part, augmented as random ``numbers`` (B,) say, and their labels."""
         x = self.pixels[self.rows[positions]]
-        if numbers is not None:
-            x = self.augmentation(x.flatten(1, -3), numbers).view(x.shape)
-        x = x.float().sub_(self._shift).mul_(self._factor)
-        return x.transpose(0, 1).contiguous() if self.is_events else x, self.labels[positions]
+        x = x if numbers is None else self.augmented(x, numbers)
+        return self.normalized(x), self.labels[positions]
+
+    def augmented(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """Images (B, C, H, W), or event frames (B, T, 2, H, W), uint8, augmented as random ``numbers`` (B,) say."""
+        return self.augmentation(x.flatten(1, -3), numbers).view(x.shape)
+
+    def normalized(self, x: Tensor) -> Tensor:
+        """The same, uint8, as float32 for a network: images (B, C, H, W), events (T, B, 2, H, W)."""
+        x = x.float().sub_(self._shift.to(x.device)).mul_(self._factor.to(x.device))
+        return x.transpose(0, 1).contiguous() if self.is_events else x
 
     def _check(self, batch_size: int, first: int, drop_last: bool, rank: int, world_size: int, workers: int) -> None:
         _positive(batch_size=batch_size, world_size=world_size)

@@ -1,0 +1,60 @@
+"""Shifts of a domain: the same classes with their pixels elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ShiftName = Literal["none", "permute", "rotate"]
+
+SHIFTS = {
+    "none": "no shift: each experience has classes of its own",
+    "permute": "the first experience as it is, then a permutation of all pixels for each (Goodfellow et al. 2013)",
+    "rotate": "experience i of n turned by 180° i / n (after Lopez-Paz & Ranzato 2017)",
+}
+
+
+@dataclass(frozen=True)
+class Shift:
+    """For every pixel, which one it shows: done to samples when they are asked for, so that no copy need be kept."""
+
+    name: str
+    """For tables and plots."""
+    source: Tensor
+    """(H * W,) number of the pixel shown, row by row."""
+    visible: Tensor | None = None
+    """(H * W,) whether there is one to show, else a pixel is 0; None is everywhere."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Images or event frames (…, H, W) -> the same shape and type, all channels and time steps alike."""
+        moved = x.flatten(-2).index_select(-1, self.source)
+        return (moved if self.visible is None else moved.mul_(self.visible)).view(x.shape)
+
+
+def shifts(name: ShiftName, n: int, size: tuple[int, int], seed: int = 0) -> list[Shift] | None:
+    """The shift of each of ``n`` experiences with images of ``size`` (H, W); None where nothing is shifted.
+
+    Permutations come from ``seed`` one after another: an experience has the same one whatever ``n`` is.
+    """
+    if name == "none":
+        return None
+    if name == "rotate":
+        return [_rotation(180 * i / n, size) for i in range(n)]
+    random = np.random.RandomState(seed)  # the one generator whose numbers NumPy promises never to change
+    unchanged = np.arange(size[0] * size[1])
+    orders = [unchanged] + [random.permutation(len(unchanged)) for _ in range(n - 1)]
+    names = ["not permuted"] + [f"permutation {i}" for i in range(1, n)]
+    return [Shift(name_, torch.tensor(order)) for name_, order in zip(names, orders, strict=True)]
+
+
+def _rotation(degrees: float, size: tuple[int, int]) -> Shift:
+    """Counter-clockwise about the middle; each pixel shows the nearest one, as torchvision's `rotate` does."""
+    from torchvision.transforms.v2 import functional  # takes a second to import
+
+    numbers = torch.arange(size[0] * size[1], dtype=torch.float64).view(1, *size)
+    source = functional.rotate(numbers, degrees, functional.InterpolationMode.NEAREST, fill=[-1.0]).flatten().long()
+    return Shift(f"rotated {degrees:.3g}°", source.clamp_min(0), source >= 0)
