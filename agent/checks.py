@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from snn4.envs.control import UnknownEnvironment, make_control
+from snn4.envs.variations import BadVariation, VariationConfig
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import ALGORITHMS, Algorithm, LearnerConfig
 from snn4.learners.reinforcement import ReinforcementLearner
@@ -33,12 +34,17 @@ def impossibilities(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _environment(task: dict[str, Any], place: str, learner: dict[str, Any]) -> Iterator[str]:
+    if task.get("data") is not None:
+        return
     if not isinstance(task.get("environment"), str) or not isinstance(task.get("kwargs", {}), dict):
         return
     try:
-        env = make_control(task["environment"], 1, task.get("kwargs", {}))
+        env = make_control(task["environment"], 1, task.get("kwargs", {}), _variation(task.get("variation")))
     except UnknownEnvironment as error:
         yield f"{place}.environment: {error}"
+        return
+    except BadVariation as error:
+        yield f"{place}.variation.{error}"
         return
     algorithm = _algorithm(learner)
     if algorithm is not None and not isinstance(env.action_space, algorithm.actions):
@@ -48,6 +54,14 @@ def _environment(task: dict[str, Any], place: str, learner: dict[str, Any]) -> I
             f"{learner.get('algorithm', 'PPO')} cannot take; allowed are {', '.join(able)}"
         )
     env.close()
+
+
+def _variation(raw: Any) -> VariationConfig | None:
+    """The variation in ``raw``; None where there is none, or one that the types have told of."""
+    try:
+        return VariationConfig(**raw) if isinstance(raw, dict) else None
+    except (TypeError, ValueError):
+        return None
 
 
 _OURS = {"self", "policy", "env", "policy_kwargs", "seed", "device", "verbose", "tensorboard_log", "_init_setup_model",
@@ -112,16 +126,32 @@ def _name(hint: Any) -> str:
 
 
 def unbuildable(
-    world: Sequence[TaskConfig], learners: Sequence[LearnerConfig], policy: PolicyConfig, device: str
+    world: Sequence[TaskConfig], learners: Sequence[LearnerConfig], policies: Sequence[PolicyConfig], device: str
 ) -> Iterator[str]:
-    """What SB3 and torch refuse when a life's learners are made, which is found out by making them."""
+    """What SB3 and torch refuse when a life's learners are made, which is found out by making them.
+
+    Also tasks of one name that could not have encoder and head in common.
+    """
     if device.startswith("cuda") and not torch.cuda.is_available():
         yield f"device: got {device!r}, but torch sees no GPU here; allowed is cpu"
         return
-    for number, (task, learner) in enumerate(zip(world, learners, strict=True)):
+    made: list[Any] = []
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for number, parts in enumerate(zip(world, learners, policies, strict=True)):
+        if parts in made or parts[0].data is not None:  # a task that comes back; images, which may not be here yet
+            continue
+        made.append(parts)
+        task, learner, policy = parts
         try:
-            env = make_control(task.environment, learner.n_envs, task.kwargs)
-            ReinforcementLearner(learner, policy, env, task.steps, seed=0, device=device).close()
+            built = ReinforcementLearner(learner, policy, task.make(learner.n_envs), task.steps, seed=0, device=device)
+            built.close()
         except Exception as error:  # anything: each library has its own
             said = " ".join(str(error).split())
             yield f"world.{number}: {task.environment} with {learner.algorithm} cannot be built: {said}"
+            continue
+        mine = {name: tuple(value.shape) for name, value in built.policy.state_dict().items()}
+        if shapes.setdefault(task.name, mine) != mine:
+            yield (
+                f"world.{number}.name: got {task.name!r}, of which an earlier task has other observations, actions or "
+                f"learner; allowed is a name of its own"
+            )

@@ -30,12 +30,20 @@ def run(
     runs_dir: _Runs = Path("runs"),
     quiet: _Quiet = False,
 ) -> None:
-    """Live the life that CONFIG describes."""
-    from snn4.agent.config import load
+    """Live the life, or the stream of experiences, that CONFIG describes."""
+    from snn4.agent.config import is_stream, load, load_continual
+
+    changes = overrides or []
+    if is_stream(config):
+        from snn4.agent.continual_session import stream_session
+
+        changes += [f"network.backend={backend}"] if backend else []
+        stream_session(load_continual(config, changes), runs_dir, quiet=quiet)
+        return
     from snn4.agent.journal import Journal
     from snn4.agent.session import session
 
-    checked = load(config, [*(overrides or []), *([f"policy.backend={backend}"] if backend else [])])
+    checked = load(config, [*changes, *([f"policy.backend={backend}"] if backend else [])])
     session(checked, Journal.create(runs_dir, checked), quiet=quiet)
 
 
@@ -60,13 +68,14 @@ def train(
 
 @app.command()
 def resume(run: _Run, quiet: _Quiet = False) -> None:
-    """Go on with a life, or a training, that was interrupted, from its last checkpoint."""
-    from snn4.agent.config import is_training
-
-    if is_training(run / "config.yaml"):
-        from snn4.agent.training_session import resume as resume_run
-    else:
-        from snn4.agent.session import resume as resume_run
+    """Go on with a life, a training or a stream that was interrupted, from its last checkpoint."""
+    match _kind(run):
+        case "training":
+            from snn4.agent.training_session import resume as resume_run
+        case "stream":
+            from snn4.agent.continual_session import resume as resume_run
+        case _:
+            from snn4.agent.session import resume as resume_run
 
     resume_run(run, quiet=quiet)
 
@@ -77,18 +86,21 @@ def watch(
     follow: Annotated[bool, typer.Option(help="Wait for more while the life goes on.")] = True,
     svg: Annotated[Optional[Path], typer.Option(help="Write the picture to this SVG file instead.")] = None,  # noqa: UP045
 ) -> None:
-    """Show the dashboard of a life, or the progress of a training, live from another terminal or replayed."""
-    from snn4.agent.config import is_training
+    """Show the dashboard of a life or a stream, or the progress of a training, live or replayed."""
+    match _kind(run):
+        case "training":
+            from snn4.agent.training_session import watch as watch_training
 
-    if is_training(run / "config.yaml"):
-        from snn4.agent.training_session import watch as watch_training
+            _refuse(run, "a training", svg=svg)
+            watch_training(run, follow)
+        case "stream":
+            from snn4.agent.continual_session import watch as watch_stream
 
-        _refuse(run, "a training", svg=svg)
-        watch_training(run, follow)
-        return
-    from snn4.agent.session import watch as watch_run
+            watch_stream(run, follow, svg)
+        case _:
+            from snn4.agent.session import watch as watch_run
 
-    watch_run(run, follow, svg)
+            watch_run(run, follow, svg)
 
 
 @app.command()
@@ -102,20 +114,50 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print what summary.json holds.")] = False,
 ) -> None:
     """Test an organism on the test seeds, or a classifier on test data, beside its ANN twin."""
-    from snn4.agent.config import is_training
     from snn4.agent.model import find_model
 
     folder = find_model(run)
-    if is_training(folder / "config.yaml"):
-        from snn4.agent.testing import evaluate_session
+    match _kind(folder):
+        case "training":
+            from snn4.agent.testing import evaluate_session
 
-        _refuse(folder, "a classifier", episodes=episodes)
-        evaluate_session(folder, data, root, steps, report, as_json=json)
-        return
-    from snn4.agent.session import evaluate as evaluate_run
+            _refuse(folder, "a classifier", episodes=episodes)
+            evaluate_session(folder, data, root, steps, report, as_json=json)
+        case "stream":
+            from snn4.agent.continual_session import evaluate as evaluate_stream
 
-    _refuse(folder, "a life", data=data, root=root, steps=steps, report=report)
-    evaluate_run(folder, episodes, as_json=json)
+            _refuse(folder, "a stream", episodes=episodes, data=data, steps=steps)
+            evaluate_stream(folder, root, report, as_json=json)
+        case _:
+            from snn4.agent.session import evaluate as evaluate_run
+
+            _refuse(folder, "a life", data=data, root=root, steps=steps, report=report)
+            evaluate_run(folder, episodes, as_json=json)
+
+
+@app.command()
+def report(
+    run: _Run,
+    file: Annotated[Optional[Path], typer.Argument(help="An HTML file, not report.html in the run folder.")] = None,  # noqa: UP045
+) -> None:
+    """Write the report of a stream, as far as it has come: its accuracy matrix, measures and curves."""
+    from snn4.agent.journal import RunError
+
+    if _kind(run) != "stream":
+        raise RunError(f"{run}: is no stream; report classifiers with: snn4-agent evaluate {run} --report FILE")
+    from snn4.agent.continual_session import report as report_stream
+
+    print(f"report: {report_stream(run, file)}")
+
+
+def _kind(folder: Path) -> str:
+    """What was done in a run folder; a life, too, where there is none, which says so itself."""
+    from snn4.agent.config import is_stream, is_training
+
+    file = folder / "config.yaml"
+    if is_training(file):
+        return "training"
+    return "stream" if file.is_file() and is_stream(file) else "life"
 
 
 def _refuse(folder: Path, what: str, **options: object) -> None:
@@ -125,6 +167,16 @@ def _refuse(folder: Path, what: str, **options: object) -> None:
         from snn4.agent.journal import RunError
 
         raise RunError(f"{folder}: is {what}, and {', '.join(given)} means nothing for it; leave it out")
+
+
+@app.command()
+def world(
+    config: Annotated[str, typer.Argument(help="A YAML file, the name of a shipped config, or a run folder.")],
+) -> None:
+    """Show the plan of a life or a stream: what comes in which order, what is shared, and where a run is in it."""
+    from snn4.agent.plan import show
+
+    show(config)
 
 
 @app.command()

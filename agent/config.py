@@ -19,10 +19,16 @@ import pydantic
 import yaml
 
 from snn4.agent.checks import impossibilities, unbuildable
+from snn4.agent.continual_config import ContinualConfig as ContinualConfig
 from snn4.agent.evaluation import EvaluationConfig
 from snn4.agent.training_config import TrainConfig as TrainConfig
+from snn4.envs.datasets import DataConfig
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import LearnerConfig
+from snn4.learners.protection import ProtectionConfig
+from snn4.learners.recognition import RecognitionConfig
+from snn4.policies.coding import CodingConfig
+from snn4.policies.perception import NetworkConfig
 from snn4.policies.sb3 import PolicyConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -34,6 +40,20 @@ class LifeTask(TaskConfig):
 
     learner: LearnerConfig | None = None
     """Learner of this task alone; the life's common one if left out."""
+    recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
+    """How images are learned, where the task is a data set."""
+    coding: CodingConfig | None = None
+    """Code of this task's observations; the policy's if left out."""
+    encoder: NetworkConfig | None = None
+    """A network that sees this task's images; the policy's if left out."""
+    reference: float | None = None
+    """Return of a policy that has learned nothing else, which counts as 1 where returns are normalised; the best that
+    the being itself validated here if left out."""
+
+    def policy(self, common: PolicyConfig) -> PolicyConfig:
+        """The life's ``common`` policy with what is this task's own."""
+        own = {"coding": self.coding, "encoder": self.encoder}
+        return dataclasses.replace(common, **{name: value for name, value in own.items() if value is not None})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -48,6 +68,7 @@ class RunConfig:
     """All randomness of the life follows from it."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+    protection: ProtectionConfig = field(default_factory=ProtectionConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ann_twin: bool = False
     """Also raise the ANN twin: same widths, algorithm, hyperparameters and budget; and compare."""
@@ -63,6 +84,13 @@ class RunConfig:
             raise ValueError(f"name: got {self.name!r}, allowed are letters, digits, '_', '-' and '.'")
         if not self.world:
             raise ValueError("world: got no task, allowed is one or more")
+        if self.protection.kind != "none" and len(self.policy.net_arch) < 2:
+            got = f"{self.protection.kind} with net_arch {list(self.policy.net_arch)}"
+            raise ValueError(f"protection: got {got}, allowed are two or more layers, between which lies the trunk")
+        if self.protection.measures and self.policy.state == "carry":
+            raise ValueError(f"protection: got {self.protection.kind} with state: carry, allowed are none and freeze")
+        if self.policy.state == "carry" and any(task.data is not None for task in self.world):
+            raise ValueError("policy: got state carry in a world with images, allowed is reset")
         for name in ("keep_checkpoints", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 1")
@@ -74,8 +102,11 @@ class ConfigError(ValueError):
     """Every problem of a config, one a line."""
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
+        super().__init__(source, problems)  # what it is made of, so that processes can hand it to one another
         self.problems = [f"{source}: {problem}" for problem in problems]
-        super().__init__("\n".join(self.problems))
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
 
 
 def load(config: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -88,26 +119,56 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: with all problems, each naming the file, the key, what was got and what is allowed.
     """
     raw, source = _read(config)
-    if "data" in raw and "world" not in raw:
-        raise ConfigError(source, [f"describes a training, not a life; start it with: snn4-agent train {config}"])
+    _refuse_other_kinds(raw, source, config, "life")
     return parse(raw, source, overrides)
 
 
 def load_training(config: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read, override and check the training ``config``, as `load` does a life."""
     raw, source = _read(config)
-    if "world" in raw and "data" not in raw:
-        raise ConfigError(source, [f"describes a life, not a training; start it with: snn4-agent run {config}"])
-    problems = [problem for override in overrides for problem in _override(raw, override)]
-    problems += _mismatches(raw, TrainConfig)
-    if problems:
-        raise ConfigError(source, problems)
-    return _ADAPTERS[TrainConfig].validate_python(raw)  # type: ignore[no-any-return]
+    _refuse_other_kinds(raw, source, config, "training")
+    return _checked(raw, source, overrides, TrainConfig)  # type: ignore[no-any-return]
+
+
+def load_continual(config: str | Path, overrides: Sequence[str] = ()) -> ContinualConfig:
+    """Read, override and check the stream of experiences ``config``, as `load` does a life."""
+    raw, source = _read(config)
+    _refuse_other_kinds(raw, source, config, "stream")
+    return _checked(raw, source, overrides, ContinualConfig)  # type: ignore[no-any-return]
 
 
 def is_training(config: Path) -> bool:
-    """Whether the file describes a training, not a life."""
-    return config.is_file() and "world" not in _read(config)[0]
+    """Whether the file describes a training, not a life or a stream."""
+    return config.is_file() and not {"world", "stream"} & _read(config)[0].keys()
+
+
+def is_stream(config: str | Path) -> bool:
+    """Whether a file, or the shipped config of that name, describes a stream of experiences."""
+    return _kind(_read(config)[0]) == "stream"
+
+
+_KINDS = {"life": ("world", "run"), "stream": ("stream", "run"), "training": ("data", "train")}
+"""What a config can describe: the key by which it is known, and the command that starts it."""
+
+
+def _kind(raw: dict[str, Any]) -> str | None:
+    """What the keys say that ``raw`` describes."""
+    return next((kind for kind, (key, _) in _KINDS.items() if key in raw), None)
+
+
+def _refuse_other_kinds(raw: dict[str, Any], source: str, config: str | Path, wanted: str) -> None:
+    kind = _kind(raw)
+    if kind is not None and _KINDS[wanted][0] not in raw:
+        told = f"describes a {kind}, not a {wanted}; start it with: snn4-agent {_KINDS[kind][1]} {config}"
+        raise ConfigError(source, [told])
+
+
+def _checked(raw: dict[str, Any], source: str, overrides: Sequence[str], root: type) -> Any:
+    problems = [problem for override in overrides for problem in _override(raw, override)]
+    problems += _mismatches(raw, root)
+    if problems:
+        raise ConfigError(source, problems)
+    return _ADAPTERS[root].validate_python(raw)
 
 
 def _read(config: str | Path) -> tuple[dict[str, Any], str]:
@@ -138,15 +199,51 @@ def find(config: str | Path) -> Path:
 def parse(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> RunConfig:
     """The config in ``raw`` with ``overrides``; raises ConfigError as `load` does."""
     problems = [problem for override in overrides for problem in _override(raw, override)]
-    problems += [*_mismatches(raw, RunConfig), *impossibilities(raw)]
+    problems += _impossible_rounds(raw)
+    once = _unrolled(raw, repeat=False)
+    problems += [*_mismatches(once, RunConfig), *impossibilities(once)]
     if problems:
         raise ConfigError(source, problems)
-    config: RunConfig = _ADAPTERS[RunConfig].validate_python(raw)
+    config: RunConfig = _ADAPTERS[RunConfig].validate_python(_unrolled(raw))
     learners = [task.learner or config.learner for task in config.world]
-    problems += unbuildable(config.world, learners, config.policy, config.device)
+    policies = [task.policy(config.policy) for task in config.world]
+    problems += unbuildable(config.world, learners, policies, config.device)
     if problems:
         raise ConfigError(source, problems)
     return config
+
+
+def _unrolled(raw: dict[str, Any], repeat: bool = True) -> dict[str, Any]:
+    """``raw`` with its tasks in one list: ``rounds`` repeats a world, and a world may hold worlds of its own."""
+
+    def tasks(group: dict[str, Any]) -> list[Any]:
+        inner = [tasks(entry) if _is_group(entry) else [_named(entry)] for entry in group["world"]]
+        return [task for part in inner for task in part] * (group.get("rounds", 1) if repeat else 1)
+
+    rest = {key: value for key, value in raw.items() if key != "rounds"}
+    return {**rest, "world": copy.deepcopy(tasks(raw))} if _is_group(raw) else rest
+
+
+def _impossible_rounds(group: dict[str, Any], place: str = "") -> Iterator[str]:
+    rounds = group.get("rounds", 1)
+    if type(rounds) is not int or rounds < 1:
+        yield f"{place}rounds: got {rounds!r}, allowed is a whole number >= 1"
+    for number, entry in enumerate(group["world"] if _is_group(group) else []):
+        if _is_group(entry):
+            here, others = f"{place}world.{number}.", [key for key in entry if key not in ("world", "rounds")]
+            yield from (f"{here}{key}: unknown key of a group; allowed are world, rounds" for key in others)
+            yield from _impossible_rounds(entry, here)
+
+
+def _named(task: Any) -> Any:
+    """Images need no environment: their data set gives its name."""
+    if isinstance(task, dict) and isinstance(data := task.get("data"), dict):
+        return {"environment": data.get("name", DataConfig.name), **task}
+    return task
+
+
+def _is_group(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("world"), list)
 
 
 def dump(config: Any) -> str:
@@ -173,7 +270,7 @@ def _forbid_unknown_keys(config: type) -> None:
 
 
 _ADAPTERS: dict[type, pydantic.TypeAdapter[Any]] = {}
-for _root in (RunConfig, TrainConfig):
+for _root in (RunConfig, TrainConfig, ContinualConfig):
     _forbid_unknown_keys(_root)
     _ADAPTERS[_root] = pydantic.TypeAdapter(_root)
 
@@ -202,7 +299,7 @@ def _override(raw: dict[str, Any], override: str) -> Iterator[str]:
 
 
 def _mismatches(raw: dict[str, Any], root: type) -> list[str]:
-    """What does not fit the types and the checks of ``root``, `RunConfig` or `TrainConfig`.
+    """What does not fit the types and the checks of ``root``, one of `_ADAPTERS`.
 
     A dataclass checks its values only once their types are right, so what is wrong is told, taken out, and the rest
     checked again until nothing new is found.
@@ -234,6 +331,8 @@ def _place(error: Any) -> tuple[str, ...]:
 
 _REQUIRED: dict[str, Any] = {"name": "x", "environment": "x", "steps": 1, "world": [{"environment": "x", "steps": 1}]}
 """What stands in for a value that was taken out and has no default."""
+_TOGETHER = {"classes": "experiences"}
+"""What is taken out with a value, as it counts it."""
 
 
 def _take_out(here: Any, place: Sequence[str]) -> None:
@@ -242,6 +341,7 @@ def _take_out(here: Any, place: Sequence[str]) -> None:
         here = here[int(parent)] if isinstance(here, list) else here[_key(here, parent)]
     if isinstance(here, dict):
         here.pop(_key(here, last), None)
+        here.pop(_TOGETHER.get(last), None)
         if last in _REQUIRED and place[0] in _REQUIRED:  # data.name and network.name have defaults
             here[last] = _REQUIRED[last]
 

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol
@@ -75,33 +76,35 @@ class Lines:
         pass
 
     def show(self, event: Event, when: datetime | None = None) -> None:
-        line = describe(event)
-        if isinstance(event, Learned) and time.monotonic() - self._last > 10:
+        line = self.describe(event)
+        if line is None and time.monotonic() - self._last > 10 and (line := self.progress(event)):
             self._last = time.monotonic()
-            reached = "no episode yet" if event.episode_return is None else f"return {event.episode_return:.1f}"
-            line = f"{_NAMES[event.being]} {event.task} {event.step:,}/{event.steps:,} steps, {reached}"
         if line:
             stamp = (when or datetime.now()).astimezone().strftime("%H:%M:%S")
             self.console.print(f"{stamp} {line}", markup=False, highlight=False, soft_wrap=True)
 
+    def describe(self, event: Event) -> str | None:
+        """A line for an event that always gets one."""
+        return describe(event)
 
-class Dashboard:
-    """The live picture. It keeps nothing but what it has been shown, so it can replay any journal."""
+    def progress(self, event: Event) -> str | None:
+        """A line for one of those that there are many of."""
+        if not isinstance(event, Learned):
+            return None
+        reached = "no episode yet" if event.episode_return is None else f"return {event.episode_return:.1f}"
+        return f"{_NAMES[event.being]} {event.task} {event.step:,}/{event.steps:,} steps, {reached}"
+
+
+class Picture:
+    """A live picture. It keeps nothing but what it has been shown, so it can replay any journal."""
+
+    describe: Callable[[Event], str | None] = staticmethod(describe)
+    """What the log says of an event."""
 
     def __init__(self, console: Console, live: bool = True) -> None:
         self.console = console
-        self._began: Began | None = None
-        self._entered: Entered | None = None
-        self._learned: Learned | None = None
-        self._returns: dict[str, list[float]] = defaultdict(list)
-        self._validated: dict[str, dict[str, float]] = defaultdict(dict)
-        self._energy: dict[str, float] = {}
-        self._ann_energy: dict[str, float] = {}
-        self._spike_rates: list[float] = []
-        self._pace: deque[tuple[int, float]] = deque(maxlen=20)
         self._log: deque[str] = deque(maxlen=8)
         self._state = "running"
-        self._last = time.monotonic()
         self._lock = threading.Lock()  # the picture is drawn by a thread of its own
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=4) if live else None
 
@@ -121,12 +124,46 @@ class Dashboard:
 
     def show(self, event: Event, when: datetime | None = None) -> None:
         with self._lock:
-            self._take(event, when)
+            line = self.describe(event)
+            if line:
+                self._log.append(f"{(when or datetime.now()).astimezone():%H:%M:%S} {line}")
+            if isinstance(event, Ended):
+                self._state = event.state
+            self._take(event)
 
-    def _take(self, event: Event, when: datetime | None) -> None:
-        line = describe(event)
-        if line:
-            self._log.append(f"{(when or datetime.now()).astimezone():%H:%M:%S} {line}")
+    def render(self) -> ConsoleRenderable:
+        """The picture now."""
+        with self._lock:
+            return self._picture()
+
+    def _take(self, event: Event) -> None:
+        """Remember what the picture needs of ``event``."""
+        raise NotImplementedError
+
+    def _picture(self) -> ConsoleRenderable:
+        raise NotImplementedError
+
+    def _log_panel(self) -> Panel:
+        return Panel(Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in self._log)), title="events")
+
+
+class Dashboard(Picture):
+    """The live picture of a life in environments."""
+
+    def __init__(self, console: Console, live: bool = True) -> None:
+        self._began: Began | None = None
+        self._entered: Entered | None = None
+        self._learned: Learned | None = None
+        self._returns: dict[str, list[float]] = defaultdict(list)
+        self._validated: dict[str, dict[str, float]] = defaultdict(dict)
+        self._energy: dict[str, float] = {}
+        self._ann_energy: dict[str, float] = {}
+        self._spike_rates: list[float] = []
+        self._pace: deque[tuple[int, float]] = deque(maxlen=20)
+        self._last = time.monotonic()
+        super().__init__(console, live)
+
+    def _take(self, event: Event) -> None:
         match event:
             case Began():
                 self._began = event
@@ -142,8 +179,6 @@ class Dashboard:
                     self._returns[event.being].append(event.episode_return)
             case Evaluated():
                 self._take_scores(event)
-            case Ended():
-                self._state = event.state
 
     def _take_scores(self, event: Evaluated) -> None:
         for task, score in event.scores.items():
@@ -158,11 +193,6 @@ class Dashboard:
         if joules is not None:
             self._ann_energy[task] = joules
 
-    def render(self) -> ConsoleRenderable:
-        """The picture now."""
-        with self._lock:
-            return self._picture()
-
     def _picture(self) -> ConsoleRenderable:
         layout = Layout()
         layout.split_column(Layout(name="top", size=3), Layout(name="middle"), Layout(name="log", size=10))
@@ -172,9 +202,7 @@ class Dashboard:
             Layout(self._spikes_panel(), size=5), Layout(self._energy_panel(), size=5), Layout(self._genome_panel())
         )
         layout["top"].update(self._header())
-        layout["log"].update(
-            Panel(Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in self._log)), title="events")
-        )
+        layout["log"].update(self._log_panel())
         return _Fixed(layout, 28)
 
     def _header(self) -> Panel:

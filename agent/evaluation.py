@@ -6,12 +6,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch import Tensor
 
 from snn4.agent.events import Score
-from snn4.envs.control import make_control
+from snn4.envs.guessing import Guessing, Part
 from snn4.envs.world import TaskConfig
 from snn4.learners.experience import set_normalization
 from snn4.learners.finite import require_finite
@@ -43,34 +48,90 @@ class Evaluator:
 
     def __init__(self) -> None:
         self._environments: dict[str, VecEnv] = {}
+        self._chances: dict[tuple[int, int], float] = {}
 
-    def environment(self, task: TaskConfig, episodes: int) -> VecEnv:
-        """Copies of the task's environment in which ``episodes`` run side by side, at most 100 at a time."""
-        n_envs = min(episodes, 100)
-        key = f"{task.environment} {sorted(task.kwargs.items())} {n_envs}"
+    def environment(self, task: TaskConfig, episodes: int, part: Part = "validation") -> VecEnv:
+        """Copies of the task's environment in which ``episodes`` run side by side, at most 100 at a time.
+
+        Of a data set it is that ``part``; environments differ by their seeds alone.
+        """
+        n_envs = min(episodes, 100) if task.data is None else 100
+        key = f"{task.environment} {sorted(task.kwargs.items())} {task.variation!r} {n_envs}"
+        key += "" if task.data is None else f" {task.data} {part}"
         if key not in self._environments:
-            self._environments[key] = make_control(task.environment, n_envs, task.kwargs)
+            self._environments[key] = task.make(n_envs, part)
         return self._environments[key]
+
+    def chance(self, task: TaskConfig, episodes: int) -> float:
+        """Mean return of random actions, in validation episodes; always the same."""
+        env = self.environment(task, episodes)
+        if (key := (id(env), episodes)) not in self._chances:
+            env.seed(VALIDATION_SEED)
+            env.action_space.seed(VALIDATION_SEED)
+            number, random = _episodes(env, episodes), _Chance(env.action_space)
+            returns, _ = evaluate_policy(random, env, number, return_episode_rewards=True, warn=False)  # type: ignore[arg-type]
+            self._chances[key] = float(np.mean(returns))  # type: ignore[arg-type]
+        return self._chances[key]
+
+
+class _Chance:
+    """Acts at random; SB3's evaluation asks it as it asks a policy."""
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self.space = space
+
+    def predict(self, observation: Any, state: Any = None, *_: Any, **__: Any) -> tuple[NDArray[Any], Any]:
+        return np.array([self.space.sample() for _ in range(len(observation))]), state
 
 
 def evaluate(
     policy: BasePolicy, env: VecEnv, episodes: int, seed: int, normalization: dict[str, Any] | None = None
 ) -> Score:
-    """Return, and cost of a decision, over ``episodes`` that ``seed`` fixes: the measured part of a summary's row."""
+    """Return, and cost of a decision, over ``episodes`` that ``seed`` fixes: the measured part of a summary's row.
+
+    Of images it is all there are, and the mean return is the accuracy.
+    """
+    episodes = _episodes(env, episodes)
     if normalization is not None:
         env = VecNormalize(env, training=False, norm_reward=False)
         set_normalization(env, normalization)
     env.seed(seed)
     with Meter(policy) as meter:
         returns, _ = evaluate_policy(
-            policy, env, episodes, deterministic=True, return_episode_rewards=True, callback=_check_observations
-        )  # type: ignore[misc]
+            policy, env, episodes, deterministic=True, return_episode_rewards=True, callback=_check_observations,
+            warn=False,
+        )  # type: ignore[misc]  # fmt: skip
     return {
         "return_mean": float(np.mean(returns)),
         "return_std": float(np.std(returns)),
         "episodes": episodes,
         **{name: value for name, value in asdict(meter.cost()).items() if name != "layers"},  # they fill the journal
     }
+
+
+def _episodes(env: VecEnv, asked: int) -> int:
+    return len(env.samples) if isinstance(env, Guessing) else asked
+
+
+def observe(
+    policy: BasePolicy, env: VecEnv, samples: int, seed: int, normalization: dict[str, Any] | None = None
+) -> Tensor:
+    """Observations (samples, …) as ``policy`` is shown them while it acts, not always its best, in whole episodes."""
+    if normalization is not None:
+        env = VecNormalize(env, training=False, norm_reward=False)
+        set_normalization(env, normalization)
+    set_random_seed(seed)
+    env.seed(seed)
+    seen, observation = [], env.reset()
+    for _ in range(_THINNING * -(-samples // env.num_envs)):
+        seen.append(policy.obs_to_tensor(observation)[0].clone())  # type: ignore[union-attr, arg-type]
+        observation, *_ = env.step(policy.predict(observation)[0])  # type: ignore[arg-type]
+    everything = torch.cat(seen)
+    return everything[torch.randperm(len(everything))[:samples]]
+
+
+_THINNING = 10
+"""Observations that are passed over for one that is kept: neighbours in an episode say much the same."""
 
 
 def _check_observations(local: dict[str, Any], _: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ class Began(Event):
     name: str
     seed: int
     tasks: list[dict[str, Any]]
-    """Environment and steps of each task, in order."""
+    """Name (by default the environment) and steps of each task, in order."""
     genome: dict[str, float]
     beings: list[str]
     """Who lives through the tasks: ``organism``, and ``ann_twin`` if it is compared."""
@@ -70,7 +70,7 @@ class Learned(Event):
 
 @dataclass(frozen=True)
 class Evaluated(Event):
-    """Validation on every environment seen so far; ``final`` is the test at the end of a being's life."""
+    """Validation in every task seen so far; ``final`` is the test at the end of a being's life."""
 
     kind: ClassVar[str] = "evaluated"
     being: str
@@ -118,6 +118,44 @@ class Validated(Event):
 
 
 @dataclass(frozen=True)
+class Studied(Event):
+    """A piece of learning from an experience of a stream."""
+
+    kind: ClassVar[str] = "studied"
+    being: str
+    experience: int
+    """Its number, from 0."""
+    epoch: int
+    """Of this experience, from 0."""
+    images: int
+    """New images learned from so far, of ``total`` in this experience; replayed ones are not counted."""
+    total: int
+    loss: float
+    accuracy: float
+    seconds: float = field(compare=False, default=0.0)
+    """Since the last such event."""
+
+
+@dataclass(frozen=True)
+class Recalled(Event):
+    """The test on all experiences of a stream after ``learned`` of them: a row of the accuracy matrix."""
+
+    kind: ClassVar[str] = "recalled"
+    being: str
+    learned: int
+    accuracies: list[float]
+    """Of each experience, also of those to come."""
+    spikes: float | None = None
+    """Spikes of all neurons in a decision, mean over the samples of all experiences; None where there are none."""
+    memory_bytes: int = 0
+    """All that the strategy keeps besides the network."""
+    replay_bytes: int = 0
+    """What of that are samples."""
+    seconds: float = field(compare=False, default=0.0)
+    """Of the test."""
+
+
+@dataclass(frozen=True)
 class Compared(Event):
     """The organism beside its ANN twin, both tested."""
 
@@ -156,8 +194,11 @@ class Ended(Event):
 
 
 _KINDS: dict[str, type[Event]] = {
-    c.kind: c for c in (Began, Entered, Learned, Evaluated, Fitted, Validated, Compared, Saved, Noted, Ended)
-}
+    c.kind: c
+    for c in (
+        Began, Entered, Learned, Evaluated, Fitted, Validated, Studied, Recalled, Compared, Saved, Noted, Ended,
+    )
+}  # fmt: skip
 
 
 def from_json(data: dict[str, Any]) -> Event:

@@ -14,12 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from snn4.agent.config import RunConfig, TrainConfig, dump
-from snn4.agent.events import Evaluated, Event, Fitted, Learned, Saved, Validated, from_json
+from snn4.agent.config import ContinualConfig, RunConfig, TrainConfig, dump
+from snn4.agent.events import Evaluated, Event, Fitted, Learned, Recalled, Saved, Validated, from_json
 
 _PACKAGES = (
     "snn4-agent", "torch", "numpy", "numba", "gymnasium", "stable-baselines3", "sb3-contrib",
-    "snntorch", "norse", "spikingjelly",
+    "snntorch", "norse", "spikingjelly", "avalanche-lib",
 )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ class Journal:
         self._scalars = SummaryWriter(str(folder / "tensorboard"))
 
     @classmethod
-    def create(cls, runs: Path, config: RunConfig | TrainConfig) -> Journal:
+    def create(cls, runs: Path, config: RunConfig | TrainConfig | ContinualConfig) -> Journal:
         """A new folder ``runs/<name>-<time>`` with the resolved config."""
         try:
             runs.mkdir(parents=True, exist_ok=True)
@@ -63,12 +63,10 @@ class Journal:
             except FileExistsError:
                 continue
         _write(folder / "config.yaml", dump(config))
-        if isinstance(config, TrainConfig):
-            what: dict[str, Any] = {"data": config.data.name, "seed": config.seed}
-        else:
-            what = {"environments": [task.environment for task in config.world], "seed": config.seed}
         when = {"start": _now(), "end": None, "state": "running"}
-        _write_json(folder / "run.json", {**what, "config": dataclasses.asdict(config), **provenance(), **when})
+        _write_json(
+            folder / "run.json", {**_subject(config), "config": dataclasses.asdict(config), **provenance(), **when}
+        )
         return cls(folder)
 
     def go_on_after(self, checkpoint: str | None) -> None:
@@ -130,6 +128,18 @@ def read_events(folder: Path, position: int = 0) -> Iterator[tuple[datetime, Eve
             yield datetime.fromisoformat(data["time"]), from_json(data), position
 
 
+def _subject(config: RunConfig | TrainConfig | ContinualConfig) -> dict[str, Any]:
+    """What a run is about."""
+    match config:
+        case TrainConfig():
+            what: dict[str, Any] = {"data": config.data.name}
+        case ContinualConfig():
+            what = {"data": config.stream.data.name, "strategy": config.strategy.name}
+        case _:
+            what = {"environments": [task.environment for task in config.world]}
+    return {**what, "seed": config.seed}
+
+
 def _end_of(folder: Path, checkpoint: str) -> int:
     """Where the journal told of ``checkpoint``; its end if the process was killed before it could."""
     end = 0
@@ -185,6 +195,11 @@ def _scalars(event: Event) -> dict[str, tuple[float, int]]:
     if isinstance(event, Validated):
         values = {"top1": event.top1, "loss": event.loss}
         return {f"{event.being}/validation/{key}": (value, event.images) for key, value in values.items()}
+    if isinstance(event, Recalled):
+        known = event.accuracies[: event.learned]
+        values = {f"accuracy/{number}": value for number, value in enumerate(event.accuracies)}
+        values |= {"average_accuracy": sum(known) / len(known)} if known else {}
+        return {f"{event.being}/{key}": (value, event.learned) for key, value in values.items()}
     return {}
 
 

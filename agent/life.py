@@ -11,18 +11,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.utils import set_random_seed
 
 from snn4.agent import checkpoint
 from snn4.agent.config import LifeTask, RunConfig, dump
-from snn4.agent.evaluation import TEST_SEED, VALIDATION_SEED, Evaluator, evaluate, summary_row
+from snn4.agent.evaluation import TEST_SEED, VALIDATION_SEED, Evaluator, evaluate, observe, summary_row
 from snn4.agent.events import Began, Compared, Ended, Entered, Evaluated, Event, Learned, Noted, Saved, Score
-from snn4.agent.organism import Organism
-from snn4.envs.control import make_control
+from snn4.agent.organism import Learner, Organism
+from snn4.agent.returns import retention
+from snn4.envs.guessing import Guessing, Part
 from snn4.envs.world import World
 from snn4.learners.algorithms import make_policy
 from snn4.learners.finite import NotFinite
+from snn4.learners.protection import Protection
+from snn4.learners.recognition import RecognitionLearner
 from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.policies.allocation import keep_freed_memory
+from snn4.policies.behaviour import Behaviour
 from snn4.policies.gene import genome
 from snn4.policies.metering import Meter
 
@@ -38,6 +44,8 @@ class Being:
     organism: Organism
     world: World[LifeTask]
     scores: dict[str, Score] = field(default_factory=dict)
+    returns: list[dict[str, float]] = field(default_factory=list)
+    """After each finished task: mean validation return in every task met so far."""
 
 
 class Life:
@@ -55,7 +63,10 @@ class Life:
         policies = {ORGANISM: config.policy}
         if config.ann_twin:
             policies[ANN_TWIN] = dataclasses.replace(config.policy, kind="ann")
-        self.beings = [Being(name, Organism(policy), World(config.world)) for name, policy in policies.items()]
+        self.beings = [
+            Being(name, Organism(policy, Protection(config.protection)), World(config.world))
+            for name, policy in policies.items()
+        ]
         self.notes: list[str] = []
         self._interrupted_task: dict[str, Any] | None = None
         """Learner, and best snapshot so far, of the task in which the last checkpoint was written."""
@@ -85,6 +96,7 @@ class Life:
         for being, state in zip(self.beings, model["beings"], strict=True):
             being.organism.load_state(state["organism"])
             being.world.position, being.scores = state["position"], state["scores"]
+            being.returns = state.get("returns", [])  # checkpoints of 0.1 have none
         self._interrupted_task = learner["task"]
         self.notes = [f"{problem}; {path.name}, the one before it, is used" for problem in problems]
         return f"{CHECKPOINTS}/{path.name}"
@@ -93,44 +105,71 @@ class Life:
         """Write a checkpoint; ``task`` is what goes on inside the present one."""
         started = time.perf_counter()
         beings = [
-            {"organism": b.organism.state(), "position": b.world.position, "scores": b.scores} for b in self.beings
+            {"organism": b.organism.state(), "position": b.world.position, "scores": b.scores, "returns": b.returns}
+            for b in self.beings
         ]
         folder, keep = self.folder / CHECKPOINTS, self.config.keep_checkpoints
         path = checkpoint.save(folder, {"beings": beings}, {"task": task}, dump(self.config), keep)
         seconds = time.perf_counter() - started
         return Saved(f"{CHECKPOINTS}/{path.name}", self.age, checkpoint.size(path), seconds)
 
-    def learner(self, being: Being, task: LifeTask) -> tuple[ReinforcementLearner, dict[str, Any] | None]:
+    def learner(self, being: Being, task: LifeTask) -> tuple[Learner, dict[str, Any] | None]:
         """The learner for a task, going on where a checkpoint left it, and the best snapshot so far."""
-        config = task.learner or self.config.learner
-        env = make_control(task.environment, config.n_envs, task.kwargs)
-        seed = _seed(self.config.seed, being.world.position, 0)
-        learner = ReinforcementLearner(config, being.organism.config, env, task.steps, seed, self.config.device)
+        learner = self._newborn(being, task, _seed(self.config.seed, being.world.position, 0))
         left, self._interrupted_task = self._interrupted_task, None
         if left is not None:
             learner.load_state(left["learner"])
-            return learner, left["best"]
-        being.organism.prepare(task.environment, learner.model.policy)
-        if (memory := being.organism.tasks.get(task.environment)) is not None:
-            learner.normalize_as(memory.normalization)
-        return learner, None
+        else:
+            being.organism.prepare(task.name, learner.policy)
+            if (memory := being.organism.tasks.get(task.name)) is not None:
+                learner.normalize_as(memory.normalization)
+        protection, met = being.organism.protection, {task.name: task for task in being.world.seen}
+        earlier = {name: self.policy(being, met[name]) for name in protection.earlier(task.name)}
+        protection.guard(task.name, learner.policy, earlier)
+        return learner, None if left is None else left["best"]
+
+    def _newborn(self, being: Being, task: LifeTask, seed: int) -> Learner:
+        config, policy = task.learner or self.config.learner, task.policy(being.organism.config)
+        env = task.make(config.n_envs)
+        if not isinstance(env, Guessing):
+            return ReinforcementLearner(config, policy, env, task.steps, seed, self.config.device)
+        set_random_seed(seed)
+        made = make_policy(config, policy, env).to(self.config.device)
+        return RecognitionLearner(task.recognition, made, env.samples, task.steps)
+
+    def policy(self, being: Being, task: LifeTask) -> BasePolicy:
+        """What ``being`` acts with in ``task`` now."""
+        config, env = task.learner or self.config.learner, self.evaluator.environment(task, 1)
+        return being.organism.prepare(task.name, make_policy(config, task.policy(being.organism.config), env))
+
+    def finish(self, being: Being, task: LifeTask, best: dict[str, Any] | None) -> None:
+        """End a task with what was ``best`` in it, and keep what protects it while later ones are learned."""
+        if best is not None:
+            being.organism.restore(task.name, best["snapshot"])
+        being.returns = [*being.returns[: being.world.position], {} if best is None else best["returns"]]
+        protection, policy, behaviour = being.organism.protection, self.policy(being, task), None
+        if protection.config.measures:
+            env = self.evaluator.environment(task, self.config.evaluation.episodes, "train")
+            seed = _seed(self.config.seed, being.world.position, task.steps)
+            seen = observe(policy, env, protection.config.samples, seed, being.organism.tasks[task.name].normalization)
+            behaviour = Behaviour.of(policy, seen)
+        protection.finish(task.name, policy, behaviour)
 
     def evaluate(self, being: Being, tasks: list[LifeTask], episodes: int, seed: int) -> dict[str, Score]:
-        """Scores in each of ``tasks``' environments, with the weights that ``being`` has now."""
+        """Scores in each of ``tasks``, with the weights that ``being`` has now."""
+        part: Part = "test" if seed == TEST_SEED else "validation"
         scores = {}
         for task in tasks:
-            config, env = task.learner or self.config.learner, self.evaluator.environment(task, episodes)
-            policy = being.organism.prepare(task.environment, make_policy(config, being.organism.config, env))
-            memory = being.organism.tasks[task.environment]
+            env, policy = self.evaluator.environment(task, episodes, part), self.policy(being, task)
             try:
-                scores[task.environment] = evaluate(policy, env, episodes, seed, memory.normalization)
+                scores[task.name] = evaluate(policy, env, episodes, seed, being.organism.tasks[task.name].normalization)
             except NotFinite as error:
-                where = f"{being.name}, task {task.environment}, evaluation at step {being.organism.age}"
+                where = f"{being.name}, task {task.name}, evaluation at step {being.organism.age}"
                 raise NotFinite(f"{where}: {error}") from error
         return scores
 
     def test(self, being: Being, episodes: int) -> dict[str, Score]:
-        """Test ``being`` in every environment that it has met, and keep the rows of ``summary.json``."""
+        """Test ``being`` in every task that it has met, and keep the rows of ``summary.json``."""
         scores = self.evaluate(being, being.world.seen, episodes, TEST_SEED)
         for name, score in scores.items():
             memory = being.organism.tasks[name]
@@ -140,7 +179,7 @@ class Life:
     def ann_energy(self, task: LifeTask) -> dict[str, float | None]:
         """Joules of a decision by an untrained ANN of the same widths: a mark to compare with from the start."""
         config, env = task.learner or self.config.learner, self.evaluator.environment(task, 1)
-        policy = make_policy(config, dataclasses.replace(self.config.policy, kind="ann"), env)
+        policy = make_policy(config, task.policy(dataclasses.replace(self.config.policy, kind="ann")), env)
         env.seed(VALIDATION_SEED)
         with Meter(policy) as meter:
             policy.predict(env.reset(), deterministic=True)  # type: ignore[arg-type]
@@ -152,10 +191,19 @@ class Life:
         return {
             "tasks": scores[ORGANISM],
             "ann_twin": scores.get(ANN_TWIN, {}),
+            **({"retention": self.retention()} if len(self.config.world) > 1 else {}),
             "seed": self.config.seed,
             "commit_hash": commit_hash,
             "config": dataclasses.asdict(self.config),
         }
+
+    def retention(self) -> dict[str, Any]:
+        """What each being retained of its tasks after every one of them (`snn4.agent.returns`)."""
+        world, episodes = {task.name: task for task in self.config.world}, self.config.evaluation.episodes
+        chance = {name: self.evaluator.chance(task, episodes) for name, task in world.items()}
+        references = {name: task.reference for name, task in world.items()}
+        order = [task.name for task in self.config.world]
+        return {being.name: retention(being.returns, order, chance, references) for being in self.beings}
 
 
 def live(life: Life) -> Iterator[Event]:
@@ -181,10 +229,10 @@ def _live_through_world(life: Life, being: Being) -> Iterator[Event]:
     for task in being.world.remaining():
         learner, best = life.learner(being, task)
         energy = life.ann_energy(task)
-        yield Entered(being.name, task.environment, being.world.position, learner.step, task.steps, energy)
+        yield Entered(being.name, task.name, being.world.position, learner.step, task.steps, energy)
         while learner.step < task.steps:
             yield from _learn(life, being, task, learner)
-            being.organism.remember(task.environment, learner)
+            being.organism.remember(task.name, learner)
             if not life.stop():
                 best, evaluated = _validate(life, being, task, best)
                 yield evaluated
@@ -192,25 +240,26 @@ def _live_through_world(life: Life, being: Being) -> Iterator[Event]:
             if life.stop():
                 return
         learner.close()
-        if best is not None:
-            being.organism.restore(task.environment, best["snapshot"])
+        life.finish(being, task, best)
 
 
-def _learn(life: Life, being: Being, task: LifeTask, learner: ReinforcementLearner) -> Iterator[Event]:
+def _learn(life: Life, being: Being, task: LifeTask, learner: Learner) -> Iterator[Event]:
     number, every = being.world.position, life.config.evaluation.every
     until = min(task.steps, (learner.step // every + 1) * every)
-    learner.begin(_seed(life.config.seed, number, learner.step))
+    seed = _seed(life.config.seed, number, learner.step)
+    learner.begin(seed)
+    being.organism.protection.begin(seed)
     before = learner.step
     try:
         for p in learner.learn(until, life.stop):
-            being.organism.spend(task.environment, p.step - before, p.seconds)
+            being.organism.spend(task.name, p.step - before, p.seconds)
             before = p.step
             yield Learned(
-                being.name, task.environment, number, p.step, task.steps, being.organism.age,
+                being.name, task.name, number, p.step, task.steps, being.organism.age,
                 p.episode_return, p.spike_rates, p.losses, p.seconds,
             )  # fmt: skip
     except NotFinite as error:
-        raise NotFinite(f"{being.name}, task {number} ({task.environment}), {error}") from error
+        raise NotFinite(f"{being.name}, task {number} ({task.name}), {error}") from error
 
 
 def _validate(
@@ -218,24 +267,25 @@ def _validate(
 ) -> tuple[dict[str, Any] | None, Evaluated]:
     started, config = time.perf_counter(), life.config.evaluation
     scores = life.evaluate(being, being.world.seen, config.episodes, VALIDATION_SEED)
-    reached = scores[task.environment]["return_mean"]
+    returns = {name: score["return_mean"] for name, score in scores.items()}
+    reached = returns[task.name]
     better = best is None or reached >= best["return_mean"]
     if better:
-        best = {"return_mean": reached, "snapshot": being.organism.snapshot(task.environment)}
+        best = {"return_mean": reached, "returns": returns, "snapshot": being.organism.snapshot(task.name)}
     seconds = time.perf_counter() - started
-    return best, Evaluated(being.name, task.environment, being.organism.age, scores, better, seconds=seconds)
+    return best, Evaluated(being.name, task.name, being.organism.age, scores, better, seconds=seconds)
 
 
 def _test(life: Life, being: Being) -> Iterator[Event]:
     started = time.perf_counter()
     scores = life.test(being, life.config.evaluation.test_episodes)
-    task, age = being.world.tasks[-1].environment, being.organism.age
+    task, age = being.world.tasks[-1].name, being.organism.age
     yield Evaluated(being.name, task, age, scores, final=True, seconds=time.perf_counter() - started)
     yield life.save(None)
 
 
 def _began(life: Life) -> Began:
-    tasks = [{"environment": task.environment, "steps": task.steps} for task in life.config.world]
+    tasks = [{"environment": task.name, "steps": task.steps} for task in life.config.world]
     names = [being.name for being in life.beings]
     return Began(life.config.name, life.config.seed, tasks, genome(life.config.policy), names, life.age, life.age > 0)
 

@@ -9,13 +9,17 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
 
+from snn4.learners.protection import Protection
+from snn4.learners.recognition import RecognitionLearner
 from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.policies.sb3 import PolicyConfig, trunk_names
+
+Learner = ReinforcementLearner | RecognitionLearner
 
 
 @dataclass
 class TaskMemory:
-    """What belongs to one environment: encoder, heads, critic and statistics, and the time spent there."""
+    """What belongs to one task: encoder, heads, critic and statistics, and the time spent there."""
 
     parameters: dict[str, Tensor] = field(default_factory=dict)
     normalization: dict[str, Any] | None = None
@@ -29,10 +33,12 @@ class Organism:
     """A policy that many tasks share, and its life so far.
 
     ``trunk`` holds the synapses between hidden layers, common to all tasks; everything else of a policy is kept for
-    each environment in ``tasks``.
+    each task, by its name, in ``tasks``.
     """
 
     config: PolicyConfig
+    protection: Protection = field(default_factory=Protection)
+    """What keeps the trunk from forgetting finished tasks."""
     trunk: dict[str, Tensor] = field(default_factory=dict)
     tasks: dict[str, TaskMemory] = field(default_factory=dict)
     age: int = 0
@@ -40,36 +46,36 @@ class Organism:
     lineage: list[str] = field(default_factory=list)
     """Ancestors, oldest first."""
 
-    def remember(self, environment: str, learner: ReinforcementLearner) -> None:
+    def remember(self, task: str, learner: Learner) -> None:
         """Take over what ``learner`` knows now."""
-        parameters = {k: v.detach().clone() for k, v in learner.model.policy.state_dict().items()}
-        for shared, name in trunk_names(learner.model.policy).items():
+        parameters = {k: v.detach().clone() for k, v in learner.policy.state_dict().items()}
+        for shared, name in trunk_names(learner.policy).items():
             self.trunk[shared] = parameters.pop(name)
-        memory = self.tasks.setdefault(environment, TaskMemory())
+        memory = self.tasks.setdefault(task, TaskMemory())
         memory.parameters, memory.normalization = parameters, learner.normalization()
 
-    def spend(self, environment: str, steps: int, seconds: float) -> None:
+    def spend(self, task: str, steps: int, seconds: float) -> None:
         """Grow older by ``steps`` environment steps and ``seconds`` of learning."""
-        memory = self.tasks.setdefault(environment, TaskMemory())
+        memory = self.tasks.setdefault(task, TaskMemory())
         memory.env_steps += steps
         memory.seconds += seconds
         self.age += steps
 
-    def snapshot(self, environment: str) -> dict[str, Any]:
-        """What it would act with in ``environment``, to go back to with `restore`."""
-        memory = self.tasks[environment]
+    def snapshot(self, task: str) -> dict[str, Any]:
+        """What it would act with in ``task``, to go back to with `restore`."""
+        memory = self.tasks[task]
         return {"trunk": dict(self.trunk), "parameters": memory.parameters, "normalization": memory.normalization}
 
-    def restore(self, environment: str, snapshot: dict[str, Any]) -> None:
-        """Act in ``environment`` as at the `snapshot`; age and time spent stay."""
-        memory = self.tasks[environment]
+    def restore(self, task: str, snapshot: dict[str, Any]) -> None:
+        """Act in ``task`` as at the `snapshot`; age and time spent stay."""
+        memory = self.tasks[task]
         self.trunk = dict(snapshot["trunk"])
         memory.parameters, memory.normalization = snapshot["parameters"], snapshot["normalization"]
 
-    def prepare(self, environment: str, policy: BasePolicy) -> BasePolicy:
-        """Put the trunk, and what is remembered of ``environment``, into a policy made for it."""
+    def prepare(self, task: str, policy: BasePolicy) -> BasePolicy:
+        """Put the trunk, and what is remembered of ``task``, into a policy made for it."""
         state = policy.state_dict()
-        known = environment in self.tasks and self.tasks[environment].parameters
+        known = task in self.tasks and self.tasks[task].parameters
         state |= known or {}
         state |= {name: self.trunk[shared] for shared, name in trunk_names(policy).items() if shared in self.trunk}
         policy.load_state_dict(state)
@@ -84,9 +90,11 @@ class Organism:
             "tasks": {name: vars(memory).copy() for name, memory in self.tasks.items()},
             "age": self.age,
             "lineage": list(self.lineage),
+            "protection": self.protection.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Become the organism whose `state` was saved."""
         self.trunk, self.age, self.lineage = dict(state["trunk"]), state["age"], list(state["lineage"])
         self.tasks = {name: TaskMemory(**memory) for name, memory in state["tasks"].items()}
+        self.protection.load_state(state.get("protection", {}))  # checkpoints of 0.1 have none

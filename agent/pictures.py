@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _INK = "#010203"
 """Stands for the colour of the page's text, and is nowhere else."""
-_BLUE, _ORANGE = "#4c8bf5", "#e8833a"  # readable on white and on black
+BLUE, ORANGE = "#4c8bf5", "#e8833a"  # readable on white and on black
 _STYLE: dict[str, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
     "axes.facecolor": "none", "figure.facecolor": "none", "legend.framealpha": 0.0, "font.size": 10.0,
@@ -39,10 +39,10 @@ def draw_accuracy(result: Examination) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        axes.plot(steps, [100 * value for value in r.top1], "o-", color=_BLUE, label="top-1")
+        axes.plot(steps, [100 * value for value in r.top1], "o-", color=BLUE, label="top-1")
         if r.top5:
-            axes.plot(steps, [100 * value for value in r.top5], "s--", color=_ORANGE, label="top-5")
-        axes.set(xlabel="steps", ylabel="accuracy, %", xticks=_few(steps))
+            axes.plot(steps, [100 * value for value in r.top5], "s--", color=ORANGE, label="top-5")
+        axes.set(xlabel="steps", ylabel="accuracy, %", xticks=few(steps))
         axes.legend()
 
     return svg(draw, (5, 3), "accuracy after each step")
@@ -55,9 +55,9 @@ def draw_exit(result: Examination) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         xs, ys = [point.mean_steps for point in curve], [100 * point.accuracy for point in curve]
-        axes.plot(xs, ys, ".-", color=_BLUE, label="all thresholds")
+        axes.plot(xs, ys, ".-", color=BLUE, label="all thresholds")
         if result.exit:
-            axes.plot([result.exit.mean_steps], [100 * result.exit.accuracy], "o", color=_ORANGE, label="chosen")
+            axes.plot([result.exit.mean_steps], [100 * result.exit.accuracy], "o", color=ORANGE, label="chosen")
         axes.set(xlabel="mean steps", ylabel="top-1, %")
         axes.legend()
 
@@ -92,7 +92,7 @@ def draw_classes(result: Examination) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        axes.bar(range(len(names)), [100 * (value or 0.0) for value in values], color=_BLUE)
+        axes.bar(range(len(names)), [100 * (value or 0.0) for value in values], color=BLUE)
         axes.set(ylabel="accuracy, %", ylim=(0, 100))
         if len(names) <= MAX_NAMED:
             axes.set_xticks(range(len(names)), names, rotation=90)
@@ -108,9 +108,9 @@ def draw_raster(result: Examination) -> str:
         rows = figure.subplots(len(layers), 1, sharex=True, squeeze=False)[:, 0]
         for axes, layer in zip(rows, layers, strict=True):
             steps, neurons = torch.nonzero(layer.spikes, as_tuple=True)
-            axes.scatter(steps.numpy() + 1, neurons.numpy(), marker="|", s=30, color=_BLUE)
+            axes.scatter(steps.numpy() + 1, neurons.numpy(), marker="|", s=30, color=BLUE)
             n_steps, shown = layer.spikes.shape
-            axes.set(ylim=(-1, shown), xlim=(0.5, n_steps + 0.5), xticks=_few(range(1, n_steps + 1)), yticks=[])
+            axes.set(ylim=(-1, shown), xlim=(0.5, n_steps + 0.5), xticks=few(range(1, n_steps + 1)), yticks=[])
             axes.set_title(f"{layer.name}: {shown} of {layer.n_neurons:,} neurons", size=9)
         rows[-1].set_xlabel("step")
 
@@ -123,7 +123,7 @@ def draw_rates(result: Examination) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        axes.barh(range(len(layers)), [row.spike_rate or 0.0 for row in layers], color=_BLUE)
+        axes.barh(range(len(layers)), [row.spike_rate or 0.0 for row in layers], color=BLUE)
         axes.set_yticks(range(len(layers)), [row.name for row in layers])
         axes.invert_yaxis()
         axes.set(xlabel="spikes a neuron and step")
@@ -151,8 +151,8 @@ def draw_curve(name: str, values: Sequence[float | None]) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        axes.plot(range(1, len(points) + 1), points, ".-", color=_BLUE)
-        axes.set(title=name, xlabel="epoch", xticks=_few(range(1, len(points) + 1)))
+        axes.plot(range(1, len(points) + 1), points, ".-", color=BLUE)
+        axes.set(title=name, xlabel="epoch", xticks=few(range(1, len(points) + 1)))
 
     return svg(draw, (4, 3), f"{name} over epochs")
 
@@ -178,6 +178,6 @@ def _spread(layers: Sequence[LayerActivity]) -> list[LayerActivity]:
     return [layers[round(i * (len(layers) - 1) / max(1, number - 1))] for i in range(number)]
 
 
-def _few(steps: range) -> list[int]:
+def few(steps: range) -> list[int]:
     """At most ten ticks."""
-    return list(steps[:: -(-len(steps) // 10)])
+    return list(steps[:: max(1, -(-len(steps) // 10))])

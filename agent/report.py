@@ -40,9 +40,14 @@ def write_report(
         title: plain text, as all names in ``result`` and ``curves`` are: they are escaped.
         curves: values for each epoch by name, to draw how the network learned: ``{"training loss": [2.1, 0.9]}``.
     """
+    write_page(path, title, _sections(result, curves or {}))
+
+
+def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
+    """Write ``path``, a page that needs nothing else; it is there completely, or as it was before."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(_page(result, title, curves or {}), encoding="utf-8")
+        partial.write_text(_page(title, "\n".join(sections)), encoding="utf-8")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -65,8 +70,7 @@ def learning_curves(events: Iterable[Event]) -> dict[str, list[float | None]]:
     return dict(curves)
 
 
-def _page(result: Examination, title: str, curves: Mapping[str, Sequence[float | None]]) -> str:
-    body = "\n".join(_sections(result, curves))
+def _page(title: str, body: str) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -76,24 +80,24 @@ def _page(result: Examination, title: str, curves: Mapping[str, Sequence[float |
 
 
 def _sections(result: Examination, curves: Mapping[str, Sequence[float | None]]) -> Iterator[str]:
-    yield "<h2>Indicators</h2>" + _table(indicator_rows(result))
+    yield heading("Indicators") + html_table(indicator_rows(result))
     yield "".join(f"<p>{escape(line)}</p>" for line in notes(result))
-    yield "<h2>Accuracy and latency</h2>"
-    yield _figure(pictures.draw_accuracy(result), "Accuracy by the mean scores of all steps so far.")
-    yield _figure(pictures.draw_exit(result), "Early exit: a sample is decided as soon as its confidence is reached.")
-    yield "<h2>Classes</h2>"
-    yield _figure(pictures.draw_confusion(result), "Confusion matrix; numbers are test samples.")
-    yield _figure(pictures.draw_classes(result), "Accuracy of each class.")
-    yield "<h2>Spikes</h2>"
+    yield heading("Accuracy and latency")
+    yield figure(pictures.draw_accuracy(result), "Accuracy by the mean scores of all steps so far.")
+    yield figure(pictures.draw_exit(result), "Early exit: a sample is decided as soon as its confidence is reached.")
+    yield heading("Classes")
+    yield figure(pictures.draw_confusion(result), "Confusion matrix; numbers are test samples.")
+    yield figure(pictures.draw_classes(result), "Accuracy of each class.")
+    yield heading("Spikes")
     if result.activity.layers:
-        yield _figure(pictures.draw_raster(result), f"Spikes for the first test sample: {_first(result)}.")
-        yield _figure(pictures.draw_rates(result), "Mean over test samples.")
-    yield _figure(pictures.draw_maps(result), "The first test sample, and where the first layer spikes.")
-    yield _table(layer_rows(result.rows[0].cost.layers))
+        yield figure(pictures.draw_raster(result), f"Spikes for the first test sample: {_first(result)}.")
+        yield figure(pictures.draw_rates(result), "Mean over test samples.")
+    yield figure(pictures.draw_maps(result), "The first test sample, and where the first layer spikes.")
+    yield html_table(layer_rows(result.rows[0].cost.layers))
     if curves := {name: values for name, values in curves.items() if len(values)}:
-        yield "<h2>Learning</h2>"
-        yield from (_figure(pictures.draw_curve(name, values), "") for name, values in curves.items())
-    yield "<h2>Energy models</h2><ul>"
+        yield heading("Learning")
+        yield from (figure(pictures.draw_curve(name, values), "") for name, values in curves.items())
+    yield heading("Energy models") + "<ul>"
     yield "".join(f"<li>{escape(name)}: {escape(model.source)}</li>" for name, model in ENERGY_MODELS.items())
     yield "</ul>"
 
@@ -104,15 +108,22 @@ def _first(result: Examination) -> str:
     return f"{result.class_names[result.activity.label]}, taken for {result.class_names[taken]}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def heading(text: str) -> str:
+    """Of a section."""
+    return f"<h2>{escape(text)}</h2>"
+
+
+def html_table(rows: Sequence[Sequence[str]]) -> str:
+    """The first row names the columns."""
     header, *body = rows
     lines = "".join(f"<tr>{_cells('td', row)}</tr>" for row in body)
     return f'<div class="wide"><table><tr>{_cells("th", header)}</tr>{lines}</table></div>'
 
 
+def figure(svg: str, caption: str) -> str:
+    """A picture with a line below it."""
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
 def _cells(tag: str, row: Sequence[str]) -> str:
     return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in row)
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -10,19 +10,22 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
 from snn4.agent.config import RunConfig, load
-from snn4.agent.dashboard import Dashboard, Lines, View
+from snn4.agent.dashboard import Dashboard, Lines, Picture, View
 from snn4.agent.events import Ended, Event
 from snn4.agent.journal import Journal, RunError, commit, is_lived_in, read_events
 from snn4.agent.life import Life, live
+from snn4.agent.returns import retention_table
+
+SUMMARY = "summary.json"
 
 
 class NoSpace(OSError):
@@ -58,39 +61,57 @@ class _Silent(Lines):
         return None
 
 
-def view(console: Console, quiet: bool = False) -> View:
+def view(
+    console: Console,
+    quiet: bool = False,
+    live: Callable[[Console], View] = Dashboard,
+    plain: Callable[[Console], View] = Lines,
+) -> View:
     """The dashboard in a terminal, lines in a pipe, nothing if quiet."""
     if quiet:
         return _Silent(console)
-    return Dashboard(console) if console.is_terminal else Lines(console)
+    return live(console) if console.is_terminal else plain(console)
+
+
+@contextmanager
+def recording(journal: Journal, signals: Signals, age: Callable[[], int]) -> Iterator[None]:
+    """An open journal, which records an end by an error or by a second signal, too; ``age`` is asked at an error."""
+    with threads_quiet_about_a_full_disk(), journal, signals.watching():
+        try:
+            yield
+        except KeyboardInterrupt:  # a second signal: the checkpoint before it must do
+            if not (journal.folder / SUMMARY).is_file():
+                journal.finish("interrupted")
+        except Exception as error:
+            fail(journal, error, age())
+            raise
+
+
+def leave(journal: Journal, signals: Signals) -> NoReturn:
+    """Exit as a process that a signal ended, and say how to go on."""
+    print(f"interrupted; go on with: snn4-agent resume {shlex.quote(str(journal.folder))}", file=sys.stderr)
+    sys.exit(128 + (signals.received or 0))
 
 
 def session(config: RunConfig, journal: Journal, quiet: bool = False, restore: bool = False) -> None:
     """Live to the end, or until a signal: then a checkpoint is written and the process exits with 130 or 143."""
     console, signals = Console(), Signals()
-    with threads_quiet_about_a_full_disk(), journal, signals.watching():
-        life = Life(config, journal.folder, stop=signals)
-        try:
-            if restore:
-                journal.go_on_after(life.restore())
-            with view(console, quiet) as picture:
-                if restore and isinstance(picture, Dashboard):  # its curves begin with the life
-                    for when, event, _ in read_events(journal.folder):
-                        picture.show(event, when)
-                for event in live(life):
-                    journal.write(event)
-                    picture.show(event)
-            _close(life, journal)
-        except KeyboardInterrupt:  # a second signal: the checkpoint before it must do
-            journal.finish("interrupted")
-        except Exception as error:
-            fail(journal, error, life.age)
-            raise
+    life = Life(config, journal.folder, stop=signals)
+    with recording(journal, signals, lambda: life.age):
+        if restore:
+            journal.go_on_after(life.restore())
+        with view(console, quiet) as picture:
+            if restore and isinstance(picture, Dashboard):  # its curves begin with the life
+                for when, event, _ in read_events(journal.folder):
+                    picture.show(event, when)
+            for event in live(life):
+                journal.write(event)
+                picture.show(event)
+        _close(life, journal)
     if signals() and not life.finished:
-        print(f"interrupted; go on with: snn4-agent resume {shlex.quote(str(journal.folder))}", file=sys.stderr)
-        sys.exit(128 + (signals.received or 0))
+        leave(journal, signals)
     if not quiet:
-        console.print(_table(life.summary(None)))
+        console.print(_tables(life.summary(None)))
         console.print(f"run folder: {journal.folder}", markup=False, soft_wrap=True)
 
 
@@ -133,26 +154,32 @@ def threads_quiet_about_a_full_disk() -> Iterator[None]:
 def resume(folder: Path, quiet: bool = False) -> None:
     """Go on with the life in ``folder``, from its newest sound checkpoint or from birth if there is none."""
     config = _config(folder)
-    if (folder / "summary.json").is_file():
+    if (folder / SUMMARY).is_file():
         raise RunError(f"{folder}: this life is finished; test it with: snn4-agent evaluate {folder}")
     session(config, Journal(folder), quiet, restore=True)
 
 
-def watch(folder: Path, follow: bool = True, svg: Path | None = None) -> None:
+def watch(
+    folder: Path,
+    follow: bool = True,
+    svg: Path | None = None,
+    live: type[Picture] = Dashboard,
+    plain: Callable[[Console], View] = Lines,
+) -> None:
     """Replay the journal in ``folder``; with ``follow``, wait for what comes until the life ends.
 
-    With ``svg``, write the last picture to that file instead of showing it.
+    With ``svg``, write the last picture to that file instead of showing it. ``live`` draws it, ``plain`` tells it.
     """
     require_run(folder)
     if svg is not None:
         console = Console(record=True, file=io.StringIO(), width=110, height=40, force_terminal=True)
-        still = Dashboard(console, live=False)
+        still = live(console, live=False)
         for when, event in following(folder, follow=False):
             still.show(event, when)
         console.print(still.render())
         console.save_svg(str(svg), title=f"snn4-agent watch {folder.name}")
         return
-    with view(Console()) as picture:
+    with view(Console(), False, live, plain) as picture:
         for when, event in following(folder, follow):
             picture.show(event, when)
 
@@ -185,7 +212,7 @@ def evaluate(folder: Path, episodes: int | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary, indent=2))
         return
-    Console().print(_table(summary))
+    Console().print(_tables(summary))
 
 
 def _config(folder: Path) -> RunConfig:
@@ -196,6 +223,12 @@ def _config(folder: Path) -> RunConfig:
 def require_run(folder: Path) -> None:
     if not (folder / "config.yaml").is_file() or not (folder / "run.json").is_file():
         raise RunError(f"{folder}: no run folder (config.yaml and run.json are missing); allowed is one that run made")
+
+
+def _tables(summary: dict[str, Any]) -> Group:
+    """The test, and what is left of each task where there were several."""
+    found = summary.get("retention", {}).items()
+    return Group(_table(summary), *(retention_table(own, being.replace("_", " ")) for being, own in found))
 
 
 def _table(summary: dict[str, Any]) -> Table:

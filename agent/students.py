@@ -14,7 +14,7 @@ from snn4.agent.config import ConfigError, TrainConfig
 from snn4.agent.recognition import Network
 from snn4.envs.datasets import Data, MissingData, Samples, load_data
 from snn4.policies.ann import twin
-from snn4.policies.perception import make_network
+from snn4.policies.perception import NetworkConfig, make_network
 from snn4.policies.whitening import WhiteningConv2d, fit_whitening
 
 NETWORK, ANN_TWIN = "network", "ann_twin"
@@ -81,13 +81,30 @@ def read(config: TrainConfig) -> Data:
 
 def students(config: TrainConfig, data: Data) -> list[Student]:
     """Who learns; ConfigError where the network does not fit the data."""
-    torch.manual_seed(config.seed)
+    size = (data.in_channels, data.image_size, data.n_classes)
     try:
-        resolved = config.network.resolve(data.in_channels, data.image_size, data.n_classes)
-        network = make_network(resolved, config.network.backend, config.training.checkpoint_steps)
+        made = networks(config.network, size, config.seed, config.ann_twin, config.training.checkpoint_steps)
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(config.name, [f"network, for images of {data.name}: {error}"]) from error
-    return [Student(NETWORK, network), *([Student(ANN_TWIN, twin(resolved))] if config.ann_twin else [])]
+    return [Student(name, network) for name, network in made.items()]
+
+
+def networks(
+    config: NetworkConfig,
+    size: tuple[int, tuple[int, int], int],
+    seed: int,
+    ann_twin: bool,
+    checkpoint_steps: int | None = None,
+) -> dict[str, Network]:
+    """The untrained network for data of a ``size`` (channels, height and width, classes), and its ANN twin.
+
+    Raises:
+        ValueError, TypeError, ImportError: for a network that does not fit the data, or cannot be made here.
+    """
+    torch.manual_seed(seed)
+    resolved = config.resolve(*size)
+    made: dict[str, Network] = {NETWORK: make_network(resolved, config.backend, checkpoint_steps)}
+    return {**made, ANN_TWIN: twin(resolved)} if ann_twin else made
 
 
 def _misfits(config: TrainConfig, data: Data) -> Iterator[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shlex
-import sys
 import threading
 import time
 from datetime import timedelta
@@ -23,7 +21,7 @@ from snn4.agent.config import ConfigError, TrainConfig, load_training
 from snn4.agent.examination import Examination
 from snn4.agent.journal import Journal, RunError
 from snn4.agent.progress import Bar
-from snn4.agent.session import Signals, fail, following, require_run, threads_quiet_about_a_full_disk
+from snn4.agent.session import SUMMARY, Signals, following, leave, recording, require_run
 from snn4.agent.students import prepare
 from snn4.agent.testing import report, show, tested
 from snn4.agent.training import Training, train
@@ -58,8 +56,7 @@ def train_session(config: TrainConfig, runs: Path, folder: Path | None = None, q
     training = Training(config, data, made, journal.folder, fabric, signals)
     result = _lead(training, journal, signals, quiet, resumed=folder is not None)
     if result is None:
-        print(f"interrupted; go on with: snn4-agent resume {shlex.quote(str(journal.folder))}", file=sys.stderr)
-        sys.exit(128 + (signals.received or 0))
+        leave(journal, signals)
     if not quiet:
         show(result, journal.folder / REPORT)
         print(f"run folder: {journal.folder}")
@@ -68,25 +65,18 @@ def train_session(config: TrainConfig, runs: Path, folder: Path | None = None, q
 def _lead(training: Training, journal: Journal, signals: Signals, quiet: bool, resumed: bool) -> Examination | None:
     """The first process, which writes and shows; the test's result, None where it was not reached."""
     result = None
-    with threads_quiet_about_a_full_disk(), journal, signals.watching(), Bar(Console(), quiet) as bar:
-        try:
-            if resumed:
-                journal.go_on_after(training.restore())
-            for event in train(training):
-                journal.write(event)
-                bar.show(event)
-            if not training.finished:
-                journal.finish("interrupted")
-                return None
-            result, summary = tested(training)
-            journal.finish("finished", summary)
-            report(journal.folder / REPORT, result, training.config, journal.folder)
-        except KeyboardInterrupt:  # a second signal: the checkpoint before it must do
-            if result is None:
-                journal.finish("interrupted")
-        except Exception as error:
-            fail(journal, error, training.images)
-            raise
+    with recording(journal, signals, lambda: training.images), Bar(Console(), quiet) as bar:
+        if resumed:
+            journal.go_on_after(training.restore())
+        for event in train(training):
+            journal.write(event)
+            bar.show(event)
+        if not training.finished:
+            journal.finish("interrupted")
+            return None
+        result, summary = tested(training)
+        journal.finish("finished", summary)
+        report(journal.folder / REPORT, result, training.config, journal.folder)
     return result
 
 
@@ -132,7 +122,7 @@ def _end_with(parent: int) -> None:
 def resume(folder: Path, quiet: bool = False) -> None:
     """Go on with the training in ``folder``, from its newest sound checkpoint."""
     require_run(folder)
-    if (folder / "summary.json").is_file():
+    if (folder / SUMMARY).is_file():
         raise RunError(f"{folder}: this training is finished; test it with: snn4-agent evaluate {folder}")
     train_session(load_training(folder / "config.yaml"), folder.parent, folder, quiet)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Optional
 
 import typer
 
@@ -23,6 +24,27 @@ def speed(
     from snn4.benchmarks.speed import report
 
     report(rounds, only, as_json=json)
+
+
+@bench.command()
+def continual(
+    changes: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(help="training.passes=2 for all strategies, replay:strategy.memory=1000 for one …"),
+    ] = None,
+    benchmark: Annotated[str, typer.Option(help="A shipped stream (split-cifar10), or a YAML file.")] = "",
+    strategies: Annotated[str, typer.Option(help="Their names, with commas.")] = "naive,replay",
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 5,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells (a strategy with a seed) at a time.")] = 1,
+    runs_dir: Annotated[Path, typer.Option(help="Folder of the run folders.")] = Path("runs/benchmarks"),
+    results_dir: Annotated[Optional[Path], typer.Option(help="Folder of the results.")] = None,  # noqa: UP045
+    json: Annotated[bool, typer.Option("--json", help="Print everything that was measured.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Run nothing; print all results as a Markdown table.")] = False,
+) -> None:
+    """Compare strategies against forgetting, spiking network beside ANN twin. Goes on where it was interrupted."""
+    from snn4.benchmarks.continual import CONTINUAL, command
+
+    command(benchmark, strategies, seeds, changes or [], jobs, runs_dir, results_dir or CONTINUAL, json, table)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -10,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
-from snn4.agent.config import RunConfig, TrainConfig, dump
+from snn4.agent.config import ContinualConfig, RunConfig, TrainConfig, dump
 from snn4.agent.journal import provenance
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def done_once(
-    config: RunConfig | TrainConfig, runs: Path, start: Callable[[], None], resume: Callable[[Path], None]
-) -> Path:
+Config = RunConfig | TrainConfig | ContinualConfig
+
+
+def done_once(config: Config, runs: Path, start: Callable[[], None], resume: Callable[[Path], None]) -> Path:
     """The finished run folder of ``config`` below ``runs``: found, else resumed, else started."""
     if not (same := _same(config, runs)):
         start()
@@ -43,12 +46,21 @@ def mean_and_std(values: Sequence[float], more_is_better: bool = False) -> dict[
     return {"mean": float(np.mean(values)), "std": float(np.std(values)), "worst": float(worst)}
 
 
+def interval(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean over seeds, and half the width of its 95 % interval by Student's t; None for a single seed."""
+    half = None
+    if len(values) > 1:
+        t = float(stats.t.ppf(0.975, len(values) - 1))
+        half = t * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return {"mean": float(np.mean(values)), "interval95": half, "least": float(min(values)), "most": float(max(values))}
+
+
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _same(config: RunConfig | TrainConfig, runs: Path) -> list[Path]:
+def _same(config: Config, runs: Path) -> list[Path]:
     files = sorted(runs.glob(f"{config.name}-*/config.yaml"))
     return [path.parent for path in files if path.read_text() == dump(config)]

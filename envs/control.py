@@ -13,19 +13,26 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 import snn4.envs.novel
 import snn4.envs.pixels  # noqa: F401  (registers CartPolePixels-v1)
 from snn4.envs.images import FreshGames, channels_first, register_minatar
+from snn4.envs.variations import BadVariation, VariationConfig, Varied
 
 
 class UnknownEnvironment(ValueError):
     """The name is not registered, or the environment cannot be built here."""
 
 
-def make_control(environment: str, n_envs: int = 1, kwargs: Mapping[str, Any] | None = None) -> VecEnv:
+def make_control(
+    environment: str,
+    n_envs: int = 1,
+    kwargs: Mapping[str, Any] | None = None,
+    variation: VariationConfig | None = None,
+) -> VecEnv:
     """``n_envs`` copies of a Gymnasium environment; seed them with ``.seed(seed)`` before ``.reset()``.
 
     Images come with channels first, boolean ones as 0.0 and 1.0 (`images.channels_first`).
 
     Raises:
         UnknownEnvironment: with the nearest registered names, or what to install.
+        BadVariation: the environment cannot be varied like that.
     """
 
     minatar = environment.startswith("MinAtar/")
@@ -33,12 +40,15 @@ def make_control(environment: str, n_envs: int = 1, kwargs: Mapping[str, Any] | 
     def make() -> gym.Env[Any, Any]:
         # The checker re-validates every step; what it would find, the learner's own checks of observations find too.
         env = gym.make(environment, disable_env_checker=True, **(kwargs or {}))
-        return Monitor(channels_first(FreshGames(env) if minatar else env))
+        env = channels_first(FreshGames(env) if minatar else env)
+        return Monitor(env if variation is None else Varied(env, variation))
 
     try:
         if minatar:
             register_minatar()
         return DummyVecEnv([make] * n_envs)
+    except BadVariation:
+        raise
     except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise UnknownEnvironment(f"{environment} needs a package that is not installed: {error}") from error
     except gym.error.Error as error:

@@ -6,21 +6,46 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from stable_baselines3.common.vec_env import VecEnv
+
+from snn4.envs.control import make_control
+from snn4.envs.datasets import DataConfig
+from snn4.envs.guessing import Part, make_guessing
+from snn4.envs.variations import VariationConfig
+
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """One stay in a Gymnasium environment."""
+    """One stay in a Gymnasium environment, as it is registered or varied; or with the images of a data set."""
 
     environment: str
-    """Gymnasium id; a later task with the same id is a return to it."""
+    """Gymnasium id; with ``data`` just a name."""
     steps: int
-    """Environment steps to live here."""
+    """Environment steps to live here, or images to learn."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of ``gymnasium.make``."""
+    variation: VariationConfig | None = None
+    """What differs from the registered environment."""
+    name: str = ""
+    """A later task of the same name is a return to it, with its encoder and head. Left out, it is the environment and
+    its variation: ``CartPole-v1 (gravity 15)``. A variation under its origin's name is drift within one task."""
+    data: DataConfig | None = None
+    """Images to recognise, instead of an environment to act in."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps: got {self.steps}, allowed is a whole number >= 1")
+        if self.data is not None and (self.data.is_events or self.variation is not None or self.kwargs):
+            got = self.data.name if self.data.is_events else "them with kwargs or a variation"
+            raise ValueError(f"data: got {got}, allowed are images, as they are")
+        varied = f" ({self.variation})" if self.variation and str(self.variation) else ""
+        object.__setattr__(self, "name", self.name or f"{self.environment}{varied}")
+
+    def make(self, n_envs: int, part: Part = "train") -> VecEnv:
+        """``n_envs`` copies of the environment (see `make_control`), or of a part of the data set (`make_guessing`)."""
+        if self.data is not None:
+            return make_guessing(self.data, n_envs, part)
+        return make_control(self.environment, n_envs, self.kwargs, self.variation)
 
 
 TaskT = TypeVar("TaskT", bound=TaskConfig)
@@ -49,6 +74,6 @@ class World(Generic[TaskT]):
 
     @property
     def seen(self) -> list[TaskT]:
-        """One task for each environment met so far, the present one included."""
-        met = {task.environment: task for task in self.tasks[: self.position + 1]}
+        """One task of each name met so far, the present one included: the latest stay."""
+        met = {task.name: task for task in self.tasks[: self.position + 1]}
         return list(met.values())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -54,6 +55,11 @@ class ReinforcementLearner:
         self.model.set_logger(Logger(folder=None, output_formats=[]))
         # SB3 takes each `learn` for the whole of the learning; schedules here run over all of `steps`.
         self.model._update_current_progress_remaining = self._update_progress  # type: ignore[method-assign]
+
+    @property
+    def policy(self) -> BasePolicy:
+        """What learns."""
+        return self.model.policy  # type: ignore[no-any-return]
 
     @property
     def step(self) -> int:

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 
 from snn4.policies.classifier import ClassifierConfig, SpikingClassifier
 from snn4.policies.convnet import CONVNETS, ConvNetConfig, SpikingConvNet
+from snn4.policies.dense import DENSE, Dense, DenseConfig
 from snn4.policies.gene import Gene
 from snn4.policies.hybrid import HYBRIDS, Hybrid, HybridConfig
 from snn4.policies.neurons import NeuronConfig
 from snn4.policies.spikformer import SPIKFORMERS, Spikformer, SpikformerConfig
 
-NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS, **HYBRIDS, **SPIKFORMERS}
+NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS, **HYBRIDS, **SPIKFORMERS, **DENSE}
 """Every network that has a name."""
 
 
@@ -63,6 +64,8 @@ def make_network(
     match config:
         case ConvNetConfig():
             return SpikingConvNet(config, backend, checkpoint_steps)
+        case DenseConfig():
+            return Dense(config, backend, checkpoint_steps)
         case HybridConfig():
             return Hybrid(config, backend, checkpoint_steps)
         case SpikformerConfig():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from snn4.agent.cli import main
-from snn4.agent.config import RunConfig, TrainConfig, load, load_training
+from snn4.agent.config import ContinualConfig, RunConfig, TrainConfig, load, load_continual, load_training
 
 HERE = Path(__file__).parent
 TINY = """\
@@ -37,6 +37,20 @@ ann_twin: true
 threads: 1
 """
 """Five batches, a validation and a checkpoint an epoch, of scikit-learn's digits: a second; the test takes more."""
+
+TINY_STREAM = """\
+name: tiny-stream
+stream:
+  data: {name: digits, limit: 240, augmentation: crop, pad: 1}
+  classes: [[0, 1], [2, 3], [4, 5]]
+  experiences: 3
+network: {name: vgg-small, T: 2, neuron: {v_threshold: 0.5}, options: {channels: [4, 8]}}
+strategy: {name: replay, memory: 20}
+training: {epochs: 2, batch_size: 16, learning_rate: 0.01}
+ann_twin: true
+threads: 1
+"""
+"""Three updates an epoch, for each of three experiences and two beings: a second, but for Avalanche's import."""
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +86,30 @@ def trained(digits: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPat
 
     runs = tmp_path_factory.mktemp("trained")
     train_session(digits(), runs, quiet=True)
+    (folder,) = runs.iterdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stream_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("streams") / "tiny-stream.yaml"
+    path.write_text(TINY_STREAM)
+    return path
+
+
+@pytest.fixture(scope="session")
+def streamed(stream_yaml: Path) -> Callable[..., ContinualConfig]:
+    """The config of a tiny stream, with overrides."""
+    return lambda *overrides: load_continual(stream_yaml, overrides)
+
+
+@pytest.fixture(scope="session")
+def lived(streamed: Callable[..., ContinualConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a stream that was lived to its end. Tests leave it unchanged."""
+    from snn4.agent.continual_session import stream_session
+
+    runs = tmp_path_factory.mktemp("lived")
+    stream_session(streamed(), runs, quiet=True)
     (folder,) = runs.iterdir()
     return folder
 

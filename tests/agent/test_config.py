@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,12 @@ from snn4.agent.config import (
     CONFIGS,
     ConfigError,
     RunConfig,
-    TrainConfig,
     dump,
     find,
+    is_stream,
     is_training,
     load,
+    load_continual,
     load_training,
 )
 
@@ -52,7 +54,7 @@ def test_shipped_configs(path: Path, written: Callable[[str], Path]) -> None:
     text = path.read_text()
     if "LunarLander" in text and importlib.util.find_spec("Box2D") is None:
         pytest.skip("Box2D is not installed")
-    read: Callable[..., RunConfig | TrainConfig] = load_training if is_training(path) else load
+    read: Callable[..., Any] = load_continual if is_stream(path) else load_training if is_training(path) else load
     config = read(path)
     assert read(path.stem) == config
     assert config.name == path.stem
@@ -284,3 +286,11 @@ def test_a_missing_file_without_one(tmp_path: Path) -> None:
         (found,) = problems(str(name))
         assert "did you mean" not in found
         assert "cartpole" in found
+
+
+def test_an_error_crosses_from_process_to_process() -> None:
+    with pytest.raises(ConfigError) as error:
+        load("cartpole", ["nothing=1", "seed=-1"])
+    copy = pickle.loads(pickle.dumps(error.value))
+    assert (str(copy), copy.problems) == (str(error.value), error.value.problems)
+    assert len(copy.problems) == 2

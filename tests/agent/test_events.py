@@ -16,7 +16,9 @@ from snn4.agent.events import (
     Fitted,
     Learned,
     Noted,
+    Recalled,
     Saved,
+    Studied,
     Validated,
     from_json,
 )
@@ -29,6 +31,8 @@ EVENTS = [
     Evaluated("organism", "CartPole-v1", 10, {"CartPole-v1": ROW}, best=True, final=True, seconds=0.25),
     Fitted("network", 1, 640, 1280, None, 0.5, 0.75, 1e-3, new_images=64, seconds=0.5),
     Validated("ann_twin", 1, 640, 0.9, 0.25, best=True, seconds=0.5),
+    Studied("organism", 1, 0, 64, 128, 0.5, 0.75, seconds=0.5),
+    Recalled("organism", 1, [0.5, 0.25], 12.5, memory_bytes=9, replay_bytes=4, seconds=0.5),
     Compared({"CartPole-v1": ROW}, {"CartPole-v1": ROW}),
     Saved("checkpoints/000001", 10, bytes=5, seconds=0.125),
     Noted("Grüße"),

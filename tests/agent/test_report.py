@@ -104,7 +104,7 @@ def test_names_are_text_and_nothing_else(page: str) -> None:
 def test_pictures_are_there_once_each_and_curves_that_have_points(page: str) -> None:
     reader = Reader(page)
     assert reader.tags.count("svg") == reader.tags.count("figure") == 9
-    without = Reader(report._page(dataclasses.replace(make_silent()), "", {}))
+    without = Reader(report._page("", "\n".join(report._sections(dataclasses.replace(make_silent()), {}))))
     assert without.tags.count("svg") == 7
 
 

@@ -1,0 +1,68 @@
+"""What a life retains of each of its tasks: returns on one scale, 0 by chance and 1 for a policy of one task alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from snn4.agent.retention import as_matrix, measures
+
+Rows = Sequence[Mapping[str, float]]
+"""After each finished task: mean return in every task met so far, by name."""
+
+
+def retention(
+    rows: Rows, order: Sequence[str], chance: Mapping[str, float], references: Mapping[str, float | None]
+) -> dict[str, Any]:
+    """Returns after each task as they are and normalised, and the measures of `snn4.agent.retention` of the latter.
+
+    Args:
+        rows: what was measured, one a finished task.
+        order: the task that was finished before each row; there may be more, still to come.
+        chance: return of random actions in each task.
+        references: return that counts as 1; where it is None, the best in ``rows`` that was measured on leaving a task.
+    """
+    tasks = list(dict.fromkeys(order))
+    marks = {task: _mark(task, rows, order, references) for task in tasks}
+    normal = [[_normalized(row.get(task), chance[task], marks[task]) for task in tasks] for row in rows]
+    matrix = as_matrix([[None] * len(tasks), *normal])  # nothing was tested before birth
+    return {
+        "tasks": tasks,
+        "order": list(order[: len(rows)]),
+        "chance": {task: chance[task] for task in tasks},
+        "reference": marks,
+        "returns": [[row.get(task) for task in tasks] for row in rows],
+        "normalized": normal,
+        "measures": measures(matrix, [tasks.index(task) for task in order[: len(rows)]]),
+    }
+
+
+def _mark(task: str, rows: Rows, order: Sequence[str], references: Mapping[str, float | None]) -> float | None:
+    if (given := references.get(task)) is not None:
+        return given
+    return max(
+        (row[task] for row, lived in zip(rows, order, strict=False) if lived == task and task in row), default=None
+    )
+
+
+def _normalized(value: float | None, chance: float, mark: float | None) -> float | None:
+    if value is None or mark is None or math.isclose(mark, chance):
+        return None
+    return (value - chance) / (mark - chance)
+
+
+def retention_table(found: Mapping[str, Any], who: str) -> Table:
+    """A row for each finished task: what is left of every task, in percent of its reference."""
+    table = Table(title=f"{who}: what is left of each task, % (0 chance, 100 reference)")
+    table.add_column("after")
+    for task in found["tasks"]:
+        table.add_column(task, justify="right")
+    for number, (task, row) in enumerate(zip(found["order"], found["normalized"], strict=True)):
+        table.add_row(f"{number} {task}", *("-" if value is None else f"{100 * value:.0f}" for value in row))
+    table.add_section()
+    for name, values in (("chance", found["chance"]), ("reference", found["reference"])):
+        table.add_row(f"{name}, return", *("-" if values[t] is None else f"{values[t]:.1f}" for t in found["tasks"]))
+    return table

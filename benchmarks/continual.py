@@ -1,0 +1,216 @@
+"""Continual learning: strategies on a stream of experiences for several seeds, SNN beside ANN twin.
+
+    snn4-agent bench continual --benchmark split-cifar10 --strategies naive,replay,ewc --seeds 5
+    snn4-agent bench continual --table
+
+A cell is a strategy with a seed, and a run folder of its own: what is finished is not lived again, what was interrupted
+is resumed. ``benchmarks/results/continual/<benchmark>.json`` gets a strategy for each name, and keeps the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from snn4.agent.config import ConfigError, ContinualConfig, find, load_continual
+from snn4.agent.continual_beings import prepare
+from snn4.agent.continual_session import resume, stream_session, use
+from snn4.agent.events import Saved, Studied
+from snn4.agent.journal import provenance, read_events
+from snn4.agent.retention import MEASURES
+from snn4.agent.students import ANN_TWIN, NETWORK
+from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown
+
+CONTINUAL = RESULTS / "continual"
+SUMMED_UP = (*MEASURES, "memory_bytes", "replay_bytes", "spikes_per_decision", "effective_acs", "effective_macs")
+BEINGS = (NETWORK, ANN_TWIN)
+
+
+def bench(
+    benchmark: str, strategies: Sequence[str], seeds: Sequence[int], changes: Sequence[str], runs: Path,
+    results: Path = CONTINUAL, jobs: int = 1,
+) -> dict[str, Any]:  # fmt: skip
+    """Live all cells that are not finished yet, write the result file after each, and give what is in it.
+
+    Args:
+        benchmark: a shipped config of a stream (``split-cifar10`` is ``split_cifar10.yaml``), or a file.
+        strategies: names; one that is no strategy needs a change ``NAME:strategy.name=…``.
+        seeds: of each strategy.
+        changes: ``key=value`` for all strategies, ``NAME:key=value`` for one.
+        runs: where run folders are, and are made.
+        results: folder of the result file.
+        jobs: cells at a time.
+
+    Raises:
+        ConfigError: for anything that cannot be lived, before anything is.
+    """
+    path = _config(benchmark)
+    _check_names(benchmark, strategies, changes)
+    own = {name: changes_of(path, name, strategies, changes) for name in strategies}
+    for mine in own.values():
+        checked = load_continual(path, [*mine, f"seed={seeds[0]}"])
+        use(checked)
+        prepare(checked)
+    cells = [(name, path, [*own[name], f"seed={seed}"], runs) for seed in seeds for name in strategies]
+    file = results / f"{path.stem}.json"
+    result: dict[str, Any] = {}
+    for (name, *_), row in zip(cells, _lived(cells, jobs), strict=True):
+        result = add(file, path.stem, name, own[name], row)
+        print(f"{name}, seed {row['seed']}: {_said(row)}", file=sys.stderr)
+    return result
+
+
+def command(
+    benchmark: str, strategies: str, seeds: int, changes: list[str], jobs: int, runs: Path, results: Path,
+    as_json: bool, only_table: bool,
+) -> None:  # fmt: skip
+    """What ``snn4-agent bench continual`` does."""
+    if only_table:
+        found = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
+        print(json.dumps(found, indent=1) if as_json else table(found))
+        return
+    if not benchmark:
+        raise ConfigError("--benchmark", ["missing; allowed is a shipped stream (split-cifar10), or a YAML file"])
+    names = [name.strip() for name in strategies.split(",")]
+    result = bench(benchmark, names, range(seeds), changes, runs, results, jobs)
+    print(json.dumps(result, indent=1) if as_json else table([result]))
+
+
+def changes_of(path: Path, name: str, names: Sequence[str], changes: Sequence[str]) -> list[str]:
+    """What differs from the config for the strategy ``name``: its own options, then what is said for it."""
+    configured = load_continual(path).strategy.name
+    other = [f"strategy.name={name}", "strategy.options={}"] if name != configured else []
+    prefixes = tuple(f"{other}:" for other in names)
+    common = [change for change in changes if not change.startswith(prefixes)]
+    mine = [change.removeprefix(f"{name}:") for change in changes if change.startswith(f"{name}:")]
+    return ["ann_twin=true", *other, *common, *mine]
+
+
+def cell_once(name: str, path: Path, changes: list[str], runs: Path) -> dict[str, Any]:
+    """One cell, finished, resumed or found finished in ``runs``: what came of it, and how long it took."""
+    config = load_continual(path, changes)
+    folder = done_once(
+        config, runs, lambda: stream_session(config, runs, quiet=True), lambda found: resume(found, quiet=True)
+    )
+    summary = json.loads((folder / "summary.json").read_text())
+    events = [event for _, event, _ in read_events(folder)]
+    seconds = {
+        being: sum(event.seconds for event in events if isinstance(event, Studied) and event.being == being)
+        for being in BEINGS
+    }
+    slowest = max(event.seconds for event in events if isinstance(event, Saved))
+    kept = {key: summary[key] for key in ("seed", "commit_hash", "stream", *BEINGS) if key in summary}
+    return {**kept, "config": _resolved(config), "learning_seconds": seconds, "slowest_checkpoint_seconds": slowest}
+
+
+def add(file: Path, benchmark: str, name: str, changes: list[str], row: dict[str, Any]) -> dict[str, Any]:
+    """Put a cell into the result file: other strategies stay, and so do this one's seeds if its config is the same."""
+    result: dict[str, Any] = {"config": benchmark, "strategies": {}}
+    if file.is_file():
+        result = json.loads(file.read_text())
+    config, before = row.pop("config"), result["strategies"].get(name)
+    rows = before["seeds"] if before and before["config"] == config else []
+    rows = sorted([*(old for old in rows if old["seed"] != row["seed"]), row], key=lambda old: old["seed"])  # type: ignore[no-any-return]
+    command = shlex.join(["snn4-agent", *sys.argv[1:]])
+    result["strategies"][name] = {
+        "command": command, **provenance(), "changes": changes, "config": config,
+        "summary": summary(rows), "seeds": rows,
+    }  # fmt: skip
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(result, indent=1) + "\n")
+    partial.replace(file)
+    return result
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and 95 % interval over seeds, of each being, and of how much better the SNN is than its twin."""
+    told: dict[str, Any] = {}
+    for being in BEINGS:
+        if all(being in row for row in rows):
+            known = [key for key in SUMMED_UP if all(row[being][key] is not None for row in rows)]
+            told[being] = {key: interval([row[being][key] for row in rows]) for key in known}
+    if ANN_TWIN in told:
+        told["difference"] = {
+            key: interval([row[NETWORK][key] - row[ANN_TWIN][key] for row in rows])
+            for key in MEASURES
+            if key in told[NETWORK]
+        }
+    return told
+
+
+def table(results: Iterable[dict[str, Any]]) -> str:
+    """Markdown: one line for each strategy of each benchmark."""
+    head = ["benchmark", "strategy", "seeds", "SNN average accuracy %", "ANN twin %", "SNN - ANN",
+            "incremental SNN", "ANN", "forgetting SNN", "ANN", "memory kB SNN", "ANN"]  # fmt: skip
+    return markdown(head, [line for result in results for line in _lines(result)])
+
+
+def _lines(result: dict[str, Any]) -> Iterator[list[str]]:
+    for name, one in sorted(result["strategies"].items(), key=lambda item: _reached(item[1]), reverse=True):
+        told = one["summary"]
+        snn, ann, difference = told[NETWORK], told.get(ANN_TWIN, {}), told.get("difference", {})
+        cells = [_percent(one_.get("average_accuracy")) for one_ in (snn, ann, difference)]
+        for key in ("average_incremental_accuracy", "forgetting"):
+            cells += [_percent(snn.get(key)), _percent(ann.get(key))]
+        cells += [_kilobytes(snn.get("memory_bytes")), _kilobytes(ann.get("memory_bytes"))]
+        yield [result["config"], name, str(len(one["seeds"])), *cells]
+
+
+def _reached(one: dict[str, Any]) -> float:
+    return float(one["summary"][NETWORK]["average_accuracy"]["mean"])
+
+
+def _lived(cells: list[tuple[str, Path, list[str], Path]], jobs: int) -> Iterator[dict[str, Any]]:
+    if jobs == 1:
+        yield from (cell_once(*cell) for cell in cells)
+        return
+    # Forked processes would inherit torch's threads in whatever state they are.
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        yield from pool.map(cell_once, *zip(*cells, strict=True))
+
+
+def _config(benchmark: str) -> Path:
+    """The file of a benchmark, whose name is written with hyphens or underscores."""
+    try:
+        return find(benchmark)
+    except ConfigError:
+        return find(benchmark.replace("-", "_"))
+
+
+def _check_names(benchmark: str, names: Sequence[str], changes: Sequence[str]) -> None:
+    if not names or len(set(names)) < len(names) or not all(names):
+        raise ConfigError(benchmark, [f"strategies: got {','.join(names)!r}, allowed are names, each once"])
+    for change in changes:
+        name, colon, _ = change.partition("=")[0].partition(":")
+        if colon and name not in names:
+            raise ConfigError(benchmark, [f"{change}: got the strategy {name!r}, allowed are {', '.join(names)}"])
+
+
+def _resolved(config: ContinualConfig) -> dict[str, Any]:
+    """All of the config but the seed, as it is read from JSON again."""
+    fields = {key: value for key, value in dataclasses.asdict(config).items() if key != "seed"}
+    return json.loads(json.dumps(fields))  # type: ignore[no-any-return]
+
+
+def _said(row: dict[str, Any]) -> str:
+    accuracies = [f"{100 * row[being]['average_accuracy']:.2f} %" for being in BEINGS if being in row]
+    return f"average accuracy {' against the ANN twin with '.join(accuracies)}"
+
+
+def _percent(value: dict[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    spread = "" if value["interval95"] is None else f" ± {100 * value['interval95']:.2f}"
+    return f"{100 * value['mean']:.2f}{spread}"
+
+
+def _kilobytes(value: dict[str, Any] | None) -> str:
+    return "-" if value is None else f"{value['mean'] / 1000:,.0f}"

@@ -1,0 +1,180 @@
+"""Lives in drifting worlds and with a protected trunk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from snn4.agent.config import ConfigError, RunConfig
+from snn4.agent.events import Entered, Evaluated, Event, Learned, Saved
+from snn4.agent.life import Life, live
+from snn4.policies.sb3 import trunk_names
+
+STREAM = [
+    "world=[{environment: CartPole-v1, steps: 128}, {environment: Acrobot-v1, steps: 192, kwargs: "
+    "{max_episode_steps: 50}}, {environment: CartPole-v1, steps: 128, variation: {physics: {gravity: 15}, noise: 0.1}, "
+    "name: CartPole-v1}]",
+    "policy.neuron.v_threshold=0.3", "evaluation.every=64",
+]  # fmt: skip
+DQN = [
+    "learner={algorithm: DQN, hyperparameters: {learning_starts: 40, buffer_size: 200, batch_size: 16, train_freq: 4}}"
+]
+PROTECTIONS = ["{kind: freeze}", "{kind: freeze, fraction: 0.5, samples: 30}", "{kind: ewc, samples: 30}",
+               "{kind: replay, samples: 100, batch_size: 8}"]  # fmt: skip
+
+
+def recorded(config: RunConfig, folder: Path) -> tuple[list[Event], list[tuple[int, Path]]]:
+    """A life, and copies of its folder after each `Saved`, as a process killed right then leaves it."""
+    events: list[Event] = []
+    copies = []
+    for event in live(Life(config, folder)):
+        events.append(event)
+        if isinstance(event, Saved):
+            copies.append((len(events), folder.with_name(f"{folder.name}, killed after event {len(events)}")))
+            shutil.copytree(folder, copies[-1][1])
+    return events, copies
+
+
+def goes_on(config: RunConfig, folder: Path) -> list[Event]:
+    life = Life(config, folder)
+    assert life.restore() is not None
+    _, *events = live(life)
+    return events[1:] if isinstance(events[0], Entered) and events[0].step else events
+
+
+@pytest.mark.parametrize("protection", PROTECTIONS)
+@pytest.mark.parametrize("learner", ["PPO", "DQN"])
+def test_a_protected_life_goes_on_bit_by_bit(
+    tiny: Callable[..., RunConfig], tmp_path: Path, protection: str, learner: str
+) -> None:
+    config = tiny(*STREAM, *(DQN if learner == "DQN" else []), f"protection={protection}")
+    events, copies = recorded(config, tmp_path / "life")
+    inside = [at for at in copies if at[0] < len(events) - 3 and isinstance(events[at[0]], Learned)]
+    between = [at for at in copies if at[0] < len(events) and isinstance(events[at[0]], Entered)]
+    for position, folder in (inside[-1], between[0], between[1]):
+        assert goes_on(config, folder) == events[position:]
+
+
+@pytest.mark.parametrize("kind", ["spiking", "ann"])
+def test_protection_acts_from_the_second_task_on(tiny: Callable[..., RunConfig], tmp_path: Path, kind: str) -> None:
+    def learned(protection: str) -> list[Event]:
+        config = tiny(*STREAM, f"protection={protection}", f"policy.kind={kind}",
+                      "learner.hyperparameters.learning_rate=0.02")  # fmt: skip
+        return [e for e in live(Life(config, tmp_path / protection[:12])) if isinstance(e, Learned)]
+
+    free = learned("{kind: none}")
+    for protection in PROTECTIONS:
+        other = learned(protection)
+        assert [e for e in other if e.number == 0] == [e for e in free if e.number == 0]
+        assert [e for e in other if e.number == 1] != [e for e in free if e.number == 1], protection
+
+
+def test_a_frozen_trunk_is_that_of_the_best_moment_of_the_first_task(
+    tiny: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    life = Life(tiny(*STREAM, "protection.kind=freeze"), tmp_path)
+    trunks: list[dict[str, torch.Tensor]] = []
+    being = life.beings[0]
+    trunks += [dict(being.organism.trunk) for event in live(life) if isinstance(event, Entered)]
+    trunks.append(dict(being.organism.trunk))
+    assert not trunks[0]
+    for name, synapses in trunks[1].items():
+        for later in trunks[2:]:
+            assert torch.equal(later[name], synapses) == name.startswith("actor."), name
+    assert set(trunks[1]) == set(trunk_names(life.policy(being, life.config.world[0])))
+
+
+# Variations and names
+
+
+def test_drift_goes_on_with_the_same_head_and_another_name_begins_anew(
+    tiny: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    life = Life(tiny(STREAM[0], STREAM[1], "world.2.name=''"), tmp_path)
+    assert [task.name for task in life.config.world] == [
+        "CartPole-v1", "Acrobot-v1", "CartPole-v1 (gravity 15, noise 0.1)",
+    ]  # fmt: skip
+    events = list(live(life))
+    (last,) = (e for e in events if isinstance(e, Evaluated) and e.final)
+    assert set(last.scores) == {task.name for task in life.config.world}
+    assert {name: row["env_steps"] for name, row in life.summary(None)["tasks"].items()} == {
+        "CartPole-v1": 128, "Acrobot-v1": 192, "CartPole-v1 (gravity 15, noise 0.1)": 128,
+    }  # fmt: skip
+    drifting = Life(tiny(*STREAM), tmp_path / "drift")
+    (last,) = (e for e in live(drifting) if isinstance(e, Evaluated) and e.final)
+    assert set(last.scores) == {"CartPole-v1", "Acrobot-v1"}
+    assert drifting.summary(None)["tasks"]["CartPole-v1"]["env_steps"] == 256
+    gravity = drifting.evaluator.environment(drifting.beings[0].world.seen[0], 5).get_attr("unwrapped")[0].gravity
+    assert gravity == 15, "tested is the environment as it is now"
+
+
+def test_a_task_s_own_code(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    life = Life(tiny(STREAM[0], "world.1.coding.kind=population"), tmp_path)
+    list(live(life))
+    inputs = []
+    for task in life.config.world[:2]:
+        policy: Any = life.policy(life.beings[0], task)
+        inputs.append(policy.mlp_extractor.policy_net.encoder.n_outputs)
+    assert inputs[0] == 4
+    assert inputs[1] > 6
+    assert life.beings[0].organism.trunk
+
+
+# Configs
+
+
+def problems(tiny: Callable[..., RunConfig], *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        tiny(*overrides)
+    return [problem.partition(": ")[2] for problem in error.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["world.0.variation={physics: {gravitas: 3}}"], "world.0.variation.physics: got 'gravitas', allowed are "),
+        (["world.0.variation={lost: [7]}"], "world.0.variation.lost: got [7], allowed are 0 to 3"),
+        (["world.0.variation={noise: -1}"], "world.0.variation.noise: got -1.0, allowed"),
+        (["world.0.variation={nois: 1}"], "world.0.variation.nois: unknown key; did you mean noise?"),
+        (["protection.kind=ice"], "protection.kind: got 'ice', allowed"),
+        (["protection.samples=0"], "protection.samples: got 0, allowed"),
+        (["protection.kind=ewc", "policy.net_arch=[8]"], "protection: got ewc with net_arch [8], allowed are two"),
+        (
+            ["protection.kind=replay", "policy={state: carry, T: 1, net_arch: [8, 8]}"],
+            "protection: got replay with state: carry, allowed are none and freeze",
+        ),
+        (
+            ["world=[{environment: CartPole-v1, steps: 1, name: a}, {environment: Acrobot-v1, steps: 1, name: a}]"],
+            "world.1.name: got 'a', of which an earlier task has other observations",
+        ),
+        (["rounds=0"], "rounds: got 0, allowed is a whole number >= 1"),
+        (["rounds=x"], "rounds: got 'x', allowed is a whole number >= 1"),
+        (["world=[{rounds: 0, world: [{environment: CartPole-v1, steps: 1}]}]"], "world.0.rounds: got 0, allowed"),
+        (
+            ["world=[{round: 2, world: [{environment: CartPole-v1, steps: 1}]}]"],
+            "world.0.round: unknown key of a group",
+        ),
+    ],
+)
+def test_problems(tiny: Callable[..., RunConfig], overrides: list[str], said: str) -> None:
+    (found,) = problems(tiny, *overrides)
+    assert found.startswith(said)
+
+
+def test_rounds_repeat_a_world_and_worlds_nest(tiny: Callable[..., RunConfig]) -> None:
+    a, b, c = (f"{{environment: {name}, steps: 5}}" for name in ("CartPole-v1", "Acrobot-v1", "MountainCar-v0"))
+    names = {"CartPole-v1": "A", "Acrobot-v1": "B", "MountainCar-v0": "C"}
+
+    def order(*overrides: str) -> str:
+        return "".join(names[task.environment] for task in tiny(*overrides).world)
+
+    assert order(f"world=[{a}, {b}]", "rounds=3") == "ABABAB"
+    assert order(f"world=[{a}, {{rounds: 2, world: [{b}, {c}]}}]") == "ABCBC"
+    assert order(f"world=[{a}, {{rounds: 2, world: [{b}, {{world: [{c}, {c}]}}]}}]", "rounds=2") == "ABCCBCCABCCBCC"
+    # What is told is told once.
+    assert len(problems(tiny, f"world=[{a}, {b}]", "world.1.steps=0", "rounds=3")) == 1

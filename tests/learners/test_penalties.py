@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+
+def weights(learner: Any) -> dict[str, Tensor]:
+    return {name: x.detach().clone() for name, x in learner.network.named_parameters() if x.dim() > 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("ewc", {"ewc_lambda": 1e5}), ("ewc", {"ewc_lambda": 1e5, "mode": "online", "decay_factor": 0.9}),
+     ("si", {"si_lambda": 1e7}), ("mas", {"lambda_reg": 1e5}), ("active-synapses", {"strength": 1e5})],
+    ids=str,
+)  # fmt: skip
+def test_penalties_hold_weights_where_they_were(name: str, options: dict[str, Any], make_learner: Any) -> None:
+    free, held = make_learner("naive", epochs=3), make_learner(name, options=options, epochs=3)
+    moved = {}
+    for learner in (free, held):
+        list(learner.learn(learner.stream.train[0]))
+        before = weights(learner)
+        list(learner.learn(learner.stream.train[1]))
+        after = weights(learner)
+        moved[learner] = torch.stack([(after[name] - before[name]).abs().mean() for name in before])
+        list(learner.learn(learner.stream.train[2]))
+    assert (moved[held][:-1] < 0.8 * moved[free][:-1]).all()
+
+
+def test_a_penalty_is_nothing_in_the_first_experience(make_learner: Any) -> None:
+    free = make_learner("naive")
+    list(free.learn(free.stream.train[0]))
+    for name in ("ewc", "si", "mas", "lwf", "active-synapses"):
+        learner = make_learner(name)
+        list(learner.learn(learner.stream.train[0]))
+        assert all(torch.equal(x, y) for x, y in zip(weights(learner).values(), weights(free).values(), strict=True))
+
+
+@pytest.mark.parametrize("scenario", ["class", "task"])
+def test_lwf_keeps_the_answers_of_its_teacher(scenario: str, make_learner: Any) -> None:
+    moved = []
+    for alpha in (0.0, 10.0):
+        learner = make_learner("lwf", scenario, options={"alpha": alpha}, epochs=6, learning_rate=0.02, batch_size=5)
+        first, second = learner.stream.train[:2]
+        list(learner.learn(first))
+        x = torch.stack([sample[0] for sample in second.dataset])  # distilled from new samples, as the paper says
+        tasks = torch.zeros(len(x), dtype=torch.int64)
+
+        def answers(x: Tensor = x, tasks: Tensor = tasks, learner: Any = learner) -> Tensor:
+            with torch.no_grad(), learner._model.evaluated():
+                return learner._model.answer(x, tasks)[:, :2].log_softmax(1)  # type: ignore[no-any-return]
+
+        before = answers()
+        list(learner.learn(second))
+        moved.append((answers() - before).abs().mean())
+    assert moved[1] < 0.8 * moved[0]
