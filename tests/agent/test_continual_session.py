@@ -259,6 +259,17 @@ def test_the_picture_grows(lived: Path) -> None:
             assert f"{event.images:,}/{event.total:,}" in shown
 
 
+def test_a_matrix_in_colours() -> None:
+    """What is learned stands on its colour, what is not yet stands on none."""
+    console = Console(width=100, height=60, force_terminal=True, color_system="truecolor")
+    board = StreamDashboard(console, live=False)
+    for learned, row in enumerate([[0.5, 0.0], [1.0, 0.5], [0.0, 1.0]]):
+        board.show(Recalled("network", learned, row))
+    parts = list(console.render(board.render()))
+    grounds = [part.style.bgcolor.triplet for part in parts if part.style and part.style.bgcolor]
+    assert grounds == [(253, 231, 37), (68, 1, 84), (253, 231, 37)]
+
+
 def test_rows_of_a_resumed_stream_replace_those_before() -> None:
     """A dashboard that was shown a row, and again after a resume, keeps one."""
     first, again = Recalled("network", 0, [0.1]), Recalled("network", 0, [0.2])

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from scipy import stats
+
+from snn4.agent.config import ConfigError, load_continual
+from snn4.agent.journal import Journal
+from snn4.benchmarks import continual
+from snn4.benchmarks.cli import main
+from snn4.benchmarks.continual import add, bench, changes_of, summary, table
+from snn4.benchmarks.publishing import interval
+
+TINY = """\
+name: tiny-stream
+stream: {data: {name: digits, limit: 200}, classes: [[0, 1], [2, 3]], experiences: 2}
+network: {name: vgg-small, T: 1, options: {channels: [4, 8]}}
+strategy: {name: replay, memory: 20}
+training: {epochs: 1, batch_size: 16, learning_rate: 0.01}
+threads: 1
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny_stream.yaml"
+    path.write_text(TINY)
+    return path
+
+
+class Said(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """``snn4-agent bench continual`` with these arguments, in this process."""
+
+    def call(*arguments: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["snn4-agent", "bench", "continual", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        return Said(int(left.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+def test_cells_are_lived_once(cli: Callable[..., Said], tiny: Path, tmp_path: Path) -> None:
+    where = ["--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--results-dir", tmp_path / "results"]
+    said = cli(*where, "--strategies", "naive,replay", "--seeds", "2", "--json", "replay:strategy.memory=30")
+    assert said.status == 0, said.err
+    assert said.err.count("against the ANN twin with") == 4
+    result = json.loads(said.out)
+    assert result == json.loads((tmp_path / "results" / "tiny_stream.json").read_text())
+    folders = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert len(folders) == 4
+    replay = result["strategies"]["replay"]
+    assert {"command", "commit_hash", "versions", "machine", "changes", "config", "summary", "seeds"} == set(replay) - {
+        "commit_dirty"
+    }
+    assert [row["seed"] for row in replay["seeds"]] == [0, 1]
+    assert (replay["config"]["strategy"]["memory"], replay["config"]["ann_twin"]) == (30, True)
+    assert {row["network"]["replay_bytes"] for row in replay["seeds"]} == {30 * 64}
+    assert {row["network"]["replay_bytes"] for row in result["strategies"]["naive"]["seeds"]} == {0}
+    again = cli(*where, "--strategies", "replay", "--seeds", "1", "replay:strategy.memory=30")
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == folders
+    kept = json.loads((tmp_path / "results" / "tiny_stream.json").read_text())["strategies"]
+    assert kept["naive"] == result["strategies"]["naive"]
+    assert kept["replay"]["seeds"] == replay["seeds"]
+    for line in (again, cli("--table", "--results-dir", tmp_path / "results")):
+        mean = 100 * replay["summary"]["network"]["average_accuracy"]["mean"]
+        assert f"| tiny_stream | replay | 2 | {mean:.2f} ± " in line.out
+
+
+def test_a_broken_off_cell_is_resumed(tiny: Path, tmp_path: Path) -> None:
+    config = load_continual(tiny, [*changes_of(tiny, "replay", ["replay"], []), "seed=0"])
+    Journal.create(tmp_path / "runs", config).__exit__(None, None, None)
+    bench(str(tiny), ["replay"], [0], [], tmp_path / "runs", tmp_path / "results")
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / "summary.json").is_file()
+
+
+def test_a_strategy_under_another_name(tiny: Path) -> None:
+    changes = ["training.epochs=2", "rar:strategy.name=replay", "rar:training.passes=3"]
+    names = ["rar", "replay"]
+    rar, replay = (load_continual(tiny, changes_of(tiny, name, names, changes)) for name in names)
+    assert (rar.strategy.name, rar.training.passes, rar.training.epochs) == ("replay", 3, 2)
+    assert (replay.strategy.name, replay.training.passes, replay.training.epochs) == ("replay", 1, 2)
+
+
+def test_options_of_the_config_are_its_own_strategy_s(tiny: Path) -> None:
+    tiny.write_text(TINY.replace("memory: 20", "memory: 20, options: {balance: class}"))
+    same, other = (load_continual(tiny, changes_of(tiny, name, [name], [])).strategy for name in ("replay", "ewc"))
+    assert (dict(same.options), dict(other.options), other.memory) == ({"balance": "class"}, {}, 20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--strategies", "naive,reply"], "strategy.name: got 'reply', did you mean replay?"),
+     (["--strategies", "naive,task-gates"], "needs task labels"),
+     (["--strategies", "naive,icarl", "strategy.memory=1"], "memory: got 1 samples"),
+     (["--strategies", "naive,naive"], "strategies: got 'naive,naive'"),
+     (["--strategies", "naive", "ewc:training.epochs=2"], "got the strategy 'ewc', allowed are naive"),
+     (["--strategies", "naive", "training.epocs=2"], "did you mean epochs?"),
+     (["--strategies", "naive", "stream.experiences=40"], "experiences: got 40")],
+)  # fmt: skip
+def test_bad_input(cli: Callable[..., Said], tiny: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
+    """What is wrong with the second strategy shows before the first one is lived."""
+    told = cli("--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--results-dir", tmp_path / "results", *arguments)
+    assert (told.status, told.out) == (2, "")
+    assert said in told.err
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "results").exists()
+
+
+def test_no_such_benchmark(cli: Callable[..., Said]) -> None:
+    assert "did you mean split_cifar10?" in cli("--benchmark", "split-cifar1").err
+    assert "--benchmark: missing" in cli().err
+    assert "describes a training" in cli("--benchmark", "digits").err
+
+
+def test_a_benchmark_is_a_shipped_config() -> None:
+    assert continual._config("split-cifar10").name == "split_cifar10.yaml"
+
+
+def test_the_interval_is_student_s() -> None:
+    values = [0.5, 0.6, 0.65, 0.7, 0.75]
+    low, high = stats.t.interval(0.95, 4, loc=sum(values) / 5, scale=stats.sem(values))
+    found = interval(values)
+    assert found["interval95"] == pytest.approx((high - low) / 2)
+    assert found["mean"] == pytest.approx(0.64)
+    assert interval([0.5])["interval95"] is None
+
+
+def row(seed: int, snn: float, ann: float) -> dict[str, Any]:
+    def being(accuracy: float) -> dict[str, Any]:
+        return dict.fromkeys(continual.SUMMED_UP, 0.0) | {"average_accuracy": accuracy, "forward_transfer": None}
+
+    return {"seed": seed, "network": being(snn), "ann_twin": being(ann), "config": {"x": 1}}
+
+
+def test_the_difference_is_paired_by_seed() -> None:
+    told = summary([row(0, 0.5, 0.4), row(1, 0.9, 0.8), row(2, 0.1, 0.0)])
+    assert told["difference"]["average_accuracy"]["mean"] == pytest.approx(0.1)
+    assert told["difference"]["average_accuracy"]["interval95"] == pytest.approx(0.0, abs=1e-12)
+    assert told["network"]["average_accuracy"]["interval95"] > 0.5
+    assert "forward_transfer" not in told["network"]
+
+
+def test_results_are_merged(tmp_path: Path) -> None:
+    file = tmp_path / "b.json"
+    add(file, "b", "naive", [], row(1, 0.2, 0.2))
+    add(file, "b", "replay", [], row(1, 0.5, 0.4))
+    result = add(file, "b", "replay", [], row(0, 0.7, 0.8))
+    assert [kept["seed"] for kept in result["strategies"]["replay"]["seeds"]] == [0, 1]
+    assert [line.split(" | ")[1:3] for line in table([result]).splitlines()[2:]] == [["replay", "2"], ["naive", "1"]]
+    other = add(file, "b", "replay", [], row(0, 0.7, 0.8) | {"config": {"x": 2}})
+    assert [kept["seed"] for kept in other["strategies"]["replay"]["seeds"]] == [0]  # of another config
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_without_a_twin(tmp_path: Path) -> None:
+    alone = row(0, 0.5, 0.0)
+    alone.pop("ann_twin")
+    result = add(tmp_path / "b.json", "b", "naive", [], alone)
+    assert "| naive | 1 | 50.00 | - | - |" in table([result])
+
+
+def test_problems_are_config_errors(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="allowed are names, each once"):
+        bench(str(tiny), [""], [0], [], tmp_path)
