@@ -229,9 +229,9 @@ def _plugins(m: Making, options: dict[str, Any]) -> list[Any]:
             return [AGem(m.share, **options)]
         case "gdumb":
             return [GDumb(m.memory)]
-        case "active-synapses":
+        case "active-synapses" | "task-gates":  # whose gates are the model's
             return [ActiveSynapses(options["strength"], options["samples"])]
-    return []  # naive; task-gates, which are the model's
+    return []  # naive
 
 
 def _features(model: NumberedModel) -> Any:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from snn4.learners.continual_config import ContinualTrainingConfig as ContinualTrainingConfig
-from snn4.learners.cut import Cut, Network, before_readout, behind_spikes, slow_front
+from snn4.learners.cut import Cut, Network, before_readout, behind_spikes
 from snn4.learners.experiences import ExperienceStream as ExperienceStream
 from snn4.learners.experiences import NumberedSamples
 from snn4.learners.experiences import n_outputs as n_outputs
@@ -153,8 +153,7 @@ class ContinualLearner:
 
     def _optimizer(self, number: int) -> torch.optim.Optimizer:
         if self.strategy.name == "spike-replay" and number:
-            self._model.settled = True
-            return slow_front(self._model.cut, self.network, self.training.recipe, self.strategy.chosen["front_rate"])
+            self._model.settle()
         optimizer = make_optimizer(self.training.recipe, self.network)
         if self._state["optimizer"] is not None:
             optimizer.load_state_dict(self._state["optimizer"])

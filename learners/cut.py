@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import torch
 from torch import Tensor, nn
 
-from snn4.learners.recipe import TrainingConfig, make_optimizer
 from snn4.policies.classifier import Classifier, SpikingClassifier
 from snn4.policies.network import SpikingSequential
 from snn4.policies.neurons import Neuron
@@ -42,24 +38,10 @@ class Cut:
             return nn.Sequential(*self.behind)(x)  # type: ignore[no-any-return]
         return SpikingSequential(*self.behind)(x, None)[0].mean(0)  # type: ignore[no-any-return]
 
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Those of the front."""
+    def freeze(self) -> None:
+        """Let the front learn no more."""
         for layer in self.before:
-            yield from layer.parameters()
-
-
-def slow_front(cut: Cut, network: Network, recipe: TrainingConfig, rate: float) -> torch.optim.Optimizer:
-    """An optimizer that learns in front of the cut at ``rate`` times the learning rate; 0 is not at all."""
-    front = list(cut.parameters())
-    for parameter in front:
-        parameter.requires_grad_(rate > 0)
-    optimizer, ours = make_optimizer(recipe, network), set(map(id, front))
-    for group in list(optimizer.param_groups):
-        slow = [p for p in group["params"] if id(p) in ours]
-        group["params"] = [p for p in group["params"] if id(p) not in ours]
-        if slow:
-            optimizer.add_param_group({**group, "params": slow, "scale": rate * group["scale"]})
-    return optimizer
+            layer.requires_grad_(False)
 
 
 def before_readout(network: Network) -> Cut:

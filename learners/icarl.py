@@ -83,7 +83,6 @@ class ICaRL(SupervisedPlugin):  # type: ignore[misc]
 
     def restore(self, kept: Kept, samples: NumberedSamples) -> None:
         self.exemplars = {group["class"]: group["rows"] for group in kept["exemplars"]}
-        self.means = kept["means"]
 
 
 def features(model: NumberedModel, numbers: Tensor) -> Tensor:

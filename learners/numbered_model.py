@@ -63,12 +63,17 @@ class NumberedModel(nn.Module):
         self._cut = cut
         self.heads = network.config.n_classes // sight.stream.n_classes
         self.settled = False
-        """Whether the front of the cut is in evaluation mode even where the rest learns."""
+        """Whether what is before the cut learns no more."""
 
     @property
     def cut(self) -> Cut:
         assert self._cut is not None
         return self._cut
+
+    def settle(self) -> None:
+        """Keep what is before the cut as it is, norms' statistics too, however the rest learns."""
+        self.settled = True
+        self.cut.freeze()
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

@@ -38,7 +38,7 @@ class Si(SynapticIntelligencePlugin):  # type: ignore[misc]
     ewc_data: Any
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        importances, trajectory = self.ewc_data[1], self.syn_data["cum_trajectory"]
+        importances, trajectory = self.ewc_data[1], dict(self.syn_data["cum_trajectory"])
         self.ewc_data = ({}, {})  # without these Avalanche makes all of it
         super().before_training_exp(strategy, **kwargs)
         self.ewc_data[1].update(importances)

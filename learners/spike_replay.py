@@ -1,6 +1,8 @@
 """Replay from a layer inside the network: spikes are kept as bits, an ANN's activity as floats.
 
-Latent replay is Pellegrini et al. 2020; with compressed spikes, Dequino et al. 2024.
+Latent replay is Pellegrini et al. 2020; with compressed spikes, Dequino et al. 2024. What is before the layer learns in
+the first experience only: if it went on, from new samples alone, it would make all that it sees look new, and kept
+spikes would soon be none that old samples give.
 """
 
 from __future__ import annotations

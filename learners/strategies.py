@@ -74,9 +74,8 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "spike-replay": Strategy(
         "the spikes that enter a layer are kept, a bit each, and replayed from there (after Pellegrini et al. 2020); "
-        "what is before the layer learns in the first experience, then at `front_rate` times the learning rate; an ANN "
-        "keeps floats",
-        {"layer": None, "front_rate": 0.0}, replays=True,
+        "what is before the layer learns in the first experience only; an ANN keeps floats",
+        {"layer": None}, replays=True,
     ),
     "active-synapses": Strategy(
         "synapses between neurons that are active together are held fast: importance is the product of both rates, "
@@ -84,7 +83,8 @@ STRATEGIES: dict[str, Strategy] = {
         {"strength": 100.0, "samples": 1000},
     ),
     "task-gates": Strategy(
-        "each task has the use of a random part of all neurons (Masse et al. 2018)", {"gated": 0.8}, ("task",)
+        "each task has the use of a random part of all neurons (Masse et al. 2018), and their active synapses are held",
+        {"gated": 0.2, "strength": 100.0, "samples": 1000}, ("task",),
     ),
 }  # fmt: skip
 """Every strategy that has a name."""

@@ -36,11 +36,13 @@ def small_network(stream: Any, ann: bool = False, **changes: Any) -> SpikingClas
 def make_learner(streams: dict[str, Stream]) -> MakeLearner:
     def make(
         name: str, scenario: str = "class", ann: bool = False, seed: int = 3, memory: int = 60, network: Any = None,
-        options: Any = None, memory_bytes: int | None = None, **training: Any,
+        options: Any = None, memory_bytes: int | None = None, channels: tuple[int, ...] = (4, 8), **training: Any,
     ) -> ContinualLearner:  # fmt: skip
         stream = streams[scenario]
         config = ContinualTrainingConfig(**{"batch_size": 10, "learning_rate": 0.01, **training})
         strategy = StrategyConfig(name, memory, memory_bytes, options or {})
-        return ContinualLearner(strategy, config, network or small_network(stream, ann), stream, seed)
+        return ContinualLearner(
+            strategy, config, network or small_network(stream, ann, channels=channels), stream, seed
+        )
 
     return make

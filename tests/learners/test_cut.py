@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snn4.learners.cut import Cut, before_readout, behind_spikes, slow_front
-from snn4.learners.recipe import TrainingConfig
+from snn4.learners.cut import Cut, before_readout, behind_spikes
 from snn4.policies.ann import twin
 from snn4.policies.classifier import SpikingClassifier
 from snn4.policies.convnet import ConvNetConfig, SpikingConvNet
@@ -83,14 +82,10 @@ def test_features_before_the_readout_tell_the_scores() -> None:
     assert torch.allclose(network.network[-1](features), network(images()), atol=1e-6)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.25])
-def test_a_slow_front(rate: float) -> None:
+def test_a_frozen_front() -> None:
     network = SpikingConvNet(VGG)
-    cut = behind_spikes(network)
-    optimizer = slow_front(cut, network, TrainingConfig(), rate)
-    scale_of = {p: group["scale"] for group in optimizer.param_groups for p in group["params"]}
-    decay_of = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    front = set(cut.parameters())
-    assert {scale_of.get(p) for p in front} == ({rate} if rate else {None})
-    assert {scale_of[p] for p in set(network.parameters()) - front} == {1.0}
-    assert all(decay_of[p] == (0.01 if p.dim() > 1 else 0.0) for p in decay_of)
+    behind_spikes(network).freeze()
+    learning = [[p.requires_grad for p in layer.parameters()] for layer in network.network]
+    assert not any(map(any, learning[:8]))
+    assert all(map(all, learning[8:]))
+    assert any(learning[8:])

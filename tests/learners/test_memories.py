@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from torch import Tensor
 
 
 def lived(learner: Any, until: int = 3) -> Any:
@@ -14,7 +16,17 @@ def lived(learner: Any, until: int = 3) -> Any:
     return learner
 
 
-def rows(kept: Any) -> torch.Tensor:
+def noted(images: Callable[[Tensor], Tensor], asked: list[Tensor]) -> Callable[[Tensor], Tensor]:
+    """``images``, with all numbers written down that were asked for."""
+
+    def look(numbers: Tensor) -> Tensor:
+        asked.append(numbers)
+        return images(numbers)
+
+    return look
+
+
+def rows(kept: Any) -> Tensor:
     parts = kept.get("groups") or kept.get("experiences") or kept.get("exemplars")
     return torch.cat([part["rows"] for part in parts])
 
@@ -41,11 +53,13 @@ def test_a_memory_of_classes(make_learner: Any) -> None:
 def test_what_updates_see(name: str, make_learner: Any) -> None:
     """New samples of the experience, and old ones out of the memory as it was when the experience began."""
     learner = lived(make_learner(name, memory_batch_size=7, options={"sample_size": 7} if name == "agem" else {}), 1)
-    model, samples, seen = learner._model, learner._making.samples, []
+    model, samples = learner._model, learner._making.samples
+    seen: list[int] = []
+    asked: list[Tensor] = []
     memory = learner.state()["memory"]
     handle = model.network.network[0].register_forward_hook(lambda layer, x, y: seen.append(len(x[0])))
-    images, asked = samples.images, []
-    samples.images = lambda numbers: asked.append(numbers) or images(numbers)
+    images = samples.images
+    samples.images = noted(images, asked)
     list(learner.learn(learner.stream.train[1], stop=lambda: True))
     handle.remove()
     numbers = torch.cat(asked)
@@ -60,9 +74,10 @@ def test_what_updates_see(name: str, make_learner: Any) -> None:
 
 def test_passes_draw_anew_from_the_memory(make_learner: Any) -> None:
     learner = lived(make_learner("replay", passes=3, memory_batch_size=5), 1)
-    samples, asked = learner._making.samples, []
-    images, updates = samples.images, iter(range(3))
-    samples.images = lambda numbers: asked.append(numbers) or images(numbers)
+    samples, updates = learner._making.samples, iter(range(3))
+    images = samples.images
+    asked: list[Tensor] = []
+    samples.images = noted(images, asked)
     list(learner.learn(learner.stream.train[1], stop=lambda: next(updates) == 2))
     new, old = zip(*((x[:10].tolist(), x[10:].tolist()) for x in asked), strict=True)
     assert new[0] == new[1] == new[2]

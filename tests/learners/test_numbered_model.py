@@ -65,7 +65,7 @@ def test_heads(ann: bool, make_learner: Any) -> None:
 
 def test_a_settled_front_stays_in_evaluation_mode(make_learner: Any) -> None:
     model = make_learner("spike-replay")._model
-    model.settled = True
+    model.settle()
     model.train()
     modes = [layer.training for layer in model.network.network]
     assert modes == [False] * 3 + [True] * (len(modes) - 3)

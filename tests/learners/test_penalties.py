@@ -57,3 +57,18 @@ def test_lwf_keeps_the_answers_of_its_teacher(scenario: str, make_learner: Any) 
         list(learner.learn(second))
         moved.append((answers() - before).abs().mean())
     assert moved[1] < 0.8 * moved[0]
+
+
+def test_importances_of_si_add_up(make_learner: Any) -> None:
+    """Without a force the second experience is the same, whatever the first left."""
+    learner, other = (make_learner("si", options={"si_lambda": 0.0}) for _ in range(2))
+    list(learner.learn(learner.stream.train[0]))
+    kept = learner.state()["memory"]
+    nothing = {name: {key: torch.zeros_like(x) for key, x in found.items()} for name, found in kept.items()}
+    other.load_state({**learner.state(), "memory": nothing})
+    for one in (learner, other):
+        list(one.learn(one.stream.train[1]))
+    both, second = (one.state()["memory"]["trajectory"] for one in (learner, other))
+    for name, first in kept["trajectory"].items():
+        assert first.abs().sum() > 0
+        assert torch.allclose(both[name], first + second[name])

@@ -50,16 +50,6 @@ def test_what_is_kept_is_what_passes_the_layer(make_learner: Any) -> None:
             assert passed[tuple(code.tolist())] == int(label)
 
 
-def test_a_slow_front_learns_on(make_learner: Any) -> None:
-    learner = make_learner("spike-replay", options={"front_rate": 0.1})
-    weight, norm = learner.network.network[0].weight, learner.network.network[1]
-    list(learner.learn(learner.stream.train[0]))
-    before, mean = weight.detach().clone(), norm.running_mean.clone()
-    list(learner.learn(learner.stream.train[1]))
-    assert not torch.equal(weight, before)
-    assert torch.equal(norm.running_mean, mean)
-
-
 def test_bytes(make_learner: Any) -> None:
     """Behind the first neurons: 4 channels of 8 x 8 in 2 steps are 64 bytes of bits; an ANN keeps 4 x 8 x 8 floats."""
     for ann, size in ((False, 64), (True, 1024)):
@@ -74,8 +64,10 @@ def test_means_of_spikes_are_no_bits(make_learner: Any) -> None:
     with pytest.raises(ValueError, match="layer: got values other than 0 and 1"):
         Code((1, 2), spiking=True).packed(torch.tensor([[[0.0, 0.5]]]))
     stream = make_learner("naive").stream
-    neuron, shape = NeuronConfig(kind="multi"), {"in_channels": 1, "image_size": (8, 8)}
-    network = SpikingConvNet(ConvNetConfig(channels=(4, 8), n_classes=n_outputs(stream), neuron=neuron, **shape))
+    config = ConvNetConfig(
+        channels=(4, 8), in_channels=1, image_size=(8, 8), n_classes=n_outputs(stream), neuron=NeuronConfig("multi")
+    )  # fmt: skip
+    network = SpikingConvNet(config)
     with pytest.raises(ValueError, match="got no layer of neurons with single spikes"):
         make_learner("spike-replay", network=network)
 
