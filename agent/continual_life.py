@@ -92,7 +92,7 @@ class ContinualLife:
         self.restore()
         self.beings = [being for being in self.beings if being.learned]
         for being in self.beings:
-            found = checkpoint.load(self.folder / LEARNED / being.name)
+            found = checkpoint.load(self.folder / LEARNED / being.name) if being.learned == len(self.stream) else None
             if found is not None:
                 being.learner.load_state(found[2])
 

@@ -48,7 +48,9 @@ def describe(event: Event) -> str | None:
         case Entered():
             return f"{_NAMES[event.being]} enters task {event.number}, {event.task}, at step {event.step:,}"
         case Evaluated():
-            scores = ", ".join(f"{n} {s['return_mean']:.1f} ± {s['return_std']:.1f}" for n, s in event.scores.items())
+            scores = ", ".join(
+                f"{n} {figure(s['return_mean'])} ± {figure(s['return_std'])}" for n, s in event.scores.items()
+            )
             stage = "test" if event.final else "validation"
             return f"{_NAMES[event.being]} {stage} at {event.age:,}: {scores}{'  (best)' if event.best else ''}"
         case Compared():
@@ -91,7 +93,7 @@ class Lines:
         """A line for one of those that there are many of."""
         if not isinstance(event, Learned):
             return None
-        reached = "no episode yet" if event.episode_return is None else f"return {event.episode_return:.1f}"
+        reached = "no episode yet" if event.episode_return is None else f"return {figure(event.episode_return)}"
         return f"{_NAMES[event.being]} {event.task} {event.step:,}/{event.steps:,} steps, {reached}"
 
 
@@ -222,7 +224,7 @@ class Dashboard(Picture):
                 curve = Text(sparkline(values, width), style=style)
                 rows.append(Columns([Text(f"{_NAMES[being]:>8} {values[-1]:8.1f} "), curve], padding=0))
         for being, scores in self._validated.items():
-            text = "  ".join(f"{task} {value:.1f}" for task, value in scores.items())
+            text = "  ".join(f"{task} {figure(value)}" for task, value in scores.items())
             rows.append(Text(f"{_NAMES[being]:>8} evaluated: {text}", no_wrap=True, overflow="ellipsis"))
         return Panel(Group(*rows), title="return")
 
@@ -306,7 +308,12 @@ def sparkline(values: list[float], width: int) -> str:
     return "".join("▁▂▃▄▅▆▇█"[round(7 * (m - low) / (high - low)) if high > low else 3] for m in means)
 
 
+def figure(value: float) -> str:
+    """A return with one digit, or three where it is a fraction, as accuracy is."""
+    return f"{value:.3f}" if 0 < abs(value) < 1 else f"{value:.1f}"
+
+
 def _comparison(task: str, row: Score, twin: Score) -> str:
     mine, its = row["energy_joules"][ENERGY_MODEL], twin["energy_joules"][ENERGY_MODEL]
-    returns = f"{row['return_mean']:.1f} against the ANN twin's {twin['return_mean']:.1f}"
+    returns = f"{figure(row['return_mean'])} against the ANN twin's {figure(twin['return_mean'])}"
     return f"{task}: {returns}, at {mine / its:.0%} of its energy"

@@ -27,6 +27,7 @@ _OPTIONAL = {
     "box2d": ("LunarLander and BipedalWalker", "pip install 'snn4-agent[box2d]'"),
     "snntorch": ("policy.backend=snntorch", "pip install 'snn4-agent[backends]'"),
     "norse": ("policy.backend=norse", "pip install 'snn4-agent[backends]'"),
+    "avalanche-lib": ("streams of experiences", "pip install 'snn4-agent[continual]'"),
     "spikingjelly": ("snn4-agent bench speed", "pip install 'snn4-agent[peers]'"),
 }
 

@@ -61,19 +61,12 @@ def plan(config: RunConfig, places: Mapping[str, Place]) -> RenderableType:
         table.add_column(being.replace("_", " "), justify="right")
     first = 0
     for number, task in enumerate(config.world):
-        learner = task.learner or config.learner
         met = [n for n, earlier in enumerate(config.world[:number]) if earlier.name == task.name]
         done = [_done(place, number, task.steps) for place in places.values()]
         label = _label(task) + (f" ({task.variation})" if met and task.variation else "")
-        table.add_row(
-            str(number),
-            label,
-            f"{task.steps:,}",
-            f"{first:,}",
-            learner.algorithm,
-            f"task {met[-1]}" if met else "",
-            *done,
-        )
+        learned_by = "cross-entropy" if task.data is not None else (task.learner or config.learner).algorithm
+        back = f"task {met[-1]}" if met else ""
+        table.add_row(str(number), label, f"{task.steps:,}", f"{first:,}", learned_by, back, *done)
         first += task.steps
     return Group(table, *map(Text, _notes(config)))
 
@@ -81,7 +74,8 @@ def plan(config: RunConfig, places: Mapping[str, Place]) -> RenderableType:
 def stream_plan(config: ContinualConfig, places: Mapping[str, Place]) -> RenderableType:
     """A table of a stream's experiences; with ``places``, which of them each being has learned."""
     stream, strategy = config.stream, config.strategy
-    table = Table(title=f"{config.name}, seed {config.seed}: {stream.data.name}, scenario {stream.scenario}")
+    title = f"{config.name}, seed {config.seed}: {stream.data.name}, scenario {stream.scenario}"
+    table = Table()  # without the title, which is often wider and would be broken
     for column in ("", "classes", *(being.replace("_", " ") for being in places)):
         table.add_column(column)
     # Images that lie in folders show their classes only when they are read.
@@ -92,8 +86,8 @@ def stream_plan(config: ContinualConfig, places: Mapping[str, Place]) -> Rendera
         table.add_row(str(number), classes, *done)
     notes = [f"{stream.scenario}: {SCENARIOS[stream.scenario]}"]
     notes += [f"shift: {stream.shift}, another in each experience"] if stream.shift != "none" else []
-    notes += [f"against forgetting: {strategy.name}; {config.training.epochs} epochs an experience", _beings(config)]
-    return Group(table, *map(Text, notes))
+    notes += [f"against forgetting: {strategy.name}; epochs an experience: {config.training.epochs}", _beings(config)]
+    return Group(Text(title, style="italic"), table, *map(Text, notes))
 
 
 def places(folder: Path) -> dict[str, Place]:

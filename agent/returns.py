@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from snn4.agent.dashboard import figure
 from snn4.agent.retention import as_matrix, measures
 
 Rows = Sequence[Mapping[str, float]]
@@ -64,5 +65,5 @@ def retention_table(found: Mapping[str, Any], who: str) -> Table:
         table.add_row(f"{number} {task}", *("-" if value is None else f"{100 * value:.0f}" for value in row))
     table.add_section()
     for name, values in (("chance", found["chance"]), ("reference", found["reference"])):
-        table.add_row(f"{name}, return", *("-" if values[t] is None else f"{values[t]:.1f}" for t in found["tasks"]))
+        table.add_row(f"{name}, return", *("-" if values[t] is None else figure(values[t]) for t in found["tasks"]))
     return table

@@ -19,7 +19,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from snn4.agent.config import RunConfig, load
-from snn4.agent.dashboard import Dashboard, Lines, Picture, View
+from snn4.agent.dashboard import Dashboard, Lines, Picture, View, figure
 from snn4.agent.events import Ended, Event
 from snn4.agent.journal import Journal, RunError, commit, is_lived_in, read_events
 from snn4.agent.life import Life, live
@@ -242,7 +242,7 @@ def _table(summary: dict[str, Any]) -> Table:
                 continue
             joules = [row["energy_joules"][model] for model in ("45nm_fp32", "45nm_int8")]
             table.add_row(
-                f"{task} {who}", f"{row['return_mean']:.1f} ± {row['return_std']:.1f}",
+                f"{task} {who}", f"{figure(row['return_mean'])} ± {figure(row['return_std'])}",
                 f"{row['spikes_per_decision']:.1f}", f"{row['effective_acs']:.0f}", f"{row['effective_macs']:.0f}",
                 *(f"{value * 1e9:.3f}" for value in joules),
             )  # fmt: skip

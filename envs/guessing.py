@@ -32,6 +32,8 @@ class Guessing(VecEnv):
         shuffle: show random images instead, drawn from the seed.
     """
 
+    render_mode = None
+
     def __init__(self, samples: Samples, n_classes: int, n_envs: int = 1, shuffle: bool = False) -> None:
         self.samples, self.shuffle = samples, shuffle
         image, _ = samples.take(torch.tensor([0]), None)

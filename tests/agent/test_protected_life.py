@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from snn4.agent.config import ConfigError, RunConfig
+from snn4.agent.config import ConfigError, RunConfig, dump, load
 from snn4.agent.events import Entered, Evaluated, Event, Learned, Saved
 from snn4.agent.life import Life, live
 from snn4.policies.sb3 import trunk_names
@@ -62,7 +62,7 @@ def test_a_protected_life_goes_on_bit_by_bit(
 
 @pytest.mark.parametrize("kind", ["spiking", "ann"])
 def test_protection_acts_from_the_second_task_on(tiny: Callable[..., RunConfig], tmp_path: Path, kind: str) -> None:
-    def learned(protection: str) -> list[Event]:
+    def learned(protection: str) -> list[Learned]:
         config = tiny(*STREAM, f"protection={protection}", f"policy.kind={kind}",
                       "learner.hyperparameters.learning_rate=0.02")  # fmt: skip
         return [e for e in live(Life(config, tmp_path / protection[:12])) if isinstance(e, Learned)]
@@ -178,3 +178,10 @@ def test_rounds_repeat_a_world_and_worlds_nest(tiny: Callable[..., RunConfig]) -
     assert order(f"world=[{a}, {{rounds: 2, world: [{b}, {{world: [{c}, {c}]}}]}}]", "rounds=2") == "ABCCBCCABCCBCC"
     # What is told is told once.
     assert len(problems(tiny, f"world=[{a}, {b}]", "world.1.steps=0", "rounds=3")) == 1
+
+
+def test_what_is_dumped_loads_to_the_same_life(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    config = tiny(*STREAM, "rounds=2", "world.1.coding.kind=rate", "world.1.reference=-80", "protection.kind=ewc")
+    (tmp_path / "config.yaml").write_text(dump(config))
+    assert load(tmp_path / "config.yaml") == config
+    assert len(config.world) == 6

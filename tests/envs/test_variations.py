@@ -13,10 +13,10 @@ from snn4.envs.variations import BadVariation, VariationConfig, Varied, numbers
 
 def lived(environment: str, variation: VariationConfig | None, steps: int = 30, seed: int = 3) -> Any:
     """Observations (steps + 1, n) of one environment under random actions, the same whatever the variation."""
-    env = make_control(environment, 1, {}, variation)
+    env: Any = make_control(environment, 1, {}, variation)
     env.seed(seed)
     env.action_space.seed(0)
-    seen = [np.asarray(env.reset())[0]]
+    seen: list[Any] = [np.asarray(env.reset())[0]]
     seen += [env.step(np.array([env.action_space.sample()]))[0][0] for _ in range(steps)]
     return np.stack(seen)
 
@@ -28,7 +28,7 @@ def test_a_variation_that_changes_nothing() -> None:
 def test_the_environment_s_own_constructor_knows_the_same_physics() -> None:
     """Pendulum and LunarLander take theirs as arguments, too: two ways to the same world."""
     ours = lived("Pendulum-v1", VariationConfig({"g": 3.5}))
-    env = make_control("Pendulum-v1", 1, {"g": 3.5})
+    env: Any = make_control("Pendulum-v1", 1, {"g": 3.5})
     env.seed(3)
     env.action_space.seed(0)
     np.testing.assert_array_equal(ours[0], np.asarray(env.reset())[0])

@@ -5,6 +5,7 @@ import doctest
 import pytest
 
 from snn4.envs import world
+from snn4.envs.variations import VariationConfig
 from snn4.envs.world import TaskConfig, World
 
 A, B, A_AGAIN, C = TaskConfig("A", 10), TaskConfig("B", 20), TaskConfig("A", 30), TaskConfig("C", 40)
@@ -58,3 +59,25 @@ def test_position_outside_the_world(position: int) -> None:
 def test_a_stay_has_steps(steps: int) -> None:
     with pytest.raises(ValueError, match=f"^steps: got {steps}, allowed is a whole number >= 1"):
         TaskConfig("A", steps)
+
+
+GRAVITY = VariationConfig({"gravity": 15.0})
+
+
+def test_tasks_are_told_apart_by_environment_and_variation() -> None:
+    named = [
+        TaskConfig("CartPole-v1", 1),
+        TaskConfig("CartPole-v1", 1, variation=VariationConfig()),
+        TaskConfig("CartPole-v1", 1, variation=GRAVITY),
+        TaskConfig("CartPole-v1", 1, variation=GRAVITY, name="CartPole-v1"),
+        TaskConfig("CartPole-v1", 1, {"sutton_barto_reward": True}, name="strict"),
+    ]
+    names = ["CartPole-v1", "CartPole-v1", "CartPole-v1 (gravity 15)", "CartPole-v1", "strict"]
+    assert [task.name for task in named] == names
+    assert World(named, 4).seen == [named[3], named[2], named[4]], "the latest stay of each name"
+
+
+def test_a_task_makes_its_varied_environment() -> None:
+    for variation, gravity in ((None, 9.8), (GRAVITY, 15.0)):
+        env = TaskConfig("CartPole-v1", 1, variation=variation).make(2)
+        assert [inner.gravity for inner in env.get_attr("unwrapped")] == [gravity] * 2

@@ -151,8 +151,8 @@ def test_importance_is_the_mean_square_of_the_slope_of_the_log_probability(algor
             exact = [total + weight * slope**2 for total, slope in zip(exact, slopes, strict=True)]
     wanted = torch.cat([x.flatten() for x in exact])
     # More samples of the same observations: the estimate must come to the expectation.
-    many = Behaviour(*(x.repeat(8, 1) for x in (behaviour.observations, behaviour.outputs)), behaviour.scale,
-                     behaviour.chooses)  # fmt: skip
+    seen, said = (x.repeat(8, 1) for x in (behaviour.observations, behaviour.outputs))
+    many = Behaviour(seen, said, behaviour.scale, behaviour.chooses)
     got = torch.cat([x.flatten() for x in importance(policy, many).values()])
     assert got.mean().item() == pytest.approx(1)
     assert np.corrcoef(got.numpy(), wanted.numpy())[0, 1] > 0.97
