@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+CHECKPOINTS = "checkpoints"
+"""Their folder in a run folder."""
 MANIFEST = "manifest.json"
 _PARTS = ("model", "learner")
 
@@ -74,6 +76,27 @@ def load(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any], list[str]]
     if problems:
         raise Damaged("; ".join(problems))
     return None
+
+
+class Newest(NamedTuple):
+    """The checkpoint of a run to go on from."""
+
+    place: str
+    """In the run folder."""
+    model: dict[str, Any]
+    learner: dict[str, Any]
+    notes: list[str]
+    """What a reader of the log should know: newer ones that are damaged."""
+
+
+def newest(run: Path) -> Newest | None:
+    """The newest sound checkpoint in the run folder ``run``, as `load` finds it."""
+    found = load(run / CHECKPOINTS)
+    if found is None:
+        return None
+    path, model, learner, problems = found
+    notes = [f"{problem}; {path.name}, the one before it, is used" for problem in problems]
+    return Newest(f"{CHECKPOINTS}/{path.name}", model, learner, notes)
 
 
 def size(path: Path) -> int:

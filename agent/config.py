@@ -21,6 +21,7 @@ import yaml
 from snn4.agent.checks import impossibilities, unbuildable
 from snn4.agent.continual_config import ContinualConfig as ContinualConfig
 from snn4.agent.evaluation import EvaluationConfig
+from snn4.agent.fields import check_least, check_name
 from snn4.agent.training_config import TrainConfig as TrainConfig
 from snn4.envs.datasets import DataConfig
 from snn4.envs.world import TaskConfig
@@ -80,8 +81,7 @@ class RunConfig:
     """CPU threads of torch; small policies are fastest with one."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            raise ValueError(f"name: got {self.name!r}, allowed are letters, digits, '_', '-' and '.'")
+        check_name(self.name)
         if not self.world:
             raise ValueError("world: got no task, allowed is one or more")
         if self.protection.kind != "none" and len(self.policy.net_arch) < 2:
@@ -91,11 +91,8 @@ class RunConfig:
             raise ValueError(f"protection: got {self.protection.kind} with state: carry, allowed are none and freeze")
         if self.policy.state == "carry" and any(task.data is not None for task in self.world):
             raise ValueError("policy: got state carry in a world with images, allowed is reset")
-        for name in ("keep_checkpoints", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 1")
-        if self.seed < 0:
-            raise ValueError(f"seed: got {self.seed}, allowed is a whole number >= 0")
+        check_least(self, 1, "keep_checkpoints", "threads")
+        check_least(self, 0, "seed")
 
 
 class ConfigError(ValueError):

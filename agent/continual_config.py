@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from snn4.agent.fields import check_least, check_name
 from snn4.envs.stream_config import StreamConfig
 from snn4.learners.continual_config import ContinualTrainingConfig
 from snn4.learners.strategies import StrategyConfig
@@ -36,13 +36,9 @@ class ContinualConfig:
     """CPU threads of torch; 0 takes all cores."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            raise ValueError(f"name: got {self.name!r}, allowed are letters, digits, '_', '-' and '.'")
+        check_name(self.name)
         if self.evaluate_on not in ("test", "validation"):
             raise ValueError(f"evaluate_on: got {self.evaluate_on!r}, allowed are test, validation")
-        if self.keep_checkpoints < 1:
-            raise ValueError(f"keep_checkpoints: got {self.keep_checkpoints}, allowed is a whole number >= 1")
-        for name in ("threads", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 0")
+        check_least(self, 1, "keep_checkpoints")
+        check_least(self, 0, "threads", "seed")
         self.strategy.check_scenario(self.stream.scenario)

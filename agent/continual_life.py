@@ -21,7 +21,6 @@ from snn4.learners.continual import n_outputs
 from snn4.learners.finite import NotFinite
 from snn4.policies.gene import genome
 
-CHECKPOINTS = "checkpoints"
 LEARNED = "learned"
 """Folder of what each being was at its end, as checkpoints are written: ``learned/network/000001``."""
 METERED = 256
@@ -71,17 +70,16 @@ class ContinualLife:
             checkpoint.Damaged: no checkpoint is sound.
         """
         self.resumed = True
-        found = checkpoint.load(self.folder / CHECKPOINTS)
+        found = checkpoint.newest(self.folder)
         if found is None:
             return None
-        path, model, learner, problems = found
-        for being, state in zip(self.beings, model["beings"], strict=True):
+        for being, state in zip(self.beings, found.model["beings"], strict=True):
             being.rows, being.cost = [Recalled(**row) for row in state["rows"]], state["cost"]
         living = next((being for being in self.beings if being.learned < len(self.stream)), None)
-        if living is not None and learner["learner"] is not None:
-            living.learner.load_state(learner["learner"])
-        self.notes += [f"{problem}; {path.name}, the one before it, is used" for problem in problems]
-        return f"{CHECKPOINTS}/{path.name}"
+        if living is not None and found.learner["learner"] is not None:
+            living.learner.load_state(found.learner["learner"])
+        self.notes += found.notes
+        return found.place
 
     def restore_learned(self) -> None:
         """Make all what they were in the end, or in the newest checkpoint, to be tested; who has not begun is left out.
@@ -104,10 +102,10 @@ class ContinualLife:
             self._write_model(being)
         beings = [{"rows": [dataclasses.asdict(row) for row in b.rows], "cost": b.cost} for b in self.beings]
         state = {"learner": None if over else being.learner.state()}
-        folder, keep = self.folder / CHECKPOINTS, self.config.keep_checkpoints
+        folder, keep = self.folder / checkpoint.CHECKPOINTS, self.config.keep_checkpoints
         path = checkpoint.save(folder, {"beings": beings}, state, dump(self.config), keep)
         seconds = time.perf_counter() - started
-        return Saved(f"{CHECKPOINTS}/{path.name}", self.images, checkpoint.size(path), seconds)
+        return Saved(f"{checkpoint.CHECKPOINTS}/{path.name}", self.images, checkpoint.size(path), seconds)
 
     def recall(self, being: StreamBeing) -> Recalled:
         """Test ``being``, as it is now, on all experiences, those to come included."""

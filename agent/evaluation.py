@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 from snn4.agent.events import Score
+from snn4.agent.fields import check_least
 from snn4.envs.guessing import Guessing, Part
 from snn4.envs.world import TaskConfig
 from snn4.learners.experience import set_normalization
@@ -38,9 +39,7 @@ class EvaluationConfig:
     """Test episodes at the end of the life, on seeds that are used for nothing else."""
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise ValueError(f"{name}: got {value}, allowed is a whole number >= 1")
+        check_least(self, 1, "every", "episodes", "test_episodes")
 
 
 class Evaluator:

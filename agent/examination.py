@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from snn4.agent.activity import Activity, watch
+from snn4.agent.fields import check_least
 from snn4.agent.indicators import Indicators, device, meter, spread, time_decisions
 from snn4.agent.quantization import int8_bytes, quantized
 from snn4.agent.recognition import Batch, Exit, Network, Recognition, Recognizer, recognize, select_exit
@@ -35,9 +36,7 @@ class ExaminationConfig:
     """Validation accuracy that early exit may lose."""
 
     def __post_init__(self) -> None:
-        for name in ("metered", "decisions", "calibration"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 1")
+        check_least(self, 1, "metered", "decisions", "calibration")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps: got {self.steps}, allowed is None or a whole number >= 1")
         if not 0 <= self.tolerance <= 1:

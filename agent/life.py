@@ -33,7 +33,6 @@ from snn4.policies.gene import genome
 from snn4.policies.metering import Meter
 
 ORGANISM, ANN_TWIN = "organism", "ann_twin"
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass
@@ -89,17 +88,15 @@ class Life:
         Raises:
             checkpoint.Damaged: no checkpoint is sound.
         """
-        found = checkpoint.load(self.folder / CHECKPOINTS)
+        found = checkpoint.newest(self.folder)
         if found is None:
             return None
-        path, model, learner, problems = found
-        for being, state in zip(self.beings, model["beings"], strict=True):
+        for being, state in zip(self.beings, found.model["beings"], strict=True):
             being.organism.load_state(state["organism"])
             being.world.position, being.scores = state["position"], state["scores"]
             being.returns = state.get("returns", [])  # checkpoints of 0.1 have none
-        self._interrupted_task = learner["task"]
-        self.notes = [f"{problem}; {path.name}, the one before it, is used" for problem in problems]
-        return f"{CHECKPOINTS}/{path.name}"
+        self._interrupted_task, self.notes = found.learner["task"], found.notes
+        return found.place
 
     def save(self, task: dict[str, Any] | None) -> Saved:
         """Write a checkpoint; ``task`` is what goes on inside the present one."""
@@ -108,10 +105,10 @@ class Life:
             {"organism": b.organism.state(), "position": b.world.position, "scores": b.scores, "returns": b.returns}
             for b in self.beings
         ]
-        folder, keep = self.folder / CHECKPOINTS, self.config.keep_checkpoints
+        folder, keep = self.folder / checkpoint.CHECKPOINTS, self.config.keep_checkpoints
         path = checkpoint.save(folder, {"beings": beings}, {"task": task}, dump(self.config), keep)
         seconds = time.perf_counter() - started
-        return Saved(f"{CHECKPOINTS}/{path.name}", self.age, checkpoint.size(path), seconds)
+        return Saved(f"{checkpoint.CHECKPOINTS}/{path.name}", self.age, checkpoint.size(path), seconds)
 
     def learner(self, being: Being, task: LifeTask) -> tuple[Learner, dict[str, Any] | None]:
         """The learner for a task, going on where a checkpoint left it, and the best snapshot so far."""

@@ -22,7 +22,6 @@ from snn4.learners.finite import NotFinite
 from snn4.learners.supervised import SupervisedLearner
 from snn4.policies.gene import genome
 
-CHECKPOINTS = "checkpoints"
 REPORT_EVERY, SAVE_EVERY = 2.0, 600.0
 """Seconds between reports, and between checkpoints inside an epoch; there is one of each after an epoch."""
 
@@ -81,18 +80,17 @@ class Training:
             checkpoint.Damaged: no checkpoint is sound.
         """
         self.resumed = True
-        found = checkpoint.load(self.folder / CHECKPOINTS)
+        found = checkpoint.newest(self.folder)
         if found is None:
             return None
-        path, model, learner, problems = found
-        self._interrupted = learner["learner"]
-        for student, state in zip(self.students, model["students"], strict=True):
+        self._interrupted = found.learner["learner"]
+        for student, state in zip(self.students, found.model["students"], strict=True):
             student.best, student.finished = state["best"], state["finished"]
             student.images = self.total if student.finished else 0
         if self._interrupted is not None:
             next(s for s in self.students if not s.finished).images = self._interrupted["images"]
-        self.notes += [f"{problem}; {path.name}, the one before it, is used" for problem in problems]
-        return f"{CHECKPOINTS}/{path.name}"
+        self.notes += found.notes
+        return found.place
 
     def save(self, learner: SupervisedLearner | None) -> Saved:
         """Write a checkpoint, in the first process; all wait for it."""
@@ -100,9 +98,9 @@ class Training:
         if self.fabric.is_global_zero:
             students = [{"best": s.best, "finished": s.finished} for s in self.students]
             state = {"learner": None if learner is None else learner.state()}
-            folder, keep = self.folder / CHECKPOINTS, self.config.keep_checkpoints
+            folder, keep = self.folder / checkpoint.CHECKPOINTS, self.config.keep_checkpoints
             path = checkpoint.save(folder, {"students": students}, state, dump(self.config), keep)
-            where = f"{CHECKPOINTS}/{path.name}", checkpoint.size(path)
+            where = f"{checkpoint.CHECKPOINTS}/{path.name}", checkpoint.size(path)
         self.fabric.barrier()
         self._saved = time.monotonic()
         return Saved(where[0], self.images, where[1], time.perf_counter() - started)

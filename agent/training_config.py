@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from snn4.agent.fields import check_least, check_name
 from snn4.envs.datasets import DataConfig
 from snn4.learners.recipe import TrainingConfig
 from snn4.policies.perception import NetworkConfig
@@ -26,8 +26,7 @@ class FabricConfig:
     def __post_init__(self) -> None:
         if self.accelerator not in ("auto", "cpu", "cuda", "mps"):
             raise ValueError(f"accelerator: got {self.accelerator!r}, allowed are auto, cpu, cuda, mps")
-        if self.devices < 1:
-            raise ValueError(f"devices: got {self.devices}, allowed is a whole number >= 1")
+        check_least(self, 1, "devices")
         if self.strategy not in ("auto", "ddp"):
             raise ValueError(f"strategy: got {self.strategy!r}, allowed are auto, ddp")
 
@@ -56,10 +55,6 @@ class TrainConfig:
     """Processes beside each that prepare its batches: for large images; 0 prepares them between the steps."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            raise ValueError(f"name: got {self.name!r}, allowed are letters, digits, '_', '-' and '.'")
-        if self.keep_checkpoints < 1:
-            raise ValueError(f"keep_checkpoints: got {self.keep_checkpoints}, allowed is a whole number >= 1")
-        for name in ("threads", "workers", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 0")
+        check_name(self.name)
+        check_least(self, 1, "keep_checkpoints")
+        check_least(self, 0, "threads", "workers", "seed")
