@@ -16,28 +16,16 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from run_folders import events_in, only, read
 
 from snn4.agent.config import ContinualConfig, load_continual
 from snn4.agent.continual_dashboard import StreamDashboard
 from snn4.agent.continual_tables import describe, measure_rows
 from snn4.agent.events import Ended, Event, Recalled, Studied, from_json
-from snn4.agent.journal import Journal, read_events
+from snn4.agent.journal import Journal
 from snn4.agent.retention import retained
 
 Cli = Callable[..., Any]
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def events_in(folder: Path) -> list[Event]:
-    return [event for _, event, _ in read_events(folder)]
-
-
-def only(runs: Path) -> Path:
-    (folder,) = runs.iterdir()
-    return folder
 
 
 def matrices(folder: Path) -> dict[str, list[list[float]]]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from run_folders import events_in
 
 from snn4.agent.config import RunConfig, load
 from snn4.agent.events import (
@@ -44,10 +45,6 @@ STORY: list[Event] = [
     Noted("Grüße"),
     Ended("finished", 30),
 ]
-
-
-def events_in(folder: Path) -> list[Event]:
-    return [event for _, event, _ in read_events(folder)]
 
 
 @pytest.fixture

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from run_folders import events_in, only, read
 
 from snn4.agent import checkpoint, session
 from snn4.agent.config import RunConfig, load
 from snn4.agent.evaluation import SUMMARY_KEYS, TEST_SEED, VALIDATION_SEED
-from snn4.agent.events import Began, Ended, Evaluated, Event, Learned, Noted, Saved
-from snn4.agent.journal import Journal, RunBusy, read_events
+from snn4.agent.events import Began, Ended, Evaluated, Learned, Noted, Saved
+from snn4.agent.journal import Journal, RunBusy
 
 Cli = Callable[..., Any]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -40,19 +41,6 @@ class Done(NamedTuple):
 def done(process: subprocess.Popen[str]) -> Done:
     out, err = process.communicate(timeout=200)
     return Done(process.returncode, out, err)
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def events_in(folder: Path) -> list[Event]:
-    return [event for _, event, _ in read_events(folder)]
-
-
-def only(runs: Path) -> Path:
-    (folder,) = runs.iterdir()
-    return folder
 
 
 def untimed(summary: dict[str, Any]) -> Any:

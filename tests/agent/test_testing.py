@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from run_folders import read
 from safetensors.torch import load_file, save_file
 from torchvision.utils import save_image
 
@@ -18,10 +19,6 @@ from snn4.agent import model
 Cli = Callable[..., Any]
 SAME = ("top1_accuracy_by_step", "top5_accuracy_by_step", "cross_entropy_nats_by_step", "early_exit", "confusion",
         "class_accuracy", "steps", "flip", "test_samples", "config", "seed")  # fmt: skip
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
 
 
 @pytest.fixture

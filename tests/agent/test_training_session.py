@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -16,28 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_folders import events_in, only, read
 from safetensors.torch import load_file
 
 from snn4.agent.config import TrainConfig, load_training
-from snn4.agent.events import Began, Ended, Event, Fitted, Saved, Validated
-from snn4.agent.journal import Journal, read_events
+from snn4.agent.events import Began, Ended, Fitted, Saved, Validated
+from snn4.agent.journal import Journal
 
 Cli = Callable[..., Any]
 LONG = ["training.epochs=100000", "ann_twin=false"]
 """A training that does not end before it is interrupted."""
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def events_in(folder: Path) -> list[Event]:
-    return [event for _, event, _ in read_events(folder)]
-
-
-def only(runs: Path) -> Path:
-    (folder,) = runs.iterdir()
-    return folder
 
 
 # A training to its end

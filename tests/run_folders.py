@@ -1,0 +1,26 @@
+"""What tests read in run folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from snn4.agent.events import Event
+from snn4.agent.journal import read_events
+
+
+def read(path: Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(path.read_text())
+
+
+def events_in(folder: Path) -> list[Event]:
+    """All events of a run."""
+    return [event for _, event, _ in read_events(folder)]
+
+
+def only(runs: Path) -> Path:
+    """The one run folder that is there."""
+    (folder,) = runs.iterdir()
+    return folder
