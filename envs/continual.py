@@ -31,7 +31,7 @@ def make_stream(config: StreamConfig, data: Data | None = None) -> Stream:
     try:
         import avalanche.benchmarks  # noqa: F401  # takes many seconds to import
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("pip install 'snn4-agent[continual]'") from error
+        raise ModuleNotFoundError("Avalanche makes the streams: pip install 'snn4-agent[continual]'") from error
     return Stream(config, load_data(config.data) if data is None else data)
 
 

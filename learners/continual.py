@@ -85,7 +85,7 @@ class ContinualLearner:
         try:
             from snn4.learners import avalanche_strategies, numbered_model
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("pip install 'snn4-agent[continual]'") from error
+            raise ModuleNotFoundError("Avalanche has the strategies: pip install 'snn4-agent[continual]'") from error
         self.strategy, self.training, self.network, self.stream, self.seed = strategy, training, network, stream, seed
         samples = NumberedSamples(stream)
         sight = numbered_model.Sight(stream, samples, training.augment)
