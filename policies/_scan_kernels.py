@@ -68,8 +68,8 @@ def forward_kernel(variant: Variant) -> Callable[..., None]:
 def backward_kernel(variant: Variant) -> Callable[..., None]:
     """Fills ``grad_current``; if ``carried``, gradients of the last states go in and those of the first come out.
 
-    All steps of a block run once more: to read the current again takes less time than to write down, and read, what
-    they came to. A constant current (one row) collects the gradients of all steps. With a learned decay,
+    All steps of a block run once more: that takes as long as to write down, and read, what they came to, and nothing
+    but the inputs need be kept. A constant current (one row) collects the gradients of all steps. With a learned decay,
     ``grad_decay`` (N,) collects its gradient.
     """
     membranes, synapse, adaptive, per_feature, reset, surrogate = variant
