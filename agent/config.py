@@ -321,8 +321,8 @@ def _place(error: Any) -> tuple[str, ...]:
     # pydantic also names types on the way ("learner", "LearnerConfig", "algorithm"), which are no keys of the file.
     *way, last = (str(part) for part in error["loc"]) if error["loc"] else ("",)
     place = (*(part for part in way if part != LearnerConfig.__name__), *((last,) if last else ()))
-    if error["type"] == "value_error":  # raised by the dataclass that holds the key
-        place += (str(error["ctx"]["error"]).partition(":")[0],)
+    if error["type"] == "value_error":  # raised by the dataclass that holds the key, or holds what holds it
+        place += tuple(str(error["ctx"]["error"]).partition(":")[0].split("."))
     return place
 
 

@@ -67,7 +67,7 @@ class StreamConfig:
                                  "each experience has all classes")  # fmt: skip
         if self.shift == "permute" and self.data.augmentation != "none":
             raise ValueError(
-                f"augmentation: got {self.data.augmentation} with shift permute, allowed is none: permuted pixels have "
+                f"data.augmentation: got {self.data.augmentation} with shift permute, allowed is none: permuted pixels have "
                 "no neighbours to be shifted to"
             )
 

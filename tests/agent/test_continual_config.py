@@ -80,6 +80,8 @@ def test_all_problems_at_once(stream_yaml: Path) -> None:
      (["stream.classes=null", "stream.experiences=20"], "stream.experiences", "1 to 10, the classes of digits"),
      (["stream.classes=null", "stream.experiences=3"], "stream.experiences", "allowed are 1, 2, 5, 10"),
      (["stream.shift=rotate"], "stream.shift", "allowed is none; or take domain"),
+     (["stream.classes=null", "stream.scenario=domain", "stream.shift=permute", "stream.data.augmentation=crop"],
+      "stream.data.augmentation", "got crop with shift permute"),
      (["strategy.name=task-gates"], "strategy", "needs task labels, on a stream without"),
      (["strategy.options={alpha: 1}"], "strategy.options", "got 'alpha'"),
      (["strategy.memory=0"], "strategy.memory", "got 0")],

@@ -80,7 +80,7 @@ def test_a_shift_leaves_all_classes_in_each_experience(shift: Any) -> None:
         ({"shift": "rotate", "scenario": "domain", "class_seed": 1}, r"^class_seed: got 1 with shift rotate"),
         (
             {"shift": "permute", "scenario": "domain", "data": DataConfig(augmentation="crop")},
-            r"^augmentation: got crop with shift permute, allowed is none",
+            r"^data.augmentation: got crop with shift permute, allowed is none",
         ),
         ({"data": DataConfig("dvs128-gesture"), "experiences": 5}, r"^experiences: got 5, allowed are 1, 11 for equal"),
         ({"data": DataConfig("cifar100"), "experiences": 101}, r"^experiences: got 101, allowed is 1 to 100"),
