@@ -42,10 +42,14 @@ class SpikformerConfig(ClassifierConfig):
     Another convolution of C channels, the relative position embedding, follows."""
     pools: tuple[int, ...] = (1, 1, 2, 2)
     """Stride of the maximum pooling (3 x 3) after each stage, 1 for none: 32 x 32 gives 8 x 8 tokens."""
+    pooled: Literal["spikes", "currents"] = "spikes"
+    """What is pooled: the spikes of a stage, as in the papers, or its currents, before the norm: of several spikes the
+    largest says little, and gives its gradient to any of them (after Zhou et al. 2023, arXiv 2305.05954)."""
     scale: float = 0.125
     """Factor of self-attention's products."""
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
-        "kind": ("spikformer", "spikingformer", "spike-driven-transformer")
+        "kind": ("spikformer", "spikingformer", "spike-driven-transformer"),
+        "pooled": ("spikes", "currents"),
     }
 
     def __post_init__(self) -> None:
@@ -138,12 +142,11 @@ def _layers(c: SpikformerConfig, backend: str) -> Iterator[nn.Module]:
 
 def _stem(c: SpikformerConfig, backend: str) -> Iterator[nn.Module]:
     for stage, (a, b) in enumerate(itertools.pairwise((c.in_channels, *c.stem))):
-        yield from _synapses(a, b, kernel=3)
+        synapses, norm = _synapses(a, b, kernel=3)
         # The Spike-driven Transformer's shortcuts of currents begin with the last stage.
-        if c.kind != "spike-driven-transformer" or stage < len(c.stem) - 1:
-            yield _neuron(c, b, backend)
-        if c.pools[stage] > 1:
-            yield nn.MaxPool2d(3, 2, 1)
+        neuron = [_neuron(c, b, backend)] if c.kind != "spike-driven-transformer" or stage < len(c.stem) - 1 else []
+        pool = [nn.MaxPool2d(3, 2, 1)] if c.pools[stage] > 1 else []
+        yield from [synapses, *pool, norm, *neuron] if c.pooled == "currents" else [synapses, norm, *neuron, *pool]
     position = _synapses(c.width, c.width, kernel=3)
     if c.kind == "spikingformer":
         yield from position

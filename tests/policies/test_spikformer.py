@@ -9,6 +9,7 @@ from gymnasium import spaces
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves
 
 from snn4.policies import event_conv
 from snn4.policies.ann import twin
@@ -174,6 +175,18 @@ def test_networks_are_those_of_the_papers(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
+def test_of_currents_the_largest_is_pooled_before_it_spikes(kind: str) -> None:
+    """Beginning at rest one neuron spikes for the largest current exactly where one of several neurons does."""
+    of_spikes, of_currents = learned(net(kind)), learned(net(kind, pooled="currents"))
+    of_currents.load_state_dict(dict(zip(of_currents.state_dict(), of_spikes.state_dict().values(), strict=True)))
+    x = images(3, 2, 2, 9, 8)
+    (expected, many), (got, few) = of_spikes.run(x), of_currents.run(x)
+    torch.testing.assert_close(got[0], expected[0])
+    assert [tree_leaves(state)[0].shape for state in (many, few)] == [(2, 8, 9, 8), (2, 8, 5, 4)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
 def test_images_are_events_that_stay_and_steps_can_be_taken_alone(kind: str) -> None:
     network, x = learned(net(kind, neuron=dataclasses.replace(NEURON, kind="cuba")).double()), images().double()
     whole, last = network.run(x)
@@ -308,6 +321,7 @@ def test_encoder_of_a_policy(kind: Any) -> None:
         ({"heads": 3}, r"heads: got 3, allowed are divisors of width \(16\)"),
         ({"mlp_ratio": 0}, "mlp_ratio: got 0, allowed is a finite number > 0"),
         ({"scale": float("nan")}, "scale: got nan, allowed is a finite number > 0"),
+        ({"pooled": "current"}, "pooled: got 'current', allowed are spikes, currents"),
         ({"width": 12, "channels": None}, "width: got 12, allowed are multiples of 8 where channels are None"),
         ({"channels": (8, 8)}, r"channels: got \(8, 8\), allowed are whole .* width \(16\)"),
         ({"channels": ()}, r"channels: got \(\), allowed are whole numbers >= 1"),
