@@ -1,175 +1,55 @@
-"""Whole lives in processes of their own, and what is done with their run folders afterwards."""
+"""A whole life, and what is done with its run folder afterwards: test it, repair it, watch it."""
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import json
 import os
 import pty
-import random
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from run_folders import events_in, only, read
 
-from snn4.agent import checkpoint, session
+from snn4.agent import session
 from snn4.agent.config import RunConfig, load
-from snn4.agent.evaluation import SUMMARY_KEYS, TEST_SEED, VALIDATION_SEED
-from snn4.agent.events import Began, Ended, Evaluated, Learned, Noted, Saved
-from snn4.agent.journal import Journal, RunBusy
+from snn4.agent.evaluation import SUMMARY_KEYS
+from snn4.agent.events import Began, Ended, Evaluated, Noted, Saved
+from snn4.agent.journal import Journal
 
 Cli = Callable[..., Any]
-Start = Callable[..., "subprocess.Popen[str]"]
-TWO_BEINGS = ["world.0.steps=2048", "ann_twin=true"]
+TWO_BEINGS = ["world.0.steps=1024", "ann_twin=true"]
 
 
-class Done(NamedTuple):
+class Told(NamedTuple):
     status: int
     out: str
     err: str
-
-
-def done(process: subprocess.Popen[str]) -> Done:
-    out, err = process.communicate(timeout=200)
-    return Done(process.returncode, out, err)
-
-
-def untimed(summary: dict[str, Any]) -> Any:
-    """The part of a summary that is equal in equal lives."""
-    timed = ("wall_seconds", "env_steps_per_second")
-    rows = {half: summary[half].items() for half in ("tasks", "ann_twin")}
-    return {half: {t: {k: v for k, v in r.items() if k not in timed} for t, r in rows[half]} for half in rows}
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
-
-
-def wait_for_learning(folder: Path, process: subprocess.Popen[str]) -> None:
-    """Until ``process`` has begun or gone on with the life in ``folder``, and has learned something, or is done."""
-    file = folder / "events.jsonl"
-    before = file.stat().st_mtime_ns
-
-    def learning() -> bool:
-        events = events_in(folder) if file.stat().st_mtime_ns > before else []
-        since_birth = list(itertools.takewhile(lambda event: not isinstance(event, Began), reversed(events)))
-        return any(isinstance(event, Learned) for event in since_birth)
-
-    wait_for(lambda: learning() or process.poll() is not None)
-
-
-# The stories below run beside each other while the tests wait for them: each is mostly the start of processes.
-
-
-def to_the_end(start: Start, config: Path, runs: Path) -> tuple[Done, Path]:
-    said = done(start("run", config, *TWO_BEINGS, SNN4_RUNS=str(runs)))
-    return said, only(runs)
-
-
-def killed(start: Start, config: Path, runs: Path) -> tuple[Done, Path, int]:
-    """The same life, killed twice at random moments; how the last process ended, and how many were killed."""
-    process, kills = start("run", config, *TWO_BEINGS, "--quiet", "--runs-dir", runs), 0
-    wait_for(lambda: any(runs.glob("*/events.jsonl")))
-    folder = only(runs)
-    while kills < 2:
-        wait_for_learning(folder, process)
-        delay = random.uniform(0, 0.7)
-        time.sleep(delay)
-        process.kill()
-        said = done(process)
-        print(f"kill -9 {delay:.3f} s after it began to learn: {said.status}, {len(events_in(folder))} events")
-        if (folder / "summary.json").is_file():  # it was faster: done, if perhaps not yet gone
-            return Done(0, said.out, said.err), folder, kills
-        kills += 1
-        process = start("resume", folder, "--quiet")
-    return done(process), folder, kills
-
-
-def asked_to_stop(start: Start, config: Path, runs: Path) -> tuple[list[Done], list[str], Path]:
-    """SIGINT, another process in the same folder, SIGTERM, and on to the end; and the states in between."""
-    said, states = [], []
-    process = start("run", config, *TWO_BEINGS, "--runs-dir", runs)
-    wait_for(lambda: any(isinstance(event, Learned) for folder in runs.glob("*") for event in events_in(folder)))
-    folder = only(runs)
-    process.send_signal(signal.SIGINT)
-    said.append(done(process))
-    states.append(read(folder / "run.json")["state"])
-
-    process = start("resume", folder)
-    told = len(events_in(folder))
-    wait_for(lambda: len(events_in(folder)) > told + 2)
-    process.send_signal(signal.SIGSTOP)  # it lives, and will not be done before it is seen to be busy
-    states.append(read(folder / "run.json")["state"])
-    with pytest.raises(RunBusy, match=f"^{re.escape(str(folder))}: another process lives in this folder"):
-        session.resume(folder)
-    process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGCONT)
-    said.append(done(process))
-    states.append(read(folder / "run.json")["state"])
-
-    said.append(done(start("resume", folder)))
-    states.append(read(folder / "run.json")["state"])
-    return said, states, folder
-
-
-def not_a_number(start: Start, config: Path, runs: Path) -> tuple[Done, Path]:
-    world = ["world.0.environment=strange_worlds:NotANumber-v0", "world.0.kwargs.after=7"]
-    said = done(start("run", config, *world, "--runs-dir", runs))
-    return said, only(runs)
-
-
-FILES_UP_TO = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
-
-
-def disk_full_for_a_checkpoint(start: Start, config: Path, runs: Path) -> tuple[Done, Path]:
-    """A replay buffer grows until the checkpoint no longer fits."""
-    learner = "learner={algorithm: DQN, hyperparameters: {train_freq: 64, buffer_size: 2000, learning_starts: 0}}"
-    said = done(
-        start("run", config, learner, "world.0.steps=1024", "--runs-dir", runs, prepare=FILES_UP_TO.format(50_000))
-    )
-    return said, only(runs)
-
-
-def disk_full_for_an_event(start: Start, config: Path, runs: Path) -> tuple[Done, Path]:
-    said = done(
-        start(
-            "run", config, "world.0.steps=20000", "evaluation.every=20000", "--runs-dir", runs,
-            prepare=FILES_UP_TO.format(6_000),
-        )
-    )  # fmt: skip
-    return said, only(runs)
-
-
-STORIES = (killed, asked_to_stop, to_the_end, not_a_number, disk_full_for_a_checkpoint, disk_full_for_an_event)
+    folder: Path
 
 
 @pytest.fixture(scope="module")
-def stories(
-    start: Start, tiny_yaml: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[Callable[..., Any], Future[Any]]]:
-    with ThreadPoolExecutor(2) as pool:
-        yield {
-            story: pool.submit(story, start, tiny_yaml, tmp_path_factory.mktemp(story.__name__) / "runs")
-            for story in STORIES
-        }
+def life(
+    start: Callable[..., subprocess.Popen[str]], tiny_yaml: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Told:
+    """A life with a twin, to its end in a process of its own."""
+    runs = tmp_path_factory.mktemp("lived") / "runs"
+    process = start("run", tiny_yaml, *TWO_BEINGS, SNN4_RUNS=str(runs))
+    out, err = process.communicate(timeout=200)
+    return Told(process.returncode, out, err, only(runs))
 
 
 @pytest.fixture
-def finished(stories: dict[Any, Future[Any]]) -> Path:
-    """The folder of a life with a twin that was lived to its end; not to be changed."""
-    return stories[to_the_end].result()[1]
+def finished(life: Told) -> Path:
+    """Its folder; not to be changed."""
+    return life.folder
 
 
 @pytest.fixture
@@ -184,15 +64,14 @@ def spoilt(finished: Path, tmp_path: Path) -> Path:
 # A life to its end
 
 
-def test_a_life_in_a_pipe_is_told_in_lines(stories: dict[Any, Future[Any]]) -> None:
-    said, folder = stories[to_the_end].result()
-    assert said.status == 0
-    assert "Traceback" not in said.err
-    for part in ("tiny is born, seed 0", "organism enters task 0", "ANN twin test at 2,048", "life finished at 4,096",
-                 "against the ANN twin's", f"run folder: {folder}"):  # fmt: skip
-        assert part in said.out
-    assert "\x1b" not in said.out
-    assert read(folder / "run.json")["state"] == "finished"
+def test_a_life_in_a_pipe_is_told_in_lines(life: Told) -> None:
+    assert life.status == 0
+    assert "Traceback" not in life.err
+    for part in ("tiny is born, seed 0", "organism enters task 0", "ANN twin test at 1,024", "life finished at 2,048",
+                 "against the ANN twin's", f"run folder: {life.folder}"):  # fmt: skip
+        assert part in life.out
+    assert "\x1b" not in life.out
+    assert read(life.folder / "run.json")["state"] == "finished"
 
 
 def test_the_summary_has_exactly_the_documented_keys(finished: Path) -> None:
@@ -204,7 +83,7 @@ def test_the_summary_has_exactly_the_documented_keys(finished: Path) -> None:
         (row,) = summary[half].values()
         assert set(summary[half]) == {"CartPole-v1"}
         assert set(row) == set(SUMMARY_KEYS)
-        assert (row["env_steps"], row["episodes"]) == (2048, 5)
+        assert (row["env_steps"], row["episodes"]) == (1024, 5)
         assert row["env_steps_per_second"] == pytest.approx(row["env_steps"] / row["wall_seconds"])
         assert {"45nm_fp32", "45nm_int8", "45nm_fp32_memory", "loihi1"} == set(row["energy_joules"])
     (test,) = (e for e in events_in(finished) if isinstance(e, Evaluated) and e.final and e.being == "organism")
@@ -238,124 +117,7 @@ def test_a_finished_run_is_not_resumed(cli: Cli, finished: Path) -> None:
     assert (finished / "events.jsonl").read_bytes() == before
 
 
-# kill -9
-
-
-def test_kill_nine_at_random_times(stories: dict[Any, Future[Any]], finished: Path) -> None:
-    said, folder, kills = stories[killed].result()
-    assert kills
-    assert said == (0, "", "")  # --quiet
-    mine, whole = read(folder / "summary.json"), read(finished / "summary.json")
-    assert untimed(mine) == untimed(whole)
-    assert read(folder / "run.json")["state"] == "finished"
-    ended = events_in(folder)[-1]
-    assert ended == events_in(finished)[-1] == Ended("finished", 4096)
-
-
-def test_the_journal_of_a_killed_life_tells_one_story(stories: dict[Any, Future[Any]], finished: Path) -> None:
-    _, folder, _ = stories[killed].result()
-    learned = [(e.being, e.step) for e in events_in(folder) if isinstance(e, Learned)]
-    assert learned == [(e.being, e.step) for e in events_in(finished) if isinstance(e, Learned)]
-
-
-# SIGINT and SIGTERM
-
-
-def test_signals(stories: dict[Any, Future[Any]], finished: Path) -> None:
-    said, states, folder = stories[asked_to_stop].result()
-    interrupted, terminated, end = said
-    assert [one.status for one in said] == [130, 143, 0]
-    assert states == ["interrupted", "running", "interrupted", "finished"]
-    for one in (interrupted, terminated):
-        assert one.err.splitlines()[-1] == f"interrupted; go on with: snn4-agent resume {folder}"
-        assert "life interrupted at" in one.out
-        assert "saved checkpoints/" in one.out.splitlines()[-2]
-    assert "tiny goes on" in end.out
-    for half in ("tasks", "ann_twin"):
-        mine, whole = (read(one / "summary.json")[half]["CartPole-v1"] for one in (folder, finished))
-        assert mine["env_steps"] == whole["env_steps"]
-    assert not any("Traceback" in one.err for one in said)
-
-
-@pytest.fixture
-def interrupting(monkeypatch: pytest.MonkeyPatch, strange_worlds: None) -> Iterator[list[str]]:
-    """Overrides for a world that presses Ctrl-C once, when an episode begins with the seed given."""
-    import strange_worlds as module  # type: ignore[import-not-found]
-
-    monkeypatch.setattr(module.Interrupting, "pressed", False)
-    yield ["world.0.environment=strange_worlds:Interrupting-v0", "world.0.kwargs.from_seed={}"]
-    assert module.Interrupting.pressed
-
-
-def test_interrupted_while_validating(cli: Cli, tiny_yaml: Path, tmp_path: Path, interrupting: list[str]) -> None:
-    environment, seed = interrupting
-    run = ["run", tiny_yaml, environment, seed.format(VALIDATION_SEED + 1), "--runs-dir"]
-    said = cli(*run, tmp_path / "1")
-    folder = only(tmp_path / "1")
-    assert said.status == 130
-    assert said.err == f"interrupted; go on with: snn4-agent resume {folder}\n"
-    assert [type(event) for event in events_in(folder)[-3:]] == [Evaluated, Saved, Ended]
-    assert cli("resume", folder).status == 0
-    assert cli(*run, tmp_path / "2").status == 0  # it presses but once
-    whole = read(only(tmp_path / "2") / "summary.json")
-    assert untimed(read(folder / "summary.json")) == untimed(whole)
-
-
-def test_interrupted_in_the_very_last_test(cli: Cli, tiny_yaml: Path, tmp_path: Path, interrupting: list[str]) -> None:
-    environment, seed = interrupting
-    said = cli("run", tiny_yaml, environment, seed.format(TEST_SEED), "--runs-dir", tmp_path)
-    folder = only(tmp_path)
-    resumable = cli("resume", folder).status == 0
-    assert resumable == ("resume" in said.err)
-
-
-# Lives that cannot go on
-
-
-def test_nan_stops_the_life(stories: dict[Any, Future[Any]]) -> None:
-    said, folder = stories[not_a_number].result()
-    assert said.status == 1
-    assert "Traceback" not in said.err
-    told = said.err.splitlines()[-1]
-    assert told.startswith("error: organism, task 0 (strange_worlds:NotANumber-v0), step 32: observation holds nan")
-    assert read(folder / "run.json")["state"] == "failed"
-    ended = events_in(folder)[-1]
-    assert isinstance(ended, Ended)
-    assert (ended.state, ended.text) == ("failed", told.removeprefix("error: "))
-
-
-def test_a_full_disk_leaves_the_last_checkpoint(cli: Cli, stories: dict[Any, Future[Any]], tmp_path: Path) -> None:
-    said, folder = stories[disk_full_for_a_checkpoint].result()
-    assert said.status == 1
-    saved = [event for event in events_in(folder) if isinstance(event, Saved)]
-    found = checkpoint.load(folder / "checkpoints")
-    assert found is not None
-    path, *_, problems = found
-    assert (f"checkpoints/{path.name}", problems) == (saved[-1].path, [])
-    assert 0 < saved[-1].age < 1024
-    folder = shutil.copytree(folder, tmp_path / "room was made")
-    assert cli("resume", folder).status == 0
-    assert read(folder / "summary.json")["tasks"]["CartPole-v1"]["env_steps"] == 1024
-
-
-def test_a_full_disk_is_told(stories: dict[Any, Future[Any]]) -> None:
-    said, folder = stories[disk_full_for_a_checkpoint].result()
-    assert said.status == 1
-    assert "Traceback" not in said.err
-    told = said.err.splitlines()[-1]
-    assert told.startswith("error: the disk is full")
-    assert told.endswith(f"snn4-agent resume {folder}")
-
-
-def test_a_disk_too_full_for_the_journal_is_told(stories: dict[Any, Future[Any]]) -> None:
-    said, folder = stories[disk_full_for_an_event].result()
-    assert said.status == 1
-    assert re.search(f"error: the disk is full .* snn4-agent resume {re.escape(str(folder))}", said.err)
-
-
-def test_a_disk_too_full_for_the_journal_is_told_without_a_traceback(stories: dict[Any, Future[Any]]) -> None:
-    said, _ = stories[disk_full_for_an_event].result()
-    assert "Traceback" not in said.err
+# Damaged checkpoints
 
 
 def test_a_damaged_checkpoint_is_told(cli: Cli, spoilt: Path) -> None:
@@ -366,12 +128,9 @@ def test_a_damaged_checkpoint_is_told(cli: Cli, spoilt: Path) -> None:
     assert any(isinstance(event, Noted) for event in events_in(spoilt))
 
 
-def test_evaluate_tells_of_a_damaged_checkpoint(cli: Cli, spoilt: Path) -> None:
-    assert "model.safetensors altered" in cli("evaluate", spoilt).err
-
-
-def test_evaluate_tells_of_a_damaged_checkpoint_beside_json(cli: Cli, spoilt: Path) -> None:
-    assert "model.safetensors altered" in cli("evaluate", spoilt, "--json").err
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["table", "json"])
+def test_evaluate_tells_of_a_damaged_checkpoint(cli: Cli, spoilt: Path, options: list[str]) -> None:
+    assert "model.safetensors altered" in cli("evaluate", spoilt, *options).err
 
 
 def test_all_checkpoints_damaged(cli: Cli, spoilt: Path) -> None:
@@ -389,16 +148,14 @@ def test_all_checkpoints_damaged(cli: Cli, spoilt: Path) -> None:
 # Watching
 
 
-def test_watch_replays_a_life(cli: Cli, finished: Path, stories: dict[Any, Future[Any]]) -> None:
-    said = cli("watch", finished)
+def test_watch_replays_a_life(cli: Cli, life: Told) -> None:
+    said = cli("watch", life.folder)
     assert (said.status, said.err) == (0, "")
     # Without the time, which may be the next second's when a line is shown.
-    lived, replayed = (
-        [line[8:] for line in out.splitlines()] for out in (stories[to_the_end].result()[0].out, said.out)
-    )
+    before, replayed = ([line[8:] for line in out.splitlines()] for out in (life.out, said.out))
     learning = re.compile("steps, (return|no episode)")
     told = [line for line in replayed if not learning.search(line)]
-    assert told == [line for line in lived if not learning.search(line)][: len(told)]
+    assert told == [line for line in before if not learning.search(line)][: len(told)]
     assert "life finished" in replayed[-1]
 
 
@@ -411,25 +168,27 @@ def test_watch_draws_a_picture(cli: Cli, finished: Path, tmp_path: Path) -> None
         assert part in svg
 
 
-def test_watch_in_a_terminal_is_the_dashboard(finished: Path) -> None:
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from snn4.agent.cli import main; main()", "watch", str(finished)],
-        stdin=theirs, stdout=theirs, stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"},
-    )  # fmt: skip
-    os.close(theirs)
+def everything(file: int) -> bytes:
+    """What comes from the screen's end of a terminal, until the other end is closed."""
     shown = b""
-    try:
-        while block := os.read(ours, 65536):
+    with contextlib.suppress(OSError):  # Linux tells of the end so
+        while block := os.read(file, 65536):
             shown += block
-    except OSError:  # Linux: the other end is closed
-        pass
+    return shown
+
+
+def test_watch_in_a_terminal_is_the_dashboard(cli: Cli, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}.items():
+        monkeypatch.setenv(name, value)
+    ours, theirs = pty.openpty()
+    with ThreadPoolExecutor(1) as pool:
+        shown = pool.submit(everything, ours)
+        with os.fdopen(theirs, "w") as terminal, contextlib.redirect_stdout(terminal):
+            assert cli("watch", finished).status == 0
     os.close(ours)
-    assert process.wait() == 0
-    assert b"\x1b[" in shown
-    for part in ("snn4-agent", "spikes a neuron and step", "layer 1", "life finished at 4,096 steps"):
-        assert part.encode() in shown
+    assert b"\x1b[" in shown.result()
+    for part in ("snn4-agent", "spikes a neuron and step", "layer 1", "life finished at 2,048 steps"):
+        assert part.encode() in shown.result()
 
 
 def watching(folder: Path, capsys: pytest.CaptureFixture[str], changes: Callable[[], None]) -> str:

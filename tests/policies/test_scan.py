@@ -1,12 +1,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,14 +37,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], torch.dtype, bool]] = {
 
 
 def constants(**changes: Any) -> Dynamics:
-    plain: dict[str, Any] = {
-        "decay": (0.9,),
-        "gain": (1.3,),
-        "leak": (0.05,),
-        "v_threshold": 0.8,
-        "v_reset": -0.25,
-        "slope": 3.0,
-    }
+    plain: dict[str, Any] = {"decay": (0.9,), "gain": (1.3,), "leak": (0.05,)}
+    plain |= {"v_threshold": 0.8, "v_reset": -0.25, "slope": 3.0}
     return Dynamics(**(plain | changes))
 
 
@@ -338,83 +329,3 @@ def test_threads_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     if process.is_alive():
         process.kill()
     assert process.exitcode == 0
-
-
-PART = torch.zeros(2, 3)
-
-
-@pytest.mark.parametrize(
-    ("variant", "state", "message"),
-    [
-        ("lif-soft", NeuronState(torch.zeros(1, 3)), "v: got shape (1, 3), allowed is (2, 3)"),
-        ("lif-soft", NeuronState(torch.zeros(3)), "v: got shape (3,), allowed is (2, 3)"),
-        ("lif-soft", NeuronState(torch.zeros(())), "v: got shape (), allowed is (2, 3)"),
-        ("lif-soft", NeuronState(torch.zeros(2, 3, 1)), "v: got shape (2, 3, 1), allowed is (2, 3)"),
-        ("lif-soft", NeuronState(PART, PART), "i: got shape (2, 3), allowed is None"),
-        ("lif-soft", NeuronState(PART, None, PART), "a: got shape (2, 3), allowed is None"),
-        ("lif-soft", NeuronState(PART.double()), "v: got torch.float64 on cpu, allowed is torch.float32 on cpu"),
-        ("multi-soft", NeuronState(PART), "v: got shape (2, 3), allowed is (2, 2, 3)"),
-        ("cuba-soft", NeuronState(PART), "i: got shape None, allowed is (2, 3)"),
-        (
-            "cuba-soft",
-            NeuronState(PART, PART.bfloat16()),
-            "i: got torch.bfloat16 on cpu, allowed is torch.float32 on cpu",
-        ),
-        ("alif-soft", NeuronState(PART), "a: got shape None, allowed is (2, 3)"),
-        ("alif-soft", NeuronState(PART, None, PART[:1]), "a: got shape (1, 3), allowed is (2, 3)"),
-    ],
-)
-def test_state_that_does_not_fit_is_refused(variant: str, state: NeuronState, message: str) -> None:
-    """The kernel would read and write past the end of a state that is too small."""
-    with pytest.raises(ValueError, match=rf"^state\.{re.escape(message)}"):
-        scan(torch.ones(4, 2, 3), state, constants(**VARIANTS[variant][0]))
-
-
-def test_state_of_a_half_precision_current_is_float32() -> None:
-    with pytest.raises(ValueError, match=r"^state\.v: got torch\.bfloat16 .* allowed is torch\.float32"):
-        scan(torch.ones(4, 2, 3, dtype=BF16), NeuronState(PART.bfloat16()), constants())
-
-
-@pytest.mark.parametrize(
-    ("current", "steps", "message"),
-    [
-        (torch.ones(4, 2, 3, dtype=torch.int32), None, r"current: got dtype torch\.int32, allowed is a floating"),
-        (torch.ones(4, 2, 3, dtype=torch.bool), None, r"current: got dtype torch\.bool, allowed is a floating"),
-        (torch.ones(4), None, r"current: got shape \(4,\), allowed is \(T, B"),
-        (torch.ones(0, 2, 3), None, r"current: got shape \(0, 2, 3\), allowed is \(T, B"),
-        (torch.ones(4, 2, 3), 3, "steps: got 3 for a current of 4 steps, allowed is"),
-        (torch.ones(1, 2, 3), 0, "steps: got 0 for a current of 1 steps, allowed is"),
-    ],
-)
-def test_current_that_does_not_fit_is_refused(current: Tensor, steps: int | None, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}"):
-        scan(current, NeuronState(PART), constants(), steps=steps)
-
-
-def test_without_numba_the_plain_loop_takes_over_and_says_so_once(tmp_path: Path) -> None:
-    code = """
-import sys
-sys.modules["numba"] = None
-import torch
-from snn4.policies.fused import _WORTH_A_THREAD, is_fused
-from snn4.policies.scan import Dynamics, NeuronState, scan
-current = torch.load(sys.argv[1]).requires_grad_()
-for _ in range(3):
-    spikes, last = scan(current, NeuronState(torch.zeros(4, 9)), Dynamics((0.9,), surrogate="sigmoid"))
-(gradient,) = torch.autograd.grad(spikes.sum() + last.v.sum(), current)
-torch.save([is_fused(), spikes.detach(), last.v.detach(), gradient], sys.argv[2])
-"""
-    torch.manual_seed(0)
-    current = torch.randn(6, 4, 9, requires_grad=True)
-    torch.save(current.detach(), tmp_path / "current")
-    command = [sys.executable, "-c", code, str(tmp_path / "current"), str(tmp_path / "plain")]
-    log = subprocess.run(command, check=True, capture_output=True, text=True).stderr
-    assert log.count("\n") == 1
-    assert "numba" in log
-    spikes, last = scan(current, NeuronState(torch.zeros(4, 9)), Dynamics((0.9,), surrogate="sigmoid"))
-    (gradient,) = torch.autograd.grad(spikes.sum() + last.v.sum(), current)
-    fused, plain_spikes, plain_v, plain_gradient = torch.load(tmp_path / "plain")
-    assert not fused
-    assert torch.equal(plain_spikes, spikes)
-    assert torch.equal(plain_v, last.v)
-    torch.testing.assert_close(plain_gradient, gradient, atol=1e-6, rtol=1e-6)

@@ -1,0 +1,66 @@
+"""Algorithms by name: what may be asked of them, and the policies that they train."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
+
+from snn4.envs.control import make_control
+from snn4.learners.algorithms import ALGORITHMS, LearnerConfig, make_policy
+from snn4.learners.reinforcement import ReinforcementLearner
+from snn4.policies.coding import CodingConfig
+from snn4.policies.sb3 import PolicyConfig
+
+
+def learned(config: LearnerConfig, policy: PolicyConfig, env: VecEnv) -> Any:
+    """The policy that a learner trains, beside the one that `make_policy` makes only to act."""
+    return ReinforcementLearner(config, policy, env, 10, 0).model.policy
+
+
+@pytest.mark.parametrize("make", [make_policy, learned])
+def test_policy_kwargs_reach_both(make: Callable[..., Any]) -> None:
+    config = LearnerConfig("PPO", policy_kwargs={"log_std_init": -2.0})
+    assert make(config, PolicyConfig(net_arch=(16, 16), T=3), make_control("Pendulum-v1")).log_std.item() == -2
+
+
+@pytest.mark.parametrize("make", [make_policy, learned])
+def test_population_code_covers_normalised_observations(make: Callable[..., Any]) -> None:
+    """MountainCar's velocity lies within ±0.07, its normalised velocity does not."""
+    config, policy = LearnerConfig("PPO", normalize=True), PolicyConfig(coding=CodingConfig("population"))
+    made = make(config, policy, make_control("MountainCarContinuous-v0"))
+    centres = made.mlp_extractor.policy_net.encoder.centres
+    assert centres.amin(1).tolist() == [-3, -3]
+    assert centres.amax(1).tolist() == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"algorithm": "DDPG"}, "algorithm: got 'DDPG', allowed are PPO, A2C, DQN, SAC, TD3"),
+        ({"n_envs": 0}, "n_envs: got 0, allowed is a whole number >= 1"),
+        ({"algorithm": "TD3", "noise_std": -0.1}, "noise_std: got -0.1, allowed is a finite number >= 0"),
+        ({"algorithm": "TD3", "noise_std": float("nan")}, "noise_std: got nan, allowed is a finite number >= 0"),
+        ({"algorithm": "PPO", "noise_std": 0.1}, "noise_std: got 0.1, allowed is 0: PPO draws its own noise"),
+    ],
+)
+def test_config_errors(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        LearnerConfig(**arguments)
+
+
+def test_actions_of_the_algorithms_are_those_that_sb3_takes() -> None:
+    tried = {spaces.Box: "Pendulum-v1", spaces.Discrete: "CartPole-v1"}
+    for name, algorithm in ALGORITHMS.items():
+        for kind, environment in tried.items():
+            arguments: dict[str, Any] = {"env": make_control(environment), "policy": algorithm.spiking_policy}
+            if kind in algorithm.actions:
+                algorithm.sb3(**arguments)
+            else:
+                with pytest.raises(AssertionError):
+                    algorithm.sb3(**arguments)
+        assert algorithm.sb3.__name__ == name
