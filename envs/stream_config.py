@@ -67,8 +67,8 @@ class StreamConfig:
                                  "each experience has all classes")  # fmt: skip
         if self.shift == "permute" and self.data.augmentation != "none":
             raise ValueError(
-                f"data.augmentation: got {self.data.augmentation} with shift permute, allowed is none: permuted pixels have "
-                "no neighbours to be shifted to"
+                f"data.augmentation: got {self.data.augmentation} with shift permute, allowed is none: permuted pixels "
+                "have no neighbours to be shifted to"
             )
 
     def _check_groups(self) -> None:
