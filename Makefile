@@ -29,7 +29,7 @@ run: .venv/.installed-run ## live one life, e.g. make run CONFIG=configs/x.yaml 
 	$(BIN)/snn4-agent run $(CONFIG) $(ARGS)
 
 test: .venv/.installed-test ## run the tests, e.g. make test ARGS="-m slow"
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/.installed-dev ## ruff: rules and format
 	$(BIN)/ruff check .
