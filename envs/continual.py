@@ -46,6 +46,7 @@ class Stream:
         self.config, self.data, self.scenario = config, data, config.scenario
         self.in_channels, self.image_size, self.is_events = data.in_channels, data.image_size, data.is_events
         self.mean, self.std = data.mean, data.std
+        self.bit_depth = config.data.bit_depth
         self.classes = config.groups(data.n_classes)
         """The data set's numbers of the classes in each experience, in the order of their labels."""
         self.labels = _labels(self.classes, config.scenario)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from snn4.envs.augmentation import AUGMENTATIONS, Augmentation, AugmentationName
+from snn4.envs.bit_depth import with_bit_depth
 from snn4.envs.downloads import MissingData as MissingData
 from snn4.envs.downloads import data_root
 from snn4.envs.events import Binning, read_events
@@ -63,6 +64,9 @@ class DataConfig:
     come from elsewhere want what they have learned with."""
     std: tuple[float, ...] | None = None
     """The same for what is then divided by; given with ``mean``."""
+    bit_depth: int = 8
+    """Bits that tell a pixel: 1 makes spikes of it, black or white (events: whether there was any). Memories of a
+    continual learner keep no more bits either."""
     augmentation: AugmentationName = "none"
     """Of training samples, one of `AUGMENTATIONS`; events and digits take fewer."""
     pad: int | None = None
@@ -114,6 +118,8 @@ class DataConfig:
             raise ValueError(f"fold: got {self.fold}, allowed is 0 to {(self.folds or 1) - 1}, one below folds")
 
     def _check_scaling(self) -> None:
+        if not 1 <= self.bit_depth <= 8:
+            raise ValueError(f"bit_depth: got {self.bit_depth}, allowed is a whole number from 1 to 8")
         if len(self.mean or ()) != len(self.std or ()):
             raise ValueError(f"std: got {self.std}, allowed are as many numbers as of mean, {self.mean}")
         most = 255 if self.is_events else 1
@@ -144,7 +150,7 @@ def load_data(config: DataConfig) -> Data:
         ValueError: for damaged files, empty classes, and numbers that do not fit the data.
         ImportError: for events, without tonic.
     """
-    pool = _pool(config)
+    pool = with_bit_depth(_pool(config), config.bit_depth, counts=config.is_events)
     train, validation, test = pool.train, pool.validation, pool.test
     if config.folds is not None:
         parts = split_in_folds(pool.labels, config.folds, pool.classes)

@@ -20,6 +20,8 @@ class ExperienceStream(Protocol):
     n_classes: int
     """Outputs of a head."""
     is_events: bool
+    bit_depth: int
+    """Bits that tell a pixel."""
     train: Sequence[Any]
 
     def augment(self, x: Tensor, numbers: Tensor) -> Tensor: ...
@@ -52,8 +54,8 @@ class NumberedSamples:
         """Number of the first sample of each experience, and that of all samples."""
         self.labels = torch.tensor([int(y) for dataset in self._datasets for y in dataset.targets])
         self.tasks = torch.tensor([int(t) for dataset in self._datasets for t in dataset.targets_task_labels])
-        self.sample_bytes = stacked(self._datasets[0], [0]).nbytes
-        """Of a raw sample."""
+        self.sample_bytes = -(-stacked(self._datasets[0], [0]).numel() * stream.bit_depth // 8)
+        """Of a raw sample, its bits packed."""
         self._whole = _numbered_dataset(self.labels.tolist(), self.tasks.tolist())
         self.experiences = self._numbered_experiences()
         """Avalanche's experiences of numbers."""

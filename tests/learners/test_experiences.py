@@ -5,9 +5,12 @@ import random
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
-from snn4.envs.continual import Stream
+from snn4.envs.continual import Stream, make_stream
+from snn4.envs.datasets import DataConfig
+from snn4.envs.stream_config import StreamConfig
 from snn4.learners.experiences import Batches, NumberedSamples, columns, numbers_of
 from snn4.learners.randomness import Randomness
 
@@ -25,6 +28,13 @@ def test_numbers_are_samples(streams: dict[str, Stream]) -> None:
             labels = samples.labels[number], samples.tasks[number]
             assert tuple(map(int, labels)) == tuple(map(int, singles[number][1:]))
         assert len(samples.labels) == samples.first[-1] == len(singles)
+
+
+@pytest.mark.parametrize(("bits", "size"), [(1, 8), (3, 24), (8, 64)])
+def test_a_memory_holds_what_its_bits_tell(bits: int, size: int) -> None:
+    samples = NumberedSamples(make_stream(StreamConfig(DataConfig(bit_depth=bits), experiences=5)))
+    assert samples.sample_bytes == size  # of 8 x 8 pixels
+    assert len(samples.images(torch.arange(200)).unique()) <= 2**bits
 
 
 def test_experiences_of_numbers_are_those_of_images(streams: dict[str, Stream]) -> None:
