@@ -13,11 +13,11 @@ import torch
 
 from snn4.agent.config import ConfigError, ContinualConfig
 from snn4.agent.events import Recalled
-from snn4.agent.recognition import Network
 from snn4.agent.students import LOOKED_AT, networks
 from snn4.envs.continual import Stream, make_stream
 from snn4.envs.datasets import MissingData
 from snn4.learners.continual import ContinualLearner, batches, n_outputs
+from snn4.policies.classifier import Network
 from snn4.policies.whitening import WhiteningConv2d, fit_whitening
 
 

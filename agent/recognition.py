@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn4.policies.classifier import Classifier, SpikingClassifier
+from snn4.policies.classifier import Network, SpikingClassifier
 
-Network = SpikingClassifier | Classifier
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) or events (T, B, C, H, W), and labels (B,) of whole numbers from 0."""
 

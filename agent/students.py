@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from snn4.agent.config import ConfigError, TrainConfig
-from snn4.agent.recognition import Network
 from snn4.envs.datasets import Data, MissingData, Samples, load_data
 from snn4.policies.ann import twin
+from snn4.policies.classifier import Network
 from snn4.policies.perception import NetworkConfig, make_network
 from snn4.policies.whitening import WhiteningConv2d, fit_whitening
 

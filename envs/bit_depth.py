@@ -15,7 +15,8 @@ def with_bit_depth(pool: Pool, bits: int, counts: bool) -> Pool:
     """The same samples in ``2^bits`` values a pixel, 8 are as they are; see `in_bits`."""
     if bits == 8:
         return pool
-    return replace(pool, pixels=_InBits(pool.pixels, bits, counts), moments=None)
+    coarse = replace(pool, pixels=_InBits(pool.pixels, bits, counts), moments=None)
+    return coarse if counts else replace(coarse, mean=(), std=())  # brightness is another by then
 
 
 def in_bits(x: Tensor, bits: int, counts: bool) -> Tensor:

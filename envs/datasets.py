@@ -66,7 +66,7 @@ class DataConfig:
     """The same for what is then divided by; given with ``mean``."""
     bit_depth: int = 8
     """Bits that tell a pixel: 1 makes spikes of it, black or white (events: whether there was any). Memories of a
-    continual learner keep no more bits either."""
+    continual learner keep no more bits either. What augmentation adds, such as a grey square, comes after."""
     augmentation: AugmentationName = "none"
     """Of training samples, one of `AUGMENTATIONS`; events and digits take fewer."""
     pad: int | None = None

@@ -70,7 +70,8 @@ def read_images(name: str, root: Path, size: int | None, cache: Path, on_error: 
     folder, pictures = root / known.folder, root / "cifar100"
     if name == "cifar100" and not folder.exists() and pictures.exists():
         pool = read_folder(name, pictures, size or 32, cache, on_error)
-        pool.mean, pool.std = known.mean, known.std
+        if size in (None, 32):
+            pool.mean, pool.std = known.mean, known.std
         return pool
     theirs = _theirs(known)
     require(name, folder, known.page, (lambda place: _download(theirs, place)) if download else None)
@@ -83,7 +84,10 @@ def read_images(name: str, root: Path, size: int | None, cache: Path, on_error: 
     pixels = torch.cat([_channels_first(part.data) for part in parts])
     labels = torch.cat([torch.as_tensor(part.targets, dtype=torch.int64) for part in parts])
     train, test = torch.arange(len(pixels)).split([len(part.data) for part in parts])
-    return Pool(list(parts[0].classes), resized(pixels, size), labels, train, test, mean=known.mean, std=known.std)
+    pool = Pool(list(parts[0].classes), resized(pixels, size), labels, train, test)
+    if pool.pixels is pixels:  # else they are measured anew
+        pool.mean, pool.std = known.mean, known.std
+    return pool
 
 
 def resized(pixels: Tensor, size: int | None) -> Tensor:

@@ -90,7 +90,10 @@ class Varied(gym.Wrapper[Any, Any, Any, Any]):
         if noise:
             assert isinstance(space, spaces.Box)  # else it was refused
             observation = observation + self._random.normal(0.0, noise, observation.shape)
-            observation = observation.clip(space.low, space.high).astype(space.dtype)
+            observation = observation.clip(space.low, space.high)
+            if np.issubdtype(space.dtype, np.integer):
+                observation = observation.round()  # cut off, images would grow darker
+            observation = observation.astype(space.dtype)
         if self.variation.lost:
             observation = np.array(observation)
             observation[list(self.variation.lost)] = 0

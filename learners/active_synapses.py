@@ -18,7 +18,7 @@ from snn4.policies.neurons import Neuron
 from snn4.policies.normalization import StepNorm2d
 
 _SYNAPSES = (nn.Linear, nn.Conv2d)
-_NORMS = (nn.BatchNorm2d, StepNorm2d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, StepNorm2d)
 _NEURONS = (Neuron, nn.ReLU)
 
 
@@ -73,7 +73,8 @@ def activity(model: NumberedModel, batches: Iterable[Tensor]) -> dict[str, Tenso
     """For each weight the product of the mean activity before and behind it; the largest of a layer is 1.
 
     Activity is the rate of spikes, the mean output of a ReLU, the mean probability of a class; before the first layer
-    the mean size of the input. Biases and norms go with the neurons behind them. Over batches of numbers (B,).
+    the mean size of the input, and behind the last block, where the readout follows without neurons, that of the
+    currents. Biases and norms go with the neurons behind them. Over batches of numbers (B,).
     """
     rates = _Rates(model)
     for numbers in batches:
@@ -111,11 +112,13 @@ def _products(layer: nn.Module, before: Tensor, behind: Tensor) -> Tensor:
 class _Rates:
     """Inside ``with`` blocks: adds up the activity before and behind each layer with weights.
 
-    Layers are called in their order: those that a current has passed wait for the neurons that it then reaches.
+    Layers are called in their order: those that a current has passed wait for the neurons that it then reaches, or for
+    the readout.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: NumberedModel) -> None:
         self.model = model
+        *_, self.readout = model.network.network.children()
         self.before: dict[nn.Module, Tensor] = {}
         self.behind: dict[nn.Module, Tensor] = {}
         self._waiting: list[nn.Module] = []
@@ -140,6 +143,8 @@ class _Rates:
         self._waiting = []
 
     def _pass(self, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if layer is self.readout:
+            self.behind_waiting(inputs[0].abs(), 1)
         self._waiting.append(layer)
         if isinstance(layer, _SYNAPSES):
             _add(self.before, layer, inputs[0].abs(), 1)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -125,6 +126,13 @@ class Making:
     def memory_batch_size(self) -> int:
         return self.training.memory_batch_size or self.training.batch_size
 
+    @property
+    def _smallest_class(self) -> int:
+        """Samples of the smallest class of all experiences."""
+        first = self.samples.first
+        parts = [self.samples.labels[start:end] for start, end in pairwise(first)]
+        return min(int(part.unique(return_counts=True)[1].min()) for part in parts)
+
     def check(self) -> None:
         """ValueError for a memory with which Avalanche would wait for ever, or learn without it; for a layer that does
         not pass single spikes."""
@@ -136,7 +144,14 @@ class Making:
             "er-aml": max(self.memory_batch_size, n_classes * self.training.batch_size),
         }.get(name, 1)  # fmt: skip
         if STRATEGIES[name].replays and self.memory < least:
-            raise ValueError(f"memory: got {self.memory} samples, allowed for {name} here are {least} or more")
+            told = "memory: got" if self.config.memory_bytes is None else "memory_bytes: got room for"
+            raise ValueError(f"{told} {self.memory} samples, allowed for {name} here are {least} or more")
+        few = self._smallest_class
+        if name == "er-aml" and few < self.training.batch_size:
+            raise ValueError(
+                f"batch_size: got {self.training.batch_size}, allowed for er-aml here is {few} or less, the samples of "
+                "the smallest class"
+            )
         if name == "spike-replay":
             self.code  # noqa: B018  # which looks at a sample
 

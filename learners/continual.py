@@ -5,6 +5,7 @@ Avalanche itself is imported by whoever makes a `ContinualLearner`, not by this 
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -15,15 +16,16 @@ import torch
 from torch import Tensor
 
 from snn4.learners.continual_config import ContinualTrainingConfig as ContinualTrainingConfig
-from snn4.learners.cut import Cut, Network, before_readout, behind_spikes
+from snn4.learners.cut import Cut, before_readout, behind_spikes
 from snn4.learners.experiences import ExperienceStream as ExperienceStream
 from snn4.learners.experiences import NumberedSamples
 from snn4.learners.experiences import n_outputs as n_outputs
-from snn4.learners.finite import NotFinite
+from snn4.learners.finite import NotFinite, check_network
 from snn4.learners.randomness import Randomness
 from snn4.learners.recipe import make_optimizer
 from snn4.learners.strategies import STRATEGIES as STRATEGIES
 from snn4.learners.strategies import StrategyConfig as StrategyConfig
+from snn4.policies.classifier import Network
 from snn4.policies.metering import Cost, Meter
 
 
@@ -156,7 +158,9 @@ class ContinualLearner:
             self._model.settle()
         optimizer = make_optimizer(self.training.recipe, self.network)
         if self._state["optimizer"] is not None:
-            optimizer.load_state_dict(self._state["optimizer"])
+            optimizer.load_state_dict(
+                copy.deepcopy(self._state["optimizer"])
+            )  # it learns on in the tensors it is given
         return optimizer
 
     def _means(self, sums: Tensor, where: str) -> tuple[float, float]:
@@ -164,9 +168,7 @@ class ContinualLearner:
         loss, right, n = sums.tolist()
         if not math.isfinite(loss):
             raise NotFinite(f"{where}: the loss is {loss / n}; try a smaller learning_rate, or clip")
-        for name, value in self.network.state_dict().items():
-            if not torch.isfinite(value).all():
-                raise NotFinite(f"{where}: {name} holds NaN or infinity; try a smaller learning_rate, or clip")
+        check_network(self.network, where)
         return loss / n, right / n
 
     @torch.no_grad()

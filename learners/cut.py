@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from snn4.policies.classifier import Classifier, SpikingClassifier
+from snn4.policies.classifier import Network, SpikingClassifier
 from snn4.policies.network import SpikingSequential
 from snn4.policies.neurons import Neuron
-
-Network = SpikingClassifier | Classifier
 
 
 class Cut:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
 
 
 class NotFinite(RuntimeError):
@@ -21,6 +22,16 @@ def check_model(model: BaseAlgorithm) -> None:
     for name, parameter in model.policy.named_parameters():
         if not torch.isfinite(parameter).all():
             raise NotFinite(f"step {model.num_timesteps}: parameter {name} of the policy holds NaN or infinity")
+
+
+def check_network(network: nn.Module, where: str) -> None:
+    """Raise NotFinite, naming it, if a weight is not finite.
+
+    Neurons that get NaN are silent, so that the loss need not show it.
+    """
+    for name, value in network.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise NotFinite(f"{where}: {name} holds NaN or infinity; try a smaller learning_rate, or clip")
 
 
 def require_finite(name: str, values: np.ndarray[Any, Any]) -> None:

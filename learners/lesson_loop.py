@@ -82,7 +82,6 @@ class Recipe(SupervisedPlugin):  # type: ignore[misc]
     Args:
         config: the recipe.
         sight: what augments.
-        steps: updates of the experience; None until they are known.
     """
 
     def __init__(self, config: TrainingConfig, sight: Sight) -> None:

@@ -146,9 +146,17 @@ class Mir(MIRPlugin):  # type: ignore[misc]
     """Avalanche's MIR, but samples of all earlier experiences can be drawn. There those are left out whose class was
     in the last mini-batch before: with experiences of more than one mini-batch, most of the last experience."""
 
+    copies = 1
+
+    def __init__(self, *, batch_size_mem: int, **kwargs: Any) -> None:
+        super().__init__(batch_size_mem=batch_size_mem, **kwargs)
+        self._wanted = batch_size_mem
+
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         memory = self.storage_policy.buffer
         if len(memory):
+            # Of fewer samples than it is to choose Avalanche would leave out some.
+            self.batch_size_mem = min(self._wanted, self.subsample, len(memory))
             self.replay_loader = Batches(columns(memory), self.subsample).endless()
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:

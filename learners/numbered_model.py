@@ -13,9 +13,8 @@ from typing_extensions import Self
 
 from snn4.learners.cut import Cut
 from snn4.learners.experiences import ExperienceStream, NumberedSamples
-from snn4.policies.classifier import Classifier, SpikingClassifier
+from snn4.policies.classifier import Classifier, Network
 
-Network = SpikingClassifier | Classifier
 OWN = "own"
 """Task labels: those that the samples have."""
 

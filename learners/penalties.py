@@ -33,8 +33,9 @@ class Si(SynapticIntelligencePlugin):  # type: ignore[misc]
     All but importances and trajectories is made anew at the start of each experience.
     """
 
-    copies = 1
-    """Of the network, while it learns, besides what is kept between experiences."""
+    copies = 5
+    """Of the network, while it learns, besides what is kept between experiences: weights before and after an update,
+    its gradient, the trajectory in the experience, and the weights at its start."""
     ewc_data: Any
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:

@@ -14,12 +14,11 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn4.learners.finite import NotFinite
+from snn4.learners.finite import NotFinite, check_network
 from snn4.learners.mixing import mixed
 from snn4.learners.recipe import TrainingConfig, averaged_copy, learning_rate, make_optimizer
-from snn4.policies.classifier import Classifier, SpikingClassifier
+from snn4.policies.classifier import Network, SpikingClassifier
 
-Network = SpikingClassifier | Classifier
 Batches = Callable[[int, int], Iterable[tuple[Tensor, Tensor]]]
 """``(epoch, first)`` -> the epoch's batches from ``first`` on: x (B, C, H, W) or (T, B, C, H, W), labels (B,)."""
 
@@ -157,10 +156,7 @@ class SupervisedLearner:
         loss, accuracy = (total / images).tolist()
         if not math.isfinite(loss):
             raise NotFinite(f"{where}: the loss is {loss}; try a smaller learning_rate, or clip")
-        # Neurons that get NaN are silent, so that the loss need not show it.
-        for name, value in self.module.state_dict().items():
-            if not torch.isfinite(value).all():
-                raise NotFinite(f"{where}: {name} holds NaN or infinity; try a smaller learning_rate, or clip")
+        check_network(self.module, where)
         return loss, accuracy
 
     def _scores(self, x: Tensor, T: int | None) -> Tensor:

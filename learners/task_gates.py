@@ -47,7 +47,9 @@ class GatedModel(MultiHeadModel):
             return None
         y, *state = output if isinstance(output, tuple) else (output,)
         dim = 2 if state else 1  # (T, B, C, …) of neurons, (B, C, …) of a ReLU
-        gates = self.gates(layer, y.shape[dim]).to(y.device, y.dtype)[self._tasks.to(y.device)]
+        # A ReLU behind time has (T * B, C, …), all samples of a step together.
+        tasks = self._tasks.to(y.device).repeat(y.shape[dim - 1] // len(self._tasks))
+        gates = self.gates(layer, y.shape[dim]).to(y.device, y.dtype)[tasks]
         y = y * gates.view(*gates.shape, *(1,) * (y.dim() - dim - 1))
         return (y, *state) if state else y
 

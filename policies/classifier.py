@@ -113,3 +113,6 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.config.check_input(x, (4,))
         return self.network(x)  # type: ignore[no-any-return]
+
+
+Network = SpikingClassifier | Classifier

@@ -77,6 +77,17 @@ def test_noise_is_on_what_is_seen_and_not_on_what_happens() -> None:
     assert not np.array_equal(noisy, lived("CartPole-v1", VariationConfig(noise=0.1), 8, seed=4))
 
 
+class Grey(gym.Env[Any, Any]):
+    """Shows a grey image."""
+
+    observation_space = gym.spaces.Box(0, 255, (1, 100, 100), np.uint8)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.full((1, 100, 100), 128, np.uint8), {}
+
+
 def test_noise_stays_in_the_space() -> None:
     env = make_control("CartPolePixels-v1", 1, {}, VariationConfig(noise=200.0))
     env.seed(0)
@@ -177,3 +188,9 @@ def test_a_variation_in_words() -> None:
     variation = VariationConfig({"gravity": 15.0, "length": 0.25}, noise=0.1, lost=(1, 3), action_noise=0.05)
     assert str(variation) == "gravity 15, length 0.25, noise 0.1, without sensor 1 3, action noise 0.05"
     assert str(VariationConfig()) == ""
+
+
+def test_noise_makes_images_no_darker() -> None:
+    env = Varied(Grey(), VariationConfig(noise=3.0))
+    means = [float(env.reset(seed=seed)[0].mean()) for seed in range(3)]
+    assert np.mean(means) == pytest.approx(128, abs=0.1)

@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from snn4.policies.ann import twin
+from snn4.policies.perception import NetworkConfig, make_network
+
 
 def activity_of(learner: Any, n: int) -> dict[str, torch.Tensor]:
     from snn4.learners.active_synapses import activity
@@ -55,3 +58,21 @@ def test_importance_adds_up_over_experiences(make_learner: Any) -> None:
     both = learner.state()["memory"]["importances"]
     assert all((both[name] >= first[name]).all() for name in first)
     assert max(x.max() for x in both.values()) <= 2
+
+
+@pytest.mark.parametrize("ann", [False, True])
+def test_currents_that_no_neuron_receives_before_the_readout(ann: bool, make_learner: Any) -> None:
+    """A Spikingformer's last block adds to currents, which the readout takes the mean of."""
+    options = {"width": 16, "heads": 2, "depth": 1, "channels": [8, 16]}
+    config = NetworkConfig("spikingformer-tiny", T=2, options=options).resolve(1, (8, 8), 6)
+    learner = make_learner("active-synapses", network=twin(config) if ann else make_network(config))
+    importance, layers = activity_of(learner, 20), dict(learner._model.named_modules())
+    assert set(importance) == {name for name, _ in learner._model.named_parameters()}
+    *_, readout = learner.network.network.children()
+    inputs: list[torch.Tensor] = []
+    readout.register_forward_pre_hook(lambda layer, x: inputs.append(x[0]))
+    with torch.no_grad(), learner._model.evaluated():
+        learner._model.answer(learner._making.samples.images(torch.arange(20)), torch.zeros(20, dtype=torch.int64))
+    wanted = inputs[0].abs().mean(0)
+    last = [name for name, layer in layers.items() if isinstance(layer, torch.nn.BatchNorm2d)][-1]
+    assert torch.allclose(importance[f"{last}.bias"], wanted / wanted.max(), atol=1e-5)

@@ -105,6 +105,17 @@ def test_a_stopped_experience_leaves_no_trace(name: str, make_learner: Any) -> N
     assert equal(weights(stopped), weights(whole))
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_nor_in_moments_that_go_on(optimizer: str, make_learner: Any) -> None:
+    whole, stopped = (make_learner("naive", fresh_optimizer=False, optimizer=optimizer) for _ in range(2))
+    live(whole)
+    live(stopped, 1)
+    asked = itertools.count(1)
+    list(stopped.learn(stopped.stream.train[1], stop=lambda: next(asked) == 3))
+    live(stopped)
+    assert equal(weights(stopped), weights(whole))
+
+
 def test_moments_that_go_on(make_learner: Any) -> None:
     fresh, whole, broken, resumed = (make_learner("naive", fresh_optimizer=k == 0) for k in range(4))
     live(fresh)
@@ -236,8 +247,9 @@ def test_cost(make_learner: Any) -> None:
         ("icarl", "domain", {}, "got icarl in scenario domain, allowed is scenario: class"),
         ("der", "class", {"memory": 9}, "memory: got 9 samples, allowed for der here are 10 or more"),
         ("er-aml", "class", {"memory": 59}, "er-aml here are 60 or more"),
+        ("er-aml", "class", {"memory": 200, "batch_size": 33}, "batch_size: got 33, allowed for er-aml here is "),
         ("agem", "class", {"memory": 2}, "agem here are 3 or more"),
-        ("replay", "class", {"memory_bytes": 63}, "memory: got 0 samples"),
+        ("replay", "class", {"memory_bytes": 63}, "memory_bytes: got room for 0 samples"),
         ("spike-replay", "class", {"options": {"layer": 1}}, "layer: got 1, allowed are layers of neurons: 2, 6"),
     ],
 )

@@ -72,6 +72,15 @@ def test_what_updates_see(name: str, make_learner: Any) -> None:
         assert set(numbers[~new].tolist()) <= set(rows(memory).tolist())
 
 
+def test_mir_replays_all_of_a_memory_smaller_than_its_batch(make_learner: Any) -> None:
+    learner = lived(make_learner("mir", memory=20, memory_batch_size=32), 1)
+    samples, asked = learner._making.samples, []
+    samples.images = noted(samples.images, asked)
+    list(learner.learn(learner.stream.train[1], stop=lambda: True))
+    assert max(len(x) for x in asked if (samples.labels[x] < 2).all()) == 20
+    assert all(len(x) == 20 for x in asked if (samples.labels[x] < 2).all())
+
+
 def test_passes_draw_anew_from_the_memory(make_learner: Any) -> None:
     learner = lived(make_learner("replay", passes=3, memory_batch_size=5), 1)
     samples, updates = learner._making.samples, iter(range(3))

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from snn4.policies.perception import NetworkConfig, make_network
+
 
 @pytest.mark.parametrize("ann", [False, True])
 def test_channels_are_silent_in_other_tasks(ann: bool, make_learner: Any) -> None:
@@ -29,3 +31,22 @@ def test_gates_come_from_the_seed(make_learner: Any) -> None:
     gates = [x._model.gates(list(x.network.network.children())[2], 64) for x in (one, same, other)]
     assert torch.equal(gates[0], gates[1])
     assert not torch.equal(gates[0], gates[2])
+
+
+def test_gates_behind_time(make_learner: Any) -> None:
+    """ReLUs of an ANN head see all steps of all samples at once: each sample has the gates of its own task."""
+    config = NetworkConfig("hybrid-ann-head", T=2).resolve(1, (8, 8), 6)
+    learner = make_learner("task-gates", "task", network=make_network(config), options={"gated": 0.5})
+    model = learner._model
+    (relu, *_) = (layer for layer in learner.network.modules() if isinstance(layer, torch.nn.ReLU))
+    seen: list[torch.Tensor] = []
+    relu.register_forward_hook(lambda layer, inputs, y: seen.append(y))
+    x = torch.cat([learner._making.samples.images(torch.arange(5))] * 3)
+    tasks = torch.arange(3).repeat_interleave(5)
+    with torch.no_grad(), model.evaluated():
+        model.answer(x, tasks)
+        alone = [model.answer(x[tasks == task], tasks[tasks == task]) for task in range(3)]
+        together = model.answer(x, tasks)
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+    closed = model.gates(relu, seen[0].shape[1])[tasks] == 0
+    assert not seen[0].unflatten(0, (-1, 15))[:, closed].any()
