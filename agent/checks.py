@@ -125,6 +125,29 @@ def _name(hint: Any) -> str:
     return " or ".join(filter(None, names)) or "what SB3 documents"
 
 
+def booleans(raw: Any, built: Any, place: str = "") -> Iterator[str]:
+    """Problems of true and false in the place of numbers: pydantic takes them for 1 and 0."""
+    if isinstance(raw, dict):
+        for key, value in raw.items():
+            inner = built.get(key) if isinstance(built, dict) else getattr(built, str(key), None)
+            yield from booleans(value, inner, f"{place}.{key}".lstrip("."))
+    elif isinstance(raw, list) and isinstance(built, (list, tuple)):
+        for number, (value, inner) in enumerate(zip(raw, built, strict=True)):
+            yield from booleans(value, inner, f"{place}.{number}")
+    elif isinstance(raw, bool) and isinstance(built, (int, float)) and not isinstance(built, bool):
+        yield f"{place}: got {raw}, allowed is a number"
+
+
+def unusable(device: str) -> str | None:
+    """Why torch cannot compute on ``device``; None if it can."""
+    try:
+        torch.zeros(1, device=device)
+    except Exception as error:  # of another kind for each way in which there is none
+        why = " ".join(str(error).split(".")[0].split())
+        return f"device: got {device!r}, which torch cannot use here ({why}); allowed are cpu and what doctor shows"
+    return None
+
+
 def unbuildable(
     world: Sequence[TaskConfig], learners: Sequence[LearnerConfig], policies: Sequence[PolicyConfig], device: str
 ) -> Iterator[str]:
@@ -132,8 +155,8 @@ def unbuildable(
 
     Also tasks of one name that could not have encoder and head in common.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        yield f"device: got {device!r}, but torch sees no GPU here; allowed is cpu"
+    if problem := unusable(device):
+        yield problem
         return
     made: list[Any] = []
     shapes: dict[str, dict[str, tuple[int, ...]]] = {}

@@ -142,8 +142,10 @@ def report(
 ) -> None:
     """Write the report of a stream, as far as it has come: its accuracy matrix, measures and curves."""
     from snn4.agent.journal import RunError
+    from snn4.agent.session import require_run
 
     if _kind(run) != "stream":
+        require_run(run)
         raise RunError(f"{run}: is no stream; report classifiers with: snn4-agent evaluate {run} --report FILE")
     from snn4.agent.continual_session import report as report_stream
 

@@ -18,10 +18,10 @@ from typing import Any
 import pydantic
 import yaml
 
-from snn4.agent.checks import impossibilities, unbuildable
+from snn4.agent.checks import booleans, impossibilities, unbuildable
 from snn4.agent.continual_config import ContinualConfig as ContinualConfig
 from snn4.agent.evaluation import EvaluationConfig
-from snn4.agent.fields import check_least, check_name
+from snn4.agent.fields import check_least, check_name, check_seed
 from snn4.agent.training_config import TrainConfig as TrainConfig
 from snn4.envs.datasets import DataConfig
 from snn4.envs.world import TaskConfig
@@ -92,7 +92,7 @@ class RunConfig:
         if self.policy.state == "carry" and any(task.data is not None for task in self.world):
             raise ValueError("policy: got state carry in a world with images, allowed is reset")
         check_least(self, 1, "keep_checkpoints", "threads")
-        check_least(self, 0, "seed")
+        check_seed(self.seed)
 
 
 class ConfigError(ValueError):
@@ -165,7 +165,15 @@ def _checked(raw: dict[str, Any], source: str, overrides: Sequence[str], root: t
     problems += _mismatches(raw, root)
     if problems:
         raise ConfigError(source, problems)
-    return _ADAPTERS[root].validate_python(raw)
+    return _built(raw, source, root)
+
+
+def _built(raw: dict[str, Any], source: str, root: type) -> Any:
+    """The config of type ``root`` in ``raw``, whose types and values fit."""
+    config = _ADAPTERS[root].validate_python(raw)
+    if problems := list(booleans(raw, config)):
+        raise ConfigError(source, problems)
+    return config
 
 
 def _read(config: str | Path) -> tuple[dict[str, Any], str]:
@@ -201,7 +209,7 @@ def parse(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Ru
     problems += [*_mismatches(once, RunConfig), *impossibilities(once)]
     if problems:
         raise ConfigError(source, problems)
-    config: RunConfig = _ADAPTERS[RunConfig].validate_python(_unrolled(raw))
+    config: RunConfig = _built(_unrolled(raw), source, RunConfig)
     learners = [task.learner or config.learner for task in config.world]
     policies = [task.policy(config.policy) for task in config.world]
     problems += unbuildable(config.world, learners, policies, config.device)
@@ -281,7 +289,7 @@ def _plain(value: Any) -> Any:
 def _override(raw: dict[str, Any], override: str) -> Iterator[str]:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        yield f"{override}: got no '=', allowed is key=value, for instance seed=3"
+        yield f"{override}: got no {'key' if equals else repr('=')}, allowed is key=value, for instance seed=3"
         return
     *parents, last = key.split(".")
     here: Any = raw
@@ -365,7 +373,11 @@ def _explain(error: Any, place: str, root: type) -> str:
         case "dataclass_type":
             return f"{place}: got {error['input']!r}, allowed is a mapping of keys to values"
         case _:
-            return f"{place}: got {error['input']!r}, allowed is {error['msg'].removeprefix('Input should be ')}"
+            return f"{place}: got {error['input']!r}, allowed is {_wanted(error['msg'])}"
+
+
+def _wanted(message: str) -> str:
+    return message.removeprefix("Input should be ").replace("valid tuple", "list")  # which YAML has instead
 
 
 def _type_at(place: Sequence[str], root: type) -> Any:

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
+from snn4.agent.checks import unusable
 from snn4.agent.config import ConfigError, ContinualConfig
 from snn4.agent.events import Recalled
 from snn4.agent.students import LOOKED_AT, networks
@@ -44,8 +43,8 @@ def prepare(config: ContinualConfig) -> tuple[Stream, list[StreamBeing]]:
         ConfigError: for data that cannot be read, and a network, strategy or recipe that does not fit the stream.
         MissingData: for data that is not there.
     """
-    if config.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(config.name, [f"device: got {config.device!r}, but torch sees no GPU here; allowed is cpu"])
+    if problem := unusable(config.device):
+        raise ConfigError(config.name, [problem])
     with _telling(config, "stream"), _quietly():
         stream = make_stream(config.stream)
     with _telling(config, f"network, for images of {config.stream.data.name}"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from snn4.agent.fields import check_least, check_name
+from snn4.agent.fields import check_least, check_name, check_seed
 from snn4.envs.stream_config import StreamConfig
 from snn4.learners.continual_config import ContinualTrainingConfig
 from snn4.learners.strategies import StrategyConfig
@@ -40,5 +40,6 @@ class ContinualConfig:
         if self.evaluate_on not in ("test", "validation"):
             raise ValueError(f"evaluate_on: got {self.evaluate_on!r}, allowed are test, validation")
         check_least(self, 1, "keep_checkpoints")
-        check_least(self, 0, "threads", "seed")
+        check_least(self, 0, "threads")
+        check_seed(self.seed)
         self.strategy.check_scenario(self.stream.scenario)

@@ -17,7 +17,7 @@ from snn4.agent.continual_dashboard import StreamDashboard, StreamLines
 from snn4.agent.continual_life import ContinualLife, live
 from snn4.agent.continual_report import write_stream_report
 from snn4.agent.continual_tables import measure_rows
-from snn4.agent.journal import Journal, RunError, commit, read_events
+from snn4.agent.journal import Journal, RunError, commit, read_events, require_place
 from snn4.agent.session import SUMMARY, Signals, leave, recording, require_run, view
 from snn4.agent.session import watch as watch_run
 from snn4.agent.students import ANN_TWIN, NETWORK
@@ -96,7 +96,7 @@ def evaluate(folder: Path, root: str | None = None, report: Path | None = None, 
         ConfigError, MissingData: the data cannot be read.
     """
     require_run(folder)
-    _require_place(report)
+    require_place(report)
     config = load_continual(folder / "config.yaml", [f"stream.data.root={root}"] if root else [])
     use(config)
     life = ContinualLife(config, *prepare(config), folder)
@@ -119,7 +119,7 @@ def evaluate(folder: Path, root: str | None = None, report: Path | None = None, 
 def report(folder: Path, path: Path | None = None) -> Path:
     """Write the report of the stream in ``folder``, as far as it has come, and say where it is."""
     require_run(folder)
-    _require_place(path)
+    require_place(path)
     path, summary = path or folder / REPORT, folder / SUMMARY
     _write_report(folder, path, json.loads(summary.read_text()) if summary.is_file() else {})
     return path
@@ -148,8 +148,3 @@ def _write_report(folder: Path, path: Path, summary: dict[str, Any]) -> None:
 
 def _beings(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: summary[name] for name in (NETWORK, ANN_TWIN) if name in summary}
-
-
-def _require_place(path: Path | None) -> None:
-    if path is not None and not path.parent.is_dir():
-        raise RunError(f"{path}: there is no folder {path.parent}; make it, or name another file")

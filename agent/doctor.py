@@ -28,6 +28,8 @@ _OPTIONAL = {
     "snntorch": ("policy.backend=snntorch", "pip install 'snn4-agent[backends]'"),
     "norse": ("policy.backend=norse", "pip install 'snn4-agent[backends]'"),
     "avalanche-lib": ("streams of experiences", "pip install 'snn4-agent[continual]'"),
+    "tonic": ("data of event cameras", "pip install 'snn4-agent[events]'"),
+    "minatar": ("MinAtar's games", "pip install 'snn4-agent[minatar]'"),
     "spikingjelly": ("snn4-agent bench speed", "pip install 'snn4-agent[peers]'"),
 }
 

@@ -159,6 +159,14 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def require_place(path: Path | None) -> None:
+    """RunError where no file can be written to ``path``."""
+    if path is not None and path.is_dir():
+        raise RunError(f"{path}: is a folder; name a file")
+    if path is not None and not path.parent.is_dir():
+        raise RunError(f"{path}: there is no folder {path.parent}; make it, or name another file")
+
+
 def commit() -> dict[str, Any]:
     """``commit_hash`` of the checkout that this code runs from (None if installed), and if it was changed since."""
     here = Path(__file__).resolve()

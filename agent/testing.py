@@ -12,7 +12,7 @@ from rich.console import Console
 
 from snn4.agent.config import TrainConfig, load_training
 from snn4.agent.examination import Examination, ExaminationConfig, examine
-from snn4.agent.journal import RunError, commit, read_events
+from snn4.agent.journal import commit, read_events, require_place
 from snn4.agent.model import ModelError, load_model, read_about
 from snn4.agent.report import learning_curves, write_report
 from snn4.agent.students import ANN_TWIN, NETWORK, InOrder, read, students
@@ -44,8 +44,7 @@ def evaluate_session(
         ModelError: there is no model, it is damaged or of another architecture, or it cannot take the data.
         ConfigError, MissingData: the data cannot be read.
     """
-    if report_path is not None and not report_path.parent.is_dir():
-        raise RunError(f"{report_path}: there is no folder {report_path.parent}; make it, or name another file")
+    require_place(report_path)
     path = folder / "model.safetensors"
     about = read_about(path)
     config = load_training(folder / "config.yaml", [*_other(data), *([f"data.root={root}"] if root else [])])

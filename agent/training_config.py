@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from snn4.agent.fields import check_least, check_name
+from snn4.agent.fields import check_least, check_name, check_seed
 from snn4.envs.datasets import DataConfig
 from snn4.learners.recipe import TrainingConfig
 from snn4.policies.perception import NetworkConfig
@@ -57,4 +57,5 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_name(self.name)
         check_least(self, 1, "keep_checkpoints")
-        check_least(self, 0, "threads", "workers", "seed")
+        check_least(self, 0, "threads", "workers")
+        check_seed(self.seed)

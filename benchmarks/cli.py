@@ -20,7 +20,7 @@ def speed(
     only: Annotated[str, typer.Option(help="Run only the sections whose names contain this.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print everything that was measured.")] = False,
 ) -> None:
-    """Compare speed and memory with snnTorch, Norse and SpikingJelly (pip install 'snn4-agent[peers]') and SB3."""
+    """Compare speed and memory with snnTorch, Norse and SpikingJelly (pip install 'snn4-agent\\[peers]') and SB3."""
     from snn4.benchmarks.speed import report
 
     report(rounds, only, as_json=json)

@@ -74,6 +74,8 @@ class StreamConfig:
     def _check_groups(self) -> None:
         if self.classes is None:
             return
+        if not self.classes:
+            raise ValueError("classes: got no group, allowed are one or more, each a list of class numbers")
         if self.class_seed is not None:
             raise ValueError(f"class_seed: got {self.class_seed} with classes, allowed is null: their order is given")
         if len(self.classes) != self.experiences:
@@ -103,9 +105,11 @@ class StreamConfig:
         least = 1 if self.scenario == "class" else 2
         small = [group for group in groups if len(group) < least]
         if small:
+            key = "experiences" if self.classes is None else "classes"
+            why = "" if least == 1 else ", else there is nothing to tell apart"
             raise ValueError(
-                f"classes: got an experience with {len(small[0])} of them in scenario {self.scenario}, allowed are "
-                f"{least} or more{'' if least == 1 else ', else there is nothing to tell apart'}"
+                f"{key}: got an experience with {len(small[0])} of the classes in scenario {self.scenario}, "
+                f"allowed are {least} or more{why}"
             )
         return groups
 

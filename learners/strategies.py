@@ -117,7 +117,7 @@ class StrategyConfig:
         mode, decay = self.chosen.get("mode"), self.chosen.get("decay_factor")
         if (mode == "online") != (decay is not None):
             allowed = "a number" if mode == "online" else "null"
-            raise ValueError(f"decay_factor: got {decay} with mode: {mode}, allowed is {allowed}")
+            raise ValueError(f"options.decay_factor: got {decay} with mode: {mode}, allowed is {allowed}")
 
     def _check_option(self, key: str, value: Any) -> None:
         known, choices = STRATEGIES[self.name].options, STRATEGIES[self.name].choices

@@ -233,6 +233,11 @@ def test_a_missing_key(missing: str, written: Callable[[str], Path]) -> None:
         ("seed=", "seed"),
         ("policy=3", "policy"),
         ("learner.hyperparameters=null", "learner.hyperparameters"),
+        ("seed=4294967296", "seed"),  # NumPy's seeds end here
+        ("name=..", "name"),
+        ("seed=true", "seed"),
+        ("world.0.steps=true", "world.0.steps"),
+        ("policy.neuron.tau_mem=true", "policy.neuron.tau_mem"),
     ],
 )
 def test_bad_overrides(tiny_yaml: Path, override: str, key: str) -> None:

@@ -56,7 +56,7 @@ def test_all_problems_at_once(stream_yaml: Path) -> None:
     )  # fmt: skip
     expected = {
         "sed": ["unknown key", "did you mean seed?"],
-        "seed": ["got -1", ">= 0"],
+        "seed": ["got -1", "from 0 to"],
         "name": ["got 'a b'", "allowed"],
         "threads": ["got -1", ">= 0"],
         "stream.data.name": ["got 'digit'", "did you mean digits?"],

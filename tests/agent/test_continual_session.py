@@ -64,6 +64,9 @@ def test_a_stream_is_told_in_lines(cli: Cli, stream_yaml: Path, tmp_path: Path) 
     [("strategy.nam=ewc", "strategy.nam: unknown key; did you mean name?"),
      ("stream.classes=[[0, 1], [1, 2], [3, 4]]", "class 1 twice"),
      ("stream.experiences=20", "experiences: got 20"),
+     ("stream.data.bit_depth=true", "stream.data.bit_depth: got True, allowed is a number"),
+     ("stream.classes=[[0, 1], 2]", "stream.classes.1: got 2, allowed is a list"),
+     ("device=nosuch", "device: got 'nosuch', which torch cannot use here"),
      ("strategy.name=task-gates", "needs task labels, on a stream without"),
      ("strategy={name: icarl, memory: 2}", "strategy: memory: got 2 samples"),
      ("network.options={channels: [4, 4, 4, 4, 4]}", "allowed are sides >= 32"),
@@ -188,6 +191,8 @@ def test_evaluate_finds_what_was_measured(cli: Cli, lived: Path, tmp_path: Path)
     assert "accuracy matrix" in (tmp_path / "r.html").read_text().lower()
     assert "--steps means nothing" in cli("evaluate", lived, "--steps", 2).err
     assert "there is no folder" in cli("evaluate", lived, "--report", tmp_path / "no" / "r.html").err
+    assert f"{tmp_path}: is a folder" in cli("evaluate", lived, "--report", tmp_path).err
+    assert "no run folder" in cli("report", tmp_path / "no").err
 
 
 def test_evaluate_before_the_end(cli: Cli, stream_yaml: Path, tmp_path: Path) -> None:

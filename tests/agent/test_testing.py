@@ -155,6 +155,7 @@ def test_damaged_and_missing_models(cli: Cli, copied: Path) -> None:
 
 def test_a_report_in_no_folder_is_told_at_once(cli: Cli, trained: Path, tmp_path: Path) -> None:
     assert f"there is no folder {tmp_path}/no" in refused(cli, trained, "--report", tmp_path / "no" / "report.html")
+    assert f"{tmp_path}: is a folder" in refused(cli, trained, "--report", tmp_path)
 
 
 def test_options_that_mean_nothing_here(cli: Cli, trained: Path) -> None:

@@ -42,7 +42,7 @@ def test_all_problems_at_once(digits_yaml: Path) -> None:
     )  # fmt: skip
     expected = {
         "epocs": ["unknown key", "Allowed are name, data"],
-        "seed": ["got -1", ">= 0"],
+        "seed": ["got -1", "from 0 to"],
         "workers": ["got -1", ">= 0"],
         "data.name": ["got 'fashon-mnist'", "did you mean fashion-mnist?"],
         "network.name": ["got 'vgg'", "vgg-small"],

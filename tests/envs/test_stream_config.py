@@ -63,14 +63,24 @@ def test_a_shift_leaves_all_classes_in_each_experience(shift: Any) -> None:
         ({"classes": ((0, 0), (1, 2)), "experiences": 2}, r"^classes: got class 0 twice"),
         ({"classes": ((0, 1), (2, 10)), "experiences": 2}, r"^classes: got 10, allowed are 0 to 9, those of digits"),
         ({"classes": ((0, 1), (-1, 2)), "experiences": 2}, r"^classes: got -1, allowed are 0 to 9"),
-        ({"classes": ((0, 1), ()), "experiences": 2}, r"^classes: got an experience with 0 of them .* 1 or more$"),
+        (
+            {"classes": ((0, 1), ()), "experiences": 2},
+            r"^classes: got an experience with 0 of the classes .* 1 or more$",
+        ),
         ({"classes": ((0, 1), (2, 3))}, r"^experiences: got 5, allowed is 2, as many as there are groups in classes"),
         (
             {"classes": ((0, 1),), "experiences": 1, "class_seed": 1},
             r"^class_seed: got 1 with classes, allowed is null",
         ),
-        ({"scenario": "task", "experiences": 10}, r"^classes: got an experience with 1 .* task, .* 2 or more, else"),
-        ({"scenario": "domain", "experiences": 10}, r"^classes: got an experience with 1 of them in scenario domain"),
+        ({"classes": (), "experiences": 1}, r"^classes: got no group, allowed are one or more"),
+        (
+            {"scenario": "task", "experiences": 10},
+            r"^experiences: got an experience with 1 .* task, .* 2 or more, else",
+        ),
+        (
+            {"scenario": "domain", "experiences": 10},
+            r"^experiences: got an experience with 1 of the classes in scenario domain",
+        ),
         ({"shift": "rotate"}, r"^shift: got rotate with scenario class, allowed is none; or take domain"),
         ({"shift": "permute", "scenario": "task"}, r"^shift: got permute with scenario task, allowed is none"),
         (
