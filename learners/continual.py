@@ -158,9 +158,8 @@ class ContinualLearner:
             self._model.settle()
         optimizer = make_optimizer(self.training.recipe, self.network)
         if self._state["optimizer"] is not None:
-            optimizer.load_state_dict(
-                copy.deepcopy(self._state["optimizer"])
-            )  # it learns on in the tensors it is given
+            # A copy: an optimizer learns on in the tensors that it is given.
+            optimizer.load_state_dict(copy.deepcopy(self._state["optimizer"]))
         return optimizer
 
     def _means(self, sums: Tensor, where: str) -> tuple[float, float]:
