@@ -130,7 +130,9 @@ def evaluate(
             evaluate_stream(folder, root, report, as_json=json)
         case _:
             from snn4.agent.session import evaluate as evaluate_run
+            from snn4.agent.session import require_run
 
+            require_run(folder)
             _refuse(folder, "a life", data=data, root=root, steps=steps, report=report)
             evaluate_run(folder, episodes, as_json=json)
 

@@ -95,7 +95,8 @@ def evaluate(
         env = VecNormalize(env, training=False, norm_reward=False)
         set_normalization(env, normalization)
     env.seed(seed)
-    with Meter(policy) as meter:
+    with torch.random.fork_rng(), Meter(policy) as meter:
+        torch.manual_seed(seed)  # of codes that draw their spikes
         returns, _ = evaluate_policy(
             policy, env, episodes, deterministic=True, return_episode_rewards=True, callback=_check_observations,
             warn=False,

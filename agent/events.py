@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 Score = dict[str, Any]
-"""One row of ``summary.json`` (see `snn4.agent.evaluation.score`)."""
+"""One row of ``summary.json`` (see `snn4.agent.evaluation.summary_row`)."""
 
 
 @dataclass(frozen=True)

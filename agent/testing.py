@@ -50,7 +50,11 @@ def evaluate_session(
     config = load_training(folder / "config.yaml", [*_other(data), *([f"data.root={root}"] if root else [])])
     loaded = _read_for(path, about, config)
     keep_freed_memory()
-    result = _examined(_models(folder, config, loaded), loaded, ExaminationConfig(steps=steps, flip=config.flip))
+    models = _models(folder, config, loaded)
+    try:
+        result = _examined(models, loaded, ExaminationConfig(steps=steps, flip=config.flip))
+    except ValueError as error:  # more steps than the events have bins, or a norm of each step has
+        raise ModelError(f"{folder}: {error}") from error
     if report_path is not None:
         report(report_path, result, config, folder)
     if as_json:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 PATCH = 2
 """Height and width of the patches, pixels."""
@@ -22,6 +25,10 @@ class WhiteningConv2d(nn.Conv2d):
         super().__init__(in_channels, 2 * n, PATCH, bias=False)
         self.requires_grad_(False)
         self._set(torch.eye(n))
+
+    def apply(self, fn: Callable[[nn.Module], None]) -> Self:
+        """Nothing: initialisations that others apply to all layers, such as stable-baselines3's, are not for these."""
+        return self
 
     @torch.no_grad()
     def fit(self, images: Tensor, eps: float = 5e-4) -> None:

@@ -84,6 +84,8 @@ def test_dump_writes_every_field_and_loads_again(
     )  # fmt: skip
     text = dump(config)
     assert load(written(text)) == config
+    named = dataclasses.replace(config, name="1e3")  # a number to YAML 1.2
+    assert load(written(dump(named))) == named
     assert set(yaml.safe_load(text)) == {field.name for field in dataclasses.fields(RunConfig)}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -21,6 +22,7 @@ from snn4.envs.control import make_control
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import LearnerConfig
 from snn4.learners.reinforcement import ReinforcementLearner
+from snn4.policies.coding import CodingConfig
 from snn4.policies.sb3 import PolicyConfig
 
 PPO = {"n_steps": 64, "batch_size": 64, "n_epochs": 4, "learning_rate": 3e-3}
@@ -50,6 +52,17 @@ def test_the_same_seed_gives_the_same_score(learner: ReinforcementLearner) -> No
     assert score(learner, 10, 7, env) == first  # whatever was played in between
     assert score(learner, 10, 7) == first  # and in other copies of the environment
     assert other["return_mean"] != first["return_mean"]
+
+
+def test_codes_that_draw_their_spikes_are_seeded_too() -> None:
+    policy = PolicyConfig(net_arch=(8,), T=4, coding=CodingConfig("rate"))
+    learner = ReinforcementLearner(LearnerConfig("PPO", 4), policy, make_control("CartPole-v1", 4), 1000, 0)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = score(learner, 5, 7)
+    assert torch.equal(torch.get_rng_state(), state)  # learning goes on with its own
+    torch.manual_seed(2)
+    assert score(learner, 5, 7) == first
 
 
 def test_it_is_sb3_s_evaluation(learner: ReinforcementLearner) -> None:

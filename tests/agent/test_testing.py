@@ -72,6 +72,13 @@ def test_other_steps(cli: Cli, trained: Path) -> None:
         assert data["top1_accuracy_by_step"][:2] == whole["top1_accuracy_by_step"][:steps][:2]
 
 
+def test_more_steps_than_its_norms_know(cli: Cli, tmp_path: Path) -> None:
+    small = ["training.epochs=1", "data.limit=100", "network.T=2", "network.options={channels: [4, 4], norm: step}"]
+    assert cli("train", "digits", *small, "ann_twin=false", "--quiet", "--runs-dir", tmp_path).status == 0
+    (folder,) = tmp_path.iterdir()
+    assert f"{folder}: steps: got 4 after 0, allowed is 2 in all" in refused(cli, folder, "--steps", "4")
+
+
 def test_models_of_the_zoo(cli: Cli, copied: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "ZOO", copied.parent)
     data = json.loads(cli("evaluate", "zoo:model", "--json").out)

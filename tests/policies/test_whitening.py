@@ -40,6 +40,21 @@ def test_the_second_half_is_the_negative_of_the_first() -> None:
     torch.testing.assert_close(y[:, 12:], -y[:, :12])
 
 
+def test_initialisation_by_others_leaves_it_alone() -> None:
+    network = SpikingConvNet(ConvNetConfig(**SMALL))
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    before = [layer.weight.clone() for layer in layers]
+
+    def orthogonal(layer: nn.Module) -> None:  # as stable-baselines3's policies do with a features extractor
+        if isinstance(layer, nn.Conv2d):
+            nn.init.orthogonal_(layer.weight)
+
+    network.apply(orthogonal)
+    kept = [torch.equal(layer.weight, x) for layer, x in zip(layers, before, strict=True)]
+    assert kept == [isinstance(layer, WhiteningConv2d) for layer in layers]
+    assert any(kept)
+
+
 def test_axes_without_variance_stay_small() -> None:
     grey = correlated_images()[:, :1].expand(-1, 3, -1, -1)
     layer = WhiteningConv2d(3)
