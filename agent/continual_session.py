@@ -41,7 +41,7 @@ def stream_session(config: ContinualConfig, runs: Path, folder: Path | None = No
     life = ContinualLife(config, stream, beings, journal.folder, signals)
     with recording(journal, signals, lambda: life.images):
         _tell(life, journal, quiet, resumed=folder is not None)
-    if not life.finished:
+    if not (journal.folder / SUMMARY).is_file():
         leave(journal, signals)
     if not quiet:
         show(json.loads((journal.folder / SUMMARY).read_text()))

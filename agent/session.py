@@ -108,7 +108,7 @@ def session(config: RunConfig, journal: Journal, quiet: bool = False, restore: b
                 journal.write(event)
                 picture.show(event)
         _close(life, journal)
-    if signals() and not life.finished:
+    if not (journal.folder / SUMMARY).is_file():
         leave(journal, signals)
     if not quiet:
         console.print(_tables(life.summary(None)))
