@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,7 @@ def test_models_and_layers_that_are_not_there(name: str, layer: str, message: st
 def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # else the whole process keeps the proxies that it finds first
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"^weights: got DEFAULT, but they cannot be downloaded"):
         torchvision_front("squeezenet1_1", "features.5", 3, "DEFAULT")
