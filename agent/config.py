@@ -165,15 +165,7 @@ def _checked(raw: dict[str, Any], source: str, overrides: Sequence[str], root: t
     problems += _mismatches(raw, root)
     if problems:
         raise ConfigError(source, problems)
-    return _built(raw, source, root)
-
-
-def _built(raw: dict[str, Any], source: str, root: type) -> Any:
-    """The config of type ``root`` in ``raw``, whose types and values fit."""
-    config = _ADAPTERS[root].validate_python(raw)
-    if problems := list(booleans(raw, config)):
-        raise ConfigError(source, problems)
-    return config
+    return _ADAPTERS[root].validate_python(raw)
 
 
 def _read(config: str | Path) -> tuple[dict[str, Any], str]:
@@ -209,7 +201,7 @@ def parse(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Ru
     problems += [*_mismatches(once, RunConfig), *impossibilities(once)]
     if problems:
         raise ConfigError(source, problems)
-    config: RunConfig = _built(_unrolled(raw), source, RunConfig)
+    config: RunConfig = _ADAPTERS[RunConfig].validate_python(_unrolled(raw))
     learners = [task.learner or config.learner for task in config.world]
     policies = [task.policy(config.policy) for task in config.world]
     problems += unbuildable(config.world, learners, policies, config.device)
@@ -318,8 +310,8 @@ def _mismatches(raw: dict[str, Any], root: type) -> list[str]:
     found: list[str] = []
     while True:
         try:
-            _ADAPTERS[root].validate_python(rest)
-            return found
+            built = _ADAPTERS[root].validate_python(rest)
+            return [*found, *booleans(rest, built)]
         except pydantic.ValidationError as error:
             places = {_place(e): e for e in error.errors() if _place(e) not in taken}
         if not places:

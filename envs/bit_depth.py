@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -15,8 +16,8 @@ def with_bit_depth(pool: Pool, bits: int, counts: bool) -> Pool:
     """The same samples in ``2^bits`` values a pixel, 8 are as they are; see `in_bits`."""
     if bits == 8:
         return pool
-    coarse = replace(pool, pixels=_InBits(pool.pixels, bits, counts), moments=None)
-    return coarse if counts else replace(coarse, mean=(), std=())  # brightness is another by then
+    known = (pool.mean, pool.std) if counts else ((), ())  # brightness is another by then
+    return replace(pool, pixels=_InBits(pool.pixels, bits, counts), moments=None, mean=known[0], std=known[1])
 
 
 def in_bits(x: Tensor, bits: int, counts: bool) -> Tensor:
@@ -25,11 +26,14 @@ def in_bits(x: Tensor, bits: int, counts: bool) -> Tensor:
     Brightness becomes the nearest of ``2^bits`` equally distant values from 0 to 255, one bit's are 0 and 255. Counts
     of events above the highest that can be told, ``2^bits - 1``, become that one: one bit tells whether there was any.
     """
+    return x.clamp_max(2**bits - 1) if counts else _nearest(bits)[x.int()]
+
+
+@cache
+def _nearest(bits: int) -> Tensor:
+    """For each brightness the nearest one of ``2^bits`` (256,); streams ask for images one by one."""
     highest = 2**bits - 1
-    if counts:
-        return x.clamp_max(highest)
-    table = (torch.arange(256) / 255 * highest).round() / highest * 255
-    return table.round().to(torch.uint8)[x.int()]
+    return ((torch.arange(256) / 255 * highest).round() / highest * 255).round().to(torch.uint8)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,6 @@ class Making:
     def memory_batch_size(self) -> int:
         return self.training.memory_batch_size or self.training.batch_size
 
-    @property
     def _smallest_class(self) -> int:
         """Samples of the smallest class of all experiences."""
         first = self.samples.first
@@ -134,8 +133,8 @@ class Making:
         return min(int(part.unique(return_counts=True)[1].min()) for part in parts)
 
     def check(self) -> None:
-        """ValueError for a memory with which Avalanche would wait for ever, or learn without it; for a layer that does
-        not pass single spikes."""
+        """ValueError for a memory or batch size with which Avalanche would wait for ever, or learn without memory; for
+        a layer that does not pass single spikes."""
         name, n_classes = self.config.name, self.model.sight.stream.n_classes
         shared = len(self.samples.experiences)
         least = {
@@ -146,8 +145,7 @@ class Making:
         if STRATEGIES[name].replays and self.memory < least:
             told = "memory: got" if self.config.memory_bytes is None else "memory_bytes: got room for"
             raise ValueError(f"{told} {self.memory} samples, allowed for {name} here are {least} or more")
-        few = self._smallest_class
-        if name == "er-aml" and few < self.training.batch_size:
+        if name == "er-aml" and (few := self._smallest_class()) < self.training.batch_size:
             raise ValueError(
                 f"batch_size: got {self.training.batch_size}, allowed for er-aml here is {few} or less, the samples of "
                 "the smallest class"

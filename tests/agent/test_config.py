@@ -249,6 +249,7 @@ def test_bad_overrides(tiny_yaml: Path, override: str, key: str) -> None:
 
 def test_every_bad_override_is_told(tiny_yaml: Path) -> None:
     assert len(problems(tiny_yaml, "seed", "world.7.steps=1", "policy.T=0")) == 3
+    assert len(problems(tiny_yaml, "seed=true", "threads=true", "policy.T=0")) == 3
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,7 @@ def test_a_loss_that_is_not_finite(streamed: Streamed, tmp_path: Path) -> None:
      (["network.T=0"], "network, for images of digits: T: got 0"),
      (["stream.data={name: imagefolder, folder: /nowhere}"], "/nowhere"),
      (["strategy={name: icarl, memory: 2}"], "strategy: memory: got 2"),
+     (["device=cuda"], "device: got 'cuda', which torch cannot use here"),
      (["device=nosuch"], "device: got 'nosuch', which torch cannot use here")],
 )  # fmt: skip
 def test_what_does_not_fit(streamed: Streamed, overrides: list[str], said: str) -> None:
