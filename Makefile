@@ -28,8 +28,8 @@ help: ## list the targets
 run: .venv/.installed-run ## live one life, e.g. make run CONFIG=configs/x.yaml ARGS="seed=3"
 	$(BIN)/snn4-agent run $(CONFIG) $(ARGS)
 
-test: .venv/.installed-test ## run the tests, e.g. make test ARGS="-m slow"
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/.installed-test ## run the tests on all cores, e.g. make test ARGS="-n 0 tests/envs"
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: .venv/.installed-dev ## ruff: rules and format
 	$(BIN)/ruff check .
