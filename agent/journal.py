@@ -12,10 +12,13 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snn4.agent.config import ContinualConfig, RunConfig, TrainConfig, dump
 from snn4.agent.events import Evaluated, Event, Fitted, Learned, Recalled, Saved, Validated, from_json
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 _PACKAGES = (
     "snn4-agent", "torch", "numpy", "numba", "gymnasium", "stable-baselines3", "sb3-contrib",
@@ -38,12 +41,10 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # a second of imports that reading a journal does not need
-
         self.folder = folder
         self._lock = _lock(folder)
         self._events = (folder / "events.jsonl").open("a", encoding="utf-8")
-        self._scalars = SummaryWriter(str(folder / "tensorboard"))
+        self._scalars = _scalar_writer(folder)
 
     @classmethod
     def create(cls, runs: Path, config: RunConfig | TrainConfig | ContinualConfig) -> Journal:
@@ -72,6 +73,7 @@ class Journal:
     def go_on_after(self, checkpoint: str | None) -> None:
         """Drop what was written after ``checkpoint`` ("checkpoints/000003"; None: birth): it will be lived again."""
         self._events.truncate(_end_of(self.folder, checkpoint) if checkpoint else 0)
+        self._write_scalars_again()
         self._update(state="running", end=None)
 
     def write(self, event: Event) -> None:
@@ -79,14 +81,26 @@ class Journal:
         line = json.dumps({"time": _now(), **event.to_json()})
         self._events.write(line + "\n")
         self._events.flush()
-        for name, (value, step) in _scalars(event).items():
-            self._scalars.add_scalar(name, value, step)
+        self._write_scalars(event, None)
 
     def finish(self, state: str, summary: dict[str, Any] | None = None) -> None:
         """Record how the life ended; ``summary`` if it is finished."""
         self._update(state=state, end=_now())
         if summary is not None:  # last: a life without it can still be resumed, and then gets it
             _write_json(self.folder / "summary.json", summary)
+
+    def _write_scalars(self, event: Event, when: float | None) -> None:
+        for name, (value, step) in _scalars(event).items():
+            self._scalars.add_scalar(name, value, step, walltime=when)
+
+    def _write_scalars_again(self) -> None:
+        """Those of the events that are left, in place of all files before: TensorBoard would show the others, too."""
+        self._scalars.close()
+        for path in (self.folder / "tensorboard").glob("events.out.tfevents.*"):
+            path.unlink()
+        self._scalars = _scalar_writer(self.folder)
+        for when, event, _ in read_events(self.folder):
+            self._write_scalars(event, when.timestamp())
 
     def _update(self, **changes: Any) -> None:
         run = json.loads((self.folder / "run.json").read_text())
@@ -181,6 +195,12 @@ def commit() -> dict[str, Any]:
         return {"commit_hash": git("rev-parse", "HEAD"), "commit_dirty": bool(git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
         return {"commit_hash": None, "commit_dirty": None}
+
+
+def _scalar_writer(folder: Path) -> SummaryWriter:
+    from torch.utils.tensorboard import SummaryWriter  # a second of imports that reading a journal does not need
+
+    return SummaryWriter(str(folder / "tensorboard"))
 
 
 def _scalars(event: Event) -> dict[str, tuple[float, int]]:

@@ -150,15 +150,30 @@ def test_two_lives_of_one_name_in_one_second(tmp_path: Path, tiny: Callable[...,
     assert len(folders) == 3
 
 
-def test_tensorboard_shows_the_scalars(journal: Journal) -> None:
+def scalars_in(folder: Path) -> dict[str, list[tuple[int, Any]]]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    journal.__exit__(None, None, None)
-    read = EventAccumulator(str(journal.folder / "tensorboard"))
+    read = EventAccumulator(str(folder / "tensorboard"))
     read.Reload()
-    shown: dict[str, Any] = {
-        tag: [(scalar.step, scalar.value) for scalar in read.Scalars(tag)] for tag in read.Tags()["scalars"]
-    }
+    return {tag: [(scalar.step, scalar.value) for scalar in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+
+
+def test_tensorboard_shows_what_is_lived_again_once(journal: Journal) -> None:
+    journal.__exit__(None, None, None)
+    before = scalars_in(journal.folder)
+    with Journal(journal.folder) as again:
+        again.go_on_after("checkpoints/000001")
+        for event in STORY[5:]:
+            again.write(event)
+    assert scalars_in(journal.folder) == before
+    with Journal(journal.folder) as again:
+        again.go_on_after(None)
+    assert scalars_in(journal.folder) == {}
+
+
+def test_tensorboard_shows_the_scalars(journal: Journal) -> None:
+    journal.__exit__(None, None, None)
+    shown = scalars_in(journal.folder)
     task = "organism/0-CartPole-v1"
     assert shown == {
         f"{task}/train/loss": [(10, pytest.approx(0.1)), (20, pytest.approx(0.2))],
@@ -171,16 +186,10 @@ def test_tensorboard_shows_the_scalars(journal: Journal) -> None:
 
 
 def test_tensorboard_shows_trainings(journal: Journal) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     journal.write(Fitted("network", 1, 640, 1280, 4, loss=0.5, accuracy=0.75, learning_rate=0.25))
     journal.write(Validated("ann_twin", 1, 640, top1=0.875, loss=0.125, best=True))
     journal.__exit__(None, None, None)
-    read = EventAccumulator(str(journal.folder / "tensorboard"))
-    read.Reload()
-    shown: dict[str, Any] = {
-        tag: [(scalar.step, scalar.value) for scalar in read.Scalars(tag)] for tag in read.Tags()["scalars"]
-    }
+    shown = scalars_in(journal.folder)
     assert {tag: values for tag, values in shown.items() if "CartPole" not in tag} == {
         "network/train/loss": [(640, 0.5)],
         "network/train/accuracy": [(640, 0.75)],
