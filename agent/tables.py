@@ -66,7 +66,7 @@ def exit_line(result: Examination) -> str:
     if result.chosen is None or result.exit is None:
         return "early exit: -, without validation data to choose its threshold on"
     threshold = result.exit.threshold
-    at = "never" if threshold is None else f"at confidence {threshold:.5g}"
+    at = "never" if threshold is None else f"at confidence {threshold:.5g}" if threshold else "after the first step"
     return f"early exit {at}: {_exit(result.exit)}; on validation data, where this was chosen, {_exit(result.chosen)}"
 
 

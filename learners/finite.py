@@ -15,13 +15,11 @@ class NotFinite(RuntimeError):
 
 
 def check_model(model: BaseAlgorithm) -> None:
-    """Raise NotFinite, naming it, if a loss or a parameter is not finite."""
+    """Raise NotFinite, naming it, if a loss or a weight is not finite."""
     for name, value in model.logger.name_to_value.items():
         if name.startswith("train/") and "loss" in name and not np.isfinite(value):
             raise NotFinite(f"step {model.num_timesteps}: {name} is {value}")
-    for name, parameter in model.policy.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise NotFinite(f"step {model.num_timesteps}: parameter {name} of the policy holds NaN or infinity")
+    check_network(model.policy, f"step {model.num_timesteps}: policy")
 
 
 def check_network(network: nn.Module, where: str) -> None:
@@ -31,7 +29,7 @@ def check_network(network: nn.Module, where: str) -> None:
     """
     for name, value in network.state_dict().items():
         if not torch.isfinite(value).all():
-            raise NotFinite(f"{where}: {name} holds NaN or infinity; try a smaller learning_rate, or clip")
+            raise NotFinite(f"{where}: {name} holds NaN or infinity; try a smaller learning rate, or clip gradients")
 
 
 def require_finite(name: str, values: np.ndarray[Any, Any]) -> None:

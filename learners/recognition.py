@@ -13,7 +13,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn4.learners.finite import NotFinite
+from snn4.learners.finite import NotFinite, check_network
 from snn4.learners.reinforcement import Progress
 from snn4.policies.behaviour import head_outputs
 from snn4.policies.metering import Meter
@@ -104,9 +104,7 @@ class RecognitionLearner:
     def _check(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise NotFinite(f"step {self.step}: train/loss is {loss}")
-        for name, parameter in self.policy.named_parameters():
-            if not torch.isfinite(parameter).all():
-                raise NotFinite(f"step {self.step}: parameter {name} of the policy holds NaN or infinity")
+        check_network(self.policy, f"step {self.step}: policy")
 
     def close(self) -> None:
         """There is nothing to close."""

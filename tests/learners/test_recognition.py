@@ -123,7 +123,7 @@ def test_what_is_not_finite_is_named(data: Data) -> None:
     learner = made(data, batch_size=16)
     learner.policy.value_net.weight.data[0, 1] = float("nan")  # type: ignore[union-attr, operator, index]  # no part in the loss
     learner.begin(0)
-    with pytest.raises(NotFinite, match=r"^step 16: parameter value_net.weight of the policy holds NaN"):
+    with pytest.raises(NotFinite, match=r"^step 16: policy: value_net.weight holds NaN"):
         list(learner.learn(640))
 
 
