@@ -28,7 +28,7 @@ def retention(
     """
     tasks = list(dict.fromkeys(order))
     marks = {task: _mark(task, rows, order, references) for task in tasks}
-    normal = [[_normalized(row.get(task), chance[task], marks[task]) for task in tasks] for row in rows]
+    normal = [[normalized(row.get(task), chance[task], marks[task]) for task in tasks] for row in rows]
     matrix = as_matrix([[None] * len(tasks), *normal])  # nothing was tested before birth
     return {
         "tasks": tasks,
@@ -49,7 +49,8 @@ def _mark(task: str, rows: Rows, order: Sequence[str], references: Mapping[str, 
     )
 
 
-def _normalized(value: float | None, chance: float, mark: float | None) -> float | None:
+def normalized(value: float | None, chance: float, mark: float | None) -> float | None:
+    """A return on the scale on which ``chance`` is 0 and ``mark`` is 1; None where there is no scale."""
     if value is None or mark is None or math.isclose(mark, chance):
         return None
     return (value - chance) / (mark - chance)

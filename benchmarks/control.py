@@ -20,10 +20,13 @@ from typing import Any
 from snn4.agent.config import load
 from snn4.agent.events import Began, Evaluated, Saved
 from snn4.agent.journal import Journal, read_events
+from snn4.agent.life import ANN_TWIN, ORGANISM
+from snn4.agent.returns import normalized
 from snn4.agent.session import resume, session
 from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish
 
 CONTROL = RESULTS / "control"
+_BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN}
 
 
 def main() -> None:
@@ -55,8 +58,8 @@ def live_seed(config: str, seed: int, runs: Path, twin: bool = True) -> dict[str
         lambda path: resume(path, quiet=True),
     )  # fmt: skip
     summary = json.loads((folder / "summary.json").read_text())
-    rows = {key: summary[key] for key in ("seed", "commit_hash", "tasks", "ann_twin")}
-    return {**rows, **_durations(folder)}
+    kept = ("seed", "commit_hash", "tasks", "ann_twin", "retention")  # the last, where there are several tasks
+    return {**{key: summary[key] for key in kept if key in summary}, **_durations(folder)}
 
 
 def _durations(folder: Path) -> dict[str, float | None]:
@@ -75,13 +78,14 @@ def _between(start: datetime, end: datetime) -> float:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and spread over seeds."""
+    """Mean and spread over seeds; of a stream also ``normalized``, what is left of each task at its end."""
     costs = ("spikes_per_decision", "effective_acs", "effective_macs")
     keys = ("return_mean", *costs, "env_steps_per_second")
     return {
         who: {
             task: {
                 **{key: mean_and_std([row[who][task][key] for row in rows], key not in costs) for key in keys},
+                **_left(rows, who, task),
                 "energy_joules_45nm_fp32": mean_and_std([row[who][task]["energy_joules"]["45nm_fp32"] for row in rows]),
                 "energy_joules_45nm_int8": mean_and_std([row[who][task]["energy_joules"]["45nm_int8"] for row in rows]),
             }
@@ -92,8 +96,19 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _left(rows: list[dict[str, Any]], who: str, task: str) -> dict[str, Any]:
+    """Test returns on the scale from chance (0) to the task's reference (1), where the config of a stream has one."""
+    scales = [row["retention"][_BEINGS[who]] for row in rows if "retention" in row]
+    values = [
+        normalized(row[who][task]["return_mean"], scale["chance"][task], scale["reference"][task])
+        for row, scale in zip(rows, scales, strict=False)
+    ]
+    known = [value for value in values if value is not None]
+    return {"normalized": mean_and_std(known, True)} if known else {}
+
+
 def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line for each task of each result."""
+    """Markdown: one line for each task of each result; of a stream, with what is left of the task in percent."""
     head = (
         "task",
         "seeds",
@@ -108,14 +123,18 @@ def table(results: Iterable[dict[str, Any]]) -> str:
     for result in results:
         for task, snn in result["summary"]["tasks"].items():
             ann, first = result["summary"].get("ann_twin", {}).get(task), result["seeds"][0]["tasks"][task]
-            cells = [task, str(len(result["seeds"])), f"{first['env_steps']:,}", _return(snn), _return(ann)]
+            name = task if len(result["summary"]["tasks"]) == 1 else f"{result['config']}: {task}"
+            cells = [name, str(len(result["seeds"])), f"{first['env_steps']:,}", _return(snn), _return(ann)]
             cells += [f"{snn['spikes_per_decision']['mean']:.0f}", _energy(snn), _energy(ann)]
             lines.append(cells)
     return markdown(head, lines)
 
 
 def _return(row: dict[str, Any] | None) -> str:
-    return "not raised" if row is None else f"{row['return_mean']['mean']:.1f} ± {row['return_mean']['std']:.1f}"
+    if row is None:
+        return "not raised"
+    told = f"{row['return_mean']['mean']:.1f} ± {row['return_mean']['std']:.1f}"
+    return f"{told} ({100 * row['normalized']['mean']:.0f} %)" if "normalized" in row else told
 
 
 def _energy(row: dict[str, Any] | None) -> str:

@@ -40,3 +40,20 @@ def test_the_table_shows_the_mean_over_seeds(tiny: str, tmp_path: Path) -> None:
     assert result["summary"]["tasks"]["CartPole-v1"]["return_mean"]["mean"] == pytest.approx(mean)
     assert f"{mean:.1f}" in control.table([result])
     assert {"command", "commit_hash", "versions", "machine"} <= set(result)
+
+
+def test_a_stream_says_what_is_left_of_each_task(tiny: str, tmp_path: Path) -> None:
+    config = yaml.safe_load(Path(tiny).read_text())
+    cartpole = config["world"][0] | {"steps": 500}
+    config["world"] = [cartpole | {"reference": 30.0}, cartpole | {"environment": "Acrobot-v1"}]
+    Path(tiny).write_text(yaml.safe_dump(config))
+    row = control.live_seed(tiny, 0, tmp_path / "runs")
+    summary = control.summary([row])
+    for who, being in (("tasks", "organism"), ("ann_twin", "ann_twin")):
+        chance, reached = row["retention"][being]["chance"]["CartPole-v1"], row[who]["CartPole-v1"]["return_mean"]
+        left = summary[who]["CartPole-v1"]["normalized"]["mean"]
+        assert left == pytest.approx((reached - chance) / (30.0 - chance))
+        assert f"{reached:.1f} ± 0.0 ({100 * left:.0f} %)" in control.table(
+            [{"config": "x", "summary": summary, "seeds": [row]}]
+        )
+    assert "x: Acrobot-v1" in control.table([{"config": "x", "summary": summary, "seeds": [row]}])
