@@ -17,7 +17,8 @@ from snn4.agent.continual_dashboard import StreamDashboard, StreamLines
 from snn4.agent.continual_life import ContinualLife, live
 from snn4.agent.continual_report import write_stream_report
 from snn4.agent.continual_tables import measure_rows
-from snn4.agent.journal import Journal, RunError, commit, read_events, require_place
+from snn4.agent.journal import Journal, RunError, read_events, require_place
+from snn4.agent.provenance import commit
 from snn4.agent.session import SUMMARY, Signals, leave, recording, require_run, view
 from snn4.agent.session import watch as watch_run
 from snn4.agent.students import ANN_TWIN, NETWORK

@@ -21,8 +21,9 @@ from rich.table import Table
 from snn4.agent.config import RunConfig, load
 from snn4.agent.dashboard import Dashboard, Lines, Picture, View, figure
 from snn4.agent.events import Ended, Event
-from snn4.agent.journal import Journal, RunError, commit, is_lived_in, read_events
+from snn4.agent.journal import Journal, RunError, is_lived_in, read_events
 from snn4.agent.life import Life, live
+from snn4.agent.provenance import commit
 from snn4.agent.returns import retention_table
 
 SUMMARY = "summary.json"

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from snn4.agent.config import TrainConfig, load_training
 from snn4.agent.examination import Examination, ExaminationConfig, examine
-from snn4.agent.journal import commit, read_events, require_place
+from snn4.agent.journal import read_events, require_place
 from snn4.agent.model import ModelError, load_model, read_about
+from snn4.agent.provenance import commit
 from snn4.agent.report import learning_curves, write_report
 from snn4.agent.students import ANN_TWIN, NETWORK, InOrder, read, students
 from snn4.agent.tables import table

@@ -23,7 +23,8 @@ from snn4.agent.config import ConfigError, ContinualConfig, find, load_continual
 from snn4.agent.continual_beings import prepare
 from snn4.agent.continual_session import resume, stream_session, use
 from snn4.agent.events import Saved, Studied
-from snn4.agent.journal import provenance, read_events
+from snn4.agent.journal import read_events
+from snn4.agent.provenance import provenance
 from snn4.agent.retention import MEASURES
 from snn4.agent.students import ANN_TWIN, NETWORK
 from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from snn4.agent.journal import provenance
+from snn4.agent.provenance import provenance
 from snn4.policies.mlp import SpikingMLP
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from snn4.agent.config import ContinualConfig, RunConfig, TrainConfig, dump
-from snn4.agent.journal import provenance
+from snn4.agent.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
 

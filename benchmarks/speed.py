@@ -82,7 +82,7 @@ def speed(rounds: int, only: str = "") -> dict[str, Any]:
 
 def report(rounds: int, only: str, as_json: bool) -> None:
     """Measure and print: a table, or everything as JSON."""
-    from snn4.agent.journal import provenance
+    from snn4.agent.provenance import provenance
 
     result = {"command": shlex.join(["snn4-agent", *sys.argv[1:]]), **provenance(), **speed(rounds, only)}
     print(json.dumps(result, indent=1) if as_json else table(result["rows"]))
