@@ -142,16 +142,19 @@ def report(
     run: _Run,
     file: Annotated[Optional[Path], typer.Argument(help="An HTML file, not report.html in the run folder.")] = None,  # noqa: UP045
 ) -> None:
-    """Write the report of a stream, as far as it has come: its accuracy matrix, measures and curves."""
+    """Write the report of a life or a stream, as far as it has come: its scores, what is left of them, and curves."""
     from snn4.agent.journal import RunError
     from snn4.agent.session import require_run
 
-    if _kind(run) != "stream":
-        require_run(run)
-        raise RunError(f"{run}: is no stream; report classifiers with: snn4-agent evaluate {run} --report FILE")
-    from snn4.agent.continual_session import report as report_stream
-
-    print(f"report: {report_stream(run, file)}")
+    require_run(run)
+    match _kind(run):
+        case "training":
+            raise RunError(f"{run}: is a classifier; report it with: snn4-agent evaluate {run} --report FILE")
+        case "stream":
+            from snn4.agent.continual_session import report as report_run
+        case _:
+            from snn4.agent.session import report as report_run
+    print(f"report: {report_run(run, file)}")
 
 
 def _kind(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of a stream as SVG text: the accuracy matrix as a heatmap, and curves over experiences."""
+"""Pictures of streams and lives as SVG text: a matrix of scores as a heatmap, and curves over experiences or steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_matrix(matrix: Sequence[Sequence[float | None]], names: Sequence[str], title: str) -> str:
+def draw_matrix(
+    matrix: Sequence[Sequence[float | None]], names: Sequence[str], title: str, moments: str = "experiences learned"
+) -> str:
     """A score from 0 to 1 of each experience (column) at each moment (row 0: before all); None is left blank."""
     values = [[float("nan") if value is None else 100 * value for value in row] for row in matrix]
     width, height = 2.5 + 0.5 * len(names), 1.8 + 0.35 * len(values)
@@ -20,7 +22,7 @@ def draw_matrix(matrix: Sequence[Sequence[float | None]], names: Sequence[str], 
         axes = figure.subplots()
         image = axes.imshow(values, vmin=0, vmax=100, cmap="viridis", interpolation="nearest", aspect="auto")
         figure.colorbar(image, shrink=0.8, label="%")
-        axes.set(title=title, ylabel="experiences learned", yticks=few(range(len(values))))
+        axes.set(title=title, ylabel=moments, yticks=few(range(len(values))))
         if len(names) <= MAX_NAMED:
             axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=90)
         for row, column in _written(values):
@@ -44,6 +46,37 @@ def draw_lines(lines: Mapping[str, Sequence[float | None]], title: str, label: s
         axes.legend()
 
     return svg(draw, (4.5, 3), title)
+
+
+def draw_course(
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    title: str,
+    label: str,
+    beginnings: Sequence[float] = (),
+    level: float | None = None,
+) -> str:
+    """Points (steps lived, value), the first two lines in this project's colours.
+
+    Args:
+        lines: by name.
+        title: above the picture.
+        label: of the values.
+        beginnings: steps at which an upright line stands.
+        level: value at which a line lies.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for (name, points), colour in zip(lines.items(), (BLUE, ORANGE), strict=False):
+            axes.plot([x for x, _ in points], [y for _, y in points], ".-", color=colour, label=name, markersize=3)
+        for step in beginnings:
+            axes.axvline(step, color="gray", linewidth=0.6)
+        if level is not None:
+            axes.axhline(level, color="gray", linestyle="--", linewidth=0.8)
+        axes.set(title=title, xlabel="steps lived", ylabel=label)
+        axes.legend()
+
+    return svg(draw, (5.5, 3), f"{title}: {label}")
 
 
 def _written(values: Sequence[Sequence[float]]) -> list[tuple[int, int]]:

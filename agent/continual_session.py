@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from snn4.agent.config import ContinualConfig, load_continual
 from snn4.agent.continual_beings import prepare
@@ -18,13 +17,12 @@ from snn4.agent.continual_life import ContinualLife, live
 from snn4.agent.continual_report import write_stream_report
 from snn4.agent.continual_tables import measure_rows
 from snn4.agent.journal import Journal, RunError, read_events, require_place
+from snn4.agent.life_tables import rich_table
 from snn4.agent.provenance import commit
-from snn4.agent.session import SUMMARY, Signals, leave, recording, require_run, view
+from snn4.agent.session import REPORT, SUMMARY, Signals, leave, recording, require_run, view
 from snn4.agent.session import watch as watch_run
 from snn4.agent.students import ANN_TWIN, NETWORK
 from snn4.policies.allocation import keep_freed_memory
-
-REPORT = "report.html"
 
 
 def stream_session(config: ContinualConfig, runs: Path, folder: Path | None = None, quiet: bool = False) -> None:
@@ -128,13 +126,8 @@ def report(folder: Path, path: Path | None = None) -> Path:
 
 def show(summary: dict[str, Any]) -> None:
     """Print the measures in ``summary.json``."""
-    header, *rows = measure_rows(_beings(summary))
-    table = Table(title=f"{summary['config']['name']}, {summary['config']['strategy']['name']}, seed {summary['seed']}")
-    for number, name in enumerate(header):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    title = f"{summary['config']['name']}, {summary['config']['strategy']['name']}, seed {summary['seed']}"
+    Console().print(rich_table(measure_rows(_beings(summary)), title))
 
 
 def _write_report(folder: Path, path: Path, summary: dict[str, Any]) -> None:

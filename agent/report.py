@@ -97,15 +97,19 @@ def _sections(result: Examination, curves: Mapping[str, Sequence[float | None]])
     if curves := {name: values for name, values in curves.items() if len(values)}:
         yield heading("Learning")
         yield from (figure(pictures.draw_curve(name, values), "") for name, values in curves.items())
-    yield heading("Energy models") + "<ul>"
-    yield "".join(f"<li>{escape(name)}: {escape(model.source)}</li>" for name, model in ENERGY_MODELS.items())
-    yield "</ul>"
+    yield heading("Energy models") + energy_sources()
 
 
 def _first(result: Examination) -> str:
     """What the first test sample is, and what the network takes it for."""
     taken = int(result.activity.scores.mean(0).argmax())
     return f"{result.class_names[result.activity.label]}, taken for {result.class_names[taken]}"
+
+
+def energy_sources() -> str:
+    """A list of the energy models and where their figures come from."""
+    items = "".join(f"<li>{escape(name)}: {escape(model.source)}</li>" for name, model in ENERGY_MODELS.items())
+    return f"<ul>{items}</ul>"
 
 
 def heading(text: str) -> str:

@@ -6,9 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
-from snn4.agent.dashboard import figure
 from snn4.agent.retention import as_matrix, measures
 
 Rows = Sequence[Mapping[str, float]]
@@ -54,17 +51,3 @@ def normalized(value: float | None, chance: float, mark: float | None) -> float 
     if value is None or mark is None or math.isclose(mark, chance):
         return None
     return (value - chance) / (mark - chance)
-
-
-def retention_table(found: Mapping[str, Any], who: str) -> Table:
-    """A row for each finished task: what is left of every task, in percent of its reference."""
-    table = Table(title=f"{who}: what is left of each task, % (0 chance, 100 reference)")
-    table.add_column("after")
-    for task in found["tasks"]:
-        table.add_column(task, justify="right")
-    for number, (task, row) in enumerate(zip(found["order"], found["normalized"], strict=True)):
-        table.add_row(f"{number} {task}", *("-" if value is None else f"{100 * value:.0f}" for value in row))
-    table.add_section()
-    for name, values in (("chance", found["chance"]), ("reference", found["reference"])):
-        table.add_row(f"{name}, return", *("-" if values[t] is None else figure(values[t]) for t in found["tasks"]))
-    return table

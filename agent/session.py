@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console, Group
-from rich.table import Table
 
 from snn4.agent.config import RunConfig, load
-from snn4.agent.dashboard import Dashboard, Lines, Picture, View, figure
+from snn4.agent.dashboard import Dashboard, Lines, Picture, View
 from snn4.agent.events import Ended, Event
-from snn4.agent.journal import Journal, RunError, is_lived_in, read_events
+from snn4.agent.journal import Journal, RunError, is_lived_in, read_events, require_place
 from snn4.agent.life import Life, live
+from snn4.agent.life_report import write_life_report
+from snn4.agent.life_tables import retention_rows, rich_table, score_rows
 from snn4.agent.provenance import commit
-from snn4.agent.returns import retention_table
 
-SUMMARY = "summary.json"
+SUMMARY, REPORT = "summary.json", "report.html"
 
 
 class NoSpace(OSError):
@@ -119,6 +119,7 @@ def session(config: RunConfig, journal: Journal, quiet: bool = False, restore: b
 def _close(life: Life, journal: Journal) -> None:
     if life.finished:
         journal.finish("finished", life.summary(commit()["commit_hash"]))
+        report(journal.folder)
     else:
         journal.finish("interrupted")
 
@@ -226,25 +227,25 @@ def require_run(folder: Path) -> None:
         raise RunError(f"{folder}: no run folder (config.yaml and run.json are missing); allowed is one that run made")
 
 
+def report(folder: Path, path: Path | None = None) -> Path:
+    """Write the report of the life in ``folder``, as far as it has come, and say where it is."""
+    config = _config(folder)
+    require_place(path)
+    path, summary = path or folder / REPORT, folder / SUMMARY
+    tasks = ", ".join(dict.fromkeys(task.name for task in config.world))
+    write_life_report(
+        path, f"{config.name}: {tasks}, seed {config.seed}", (event for _, event, _ in read_events(folder)),
+        json.loads(summary.read_text()) if summary.is_file() else None,
+    )  # fmt: skip
+    return path
+
+
 def _tables(summary: dict[str, Any]) -> Group:
     """The test, and what is left of each task where there were several."""
-    found = summary.get("retention", {}).items()
-    return Group(_table(summary), *(retention_table(own, being.replace("_", " ")) for being, own in found))
-
-
-def _table(summary: dict[str, Any]) -> Table:
-    table = Table(title=f"{summary['config']['name']}, seed {summary['seed']}: test, per decision")
-    table.add_column("task")
-    for column in ("return", "spikes", "ACs", "MACs", "nJ fp32", "nJ int8"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for task, own in summary["tasks"].items():
-        for who, row in (("SNN", own), ("ANN", summary["ann_twin"].get(task))):
-            if row is None:
-                continue
-            joules = [row["energy_joules"][model] for model in ("45nm_fp32", "45nm_int8")]
-            table.add_row(
-                f"{task} {who}", f"{figure(row['return_mean'])} ± {figure(row['return_std'])}",
-                f"{row['spikes_per_decision']:.1f}", f"{row['effective_acs']:.0f}", f"{row['effective_macs']:.0f}",
-                *(f"{value * 1e9:.3f}" for value in joules),
-            )  # fmt: skip
-    return table
+    name = f"{summary['config']['name']}, seed {summary['seed']}"
+    told = "what is left of each task, % (0 chance, 100 reference)"
+    left = [
+        rich_table(retention_rows(found), f"{being.replace('_', ' ')}: {told}")
+        for being, found in summary.get("retention", {}).items()
+    ]
+    return Group(rich_table(score_rows(summary), f"{name}: test, per decision"), *left)

@@ -21,14 +21,13 @@ from snn4.agent.config import ConfigError, TrainConfig, load_training
 from snn4.agent.examination import Examination
 from snn4.agent.journal import Journal, RunError
 from snn4.agent.progress import Bar
-from snn4.agent.session import SUMMARY, Signals, following, leave, recording, require_run
+from snn4.agent.session import REPORT, SUMMARY, Signals, following, leave, recording, require_run
 from snn4.agent.students import prepare
 from snn4.agent.testing import report, show, tested
 from snn4.agent.training import Training, train
 from snn4.learners.finite import NotFinite
 from snn4.policies.allocation import keep_freed_memory
 
-REPORT = "report.html"
 PATIENCE = timedelta(hours=2)
 """How long processes wait for one another: the first one may have to download and read the data."""
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from snn4.agent.config import RunConfig
 from snn4.agent.evaluation import VALIDATION_SEED, Evaluator
 from snn4.agent.events import Evaluated
 from snn4.agent.life import Life, live
-from snn4.agent.returns import retention, retention_table
+from snn4.agent.life_tables import retention_rows
+from snn4.agent.returns import retention
 from snn4.envs.world import TaskConfig
 
 CHANCE, GIVEN = {"a": 20.0, "b": -200.0}, {"a": 500.0, "b": None}
@@ -39,7 +39,7 @@ def test_a_life_that_has_only_begun() -> None:
         found = retention(rows, ORDER, CHANCE, GIVEN)
         assert len(found["normalized"]) == len(found["order"]) == len(rows)
         json.dumps(found, allow_nan=False)
-        Console(quiet=True).print(retention_table(found, "organism"))
+        assert len(retention_rows(found)) == 1 + len(rows) + 2
 
 
 def test_a_task_in_which_chance_is_as_good_as_anything_has_no_scale() -> None:
