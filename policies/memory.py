@@ -27,7 +27,7 @@ class MemoryConfig:
 
     taus: tuple[float, ...] = (2e-3,)
     """Time constants, seconds, of dendrites: leaky integrators whose distance from the observation tells its change."""
-    gain: Annotated[float, Gene(0.5, 10.0, log=True)] = 3.0
+    gain: Annotated[float, Gene(0.5, 50.0, log=True)] = 3.0
     """Factor of that distance: velocities are smaller than what they change."""
     tau_readout: Annotated[float, Gene(0.5e-3, 20e-3, log=True)] = 2e-3
     """Time constant, seconds, of the leaky integrators that read the last layer's spikes."""
