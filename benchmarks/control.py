@@ -1,6 +1,7 @@
 """Control tasks: whole lives for several seeds, SNN beside ANN twin, as published in ``benchmarks/results/control/``.
 
     python -m snn4.benchmarks.control cartpole acrobot --seeds 0 1 2 --jobs 2
+    python -m snn4.benchmarks.control control_stream protection.kind=none name=control_stream_unprotected --seeds 0
     python -m snn4.benchmarks.control --table
 
 Every seed is a run folder of its own; what is finished is not lived again, what was interrupted is resumed.
@@ -32,27 +33,30 @@ _BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN}
 def main() -> None:
     """Live what the command line names and write one result file a config; or print the table of all results."""
     parser = argparse.ArgumentParser(description="Whole lives for several seeds, SNN beside ANN twin.")
-    parser.add_argument("configs", nargs="*", help="names of shipped configs")
+    parser.add_argument("configs", nargs="*", help="names of shipped configs; and key=value, for all of them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1, help="lives at a time")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--no-twin", action="store_true", help="do not raise the ANN twin, which may take far longer")
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
-    arguments = parser.parse_args()
-    where = (arguments.runs_dir, not arguments.no_twin)
-    lives = [(config, seed, *where) for config in arguments.configs for seed in arguments.seeds]
+    arguments = parser.parse_intermixed_args()
+    configs = [config for config in arguments.configs if "=" not in config]
+    changes = [change for change in arguments.configs if "=" in change]
+    changes.append(f"ann_twin={str(not arguments.no_twin).lower()}")
+    lives = [(config, [*changes, f"seed={seed}"], arguments.runs_dir) for config in configs for seed in arguments.seeds]
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        rows = list(pool.map(live_seed, *zip(*lives, strict=True))) if lives else []
-    for config in arguments.configs:
-        mine = [row for (name, *_), row in zip(lives, rows, strict=True) if name == config]
-        publish(CONTROL / f"{config}.json", "control", config, mine, summary(mine))
+        rows = list(pool.map(live_once, *zip(*lives, strict=True))) if lives else []
+    for config in configs:
+        mine = [row for (owner, *_), row in zip(lives, rows, strict=True) if owner == config]
+        name = load(config, changes).name
+        publish(CONTROL / f"{name}.json", "control", name, mine, summary(mine))
     if arguments.table:
         print(table(json.loads(path.read_text()) for path in sorted(CONTROL.glob("*.json"))))
 
 
-def live_seed(config: str, seed: int, runs: Path, twin: bool = True) -> dict[str, Any]:
+def live_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
     """One life, lived, resumed or found finished in ``runs``: its summary, and how long it and its checkpoints took."""
-    checked = load(config, [f"seed={seed}", f"ann_twin={str(twin).lower()}"])
+    checked = load(config, changes)
     folder = done_once(
         checked, runs, lambda: session(checked, Journal.create(runs, checked), quiet=True),
         lambda path: resume(path, quiet=True),

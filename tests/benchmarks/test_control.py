@@ -23,8 +23,8 @@ def tiny(tmp_path: Path) -> str:
 
 
 def test_a_finished_life_is_not_lived_again(tiny: str, tmp_path: Path) -> None:
-    first = control.live_seed(tiny, 7, tmp_path / "runs")
-    again = control.live_seed(tiny, 7, tmp_path / "runs")
+    first = control.live_once(tiny, ["seed=7"], tmp_path / "runs")
+    again = control.live_once(tiny, ["seed=7"], tmp_path / "runs")
     assert first == again
     assert len(list((tmp_path / "runs").iterdir())) == 1
     assert first["seed"] == 7
@@ -32,7 +32,7 @@ def test_a_finished_life_is_not_lived_again(tiny: str, tmp_path: Path) -> None:
 
 
 def test_the_table_shows_the_mean_over_seeds(tiny: str, tmp_path: Path) -> None:
-    rows = [control.live_seed(tiny, seed, tmp_path / "runs") for seed in (0, 1)]
+    rows = [control.live_once(tiny, [f"seed={seed}"], tmp_path / "runs") for seed in (0, 1)]
     path = tmp_path / "results" / "tiny.json"
     publish(path, "control", "tiny", rows, control.summary(rows))
     result = json.loads(path.read_text())
@@ -47,7 +47,7 @@ def test_a_stream_says_what_is_left_of_each_task(tiny: str, tmp_path: Path) -> N
     cartpole = config["world"][0] | {"steps": 500}
     config["world"] = [cartpole | {"reference": 30.0}, cartpole | {"environment": "Acrobot-v1"}]
     Path(tiny).write_text(yaml.safe_dump(config))
-    row = control.live_seed(tiny, 0, tmp_path / "runs")
+    row = control.live_once(tiny, [], tmp_path / "runs")
     summary = control.summary([row])
     for who, being in (("tasks", "organism"), ("ann_twin", "ann_twin")):
         chance, reached = row["retention"][being]["chance"]["CartPole-v1"], row[who]["CartPole-v1"]["return_mean"]
@@ -57,3 +57,16 @@ def test_a_stream_says_what_is_left_of_each_task(tiny: str, tmp_path: Path) -> N
             [{"config": "x", "summary": summary, "seeds": [row]}]
         )
     assert "x: Acrobot-v1" in control.table([{"config": "x", "summary": summary, "seeds": [row]}])
+
+
+def test_changed_lives_are_published_under_their_own_name(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(control, "CONTROL", tmp_path / "results")
+    line = f"control {tiny} name=other policy.T=2 --seeds 3 --no-twin --runs-dir {tmp_path / 'runs'} --table"
+    monkeypatch.setattr("sys.argv", line.split())
+    control.main()
+    (path,) = (tmp_path / "results").iterdir()
+    (row,) = json.loads(path.read_text())["seeds"]
+    assert (path.name, row["seed"], row["ann_twin"]) == ("other.json", 3, {})
+    assert "not raised" in capsys.readouterr().out
