@@ -9,7 +9,7 @@ from typing import Any
 from snn4.agent.continual_pictures import draw_course, draw_matrix
 from snn4.agent.events import Entered, Evaluated, Event, Learned
 from snn4.agent.life import ANN_TWIN, ORGANISM
-from snn4.agent.life_tables import retention_rows, rows_of, score_rows
+from snn4.agent.life_tables import retention_rows, score_rows, tested
 from snn4.agent.report import energy_sources, figure, heading, html_table, write_page
 from snn4.agent.tables import prefixed
 from snn4.policies.energy import ENERGY_MODELS
@@ -40,7 +40,7 @@ def _results(summary: Mapping[str, Any]) -> Iterator[str]:
         yield figure(drawn, "0 is chance, 100 the reference; validation with the weights that were kept.")
         yield html_table(retention_rows(found))
     yield heading("Joules a decision, by energy model")
-    joules = [(name, row["energy_joules"]) for name, row in rows_of(summary)]
+    joules = [(name, row["energy_joules"]) for name, row in tested(summary)]
     rows = [[name, *(prefixed(values.get(model)) for model in ENERGY_MODELS)] for name, values in joules]
     yield html_table([["", *ENERGY_MODELS], *rows]) + energy_sources()
 
@@ -51,8 +51,9 @@ def _courses(events: Sequence[Event], summary: Mapping[str, Any] | None) -> Iter
     beginnings = _beginnings(events)
     if validated:
         yield heading("Validation over the life")
+    references = summary["retention"][ORGANISM]["reference"] if summary and "retention" in summary else {}
     for task in dict.fromkeys(name for event in validated for name in event.scores):
-        mark = (summary or {}).get("retention", {}).get(ORGANISM, {}).get("reference", {}).get(task)
+        mark = references.get(task)
         returns = draw_course(_lines(validated, task, "return_mean"), task, "return", beginnings, mark)
         yield figure(returns, f"Upright: a task begins.{'' if mark is None else ' Level: the reference.'}")
         spikes = _lines([event for event in validated if event.being == ORGANISM], task, "spikes_per_decision")

@@ -13,7 +13,7 @@ NAMES = {"tasks": "SNN", "ann_twin": "ANN"}
 """Of those in ``summary.json`` that were tested."""
 
 
-def rows_of(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def tested(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """Name and test row of all beings in each task, twins below each other."""
     return [
         (f"{task} {name}", summary[who][task])
@@ -27,7 +27,7 @@ def score_rows(summary: Mapping[str, Any]) -> list[list[str]]:
     """The test of ``summary.json``; the first row names the columns."""
     return [
         ["task", "return", "spikes", "ACs", "MACs", "nJ fp32", "nJ int8"],
-        *([name, *_test_cells(row)] for name, row in rows_of(summary)),
+        *([name, *_test_cells(row)] for name, row in tested(summary)),
     ]
 
 
@@ -59,11 +59,11 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.0f}"
 
 
-def rich_table(rows: Sequence[Sequence[str]], title: str) -> Table:
-    """For terminals: names on the left, numbers on the right."""
+def rich_table(rows: Sequence[Sequence[str]], title: str, apart: int = 0) -> Table:
+    """For terminals: names on the left, numbers on the right, and a line above the last rows that stand ``apart``."""
     table = Table(title=title)
     for number, name in enumerate(rows[0]):
         table.add_column(name, justify="right" if number else "left", no_wrap=bool(number))
-    for row in rows[1:]:
-        table.add_row(*row)
+    for number, row in enumerate(rows[1:], start=1):
+        table.add_row(*row, end_section=number == len(rows) - 1 - apart)
     return table

@@ -245,7 +245,7 @@ def _tables(summary: dict[str, Any]) -> Group:
     name = f"{summary['config']['name']}, seed {summary['seed']}"
     told = "what is left of each task, % (0 chance, 100 reference)"
     left = [
-        rich_table(retention_rows(found), f"{being.replace('_', ' ')}: {told}")
+        rich_table(retention_rows(found), f"{being.replace('_', ' ')}: {told}", apart=2)  # returns, below percents
         for being, found in summary.get("retention", {}).items()
     ]
     return Group(rich_table(score_rows(summary), f"{name}: test, per decision"), *left)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from snn4.agent.config import RunConfig
 from snn4.agent.events import Evaluated, Event
 from snn4.agent.life import Life, live
 from snn4.agent.life_report import write_life_report
-from snn4.agent.life_tables import retention_rows, score_rows
+from snn4.agent.life_tables import retention_rows, rich_table, score_rows
 
 
 @dataclass
@@ -97,3 +98,12 @@ def test_tables_say_what_the_summary_holds(lived: Lived) -> None:
     assert [row[0] for row in after] == ["0 CartPole-v1", "1 Acrobot-v1", "2 CartPole-v1"]
     assert (after[0][1:], reference[1]) == ([f"{100 * found['normalized'][0][0]:.0f}", "-"], "500.0")
     assert chance[1] == f"{found['chance']['CartPole-v1']:.1f}"
+
+
+def test_a_line_stands_above_what_stands_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [["x", "y"], ["a", "1"], ["b", "2"], ["c", "3"]]
+    lines = []
+    for apart in (0, 1, 2):
+        Console(width=40).print(rich_table(rows, "t", apart))
+        lines.append([number for number, line in enumerate(capsys.readouterr().out.splitlines()) if line[0] == "├"])
+    assert lines == [[], [6], [5]]
