@@ -24,7 +24,7 @@ from snn4.agent.journal import Journal, read_events
 from snn4.agent.life import ANN_TWIN, ORGANISM
 from snn4.agent.returns import normalized
 from snn4.agent.session import resume, session
-from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish
+from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish, typed
 
 CONTROL = RESULTS / "control"
 _BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN}
@@ -40,16 +40,14 @@ def main() -> None:
     parser.add_argument("--no-twin", action="store_true", help="do not raise the ANN twin, which may take far longer")
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
     arguments = parser.parse_intermixed_args()
-    configs = [config for config in arguments.configs if "=" not in config]
-    changes = [change for change in arguments.configs if "=" in change]
+    configs, changes = typed(parser, arguments.configs, load)
     changes.append(f"ann_twin={str(not arguments.no_twin).lower()}")
     lives = [(config, [*changes, f"seed={seed}"], arguments.runs_dir) for config in configs for seed in arguments.seeds]
     with ProcessPoolExecutor(arguments.jobs) as pool:
         rows = list(pool.map(live_once, *zip(*lives, strict=True))) if lives else []
-    for config in configs:
+    for config, checked in configs.items():
         mine = [row for (owner, *_), row in zip(lives, rows, strict=True) if owner == config]
-        name = load(config, changes).name
-        publish(CONTROL / f"{name}.json", "control", name, mine, summary(mine))
+        publish(CONTROL / f"{checked.name}.json", "control", checked.name, mine, summary(mine))
     if arguments.table:
         print(table(json.loads(path.read_text()) for path in sorted(CONTROL.glob("*.json"))))
 
@@ -102,10 +100,10 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _left(rows: list[dict[str, Any]], who: str, task: str) -> dict[str, Any]:
     """Test returns on the scale from chance (0) to the task's reference (1), where the config of a stream has one."""
-    scales = [row["retention"][_BEINGS[who]] for row in rows if "retention" in row]
     values = [
-        normalized(row[who][task]["return_mean"], scale["chance"][task], scale["reference"][task])
-        for row, scale in zip(rows, scales, strict=False)
+        normalized(row[who][task]["return_mean"], found["chance"][task], found["reference"][task])
+        for row in rows
+        if (found := row.get("retention", {}).get(_BEINGS[who]))
     ]
     known = [value for value in values if value is not None]
     return {"normalized": mean_and_std(known, True)} if known else {}

@@ -22,7 +22,7 @@ from snn4.agent.config import load_training
 from snn4.agent.events import Fitted
 from snn4.agent.journal import read_events
 from snn4.agent.training_session import resume, train_session
-from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish
+from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish, typed
 
 IMAGES = RESULTS / "images"
 LEFT_OUT = ("confusion", "classes", "config")
@@ -39,8 +39,7 @@ def main() -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
     arguments = parser.parse_intermixed_args()
-    names = [name for name in arguments.configs if "=" not in name]
-    common = [change for change in arguments.configs if "=" in change]
+    names, common = typed(parser, arguments.configs, load_training)
     runs = [(name, [*common, *own]) for name in names for own in _variants(arguments.seeds, arguments.folds)]
     # Forked processes would inherit torch's threads in whatever state they are.
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:

@@ -6,20 +6,35 @@ import json
 import math
 import shlex
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy import stats
 
-from snn4.agent.config import ContinualConfig, RunConfig, TrainConfig, dump
+from snn4.agent.config import ConfigError, ContinualConfig, RunConfig, TrainConfig, dump
 from snn4.agent.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
 
 
 Config = RunConfig | TrainConfig | ContinualConfig
+
+
+AnyConfig = TypeVar("AnyConfig", RunConfig, TrainConfig)
+
+
+def typed(
+    parser: ArgumentParser, arguments: Sequence[str], load: Callable[[str, list[str]], AnyConfig]
+) -> tuple[dict[str, AnyConfig], list[str]]:
+    """Configs by what was typed for them, and changes (key=value) of all; bad ones end the program before any run."""
+    changes = [change for change in arguments if "=" in change]
+    try:
+        return {name: load(name, changes) for name in arguments if "=" not in name}, changes
+    except ConfigError as error:
+        parser.error(str(error))
 
 
 def done_once(config: Config, runs: Path, start: Callable[[], None], resume: Callable[[Path], None]) -> Path:

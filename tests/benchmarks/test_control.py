@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from snn4.agent.config import CONFIGS
-from snn4.benchmarks import control
+from snn4.benchmarks import control, images
 from snn4.benchmarks.publishing import publish
 
 
@@ -70,3 +71,18 @@ def test_changed_lives_are_published_under_their_own_name(
     (row,) = json.loads(path.read_text())["seeds"]
     assert (path.name, row["seed"], row["ann_twin"]) == ("other.json", 3, {})
     assert "not raised" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"), [(["polic.T=2"], "polic: unknown key"), (["nosuch"], "nosuch: no such file")]
+)
+@pytest.mark.parametrize(("module", "config"), [(control, "cartpole"), (images, "digits")])
+def test_what_cannot_be_run_is_told_before_anything_is(
+    module: Any, config: str, typed: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["benchmark", config, *typed, "--runs-dir", str(tmp_path / "runs")])
+    with pytest.raises(SystemExit, match="2"):
+        module.main()
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
