@@ -82,7 +82,7 @@ def _other(data: str | None) -> list[str]:
     if data is None:
         return []
     changes: dict[str, Any] = {"name": data, "folder": None, "augmentation": "none", "pad": None, "erase": 0}
-    changes |= {"mean": None, "std": None}
+    changes |= {"alternate_flips": False, "mean": None, "std": None}
     if Path(data).is_dir():
         changes |= {"name": "imagefolder", "folder": str(Path(data).resolve())}
     return [f"data.{key}={json.dumps(value)}" for key, value in changes.items()]  # JSON is YAML

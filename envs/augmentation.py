@@ -37,14 +37,24 @@ class Augmentation:
     border: Literal["reflect", "zero"] = "reflect"
     colour: tuple[int, ...] = (0,)
     """Of erased squares, a byte for each channel."""
+    alternate_flips: bool = False
+    """Whether `Samples` mirrors a sample in every other epoch (Jordan 2024) instead of by chance in each."""
 
     def __call__(self, x: Tensor, numbers: Tensor) -> Tensor:
         if self.name != "none":
-            shifts = self.name in ("crop", "flip_crop", "trivial")
-            x = flip_crop(x, numbers, self.pad if shifts else 0, flip=self.name != "crop", border=self.border)
+            x = flip_crop(x, numbers, self._shift, flip=self.name != "crop", border=self.border)
         transform = self._transform(x.shape[-2:])
         x = x if transform is None else _one_by_one(transform, x, numbers)
         return erased(x, numbers, self.erase, self.colour) if self.erase else x
+
+    def mirroring(self, numbers: Tensor, mirrored: Tensor) -> Tensor:
+        """The same draws (B,) but for the flips: a sample is mirrored where ``mirrored`` (B,) is 1."""
+        digit = (2 * self._shift + 1) ** 2  # below it are the shifts
+        return numbers + digit * (mirrored - numbers // digit % 2)
+
+    @property
+    def _shift(self) -> int:
+        return self.pad if self.name in ("crop", "flip_crop", "trivial") else 0
 
     def _transform(self, size: Sequence[int]) -> Callable[[Tensor], Tensor] | None:
         if self.name not in ("trivial", "resized_crop"):

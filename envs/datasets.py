@@ -71,6 +71,9 @@ class DataConfig:
     """Of training samples, one of `AUGMENTATIONS`; events and digits take fewer."""
     pad: int | None = None
     """Largest shift of a random crop, pixels; None is an eighth of the side, 4 at 32 x 32."""
+    alternate_flips: bool = False
+    """Whether a sample is mirrored in every other epoch, so that two in a row show it once each way (Jordan 2024),
+    instead of by chance in each."""
     erase: int = 0
     """Side of a square in each training sample that becomes the mean (cutout, DeVries & Taylor 2017); 0 is none."""
     bins: int = 4
@@ -99,6 +102,11 @@ class DataConfig:
         if self.augmentation not in self.augmentations:
             allowed = ", ".join(self.augmentations)
             raise ValueError(f"augmentation: got {self.augmentation}, allowed for {self.name} are {allowed}")
+        if self.alternate_flips and self.augmentation in ("none", "crop"):
+            flips = ", ".join(name for name in self.augmentations if name not in ("none", "crop")) or "none that flips"
+            raise ValueError(
+                f"augmentation: got {self.augmentation} with alternate_flips, allowed for {self.name} are {flips}"
+            )
         if (self.folder is None) == (self.name == "imagefolder"):
             needed = "the folder of the images" if self.folder is None else f"None for {self.name}"
             raise ValueError(f"folder: got {self.folder}, allowed is {needed}")

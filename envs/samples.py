@@ -176,14 +176,17 @@ class _Epoch:
         shuffled = torch.randperm(len(samples), generator=generator)
         self.order = torch.arange(len(samples)) if seed is None else shuffled
         self.numbers = torch.randint(2**62, (len(samples),), generator=generator) if augment else None
+        if self.numbers is not None and samples.augmentation.alternate_flips:
+            first = torch.randint(2, (len(samples),), generator=_generator(seed or 0, "first flips"))
+            self.numbers = samples.augmentation.mirroring(self.numbers, (first + epoch) % 2)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         positions = self.order[self.shares[number]]
         return self.samples.take(positions, None if self.numbers is None else self.numbers[positions])
 
 
-def _generator(*key: int) -> torch.Generator:
-    """A generator seeded by several numbers, so that neighbours have nothing in common."""
+def _generator(*key: int | str) -> torch.Generator:
+    """A generator seeded by several things, so that neighbours have nothing in common."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 

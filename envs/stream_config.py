@@ -51,6 +51,10 @@ class StreamConfig:
             seed = getattr(self, name)
             if seed is not None and not 0 <= seed < 2**32:
                 raise ValueError(f"{name}: got {seed}, allowed is 0 to {2**32 - 1}")
+        if self.data.alternate_flips:
+            raise ValueError(
+                "data.alternate_flips: got true, allowed is false: streams and memories have no common epochs"
+            )
         self._check_shift()
         self._check_groups()
         if self.data.name != "imagefolder":  # whose files may be elsewhere: `make_stream` looks at them

@@ -46,6 +46,17 @@ def test_shifts_and_mirrors_are_uniform() -> None:
     assert mirrored == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.parametrize("pad", [0, 3])
+def test_flips_can_be_chosen(pad: int) -> None:
+    """The shifts stay, and where they are known the flips are torchvision's."""
+    mirrored = torch.arange(len(IMAGES)) // 3 % 2
+    chosen = Augmentation("flip_crop", pad).mirroring(NUMBERS, mirrored)
+    unmirrored = flip_crop(IMAGES, chosen, pad, flip=False)
+    assert torch.equal(unmirrored, flip_crop(IMAGES, NUMBERS, pad, flip=False))
+    flipped = torch.where(mirrored.bool().view(-1, 1, 1, 1), F.horizontal_flip(IMAGES), IMAGES)
+    assert torch.equal(flip_crop(IMAGES, chosen, pad), flip_crop(flipped, NUMBERS, pad, flip=False))
+
+
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 @pytest.mark.parametrize(("channels", "erase"), [(1, 0), (3, 0), (3, 5)])
 def test_a_sample_has_its_own_draws(name: str, channels: int, erase: int) -> None:

@@ -204,6 +204,14 @@ def test_what_is_wrong_with_the_files(
         ({"name": "nmnist", "augmentation": "flip_crop"}, "augmentation: got flip_crop, allowed for nmnist are none"),
         ({"name": "cifar10-dvs", "augmentation": "trivial"}, "augmentation: got trivial, allowed for cifar10-dvs are"),
         ({"augmentation": "mirror"}, "augmentation: got 'mirror', allowed are none, crop, flip"),
+        (
+            {"alternate_flips": True},
+            "augmentation: got none with alternate_flips, allowed for digits are none that flips",
+        ),
+        (
+            {"name": "cifar10", "augmentation": "crop", "alternate_flips": True},
+            "augmentation: got crop with alternate_flips, allowed for cifar10 are flip, flip_crop, trivial",
+        ),
         ({"binning": "spikes"}, "binning: got 'spikes', allowed are time, count"),
         ({"on_error": "ask"}, "on_error: got 'ask', allowed are stop, skip"),
         ({"validation": 0}, "validation: got 0, allowed is a fraction above 0 and below 1"),

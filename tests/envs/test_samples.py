@@ -107,6 +107,26 @@ def test_augmentation_belongs_to_the_sample_and_changes_with_the_epoch() -> None
     assert torch.equal(by_label(7, 0), by_label(7, 1))
 
 
+@pytest.mark.parametrize("name", ["flip", "flip_crop"])
+def test_flips_can_alternate(name: str) -> None:
+    """A corner tells which way an image looks: two epochs in a row show each one once each way."""
+    pixels = torch.zeros(400, 1, 8, 8, dtype=torch.uint8)
+    pixels[..., :4] = 255
+    augmentation = Augmentation(name, 2, alternate_flips=True)  # type: ignore[arg-type]
+    samples = Samples(pixels, torch.arange(400), torch.arange(400), (0.0,), (1.0,), augmentation)
+
+    def mirrored(seed: int, epoch: int, batch_size: int) -> Tensor:
+        batches = samples.batches(batch_size, shuffle_seed=seed, epoch=epoch, augment=True)
+        x, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return x[labels.argsort(), 0, 0, 0] == 0
+
+    first = mirrored(0, 0, 64)
+    assert first.float().mean() == pytest.approx(0.5, abs=0.1)
+    for epoch in range(1, 5):
+        assert torch.equal(mirrored(0, epoch, 100), first if epoch % 2 == 0 else ~first)
+    assert not torch.equal(mirrored(1, 0, 64), first)
+
+
 def test_events_are_time_major_counts() -> None:
     pixels = torch.randint(0, 9, (6, 5, 2, 8, 8), dtype=torch.uint8)
     shift = Augmentation("crop", 2, border="zero")

@@ -92,6 +92,10 @@ def test_a_shift_leaves_all_classes_in_each_experience(shift: Any) -> None:
             {"shift": "permute", "scenario": "domain", "data": DataConfig(augmentation="crop")},
             r"^data.augmentation: got crop with shift permute, allowed is none",
         ),
+        (
+            {"data": DataConfig("cifar10", augmentation="flip", alternate_flips=True)},
+            r"^data.alternate_flips: got true, allowed is false",
+        ),
         ({"data": DataConfig("dvs128-gesture"), "experiences": 5}, r"^experiences: got 5, allowed are 1, 11 for equal"),
         ({"data": DataConfig("cifar100"), "experiences": 101}, r"^experiences: got 101, allowed is 1 to 100"),
     ],
