@@ -139,6 +139,14 @@ def test_what_is_erased_is_the_mean(mnist: Path) -> None:
     assert ((x.abs() < 0.01).flatten(1).sum(1) >= 16).all()  # at least a corner of 4 x 4
 
 
+@pytest.mark.parametrize("alternate", [True, False])
+def test_flips_alternate_where_the_config_says_so(cifar10: Path, alternate: bool) -> None:
+    config = DataConfig("cifar10", root=str(cifar10), augmentation="flip", alternate_flips=alternate)
+    train = load_data(config).train
+    first, second = (next(train.batches(len(train), epoch=epoch, augment=True))[0] for epoch in (0, 1))
+    assert torch.equal(first, second.flip(-1)) == alternate
+
+
 def test_events_are_erased_and_shifted_together(nmnist: Path) -> None:
     pytest.importorskip("tonic")
     data = load_data(DataConfig("nmnist", root=str(nmnist), augmentation="crop", pad=3, erase=20, bins=5))
