@@ -37,14 +37,19 @@ def continual(
     seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 5,
     jobs: Annotated[int, typer.Option(min=1, help="Cells (a strategy with a seed) at a time.")] = 1,
     runs_dir: Annotated[Path, typer.Option(help="Folder of the run folders.")] = Path("runs/benchmarks"),
-    results_dir: Annotated[Optional[Path], typer.Option(help="Folder of the results.")] = None,  # noqa: UP045
+    results_dir: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Folder of the results; left out, results/ in --runs-dir, and for --table the published ones."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print everything that was measured.")] = False,
     table: Annotated[bool, typer.Option("--table", help="Run nothing; print all results as a Markdown table.")] = False,
 ) -> None:
     """Compare strategies against forgetting, spiking network beside ANN twin. Goes on where it was interrupted."""
-    from snn4.benchmarks.continual import CONTINUAL, command
+    from snn4.benchmarks.continual import command
 
-    command(benchmark, strategies, seeds, changes or [], jobs, runs_dir, results_dir or CONTINUAL, json, table)
+    command(benchmark, strategies, seeds, changes or [], jobs, runs_dir, results_dir, json, table)
 
 
 def main() -> None:

@@ -4,7 +4,8 @@
     snn4-agent bench continual --table
 
 A cell is a strategy with a seed, and a run folder of its own: what is finished is not lived again, what was interrupted
-is resumed. ``benchmarks/results/continual/<benchmark>.json`` gets a strategy for each name, and keeps the others.
+is resumed. The folder of results gets a ``<benchmark>.json`` with a strategy for each name, and keeps the others.
+What is published lies in ``benchmarks/results/continual/``, where only ``--results-dir`` writes.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ from snn4.agent.students import ANN_TWIN, NETWORK
 from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown
 
 CONTINUAL = RESULTS / "continual"
+"""What is published."""
 SUMMED_UP = (*MEASURES, "memory_bytes", "replay_bytes", "spikes_per_decision", "effective_acs", "effective_macs")
 BEINGS = (NETWORK, ANN_TWIN)
 
 
 def bench(
-    benchmark: str, strategies: Sequence[str], seeds: Sequence[int], changes: Sequence[str], runs: Path,
-    results: Path = CONTINUAL, jobs: int = 1,
+    benchmark: str, strategies: Sequence[str], seeds: Sequence[int], changes: Sequence[str], runs: Path, results: Path,
+    jobs: int = 1,
 ) -> dict[str, Any]:  # fmt: skip
     """Live all cells that are not finished yet, write the result file after each, and give what is in it.
 
@@ -46,7 +48,7 @@ def bench(
         seeds: of each strategy.
         changes: ``key=value`` for all strategies, ``NAME:key=value`` for one.
         runs: where run folders are, and are made.
-        results: folder of the result file.
+        results: folder of the result file, made where there is none.
         jobs: cells at a time.
 
     Raises:
@@ -59,8 +61,9 @@ def bench(
         checked = load_continual(path, [*mine, f"seed={seeds[0]}"])
         use(checked)
         prepare(checked)
-    cells = [(name, path, [*own[name], f"seed={seed}"], runs) for seed in seeds for name in strategies]
     file = results / f"{path.stem}.json"
+    _check_results(file)
+    cells = [(name, path, [*own[name], f"seed={seed}"], runs) for seed in seeds for name in strategies]
     result: dict[str, Any] = {}
     for (name, *_), row in zip(cells, _lived(cells, jobs), strict=True):
         result = add(file, path.stem, name, own[name], row)
@@ -69,18 +72,23 @@ def bench(
 
 
 def command(
-    benchmark: str, strategies: str, seeds: int, changes: list[str], jobs: int, runs: Path, results: Path,
+    benchmark: str, strategies: str, seeds: int, changes: list[str], jobs: int, runs: Path, results: Path | None,
     as_json: bool, only_table: bool,
 ) -> None:  # fmt: skip
-    """What ``snn4-agent bench continual`` does."""
+    """What ``snn4-agent bench continual`` does; without ``results`` they go below ``runs``, and a table shows
+    `CONTINUAL`."""
     if only_table:
-        found = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
+        found = [_read(path) for path in sorted((results or CONTINUAL).glob("*.json"))]
         print(json.dumps(found, indent=1) if as_json else table(found))
         return
     if not benchmark:
         raise ConfigError("--benchmark", ["missing; allowed is a shipped stream (split-cifar10), or a YAML file"])
     names = [name.strip() for name in strategies.split(",")]
-    result = bench(benchmark, names, range(seeds), changes, runs, results, jobs)
+    try:
+        result = bench(benchmark, names, range(seeds), changes, runs, results or runs / "results", jobs)
+    except SystemExit:  # by a signal; the cell has said so
+        print("all cells go on with this command again", file=sys.stderr)
+        raise
     print(json.dumps(result, indent=1) if as_json else table([result]))
 
 
@@ -113,11 +121,11 @@ def cell_once(name: str, path: Path, changes: list[str], runs: Path) -> dict[str
 
 def add(file: Path, benchmark: str, name: str, changes: list[str], row: dict[str, Any]) -> dict[str, Any]:
     """Put a cell into the result file: other strategies stay, and so do this one's seeds if its config is the same."""
-    result: dict[str, Any] = {"config": benchmark, "strategies": {}}
-    if file.is_file():
-        result = json.loads(file.read_text())
+    result = _read(file) if file.is_file() else {"config": benchmark, "strategies": {}}
     config, before = row.pop("config"), result["strategies"].get(name)
     rows = before["seeds"] if before and before["config"] == config else []
+    if before and not rows:
+        print(f"{name}: replaces what was measured with other settings, in {file}", file=sys.stderr)
     rows = sorted([*(old for old in rows if old["seed"] != row["seed"]), row], key=lambda old: old["seed"])  # type: ignore[no-any-return]
     command = shlex.join(["snn4-agent", *sys.argv[1:]])
     result["strategies"][name] = {
@@ -186,6 +194,26 @@ def _config(benchmark: str) -> Path:
         return find(benchmark.replace("-", "_"))
 
 
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(file.read_text())
+    except ValueError as error:
+        raise ConfigError(str(file), [f"is no result file ({error}); allowed is what bench continual wrote"]) from error
+    if not isinstance(result, dict) or "strategies" not in result:
+        raise ConfigError(str(file), ["is no result file; allowed is what bench continual wrote"])
+    return result
+
+
+def _check_results(file: Path) -> None:
+    """Make the folder of results, before anything is lived that could not be written there."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError("--results-dir", [f"got {file.parent} ({error.strerror}), allowed is a folder"]) from error
+    if file.is_file():
+        _read(file)
+
+
 def _check_names(benchmark: str, names: Sequence[str], changes: Sequence[str]) -> None:
     if not names or len(set(names)) < len(names) or not all(names):
         raise ConfigError(benchmark, [f"strategies: got {','.join(names)!r}, allowed are names, each once"])
@@ -193,6 +221,8 @@ def _check_names(benchmark: str, names: Sequence[str], changes: Sequence[str]) -
         name, colon, _ = change.partition("=")[0].partition(":")
         if colon and name not in names:
             raise ConfigError(benchmark, [f"{change}: got the strategy {name!r}, allowed are {', '.join(names)}"])
+        if change.partition("=")[0].rpartition(":")[2] == "seed":
+            raise ConfigError(benchmark, [f"{change}: allowed is no seed; --seeds says how many there are, from 0"])
 
 
 def _resolved(config: ContinualConfig) -> dict[str, Any]:

@@ -110,7 +110,9 @@ def test_options_of_the_config_are_its_own_strategy_s(tiny: Path) -> None:
      (["--strategies", "naive,naive"], "strategies: got 'naive,naive'"),
      (["--strategies", "naive", "ewc:training.epochs=2"], "got the strategy 'ewc', allowed are naive"),
      (["--strategies", "naive", "training.epocs=2"], "did you mean epochs?"),
-     (["--strategies", "naive", "stream.experiences=40"], "experiences: got 40")],
+     (["--strategies", "naive", "stream.experiences=40"], "experiences: got 40"),
+     (["--strategies", "naive", "seed=5"], "seed=5: allowed is no seed; --seeds says how many"),
+     (["--strategies", "naive", "naive:seed=5"], "naive:seed=5: allowed is no seed")],
 )  # fmt: skip
 def test_bad_input(cli: Callable[..., Said], tiny: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
     """What is wrong with the second strategy shows before the first one is lived."""
@@ -119,6 +121,35 @@ def test_bad_input(cli: Callable[..., Said], tiny: Path, tmp_path: Path, argumen
     assert said in told.err
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"config": "tiny"}'])
+def test_damaged_results_stop_before_anything_is_lived(
+    cli: Callable[..., Said], tiny: Path, tmp_path: Path, content: str
+) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "tiny_stream.json").write_text(content)
+    for arguments in (["--benchmark", tiny, "--runs-dir", tmp_path / "runs"], ["--table"]):
+        told = cli(*arguments, "--results-dir", results)
+        assert (told.status, told.out) == (2, "")
+        assert "tiny_stream.json: is no result file" in told.err
+    assert not (tmp_path / "runs").exists()
+    told = cli("--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--results-dir", tiny)
+    assert (told.status, told.out) == (2, "")
+    assert "--results-dir: got" in told.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_published_is_changed_by_its_folder_alone(
+    cli: Callable[..., Said], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(continual, "CONTINUAL", tmp_path / "published")
+    said = cli("--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--strategies", "naive", "--seeds", "1")
+    assert said.status == 0, said.err
+    assert [path.name for path in (tmp_path / "runs" / "results").iterdir()] == ["tiny_stream.json"]
+    assert not (tmp_path / "published").exists()
+    assert "tiny_stream" not in cli("--table").out
 
 
 def test_no_such_benchmark(cli: Callable[..., Said]) -> None:
@@ -155,14 +186,16 @@ def test_the_difference_is_paired_by_seed() -> None:
     assert "forward_transfer" not in told["network"]
 
 
-def test_results_are_merged(tmp_path: Path) -> None:
+def test_results_are_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "b.json"
     add(file, "b", "naive", [], row(1, 0.2, 0.2))
     add(file, "b", "replay", [], row(1, 0.5, 0.4))
     result = add(file, "b", "replay", [], row(0, 0.7, 0.8))
     assert [kept["seed"] for kept in result["strategies"]["replay"]["seeds"]] == [0, 1]
     assert [line.split(" | ")[1:3] for line in table([result]).splitlines()[2:]] == [["replay", "2"], ["naive", "1"]]
+    assert not capsys.readouterr().err
     other = add(file, "b", "replay", [], row(0, 0.7, 0.8) | {"config": {"x": 2}})
+    assert "replay: replaces what was measured with other settings" in capsys.readouterr().err
     assert [kept["seed"] for kept in other["strategies"]["replay"]["seeds"]] == [0]  # of another config
     assert list(tmp_path.iterdir()) == [file]
 
@@ -176,4 +209,4 @@ def test_without_a_twin(tmp_path: Path) -> None:
 
 def test_problems_are_config_errors(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="allowed are names, each once"):
-        bench(str(tiny), [""], [0], [], tmp_path)
+        bench(str(tiny), [""], [0], [], tmp_path, tmp_path)
