@@ -12,11 +12,13 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import yaml
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
@@ -25,10 +27,16 @@ CHECKPOINTS = "checkpoints"
 """Their folder in a run folder."""
 MANIFEST = "manifest.json"
 _PARTS = ("model", "learner")
+_FREE = ("threads", "workers", "device", "accelerator", "keep_checkpoints", "root", "download")
+"""Keys of a config that may change while a run lasts: on which machine it goes on, and how much it leaves there."""
 
 
 class Damaged(RuntimeError):
     """A checkpoint is incomplete or was altered."""
+
+
+class RunChanged(ValueError):
+    """The config in a run folder is no longer the one that its checkpoint was written with."""
 
 
 def save(folder: Path, model: dict[str, Any], learner: dict[str, Any], config: str, keep: int = 2) -> Path:
@@ -90,11 +98,17 @@ class Newest(NamedTuple):
 
 
 def newest(run: Path) -> Newest | None:
-    """The newest sound checkpoint in the run folder ``run``, as `load` finds it."""
+    """The newest sound checkpoint in the run folder ``run``, as `load` finds it.
+
+    Raises:
+        Damaged: there are some, and none is sound.
+        RunChanged: naming the keys of the run's config that were changed since.
+    """
     found = load(run / CHECKPOINTS)
     if found is None:
         return None
     path, model, learner, problems = found
+    _require_same(run / "config.yaml", path / "config.yaml")
     notes = [f"{problem}; {path.name}, the one before it, is used" for problem in problems]
     return Newest(f"{CHECKPOINTS}/{path.name}", model, learner, notes)
 
@@ -102,6 +116,32 @@ def newest(run: Path) -> Newest | None:
 def size(path: Path) -> int:
     """Bytes of a checkpoint."""
     return sum(file.stat().st_size for file in path.iterdir())
+
+
+def _require_same(config: Path, saved: Path) -> None:
+    """RunChanged unless a run goes on as it began; keys that one of them does not know are later versions' defaults."""
+    if not config.is_file():  # not a run's own folder
+        return
+    now, then = (dict(_flat(yaml.safe_load(file.read_text()))) for file in (config, saved))
+    changed = [key for key in then if key in now and now[key] != then[key] and key.rpartition(".")[2] not in _FREE]
+    if changed:
+        told = ", ".join(f"{key} (was {then[key]!r}, is {now[key]!r})" for key in changed)
+        raise RunChanged(
+            f"{config}: changed since {saved.parent.name} was written: {told}; allowed is what it was: a run goes on "
+            "as it began; start another with other settings"
+        )
+
+
+def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """What is in nested mappings and lists by its place, as ``world.0.steps``; of lists also how long they are."""
+    if isinstance(value, list):
+        yield f"{place}.length".lstrip("."), len(value)
+        value = dict(enumerate(value))
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(item, f"{place}.{key}".lstrip("."))
+    else:
+        yield place, value
 
 
 def _complete(folder: Path) -> list[Path]:

@@ -226,3 +226,25 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(tmp_path: Path) -> None:
     assert done.stdout.split("\n") == ["not written", "not written", ""], done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["000001"]
     assert sound(tmp_path) == ("000001", 1, [])
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ("name: x\nlayers: [4, 8]\nthreads: 2\nlater: 1\n", None),
+        ("name: y\nlayers: [4, 8]\nthreads: 1\n", r"name \(was 'x', is 'y'\)"),
+        ("name: x\nlayers: [4, 9]\nthreads: 1\n", r"layers.1 \(was 8, is 9\)"),
+        ("name: x\nlayers: [4, 8, 9]\nthreads: 1\n", r"layers.length \(was 2, is 3\)"),
+    ],
+)
+def test_a_run_goes_on_as_it_began(tmp_path: Path, now: str, told: str | None) -> None:
+    checkpoint.save(tmp_path / checkpoint.CHECKPOINTS, {}, {}, "name: x\nlayers: [4, 8]\nthreads: 1\n")
+    assert checkpoint.newest(tmp_path) is not None, "without a config, as tests have it"
+    (tmp_path / "config.yaml").write_text(now)
+    if told is None:
+        assert checkpoint.newest(tmp_path) is not None
+        return
+    with pytest.raises(
+        checkpoint.RunChanged, match=f"changed since 000001 was written: {told}; allowed is what it was"
+    ):
+        checkpoint.newest(tmp_path)
