@@ -10,11 +10,13 @@ from difflib import get_close_matches
 from typing import Any
 
 import torch
+from stable_baselines3.common.policies import BasePolicy
 
 from snn4.envs.control import UnknownEnvironment, make_control
+from snn4.envs.guessing import Guessing
 from snn4.envs.variations import BadVariation, VariationConfig
 from snn4.envs.world import TaskConfig
-from snn4.learners.algorithms import ALGORITHMS, Algorithm, LearnerConfig
+from snn4.learners.algorithms import ALGORITHMS, Algorithm, LearnerConfig, make_policy
 from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.policies.sb3 import PolicyConfig
 
@@ -149,11 +151,13 @@ def unusable(device: str) -> str | None:
 
 
 def unbuildable(
-    world: Sequence[TaskConfig], learners: Sequence[LearnerConfig], policies: Sequence[PolicyConfig], device: str
-) -> Iterator[str]:
+    world: Sequence[TaskConfig], learners: Sequence[LearnerConfig], policies: Sequence[PolicyConfig], device: str,
+    images: bool = False,
+) -> Iterator[str]:  # fmt: skip
     """What SB3 and torch refuse when a life's learners are made, which is found out by making them.
 
-    Also tasks of one name that could not have encoder and head in common.
+    Also tasks of one name that could not have encoder and head in common. Images are read with ``images`` alone: a plan
+    can be looked at where they are not.
     """
     if problem := unusable(device):
         yield problem
@@ -161,20 +165,41 @@ def unbuildable(
     made: list[Any] = []
     shapes: dict[str, dict[str, tuple[int, ...]]] = {}
     for number, parts in enumerate(zip(world, learners, policies, strict=True)):
-        if parts in made or parts[0].data is not None:  # a task that comes back; images, which may not be here yet
+        task, learner, policy = parts
+        if parts in made or (task.data is not None and not images):  # the first: a task that comes back
             continue
         made.append(parts)
-        task, learner, policy = parts
         try:
-            built = ReinforcementLearner(learner, policy, task.make(learner.n_envs), task.steps, seed=0, device=device)
-            built.close()
+            built = _acting(task, learner, policy, device)
         except Exception as error:  # anything: each library has its own
             said = " ".join(str(error).split())
-            yield f"world.{number}: {task.environment} with {learner.algorithm} cannot be built: {said}"
+            how = "" if task.data is not None else f" with {learner.algorithm}"
+            yield f"world.{number}: {task.environment}{how} cannot be built: {said}"
             continue
-        mine = {name: tuple(value.shape) for name, value in built.policy.state_dict().items()}
+        mine = {name: tuple(value.shape) for name, value in built.state_dict().items()}
         if shapes.setdefault(task.name, mine) != mine:
             yield (
                 f"world.{number}.name: got {task.name!r}, of which an earlier task has other observations, actions or "
                 f"learner; allowed is a name of its own"
+            )
+
+
+def _acting(task: TaskConfig, learner: LearnerConfig, policy: PolicyConfig, device: str) -> BasePolicy:
+    """The policy that a life would begin ``task`` with."""
+    env = task.make(learner.n_envs)
+    if isinstance(env, Guessing):
+        return make_policy(learner, policy, env)
+    built = ReinforcementLearner(learner, policy, env, task.steps, seed=0, device=device)
+    built.close()
+    return built.policy
+
+
+def contradictions(world: Sequence[Any]) -> Iterator[str]:
+    """Stays in one and the same place (`TaskConfig.label`) with other references."""
+    known: dict[str, float] = {}
+    for number, task in enumerate(world):
+        if task.reference is not None and known.setdefault(task.label, task.reference) != task.reference:
+            yield (
+                f"world.{number}.reference: got {task.reference:g}, allowed is {known[task.label]:g} as at an earlier "
+                f"stay in {task.label}, or null"
             )

@@ -40,11 +40,9 @@ def run(
         changes += [f"network.backend={backend}"] if backend else []
         stream_session(load_continual(config, changes), runs_dir, quiet=quiet)
         return
-    from snn4.agent.journal import Journal
-    from snn4.agent.session import session
+    from snn4.agent.session import begin
 
-    checked = load(config, [*changes, *([f"policy.backend={backend}"] if backend else [])])
-    session(checked, Journal.create(runs_dir, checked), quiet=quiet)
+    begin(load(config, [*changes, *([f"policy.backend={backend}"] if backend else [])]), runs_dir, quiet=quiet)
 
 
 @app.command()
@@ -209,6 +207,6 @@ def main() -> None:
 
 def _exit_status(error: Exception) -> int | None:
     """2 for bad input, 1 for a life that cannot go on, None for what should never happen."""
-    bad_input = ("ConfigError", "RunError", "RunBusy", "MissingPeers", "MissingData", "ModelError")
+    bad_input = ("ConfigError", "RunError", "RunBusy", "RunChanged", "MissingPeers", "MissingData", "ModelError")
     known = dict.fromkeys(bad_input, 2) | dict.fromkeys(("Damaged", "NotFinite", "NoSpace"), 1)
     return known.get(type(error).__name__)

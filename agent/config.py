@@ -18,7 +18,7 @@ from typing import Any
 import pydantic
 import yaml
 
-from snn4.agent.checks import booleans, impossibilities, unbuildable
+from snn4.agent.checks import booleans, contradictions, impossibilities, unbuildable
 from snn4.agent.continual_config import ContinualConfig as ContinualConfig
 from snn4.agent.evaluation import EvaluationConfig
 from snn4.agent.fields import check_least, check_name, check_seed
@@ -202,12 +202,17 @@ def parse(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Ru
     if problems:
         raise ConfigError(source, problems)
     config: RunConfig = _ADAPTERS[RunConfig].validate_python(_unrolled(raw))
-    learners = [task.learner or config.learner for task in config.world]
-    policies = [task.policy(config.policy) for task in config.world]
-    problems += unbuildable(config.world, learners, policies, config.device)
+    problems += [*unlivable(config), *contradictions(config.world)]
     if problems:
         raise ConfigError(source, problems)
     return config
+
+
+def unlivable(config: RunConfig, images: bool = False) -> Iterator[str]:
+    """What is found out by making the learners of a life (`snn4.agent.checks.unbuildable`)."""
+    learners = [task.learner or config.learner for task in config.world]
+    policies = [task.policy(config.policy) for task in config.world]
+    return unbuildable(config.world, learners, policies, config.device, images)
 
 
 def _unrolled(raw: dict[str, Any], repeat: bool = True) -> dict[str, Any]:

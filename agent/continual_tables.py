@@ -15,7 +15,7 @@ from snn4.agent.tables import percent, prefixed
 
 NAMES = {NETWORK: "SNN", ANN_TWIN: "ANN twin"}
 _PERCENTS = {
-    "average_accuracy": "average accuracy, %", "average_incremental_accuracy": "average incremental accuracy, %",
+    "average_accuracy": "average {}, %", "average_incremental_accuracy": "average incremental {}, %",
     "forgetting": "forgetting, %", "backward_transfer": "backward transfer, %",
     "forward_transfer": "forward transfer, %",
 }  # fmt: skip
@@ -59,13 +59,17 @@ def progress(event: Event) -> str | None:
     )
 
 
-def measure_rows(told: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+def measure_rows(
+    told: Mapping[str, Mapping[str, Any]], names: Mapping[str, str] = NAMES, what: str = "accuracy"
+) -> list[list[str]]:
     """Measures of each being, one a row; the first row names the columns.
 
     Args:
-        told: of `snn4.agent.continual_life.retained`, with the cost of a decision if that is known, by being.
+        told: of `snn4.agent.retention.retained`, with the cost of a decision if that is known, by being.
+        names: of beings, for people.
+        what: is measured.
     """
-    rows = [[label, *(percent(one[key]) for one in told.values())] for key, label in _PERCENTS.items()]
+    rows = [[label.format(what), *(percent(one[key]) for one in told.values())] for key, label in _PERCENTS.items()]
     for key, unit in {"memory_bytes": "memory, bytes", "replay_bytes": "of these samples, bytes"}.items():
         rows.append([unit, *(f"{one[key]:,}" for one in told.values())])
     if all("energy_joules" in one for one in told.values()):
@@ -74,7 +78,7 @@ def measure_rows(told: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
             [f"{model} J a decision", *(prefixed(one["energy_joules"][model]) for one in told.values())]
             for model in ("45nm_fp32", "45nm_int8")
         ]
-    return [["", *(NAMES[name] for name in told)], *rows]
+    return [["", *(names[name] for name in told)], *rows]
 
 
 def heatmap(matrix: Sequence[Sequence[float]], title: str) -> Table:

@@ -9,7 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.bar import Bar
 from rich.columns import Columns
@@ -158,6 +158,7 @@ class Dashboard(Picture):
         self._learned: Learned | None = None
         self._returns: dict[str, list[float]] = defaultdict(list)
         self._validated: dict[str, dict[str, float]] = defaultdict(dict)
+        self._left: dict[tuple[str, int], float] = {}
         self._energy: dict[str, float] = {}
         self._ann_energy: dict[str, float] = {}
         self._spike_rates: list[float] = []
@@ -183,6 +184,8 @@ class Dashboard(Picture):
                 self._take_scores(event)
 
     def _take_scores(self, event: Evaluated) -> None:
+        if event.best and self._entered is not None:
+            self._left[event.being, self._entered.number] = event.scores[event.task]["return_mean"]
         for task, score in event.scores.items():
             self._validated[event.being][task] = score["return_mean"]
             energy = score["energy_joules"][ENERGY_MODEL]
@@ -233,13 +236,22 @@ class Dashboard(Picture):
         table.add_column(no_wrap=True)
         table.add_column(ratio=1)
         table.add_column(justify="right", no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
         for number, task in enumerate(self._began.tasks if self._began else []):
             done = self._done(number, task["steps"])
             here = self._entered is not None and self._entered.number == number
             label = Text(("▶ " if here else "  ") + task["environment"], style="bold" if here else "")
             text = f"{done:,}/{task['steps']:,}" + (f"  ETA {self._eta()}" if here and self._state == "running" else "")
-            table.add_row(label, ProgressBar(total=task["steps"], completed=done), text)
+            table.add_row(label, ProgressBar(total=task["steps"], completed=done), text, self._retained(number, task))
         return Panel(table, title="world")
+
+    def _retained(self, number: int, task: dict[str, Any]) -> str:
+        """The return with which a finished stay was left, and that of today."""
+        if self._entered is None or number >= self._entered.number:
+            return ""
+        being = self._entered.being
+        left, now = self._left.get((being, number)), self._validated[being].get(task["environment"])
+        return "" if left is None or now is None else f"{figure(left)} → {figure(now)}"
 
     def _spikes_panel(self) -> Panel:
         table = Table.grid(padding=(0, 1), expand=True)

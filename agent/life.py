@@ -44,7 +44,7 @@ class Being:
     world: World[LifeTask]
     scores: dict[str, Score] = field(default_factory=dict)
     returns: list[dict[str, float]] = field(default_factory=list)
-    """After each finished task: mean validation return in every task met so far."""
+    """After each finished task: mean validation return in every task met so far, and in the next before it is lived."""
 
 
 class Life:
@@ -158,20 +158,31 @@ class Life:
         scores = {}
         for task in tasks:
             env, policy = self.evaluator.environment(task, episodes, part), self.policy(being, task)
+            normalization = being.organism.tasks[task.name].normalization
             try:
-                scores[task.name] = evaluate(policy, env, episodes, seed, being.organism.tasks[task.name].normalization)
+                scores[task.label] = evaluate(policy, env, episodes, seed, normalization)
             except NotFinite as error:
-                where = f"{being.name}, task {task.name}, evaluation at step {being.organism.age}"
+                where = f"{being.name}, task {task.label}, evaluation at step {being.organism.age}"
                 raise NotFinite(f"{where}: {error}") from error
         return scores
 
     def test(self, being: Being, episodes: int) -> dict[str, Score]:
         """Test ``being`` in every task that it has met, and keep the rows of ``summary.json``."""
         scores = self.evaluate(being, being.world.seen, episodes, TEST_SEED)
-        for name, score in scores.items():
-            memory = being.organism.tasks[name]
-            being.scores[name] = summary_row(score, memory.env_steps, memory.seconds)
+        for task in being.world.seen:
+            memory = being.organism.tasks[task.name]
+            being.scores[task.label] = summary_row(scores[task.label], memory.env_steps, memory.seconds)
         return scores
+
+    def expect(self, being: Being, task: LifeTask, learner: Learner) -> None:
+        """Test a task that was not met yet as it begins: what earlier ones have taught for it."""
+        rows, env = being.returns, self.evaluator.environment(task, self.config.evaluation.episodes)
+        if learner.step or not rows or task.label in rows[-1]:
+            return
+        score = evaluate(
+            learner.policy, env, self.config.evaluation.episodes, VALIDATION_SEED, learner.normalization()
+        )  # fmt: skip
+        rows[-1] = {**rows[-1], task.label: score["return_mean"]}
 
     def ann_energy(self, task: LifeTask) -> dict[str, float | None]:
         """Joules of a decision by an untrained ANN of the same widths: a mark to compare with from the start."""
@@ -196,11 +207,17 @@ class Life:
 
     def retention(self) -> dict[str, Any]:
         """What each being retained of its tasks after every one of them (`snn4.agent.returns`)."""
-        world, episodes = {task.name: task for task in self.config.world}, self.config.evaluation.episodes
-        chance = {name: self.evaluator.chance(task, episodes) for name, task in world.items()}
-        references = {name: task.reference for name, task in world.items()}
-        order = [task.name for task in self.config.world]
-        return {being.name: retention(being.returns, order, chance, references) for being in self.beings}
+        world, episodes = {task.label: task for task in self.config.world}, self.config.evaluation.episodes
+        chance = {label: self.evaluator.chance(task, episodes) for label, task in world.items()}
+        references = {task.label: task.reference for task in self.config.world if task.reference is not None}
+        order = [task.label for task in self.config.world]
+        return {
+            being.name: {
+                **retention(being.returns, order, chance, references),
+                "memory_bytes": being.organism.protection.bytes, "replay_bytes": being.organism.protection.replay_bytes,
+            }
+            for being in self.beings
+        }  # fmt: skip
 
 
 def live(life: Life) -> Iterator[Event]:
@@ -225,8 +242,9 @@ def live(life: Life) -> Iterator[Event]:
 def _live_through_world(life: Life, being: Being) -> Iterator[Event]:
     for task in being.world.remaining():
         learner, best = life.learner(being, task)
+        life.expect(being, task, learner)
         energy = life.ann_energy(task)
-        yield Entered(being.name, task.name, being.world.position, learner.step, task.steps, energy)
+        yield Entered(being.name, task.label, being.world.position, learner.step, task.steps, energy)
         while learner.step < task.steps:
             yield from _learn(life, being, task, learner)
             being.organism.remember(task.name, learner)
@@ -252,11 +270,11 @@ def _learn(life: Life, being: Being, task: LifeTask, learner: Learner) -> Iterat
             being.organism.spend(task.name, p.step - before, p.seconds)
             before = p.step
             yield Learned(
-                being.name, task.name, number, p.step, task.steps, being.organism.age,
+                being.name, task.label, number, p.step, task.steps, being.organism.age,
                 p.episode_return, p.spike_rates, p.losses, p.seconds,
             )  # fmt: skip
     except NotFinite as error:
-        raise NotFinite(f"{being.name}, task {number} ({task.name}), {error}") from error
+        raise NotFinite(f"{being.name}, task {number} ({task.label}), {error}") from error
 
 
 def _validate(
@@ -265,24 +283,24 @@ def _validate(
     started, config = time.perf_counter(), life.config.evaluation
     scores = life.evaluate(being, being.world.seen, config.episodes, VALIDATION_SEED)
     returns = {name: score["return_mean"] for name, score in scores.items()}
-    reached = returns[task.name]
+    reached = returns[task.label]
     better = best is None or reached >= best["return_mean"]
     if better:
         best = {"return_mean": reached, "returns": returns, "snapshot": being.organism.snapshot(task.name)}
     seconds = time.perf_counter() - started
-    return best, Evaluated(being.name, task.name, being.organism.age, scores, better, seconds=seconds)
+    return best, Evaluated(being.name, task.label, being.organism.age, scores, better, seconds=seconds)
 
 
 def _test(life: Life, being: Being) -> Iterator[Event]:
     started = time.perf_counter()
     scores = life.test(being, life.config.evaluation.test_episodes)
-    task, age = being.world.tasks[-1].name, being.organism.age
+    task, age = being.world.tasks[-1].label, being.organism.age
     yield Evaluated(being.name, task, age, scores, final=True, seconds=time.perf_counter() - started)
     yield life.save(None)
 
 
 def _began(life: Life) -> Began:
-    tasks = [{"environment": task.name, "steps": task.steps} for task in life.config.world]
+    tasks = [{"environment": task.label, "steps": task.steps} for task in life.config.world]
     names = [being.name for being in life.beings]
     return Began(life.config.name, life.config.seed, tasks, genome(life.config.policy), names, life.age, life.age > 0)
 

@@ -8,13 +8,11 @@ from typing import Any
 
 from snn4.agent.continual_pictures import draw_course, draw_matrix
 from snn4.agent.events import Entered, Evaluated, Event, Learned
-from snn4.agent.life import ANN_TWIN, ORGANISM
-from snn4.agent.life_tables import retention_rows, score_rows, tested
+from snn4.agent.life import ORGANISM
+from snn4.agent.life_tables import BEINGS, retention_measure_rows, retention_rows, score_rows, tested
 from snn4.agent.report import energy_sources, figure, heading, html_table, write_page
 from snn4.agent.tables import prefixed
 from snn4.policies.energy import ENERGY_MODELS
-
-NAMES = {ORGANISM: "SNN", ANN_TWIN: "ANN twin"}
 
 
 def write_life_report(path: Path, title: str, events: Iterable[Event], summary: Mapping[str, Any] | None) -> None:
@@ -36,9 +34,12 @@ def _results(summary: Mapping[str, Any]) -> Iterator[str]:
         yield heading("What is left of each task")
     for being, found in retained.items():
         before = [None] * len(found["tasks"])
-        drawn = draw_matrix([before, *found["normalized"]], found["tasks"], f"{NAMES[being]}: return, %", "tasks lived")
+        title = f"{BEINGS[being]}: return, %"
+        drawn = draw_matrix([before, *found["normalized"]], found["tasks"], title, "tasks lived")
         yield figure(drawn, "0 is chance, 100 the reference; validation with the weights that were kept.")
         yield html_table(retention_rows(found))
+    if retained:
+        yield html_table(retention_measure_rows(retained))
     yield heading("Joules a decision, by energy model")
     joules = [(name, row["energy_joules"]) for name, row in tested(summary)]
     rows = [[name, *(prefixed(values.get(model)) for model in ENERGY_MODELS)] for name, values in joules]
@@ -64,7 +65,7 @@ def _lines(events: Sequence[Evaluated], task: str, key: str) -> dict[str, list[t
     """Points (age, score) of each being in ``task``."""
     beings = dict.fromkeys(event.being for event in events)
     return {
-        NAMES[being]: [(e.age, e.scores[task][key]) for e in events if e.being == being and task in e.scores]
+        BEINGS[being]: [(e.age, e.scores[task][key]) for e in events if e.being == being and task in e.scores]
         for being in beings
     }
 

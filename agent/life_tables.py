@@ -7,10 +7,13 @@ from typing import Any
 
 from rich.table import Table
 
+from snn4.agent.continual_tables import measure_rows
 from snn4.agent.dashboard import figure
 
 NAMES = {"tasks": "SNN", "ann_twin": "ANN"}
 """Of those in ``summary.json`` that were tested."""
+BEINGS = {"organism": "SNN", "ann_twin": "ANN twin"}
+"""Of those in its ``retention``."""
 
 
 def tested(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -49,6 +52,17 @@ def retention_rows(found: Mapping[str, Any]) -> list[list[str]]:
     percents = [[f"{number} {task}", *(_percent(value) for value in row)] for number, (task, row) in enumerate(after)]
     marks = [[f"{name}, return", *map(_return, found[name].values())] for name in ("chance", "reference")]
     return [["after", *found["tasks"]], *percents, *marks]
+
+
+def retention_measure_rows(retention: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Average, forgetting and transfer of the normalised returns, and what is kept; the first row names the columns.
+
+    Args:
+        retention: of ``summary.json``, by being.
+    """
+    kept = ("memory_bytes", "replay_bytes")
+    told = {being: {**found["measures"], **{key: found[key] for key in kept}} for being, found in retention.items()}
+    return measure_rows(told, BEINGS, "return")
 
 
 def _return(value: float | None) -> str:

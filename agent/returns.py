@@ -9,7 +9,7 @@ from typing import Any
 from snn4.agent.retention import as_matrix, measures
 
 Rows = Sequence[Mapping[str, float]]
-"""After each finished task: mean return in every task met so far, by name."""
+"""After each finished task: mean return in every task met so far, and in the next before it is learned, by label."""
 
 
 def retention(
@@ -19,14 +19,14 @@ def retention(
 
     Args:
         rows: what was measured, one a finished task.
-        order: the task that was finished before each row; there may be more, still to come.
+        order: label of the task that was finished before each row; there may be more, still to come.
         chance: return of random actions in each task.
         references: return that counts as 1; where it is None, the best in ``rows`` that was measured on leaving a task.
     """
     tasks = list(dict.fromkeys(order))
     marks = {task: _mark(task, rows, order, references) for task in tasks}
     normal = [[normalized(row.get(task), chance[task], marks[task]) for task in tasks] for row in rows]
-    matrix = as_matrix([[None] * len(tasks), *normal])  # nothing was tested before birth
+    matrix = as_matrix([[0.0] * len(tasks), *normal])  # who has learned nothing acts by chance
     return {
         "tasks": tasks,
         "order": list(order[: len(rows)]),
@@ -47,7 +47,7 @@ def _mark(task: str, rows: Rows, order: Sequence[str], references: Mapping[str, 
 
 
 def normalized(value: float | None, chance: float, mark: float | None) -> float | None:
-    """A return on the scale on which ``chance`` is 0 and ``mark`` is 1; None where there is no scale."""
-    if value is None or mark is None or math.isclose(mark, chance):
+    """A return on the scale on which ``chance`` is 0 and ``mark`` is 1; None where no more than chance was reached."""
+    if value is None or mark is None or mark < chance or math.isclose(mark, chance):
         return None
     return (value - chance) / (mark - chance)

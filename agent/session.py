@@ -17,13 +17,13 @@ from typing import Any, NoReturn
 
 from rich.console import Console, Group
 
-from snn4.agent.config import RunConfig, load
+from snn4.agent.config import ConfigError, RunConfig, load, unlivable
 from snn4.agent.dashboard import Dashboard, Lines, Picture, View
 from snn4.agent.events import Ended, Event
 from snn4.agent.journal import Journal, RunError, is_lived_in, read_events, require_place
 from snn4.agent.life import Life, live
 from snn4.agent.life_report import write_life_report
-from snn4.agent.life_tables import retention_rows, rich_table, score_rows
+from snn4.agent.life_tables import retention_measure_rows, retention_rows, rich_table, score_rows
 from snn4.agent.provenance import commit
 
 SUMMARY, REPORT = "summary.json", "report.html"
@@ -92,6 +92,17 @@ def leave(journal: Journal, signals: Signals) -> NoReturn:
     """Exit as a process that a signal ended, and say how to go on."""
     print(f"interrupted; go on with: snn4-agent resume {shlex.quote(str(journal.folder))}", file=sys.stderr)
     sys.exit(128 + (signals.received or 0))
+
+
+def begin(config: RunConfig, runs: Path, quiet: bool = False) -> None:
+    """Live from birth on, in a new folder below ``runs``.
+
+    Raises:
+        ConfigError: for images that cannot be read or learned: better before the first task than after it.
+    """
+    if any(task.data is not None for task in config.world) and (problems := list(unlivable(config, images=True))):
+        raise ConfigError(config.name, problems)
+    session(config, Journal.create(runs, config), quiet)
 
 
 def session(config: RunConfig, journal: Journal, quiet: bool = False, restore: bool = False) -> None:
@@ -224,7 +235,10 @@ def _config(folder: Path) -> RunConfig:
 
 def require_run(folder: Path) -> None:
     if not (folder / "config.yaml").is_file() or not (folder / "run.json").is_file():
-        raise RunError(f"{folder}: no run folder (config.yaml and run.json are missing); allowed is one that run made")
+        raise RunError(
+            f"{folder}: no run folder (config.yaml or run.json is missing); allowed is one that run or train made; "
+            "evaluate also takes a model's folder (config.yaml and model.safetensors), or zoo:NAME"
+        )
 
 
 def report(folder: Path, path: Path | None = None) -> Path:
@@ -244,8 +258,10 @@ def _tables(summary: dict[str, Any]) -> Group:
     """The test, and what is left of each task where there were several."""
     name = f"{summary['config']['name']}, seed {summary['seed']}"
     told = "what is left of each task, % (0 chance, 100 reference)"
+    retained = summary.get("retention", {})
     left = [
         rich_table(retention_rows(found), f"{being.replace('_', ' ')}: {told}", apart=2)  # returns, below percents
-        for being, found in summary.get("retention", {}).items()
+        for being, found in retained.items()
     ]
+    left += [rich_table(retention_measure_rows(retained), "of these percents")] if retained else []
     return Group(rich_table(score_rows(summary), f"{name}: test, per decision"), *left)

@@ -121,7 +121,7 @@ def cell_once(name: str, path: Path, changes: list[str], runs: Path) -> dict[str
 
 def add(file: Path, benchmark: str, name: str, changes: list[str], row: dict[str, Any]) -> dict[str, Any]:
     """Put a cell into the result file: other strategies stay, and so do this one's seeds if its config is the same."""
-    result = _read(file) if file.is_file() else {"config": benchmark, "strategies": {}}
+    result: dict[str, Any] = _read(file) if file.is_file() else {"config": benchmark, "strategies": {}}
     config, before = row.pop("config"), result["strategies"].get(name)
     rows = before["seeds"] if before and before["config"] == config else []
     if before and not rows:

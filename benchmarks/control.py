@@ -20,10 +20,10 @@ from typing import Any
 
 from snn4.agent.config import load
 from snn4.agent.events import Began, Evaluated, Saved
-from snn4.agent.journal import Journal, read_events
+from snn4.agent.journal import read_events
 from snn4.agent.life import ANN_TWIN, ORGANISM
 from snn4.agent.returns import normalized
-from snn4.agent.session import resume, session
+from snn4.agent.session import begin, resume
 from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish, typed
 
 CONTROL = RESULTS / "control"
@@ -56,7 +56,7 @@ def live_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
     """One life, lived, resumed or found finished in ``runs``: its summary, and how long it and its checkpoints took."""
     checked = load(config, changes)
     folder = done_once(
-        checked, runs, lambda: session(checked, Journal.create(runs, checked), quiet=True),
+        checked, runs, lambda: begin(checked, runs, quiet=True),
         lambda path: resume(path, quiet=True),
     )  # fmt: skip
     summary = json.loads((folder / "summary.json").read_text())

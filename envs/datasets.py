@@ -212,15 +212,10 @@ def _data(config: DataConfig, pool: Pool, train: Tensor, validation: Tensor, tes
     pad = min(height, width) // 8 if config.pad is None else config.pad
     if pad >= min(height, width):
         raise ValueError(f"pad: got {pad}, allowed is less than the images' side, {min(height, width)}")
-    border, colour = ("zero", (0,)) if config.is_events else ("reflect", tuple(round(255 * value) for value in mean))
     augmentation = Augmentation(
-        config.augmentation,
-        pad,
-        config.erase,
-        border,
-        colour,
-        config.alternate_flips,  # type: ignore[arg-type]
-    )
+        config.augmentation, pad, config.erase, "zero" if config.is_events else "reflect",
+        (0,) if config.is_events else tuple(round(255 * value) for value in mean), config.alternate_flips,
+    )  # fmt: skip
     part = partial(
         Samples, pool.pixels, pool.labels, mean=mean, std=std, augmentation=augmentation, is_events=config.is_events
     )

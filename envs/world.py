@@ -41,6 +41,13 @@ class TaskConfig:
         varied = f" ({self.variation})" if self.variation and str(self.variation) else ""
         object.__setattr__(self, "name", self.name or f"{self.environment}{varied}")
 
+    @property
+    def label(self) -> str:
+        """What tests and tables call it: its name, and the variation where the name does not tell it. Drift within one
+        task has a label for each of its physics, as ``CartPole-v1, length 1``."""
+        varied = str(self.variation or "")
+        return self.name if varied in self.name else f"{self.name}, {varied}"
+
     def make(self, n_envs: int, part: Part = "train") -> VecEnv:
         """``n_envs`` copies of the environment (see `make_control`), or of a part of the data set (`make_guessing`)."""
         if self.data is not None:
@@ -74,6 +81,6 @@ class World(Generic[TaskT]):
 
     @property
     def seen(self) -> list[TaskT]:
-        """One task of each name met so far, the present one included: the latest stay."""
-        met = {task.name: task for task in self.tasks[: self.position + 1]}
+        """One task of each label met so far, the present one included: the latest stay."""
+        met = {task.label: task for task in self.tasks[: self.position + 1]}
         return list(met.values())

@@ -133,6 +133,16 @@ class Protection:
             loss = torch.stack([distance() for distance in rehearsals]).sum()
             (self.config.strength * loss).backward()  # type: ignore[no-untyped-call]  # beside the gradients that are there
 
+    @property
+    def bytes(self) -> int:
+        """Of all that is kept."""
+        return sum(map(_bytes, self.memories.values()))
+
+    @property
+    def replay_bytes(self) -> int:
+        """Of these what is shown again: observations, and what was decided on them."""
+        return self.bytes if self.config.kind == "replay" else 0
+
     def state(self) -> dict[str, Any]:
         """Plain data and tensors."""
         return {name: dict(memory) for name, memory in self.memories.items()}
@@ -201,6 +211,12 @@ def share_trunk(policy: BasePolicy, earlier: BasePolicy) -> None:
 def acting_optimizer(policy: Any) -> torch.optim.Optimizer:
     """The optimizer that the acting network learns by: the policy's only one, or that of SAC's or TD3's actor."""
     return policy.actor.optimizer if getattr(policy, "actor", None) is not None else policy.optimizer  # type: ignore[no-any-return]
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(_bytes, value.values()))
+    return value.nbytes if isinstance(value, Tensor) else 0
 
 
 def _on(device: torch.device, value: Any) -> Any:

@@ -195,6 +195,13 @@ def test_impossible_values_are_all_told(tiny_yaml: Path, overrides: list[str], k
     assert all("got " in what and "allowed" in what for what in told.values())
 
 
+def test_a_place_has_one_reference(tiny_yaml: Path) -> None:
+    stay = "{environment: CartPole-v1, steps: 9, reference: "
+    (told,) = problems(tiny_yaml, f"world=[{stay}500}}, {stay}null}}, {stay}400}}]")
+    assert "world.2.reference: got 400, allowed is 500 as at an earlier stay in CartPole-v1, or null" in told
+    assert load(tiny_yaml, [f"world=[{stay}500}}, {stay}null}}, {stay}500}}]"])
+
+
 @pytest.mark.parametrize("wrong", ["world.0.steps=0", "world.0.steps=a", "world.0.environment=5", "name=[1]", "name=/"])
 def test_a_wrong_required_key_hides_no_other_problem(tiny_yaml: Path, wrong: str) -> None:
     assert len(problems(tiny_yaml, wrong, "seed=-1", "threads=0")) == 3

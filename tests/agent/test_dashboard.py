@@ -102,6 +102,26 @@ def test_several_tasks_each_have_a_bar() -> None:
     assert re.search(r"  Pendulum-v1 .* 0/10", shown)
 
 
+def test_what_is_left_of_a_stay() -> None:
+    """The return of the weights that it was left with, and of today's."""
+    tasks = [{"environment": name, "steps": 10} for name in ("CartPole-v1", "Acrobot-v1")]
+
+    def evaluated(age: int, best: bool, **returns: float) -> Evaluated:
+        scores = {
+            f"{name}-v1": {"return_mean": value, "return_std": 0.0, "energy_joules": {ENERGY_MODEL: 1e-9}}
+            for name, value in returns.items()
+        }
+        return Evaluated("organism", next(reversed(scores)), age, scores, best)
+
+    life = [
+        Began("x", 0, tasks, {}, ["organism"]), Entered("organism", "CartPole-v1", 0, 0, 10),
+        evaluated(5, True, CartPole=444.0), evaluated(10, False, CartPole=222.0),
+        Entered("organism", "Acrobot-v1", 1, 0, 10), evaluated(15, True, CartPole=333.0, Acrobot=-99.0),
+    ]  # fmt: skip
+    assert "444.0 → 333.0" in picture(life)
+    assert "→" not in picture(life[:4])
+
+
 @pytest.mark.parametrize(("width", "height"), [(20, 5), (40, 12), (250, 80)])
 def test_any_terminal_will_do(events: list[Event], width: int, height: int) -> None:
     lines = picture(events, width, height).splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from snn4.agent.config import ConfigError, RunConfig, load
 from snn4.agent.events import Began, Ended, Entered, Evaluated, Event, Learned, Saved
 from snn4.agent.life import Life, live
+from snn4.agent.session import begin
 
 MIXED = [
     "world=[{data: {name: digits, limit: 200}, steps: 256}, {environment: CartPole-v1, steps: 128}]", "rounds=2",
@@ -36,6 +38,20 @@ def test_images_and_an_environment_in_one_life(tiny: Callable[..., RunConfig], t
     began = events[0]
     assert isinstance(began, Began)
     assert began.tasks[0] == {"environment": "digits", "steps": 256}
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [("{name: digits, limit: 5}", "world.1: digits cannot be built: limit: got 5, allowed are 10 or more"),
+     ("{name: cifar10, root: /nosuch, download: false}", "world.1: cifar10 cannot be built: cifar10: /nosuch/")],
+)  # fmt: skip
+def test_images_are_looked_for_before_anything_is_lived(
+    tiny: Callable[..., RunConfig], tmp_path: Path, data: str, said: str
+) -> None:
+    config = tiny(f"world=[{{environment: CartPole-v1, steps: 128}}, {{data: {data}, steps: 100}}]")
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        begin(config, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_encoders_and_heads_are_each_task_s_own(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:

@@ -107,10 +107,11 @@ def test_drift_goes_on_with_the_same_head_and_another_name_begins_anew(
     }  # fmt: skip
     drifting = Life(tiny(*STREAM), tmp_path / "drift")
     (last,) = (e for e in live(drifting) if isinstance(e, Evaluated) and e.final)
-    assert set(last.scores) == {"CartPole-v1", "Acrobot-v1"}
-    assert drifting.summary(None)["tasks"]["CartPole-v1"]["env_steps"] == 256
-    gravity = drifting.evaluator.environment(drifting.beings[0].world.seen[0], 5).get_attr("unwrapped")[0].gravity
-    assert gravity == 15, "tested is the environment as it is now"
+    assert list(last.scores) == ["CartPole-v1", "Acrobot-v1", "CartPole-v1, gravity 15, noise 0.1"]
+    assert drifting.summary(None)["tasks"]["CartPole-v1"]["env_steps"] == 256, "of both, which have one head"
+    seen = drifting.beings[0].world.seen
+    gravities = [drifting.evaluator.environment(task, 5).get_attr("unwrapped")[0].gravity for task in seen[::2]]
+    assert gravities == [9.8, 15], "tested are the environment as it was, and as it is now"
 
 
 def test_a_task_s_own_code(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:

@@ -33,6 +33,13 @@ def test_returns_on_one_scale() -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_what_earlier_tasks_have_taught_for_the_next() -> None:
+    """Chance in ``b`` is -200, its reference -100: a quarter of the way is known before it is lived."""
+    found = retention([{"a": 500.0, "b": -175.0}, *ROWS[1:]], ORDER, CHANCE, GIVEN)
+    assert found["measures"]["forward_transfer"] == pytest.approx(0.25)
+    assert found["reference"]["b"] == -100.0, "not what was tested before it was lived"
+
+
 def test_a_life_that_has_only_begun() -> None:
     begun: list[list[dict[str, float]]] = [[], ROWS[:1], [{}]]
     for rows in begun:
@@ -43,7 +50,9 @@ def test_a_life_that_has_only_begun() -> None:
 
 
 def test_a_task_in_which_chance_is_as_good_as_anything_has_no_scale() -> None:
-    assert retention([{"a": 20.0}], ["a"], CHANCE, {"a": None})["normalized"] == [[None]]
+    for reached in (20.0, 15.0):  # less than chance is no scale either: the worse, the higher would be the percents
+        assert retention([{"a": reached}], ["a"], CHANCE, {"a": None})["normalized"] == [[None]]
+    assert retention([{"a": 400.0}], ["a"], CHANCE, {"a": 10.0})["normalized"] == [[None]]
 
 
 def test_chance_is_what_random_actions_get() -> None:
@@ -72,23 +81,46 @@ STREAM = [
 
 
 def test_a_life_tells_what_it_retained(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
-    life = Life(tiny(*STREAM, "world.2.reference=500"), tmp_path)
+    life = Life(tiny(*STREAM), tmp_path)  # the reference of the first stay is that of the last one, too
     events = list(live(life))
     summary = life.summary(None)
     for being in ("organism", "ann_twin"):
         found = summary["retention"][being]
         assert found["order"] == ["CartPole-v1", "Acrobot-v1", "CartPole-v1"]
         assert found["reference"]["CartPole-v1"] == 500
-        # A row is the validation at the moment whose weights were kept.
+        # A row is the validation at the moment whose weights were kept; the next task is tested as it begins.
         stays = [
             [e for e in events if isinstance(e, Evaluated) and e.being == being and not e.final][i] for i in range(3)
         ]
-        for row, event in zip(found["returns"], stays, strict=True):
-            assert [x for x in row if x is not None] == [s["return_mean"] for s in event.scores.values()]
+        first, *later = zip(found["returns"], stays, strict=True)
+        assert first[0] == [first[1].scores["CartPole-v1"]["return_mean"], pytest.approx(-50)]
+        for row, event in later:
+            assert row == [s["return_mean"] for s in event.scores.values()]
+        assert found["measures"]["forward_transfer"] == found["normalized"][0][1]
+        assert (found["memory_bytes"], found["replay_bytes"]) == (0, 0)
     json.dumps(summary["retention"], allow_nan=False)
     again = Life(life.config, tmp_path)
     again.restore()
     assert again.summary(None)["retention"] == summary["retention"]
+
+
+def test_drift_is_told_by_its_physics(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    """Two physics under one name: one encoder and head, a column, chance and test for each."""
+    stays = "{environment: CartPole-v1, name: pole, steps: 128", "variation: {physics: {length: 2.0}}}"
+    world = f"world=[{stays[0]}}}, {stays[0]}, {stays[1]}, {stays[0]}}}]"
+    life = Life(tiny(world, "protection={kind: replay, samples: 30}"), tmp_path)
+    list(live(life))
+    summary, longer = life.summary(None), "pole, length 2"
+    found = summary["retention"]["organism"]
+    assert (found["tasks"], found["order"]) == (["pole", longer], ["pole", longer, "pole"])
+    assert list(summary["tasks"]) == ["pole", longer]
+    assert found["chance"]["pole"] != found["chance"][longer]
+    assert list(life.beings[0].organism.tasks) == ["pole"]
+    assert all(value is not None for row in found["returns"] for value in row)
+    assert found["replay_bytes"] == found["memory_bytes"] > 30 * 4 * 4, "observations of one task, and what was decided"
+    for value, task in zip(found["returns"][-1], found["tasks"], strict=True):
+        score = life.evaluate(life.beings[0], life.beings[0].world.seen, 3, VALIDATION_SEED)[task]
+        assert score["return_mean"] == value
 
 
 def test_one_task_has_nothing_to_retain(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:

@@ -74,7 +74,15 @@ def test_tasks_are_told_apart_by_environment_and_variation() -> None:
     ]
     names = ["CartPole-v1", "CartPole-v1", "CartPole-v1 (gravity 15)", "CartPole-v1", "strict"]
     assert [task.name for task in named] == names
-    assert World(named, 4).seen == [named[3], named[2], named[4]], "the latest stay of each name"
+    assert World(named, 4).seen == named[1:], "the latest stay of each, and drift beside them"
+
+
+def test_labels_tell_physics_apart_that_share_a_name() -> None:
+    heavy = VariationConfig({"gravity": 15.0})
+    assert TaskConfig("A", 1, variation=heavy).label == TaskConfig("A", 1, variation=heavy).name == "A (gravity 15)"
+    drift = TaskConfig("A", 1, variation=heavy, name="A")
+    assert (drift.name, drift.label, A.label) == ("A", "A, gravity 15", "A")
+    assert World([A, drift, A_AGAIN], 2).seen == [A_AGAIN, drift]
 
 
 def test_a_task_makes_its_varied_environment() -> None:
