@@ -189,8 +189,9 @@ def find(config: str | Path) -> Path:
     if str(config) in shipped:
         return shipped[str(config)]
     near = get_close_matches(path.stem, shipped, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise ConfigError(str(config), [f"no such file; {hint}Shipped configs are {', '.join(shipped)}"])
+    hint = f"did you mean {near[0]}? Shipped" if near else "shipped"
+    what = "is a folder" if str(config) and path.is_dir() else "no such file"
+    raise ConfigError(str(config) or "CONFIG", [f"{what}; {hint} configs are {', '.join(shipped)}"])
 
 
 def parse(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> RunConfig:

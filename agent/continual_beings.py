@@ -12,7 +12,7 @@ from typing import Any
 from snn4.agent.checks import unusable
 from snn4.agent.config import ConfigError, ContinualConfig
 from snn4.agent.events import Recalled
-from snn4.agent.students import LOOKED_AT, networks
+from snn4.agent.students import LOOKED_AT, networks, wrong_steps
 from snn4.envs.continual import Stream, make_stream
 from snn4.envs.datasets import MissingData
 from snn4.learners.continual import ContinualLearner, batches, n_outputs
@@ -43,8 +43,9 @@ def prepare(config: ContinualConfig) -> tuple[Stream, list[StreamBeing]]:
         ConfigError: for data that cannot be read, and a network, strategy or recipe that does not fit the stream.
         MissingData: for data that is not there.
     """
-    if problem := unusable(config.device):
-        raise ConfigError(config.name, [problem])
+    problem = unusable(config.device)
+    if problems := [*([problem] if problem else []), *wrong_steps(config.network, config.stream.data)]:
+        raise ConfigError(config.name, problems)
     with _telling(config, "stream"), _quietly():
         stream = make_stream(config.stream)
     with _telling(config, f"network, for images of {config.stream.data.name}"):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from snn4.agent.config import ConfigError, TrainConfig
-from snn4.envs.datasets import Data, MissingData, Samples, load_data
+from snn4.envs.datasets import Data, DataConfig, MissingData, Samples, load_data
 from snn4.policies.ann import twin
 from snn4.policies.classifier import Network
 from snn4.policies.perception import NetworkConfig, make_network
@@ -116,3 +116,10 @@ def _misfits(config: TrainConfig, data: Data) -> Iterator[str]:
         )
     if data.is_events and config.training.T is not None:
         yield "training.T: got steps for images, allowed for events is null; data.bins are their steps"
+    yield from wrong_steps(config.network, config.data)
+
+
+def wrong_steps(network: NetworkConfig, data: DataConfig) -> Iterator[str]:
+    """What is wrong with the T of a network for events, which come in as many steps as they have bins."""
+    if data.is_events and data.bins != network.T:
+        yield f"network.T: got {network.T}, allowed for events is {data.bins}, as data.bins; set both"

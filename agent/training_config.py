@@ -59,3 +59,5 @@ class TrainConfig:
         check_least(self, 1, "keep_checkpoints")
         check_least(self, 0, "threads", "workers")
         check_seed(self.seed)
+        if self.flip and "flip" not in self.data.augmentations:
+            raise ValueError(f"flip: got true, allowed for {self.data.name} is false: mirrored they differ")

@@ -27,7 +27,7 @@ class NetworkConfig:
     name: str = "vgg-small"
     """One of `NETWORKS`."""
     T: Annotated[int, Gene(1, 16)] = 4
-    """Inner steps for an image; recordings of events are cut into so many bins."""
+    """Inner steps for an image; of events, as many as the data has bins."""
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     backend: Literal["torch", "snntorch", "norse"] = "torch"
     """Whose neurons: this project's, or those of a library, to compare with; slower."""
@@ -39,11 +39,16 @@ class NetworkConfig:
             near = get_close_matches(self.name, NETWORKS, n=1)
             hint = f"did you mean {near[0]}? Allowed" if near else "allowed"
             raise ValueError(f"name: got {self.name!r}, {hint} are {', '.join(NETWORKS)}")
+        if self.T < 1:
+            raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1")
         theirs = [f.name for f in dataclasses.fields(NETWORKS[self.name])]
         allowed = [name for name in theirs if name not in ("in_channels", "image_size", "n_classes", "T", "neuron")]
         for key in self.options:
             if key not in allowed:
-                raise ValueError(f"options: got {key!r}, allowed for {self.name} are {', '.join(allowed)}")
+                raise ValueError(
+                    f"options: got {key!r}, allowed for {self.name} are {', '.join(allowed)}; or options={{}}, without "
+                    "those of another network"
+                )
 
     def resolve(self, in_channels: int, image_size: tuple[int, int], n_classes: int) -> ClassifierConfig:
         """The whole config for such data; ValueError naming a field that does not fit."""

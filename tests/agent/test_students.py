@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from snn4.agent.config import ConfigError, TrainConfig
-from snn4.agent.students import ANN_TWIN, NETWORK, InOrder, prepare, read, students
+from snn4.agent.students import ANN_TWIN, NETWORK, InOrder, prepare, read, students, wrong_steps
 from snn4.envs.datasets import MissingData
 from snn4.policies.ann import twin
 from snn4.policies.whitening import WhiteningConv2d
@@ -85,6 +85,15 @@ def test_events_have_no_schedule_of_steps(digits: Digits, monkeypatch: pytest.Mo
     data = replace(read(config), is_events=True)
     monkeypatch.setattr("snn4.agent.students.read", lambda config: data)
     assert "training.T: got steps for images" in told(config)
+
+
+def test_events_have_as_many_steps_as_bins(digits: Digits) -> None:
+    config = digits("data={name: nmnist, root: /nowhere, bins: 6}", "network.T=4")
+    assert list(wrong_steps(config.network, config.data)) == [
+        "network.T: got 4, allowed for events is 6, as data.bins; set both"
+    ]
+    assert not list(wrong_steps(replace(config.network, T=6), config.data))
+    assert not list(wrong_steps(config.network, replace(config.data, name="mnist")))
 
 
 def test_data_that_is_not_there(digits: Digits) -> None:

@@ -71,7 +71,7 @@ def test_a_wrong_name_hides_no_other_problem(digits_yaml: Path) -> None:
     [("fabric.accelerator=tpu", "fabric.accelerator"), ("fabric.strategy=fsdp", "fabric.strategy"),
      ("keep_checkpoints=0", "keep_checkpoints"), ("threads=-1", "threads"),
      ("training.T=[[1, 2]]", "training.T"), ("network.options={colour: 3}", "network.options"),
-     ("data.augmentation=flip", "data.augmentation")],
+     ("data.augmentation=flip", "data.augmentation"), ("network.T=0", "network.T"), ("flip=true", "flip")],
 )  # fmt: skip
 def test_impossible_values(digits_yaml: Path, override: str, key: str) -> None:
     found = problems(digits_yaml, override)
