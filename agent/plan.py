@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -24,6 +25,7 @@ from snn4.agent.events import Entered, Evaluated, Learned, Recalled
 from snn4.agent.journal import RunError, read_events
 from snn4.envs.datasets import count_classes
 from snn4.envs.stream_config import SCENARIOS
+from snn4.envs.variations import VariationConfig
 from snn4.learners.protection import ProtectionConfig
 
 
@@ -61,12 +63,11 @@ def plan(config: RunConfig, places: Mapping[str, Place]) -> RenderableType:
         table.add_column(being.replace("_", " "), justify="right")
     first = 0
     for number, task in enumerate(config.world):
-        met = [n for n, earlier in enumerate(config.world[:number]) if earlier.name == task.name]
+        origin = _origin(task, config.world[:number])
         done = [_done(place, number, task.steps) for place in places.values()]
-        label = _label(task) + (f" ({task.variation})" if met and task.variation else "")
         learned_by = "cross-entropy" if task.data is not None else (task.learner or config.learner).algorithm
-        back = f"task {met[-1]}" if met else ""
-        table.add_row(str(number), label, f"{task.steps:,}", f"{first:,}", learned_by, back, *done)
+        back = "" if origin is None else f"task {origin}"
+        table.add_row(str(number), _label(task), f"{task.steps:,}", f"{first:,}", learned_by, back, *done)
         first += task.steps
     return Group(table, *map(Text, _notes(config)))
 
@@ -112,9 +113,21 @@ def _done(place: Place, number: int, steps: int) -> str:
     return f"{place.step:,} ({place.step / steps:.0%})"
 
 
+def _origin(task: LifeTask, earlier: Sequence[LifeTask]) -> int | None:
+    """Number of the stay that ``task`` comes back to: the latest under the same circumstances, so that a return to
+    undrifted physics shows; else the latest of its name."""
+    met = [n for n, stay in enumerate(earlier) if stay.name == task.name]
+    same = [n for n in met if _circumstances(earlier[n]) == _circumstances(task)]
+    return max(same or met, default=None)
+
+
+def _circumstances(task: LifeTask) -> tuple[Any, ...]:
+    return task.environment, task.kwargs, task.variation or VariationConfig(), task.data
+
+
 def _label(task: LifeTask) -> str:
-    """The task's name, and its environment where that does not show."""
-    return task.name if task.environment in task.name else f"{task.name}: {task.environment}"
+    """What tests call the task, and its environment where that does not show."""
+    return task.label if task.environment in task.label else f"{task.label}: {task.environment}"
 
 
 def _notes(config: RunConfig) -> Iterator[str]:

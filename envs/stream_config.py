@@ -82,17 +82,12 @@ class StreamConfig:
             raise ValueError("classes: got no group, allowed are one or more, each a list of class numbers")
         if self.class_seed is not None:
             raise ValueError(f"class_seed: got {self.class_seed} with classes, allowed is null: their order is given")
+        _check_overlap(self.classes)
         if len(self.classes) != self.experiences:
             raise ValueError(
                 f"experiences: got {self.experiences}, allowed is {len(self.classes)}, as many as there are groups in "
                 "classes"
             )
-        met: set[int] = set()
-        for group in self.classes:
-            twice = sorted(met.intersection(group)) or sorted({class_ for class_ in group if group.count(class_) > 1})
-            if twice:
-                raise ValueError(f"classes: got class {twice[0]} twice, allowed is each class in one experience only")
-            met.update(group)
 
     def groups(self, n_classes: int) -> list[list[int]]:
         """Classes of each experience, of a data set that has ``n_classes``.
@@ -131,3 +126,12 @@ class StreamConfig:
         if self.class_seed is not None:
             order = np.random.RandomState(self.class_seed).permutation(n_classes)
         return [group.tolist() for group in order.reshape(n, -1)]
+
+
+def _check_overlap(classes: tuple[tuple[int, ...], ...]) -> None:
+    met: set[int] = set()
+    for group in classes:
+        twice = sorted(met.intersection(group)) or sorted({class_ for class_ in group if group.count(class_) > 1})
+        if twice:
+            raise ValueError(f"classes: got class {twice[0]} twice, allowed is each class in one experience only")
+        met.update(group)

@@ -105,7 +105,7 @@ class StrategyConfig:
 
     def __post_init__(self) -> None:
         if self.name not in STRATEGIES:
-            near = get_close_matches(self.name, STRATEGIES, n=1)
+            near = get_close_matches(self.name.lower(), STRATEGIES, n=1)  # people also write EWC
             hint = f"did you mean {near[0]}? Allowed" if near else "allowed"
             raise ValueError(f"name: got {self.name!r}, {hint} are {', '.join(STRATEGIES)}")
         for name in ("memory", "memory_bytes"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from snn4.agent.config import RunConfig, load_continual
+from snn4.agent.config import RunConfig, load, load_continual
 from snn4.agent.events import Recalled
 from snn4.agent.journal import Journal
 from snn4.agent.life import Life, live
@@ -38,12 +38,25 @@ def test_tasks_in_order_and_what_they_come_back_to(tiny: Callable[..., RunConfig
     assert "tiny, seed 0: 384 steps" in said
     assert re.search(r"CartPole-v1 +│ +128 │ +0 │ PPO +│ +│", line(said, 0))
     assert re.search(r"Acrobot-v1 +│ +192 │ +128 │ DQN", line(said, 1))
-    assert re.search(r"CartPole-v1 \(gravity 15\) +│ +64 │ +320 │ PPO +│ task 0", line(said, 2))
+    assert re.search(r"CartPole-v1, gravity 15 +│ +64 │ +320 │ PPO +│ task 0", line(said, 2))
     assert (
         "shared: the synapses between hidden layers (16 -> 16); own encoders and heads: CartPole-v1, Acrobot-v1" in said
     )
     assert "protection of what is shared: replay, strength 1, 300 observations a task" in said
     assert "ANN twin" in said
+
+
+def test_a_return_is_to_the_stay_with_the_same_physics() -> None:
+    said = text(load("cartpole_drift"))
+    back = [re.findall(r"task \d", line(said, number)) for number in range(6)]
+    assert back == [[], ["task 0"], ["task 1"], ["task 0"], ["task 1"], ["task 2"]]
+
+
+def test_a_return_is_to_the_stay_with_the_same_arguments(tiny: Callable[..., RunConfig]) -> None:
+    stay = "{environment: CartPole-v1, steps: 64, kwargs: {sutton_barto_reward: %s}, variation: %s}"
+    told = [("true", "null"), ("false", "null"), ("true", "{}"), ("false", "null")]
+    said = text(tiny(f"world=[{', '.join(stay % one for one in told)}]"))
+    assert [re.findall(r"task \d", line(said, n)) for n in range(4)] == [[], ["task 0"], ["task 0"], ["task 1"]]
 
 
 @pytest.mark.parametrize(

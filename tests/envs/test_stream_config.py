@@ -61,6 +61,7 @@ def test_a_shift_leaves_all_classes_in_each_experience(shift: Any) -> None:
         ({"shift_seed": 2**32}, r"^shift_seed: got 4294967296, allowed is 0 to 4294967295"),
         ({"classes": ((0, 1), (1, 2)), "experiences": 2}, r"^classes: got class 1 twice, allowed is each class in one"),
         ({"classes": ((0, 0), (1, 2)), "experiences": 2}, r"^classes: got class 0 twice"),
+        ({"classes": ((0, 1), (1, 2))}, r"^classes: got class 1 twice"),  # told before that they are no 5
         ({"classes": ((0, 1), (2, 10)), "experiences": 2}, r"^classes: got 10, allowed are 0 to 9, those of digits"),
         ({"classes": ((0, 1), (-1, 2)), "experiences": 2}, r"^classes: got -1, allowed are 0 to 9"),
         (

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from snn4.learners.continual import STRATEGIES, ContinualTrainingConfig, StrategyConfig
 
@@ -30,6 +33,20 @@ def test_options_are_avalanches(name: str) -> None:
         assert theirs[option].default in (default, inspect.Parameter.empty)
 
 
+def test_the_readme_lists_every_strategy_with_its_options() -> None:
+    told = (
+        (Path(__file__).parents[2] / "README.md").read_text().partition("| `strategy.name` |")[2].partition("\n\n")[0]
+    )
+    rows = re.findall(r"^\| `([\w-]+)` \|.*?\|(?: `(\{.*\})`.*?)? \|(.*)\|$", told, re.MULTILINE)
+    assert {name: yaml.safe_load(options or "{}") for name, options, _ in rows} == {
+        name: strategy.options for name, strategy in STRATEGIES.items()
+    }
+    for name, _, needs in rows:
+        strategy = STRATEGIES[name]
+        assert ("memory" in needs) == strategy.replays
+        assert all(("scenario" in needs) == (f"`{x}`" in needs) for x in strategy.scenarios)
+
+
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_defaults_are_allowed(name: str) -> None:
     config = StrategyConfig(name, options=dict(STRATEGIES[name].options))
@@ -42,6 +59,7 @@ def test_defaults_are_allowed(name: str) -> None:
     ("changes", "message"),
     [
         ({"name": "repaly"}, "name: got 'repaly', did you mean replay"),
+        ({"name": "EWC"}, "name: got 'EWC', did you mean ewc"),
         ({"name": "?"}, "name: got '\\?', allowed are naive, joint"),
         ({"memory": 0}, "memory: got 0"),
         ({"memory_bytes": 0}, "memory_bytes: got 0"),
