@@ -60,12 +60,15 @@ class Examination:
     exit: Exit | None
     """The same threshold on test data."""
     activity: Activity
+    notes: tuple[str, ...] = ()
+    """What is worth knowing about the data: files left out, classes of other names than the network has learned."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: fractions, seconds, joules, bytes as the names say; None where nothing was measured."""
         r = self.recognition
         return {
             "classes": list(self.class_names),
+            "notes": list(self.notes),
             "test_samples": len(r.labels),
             "metered_samples": self.metered,
             "steps": r.steps,
@@ -91,6 +94,7 @@ def examine(
     validation: Iterable[Batch] | None,
     class_names: Sequence[str],
     config: ExaminationConfig | None = None,
+    notes: Sequence[str] = (),
 ) -> Examination:
     """Test ``network`` and measure what it costs; nothing of it changes.
 
@@ -101,6 +105,7 @@ def examine(
         validation: batches to choose the early exit's threshold on, and ranges of int8; None goes without both.
         class_names: of each label.
         config: how; None takes the defaults.
+        notes: on the data, to be told with the result.
 
     Raises:
         ValueError: data that do not fit the network, named, or that can be gone through only once.
@@ -129,6 +134,7 @@ def examine(
         chosen=chosen,
         exit=recognition.exit(chosen.threshold) if chosen else None,
         activity=_watch_first(Recognizer(network, config.steps), test),
+        notes=tuple(notes),
     )
 
 

@@ -13,22 +13,19 @@ from rich.text import Text
 from snn4.agent.examination import Examination
 from snn4.agent.indicators import Indicators, Timing
 from snn4.agent.recognition import Exit
-from snn4.policies.cost import LayerCost, layer_table
+from snn4.policies.cost import LayerCost
 from snn4.policies.energy import ENERGY_MODELS
 
-_LAYER_COLUMNS = {
-    "name": "layer", "kind": "kind", "spikes": "spikes", "spike_rate": "rate",
-    "effective_acs": "ACs", "effective_macs": "MACs", "parameters": "parameters",
-}  # fmt: skip
-"""Of `layer_table`, as many as fit on a page."""
 _PREFIXES = {4: "T", 3: "G", 2: "M", 1: "k", 0: "", -1: "m", -2: "µ", -3: "n", -4: "p", -5: "f"}
 
 
 def table(result: Examination) -> Group:
     """The indicators in one table; below it the SNN's layers, its accuracy over steps, early exit and timings."""
+    rows, layers = indicator_rows(result), layer_rows(result.rows[0].cost.layers)
+    without_kind = [[name, *numbers] for name, _, *numbers in layers]
     return Group(
-        _Fitting(indicator_rows(result), "test: accuracy, and cost of a decision"),
-        _table(layer_rows(result.rows[0].cost.layers), "layers of the SNN, per decision; rate: a neuron and step"),
+        _Fitting("test: accuracy, and cost of a decision", rows, list(zip(*rows, strict=True))),
+        _Fitting("layers of the SNN, per decision; rate: a neuron and step", layers, without_kind, folded=True),
         *(Text(line) for line in notes(result)),
     )
 
@@ -41,10 +38,8 @@ def indicator_rows(result: Examination) -> list[list[str]]:
 
 
 def layer_rows(layers: Sequence[LayerCost]) -> list[list[str]]:
-    """The first row names the columns."""
-    header, *rows = layer_table(layers)
-    columns = [header.index(name) for name in _LAYER_COLUMNS]
-    return [list(_LAYER_COLUMNS.values()), *([row[column].replace("–", "-") for column in columns] for row in rows)]
+    """The first row names the columns: as many as fit on a page."""
+    return [["layer", "kind", "spikes", "rate", "ACs", "MACs", "parameters"], *map(_layer, layers)]
 
 
 def notes(result: Examination) -> list[str]:
@@ -58,7 +53,7 @@ def notes(result: Examination) -> list[str]:
         lines.append("scores are means over each input and its mirror image: every cost is that of both")
     if result.chosen is None:
         lines.append("int8 is not simulated without validation data: its operations are those of fp32")
-    return lines
+    return [*lines, *result.notes]
 
 
 def exit_line(result: Examination) -> str:
@@ -93,6 +88,12 @@ def _indicators(row: Indicators) -> list[str]:
     ]  # fmt: skip
 
 
+def _layer(layer: LayerCost) -> list[str]:
+    rate = "-" if layer.spike_rate is None else f"{layer.spike_rate:.4g}"
+    operations = map(prefixed, (layer.effective_acs, layer.effective_macs, layer.parameters))
+    return [layer.name, layer.kind, prefixed(layer.spikes), rate, *operations]
+
+
 def _timing(timing: Timing) -> str:
     threads = "1 thread" if timing.threads == 1 else f"{timing.threads} threads"
     return f"{timing.engine}, {threads}: {_milliseconds(timing)}"
@@ -107,22 +108,27 @@ def _exit(point: Exit) -> str:
 
 
 class _Fitting:
-    """A table that turns its rows into columns where the terminal is too narrow for them."""
+    """The first of several forms of a table that the terminal is wide enough for, else the last one."""
 
-    def __init__(self, rows: list[list[str]], title: str) -> None:
-        self.rows, self.title = rows, title
+    def __init__(self, title: str, *forms: Sequence[Sequence[str]], folded: bool = False) -> None:
+        self.title, self.forms, self.folded = title, forms, folded
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        wide = _table(self.rows, self.title)
-        narrow = _table(list(map(list, zip(*self.rows, strict=True))), self.title)
-        yield wide if console.measure(wide, options=options.update(width=1000)).maximum <= options.max_width else narrow
+        unlimited, made = options.update(width=1000), [_table(rows, self.title, self.folded) for rows in self.forms]
+        fitting = (table for table in made if console.measure(table, options=unlimited).maximum <= options.max_width)
+        yield next(fitting, made[-1])
 
 
-def _table(rows: Sequence[Sequence[str]], title: str) -> Table:
+def _table(rows: Sequence[Sequence[str]], title: str, folded: bool) -> Table:
+    """With ``folded``, long names in the first column are, before a number is cut off."""
     made = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(rows[0]):
         heading = Text(name.replace(" ", "\n") if number else name)
-        made.add_column(heading, justify="right" if number else "left", no_wrap=True, vertical="bottom")
+        folds = folded and not number
+        made.add_column(
+            heading, justify="right" if number else "left", no_wrap=not folds, vertical="bottom",
+            overflow="fold" if folds else "ellipsis",
+        )  # fmt: skip
     for row in rows[1:]:
         made.add_row(*map(Text, row))
     return made

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from snn4.agent.config import TrainConfig, load_training
+from snn4.agent.config import ConfigError, TrainConfig, load_training
 from snn4.agent.examination import Examination, ExaminationConfig, examine
 from snn4.agent.journal import read_events, require_place
 from snn4.agent.model import ModelError, load_model, read_about
@@ -19,7 +20,8 @@ from snn4.agent.report import learning_curves, write_report
 from snn4.agent.students import ANN_TWIN, NETWORK, InOrder, read, students
 from snn4.agent.tables import table
 from snn4.agent.training import Training
-from snn4.envs.datasets import Data
+from snn4.envs.datasets import DATASETS, UNMIRRORED, Data
+from snn4.envs.image_folder import in_grey
 from snn4.policies.allocation import keep_freed_memory
 
 
@@ -43,12 +45,12 @@ def evaluate_session(
 
     Raises:
         ModelError: there is no model, it is damaged or of another architecture, or it cannot take the data.
-        ConfigError, MissingData: the data cannot be read.
+        ConfigError, MissingData: there are no such data, or they cannot be read.
     """
     require_place(report_path)
     path = folder / "model.safetensors"
     about = read_about(path)
-    config = load_training(folder / "config.yaml", [*_other(data), *([f"data.root={root}"] if root else [])])
+    config = load_training(folder / "config.yaml", [*_other(data, about), *([f"data.root={root}"] if root else [])])
     loaded = _read_for(path, about, config)
     keep_freed_memory()
     models = _models(folder, config, loaded)
@@ -77,28 +79,66 @@ def show(result: Examination, report_path: Path | None) -> None:
         print(f"report: {report_path}")
 
 
-def _other(data: str | None) -> list[str]:
+def _other(data: str | None, about: dict[str, Any]) -> list[str]:
     """Changes of a config for the test on other data: how the first one was augmented does not matter there."""
     if data is None:
         return []
-    changes: dict[str, Any] = {"name": data, "folder": None, "augmentation": "none", "pad": None, "erase": 0}
-    changes |= {"alternate_flips": False, "mean": None, "std": None}
-    if Path(data).is_dir():
-        changes |= {"name": "imagefolder", "folder": str(Path(data).resolve())}
-    return [f"data.{key}={json.dumps(value)}" for key, value in changes.items()]  # JSON is YAML
+    changes: dict[str, Any] = {"augmentation": "none", "pad": None, "erase": 0, "alternate_flips": False}
+    changes |= {"mean": None, "std": None, **_place(data, about)}
+    told = [f"data.{key}={json.dumps(value)}" for key, value in changes.items()]  # JSON is YAML
+    return [*told, "flip=false"] if changes["name"] in UNMIRRORED else told
+
+
+def _place(data: str, about: dict[str, Any]) -> dict[str, Any]:
+    """The data set called ``data``, else the images in that folder, of the size that the model has learned."""
+    named = [name for name in DATASETS if name != "imagefolder"]
+    if data in named:
+        return {"name": data, "folder": None}
+    if data == "imagefolder":
+        raise ConfigError("--data", ["got 'imagefolder', which images it does not say; name their folder instead"])
+    if not Path(data).is_dir():
+        near = get_close_matches(data, named, n=1)
+        hint = f"did you mean {near[0]}? Allowed" if near else "allowed"
+        told = f"got {data!r}, there is no such folder and no such data set; {hint} are a folder of images"
+        raise ConfigError("--data", [f"{told}, {', '.join(named)}"])
+    sides = set(about.get("image_size", ()))
+    size = {"image_size": sides.pop()} if len(sides) == 1 else {}
+    return {"name": "imagefolder", "folder": str(Path(data).resolve()), **size}
 
 
 def _read_for(path: Path, about: dict[str, Any], config: TrainConfig) -> Data:
-    """The data, scaled as the model in ``path`` has learned; ModelError unless it looks like what that has learned."""
-    data = read(config)
+    """The data, as the model in ``path`` has learned to see them; ModelError unless it can take them."""
+    is_grey = config.data.name == "imagefolder" and len(about.get("mean", ())) == 1
+    data = _read_in_grey(about, config) if is_grey else read(config)
     theirs = {"in_channels": data.in_channels, "image_size": list(data.image_size), "n_classes": data.n_classes}
     wrong = [f"{key}: got {x}, allowed is {about[key]}" for key, x in theirs.items() if about.get(key, x) != x]
     if wrong:
         raise ModelError(f"{path}: has learned {about['data']} and cannot take {data.name}: {'; '.join(wrong)}")
+    data = _scaled(data, about, config)
+    return dataclasses.replace(data, notes=[*data.notes, *_renamed(about, data.classes)])
+
+
+def _read_in_grey(about: dict[str, Any], config: TrainConfig) -> Data:
+    """Images of a folder, which are read in colour, for a model of grey ones."""
+    data = read(dataclasses.replace(config, data=dataclasses.replace(config.data, bit_depth=8)))
+    return in_grey(data, tuple(about["mean"]), tuple(about["std"]), config.data.bit_depth)
+
+
+def _scaled(data: Data, about: dict[str, Any], config: TrainConfig) -> Data:
+    """The same data, read again where the model has learned them scaled otherwise."""
     mean, std = (tuple(about.get(key, getattr(data, key))) for key in ("mean", "std"))
     if (mean, std) == (data.mean, data.std):
         return data
     return read(dataclasses.replace(config, data=dataclasses.replace(config.data, mean=mean, std=std)))
+
+
+def _renamed(about: dict[str, Any], classes: list[str]) -> list[str]:
+    """A note where classes are called otherwise than in the training; older models do not tell theirs."""
+    learned = about.get("classes", classes)
+    other = [f"{new} stands for {old}" for old, new in zip(learned, classes, strict=True) if old != new]
+    more = f", … ({len(other)} in all)" if len(other) > 3 else ""
+    told = "classes have other names than in the training, and are taken by their order"
+    return [f"{told}: {', '.join(other[:3])}{more}"] if other else []
 
 
 def _models(folder: Path, config: TrainConfig, data: Data) -> dict[str, Any]:
@@ -116,7 +156,7 @@ def _models(folder: Path, config: TrainConfig, data: Data) -> dict[str, Any]:
 
 def _examined(models: dict[str, Any], data: Data, config: ExaminationConfig) -> Examination:
     test, validation = InOrder(data.test), InOrder(data.validation)
-    return examine(models[NETWORK], models.get(ANN_TWIN), test, validation, data.classes, config)
+    return examine(models[NETWORK], models.get(ANN_TWIN), test, validation, data.classes, config, data.notes)
 
 
 def _summary(config: TrainConfig, result: Examination) -> dict[str, Any]:

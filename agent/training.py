@@ -152,8 +152,9 @@ class Training:
             return
         about = {
             "data": self.data.name, "in_channels": self.data.in_channels, "image_size": self.data.image_size,
-            "n_classes": self.data.n_classes, "mean": self.data.mean, "std": self.data.std, "seed": self.config.seed,
-            "epoch": student.best["epoch"], "top1_validation": student.best["top1"],
+            "n_classes": self.data.n_classes, "classes": self.data.classes, "mean": self.data.mean,
+            "std": self.data.std, "seed": self.config.seed, "epoch": student.best["epoch"],
+            "top1_validation": student.best["top1"],
         }  # fmt: skip
         name = "model" if student.name == NETWORK else student.name
         save_model(self.folder / f"{name}.safetensors", student.best["weights"], about)

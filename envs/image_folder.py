@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from snn4.envs.bit_depth import in_bits
 from snn4.envs.downloads import MissingData
 from snn4.envs.pool import Pool, moments
 from snn4.envs.reading import OnError, read_all
+from snn4.envs.samples import Data, Pixels, Samples
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """torchvision's."""
@@ -69,6 +72,44 @@ def read_folder(name: str, folder: Path, size: int, cache: Path, on_error: OnErr
         classes, pixels, labels[rows], train, test, validation if VALIDATION in parts else None,
         moments=None if fits else result, notes=notes,
     )  # fmt: skip
+
+
+def in_grey(data: Data, mean: tuple[float, ...], std: tuple[float, ...], bits: int = 8) -> Data:
+    """Coloured images of 8 bits as their luminance in ``bits``, for networks that have learned grey ones.
+
+    Args:
+        data: images of three channels.
+        mean, std: of the grey channel that the network has learned, in 0 to 1.
+        bits: that tell a grey pixel, as in `in_bits`.
+    """
+
+    def grey(part: Samples) -> Samples:
+        pixels, rows = _Grey(part.pixels, part.rows, bits), torch.arange(len(part))
+        return Samples(pixels, part.labels, rows, mean, std, part.augmentation)
+
+    train, validation, test = map(grey, (data.train, data.validation, data.test))
+    return replace(data, in_channels=1, mean=mean, std=std, train=train, validation=validation, test=test)
+
+
+@dataclass(frozen=True)
+class _Grey:
+    """Some ``rows`` of coloured images, made grey when they are asked for: the others may not fit in memory."""
+
+    pixels: Pixels
+    rows: Tensor
+    bits: int
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        return in_bits(_luminance(self.pixels[self.rows[rows]]), self.bits, counts=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _luminance(x: Tensor) -> Tensor:
+    """RGB (B, 3, H, W), uint8, as (B, 1, H, W): ITU-R 601 in Pillow's whole numbers, which leave grey as it is."""
+    shares = torch.tensor([19595, 38470, 7471]).view(3, 1, 1)  # of 2^16
+    return ((x.int() * shares).sum(1, keepdim=True) + 2**15 >> 16).to(torch.uint8)
 
 
 def class_names(name: str, folder: Path) -> list[str]:

@@ -64,7 +64,8 @@ class Pool:
         counts = torch.bincount(self.labels[rows], minlength=len(self.classes)).tolist()
         lack = [name for name, count in zip(self.classes, counts, strict=True) if count == 0]
         if lack:
-            raise ValueError(f"classes: got no sample of {', '.join(lack)} in {part}, allowed is one or more of each")
+            told = f"classes: got no sample of {', '.join(lack)} in {part}, allowed is one or more of each"
+            raise ValueError("; ".join([told, *self.notes]))  # files that were left out may be all of a class
 
     def _moments(self, rows: Tensor) -> Tensor:
         return moments(self.pixels[rows]) if self.moments is None else self.moments[rows]

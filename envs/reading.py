@@ -47,7 +47,7 @@ def read_all(
     notes = _save(cache, tensor, places, bad, fingerprint) if is_new else []
     message = _message(bad, len(files))
     if bad and (on_error == "stop" or not len(places)):
-        raise ValueError(f"{message}; on_error: skip leaves them out" if len(places) else message)
+        raise ValueError(f"{message}; data.on_error=skip leaves them out" if len(places) else message)
     return tensor, places, [f"left out: {message}", *notes] if bad else notes
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -59,13 +57,3 @@ class Cost:
     """Share of outputs of neurons and activation functions that are 0."""
     layers: list[LayerCost] = field(default_factory=list)
     """In the order in which they first ran; layers that cost nothing and have no parameters are left out."""
-
-
-def layer_table(layers: Sequence[LayerCost]) -> list[list[str]]:
-    """Rows of text for people, the first of which names the columns."""
-    header = [column.name for column in fields(LayerCost)]
-    return [header, *([_text(getattr(layer, column)) for column in header] for layer in layers)]
-
-
-def _text(value: Any) -> str:
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -106,6 +106,7 @@ def test_what_the_library_refuses_leaves_no_run_folder(cli: Cli, tiny_yaml: Path
 def test_folders_that_are_no_run(cli: Cli, tmp_path: Path, command: str) -> None:
     (told,) = refused(cli, command, tmp_path)
     assert told.startswith(f"{tmp_path}: no run folder")
+    assert "evaluate also takes a model's folder (config.yaml and model.safetensors), or zoo:NAME" in told
     assert list(tmp_path.iterdir()) == []
     assert cli(command, tmp_path / "missing").status == 2
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from rich.console import Console
 
 from snn4.agent.examination import Examination, ExaminationConfig, examine
-from snn4.agent.tables import exit_line, indicator_rows, layer_rows, percent, prefixed, table
+from snn4.agent.tables import exit_line, indicator_rows, layer_rows, notes, percent, prefixed, table
 from snn4.policies.convnet import ConvNetConfig, SpikingConvNet
 
 
@@ -43,10 +44,37 @@ def test_what_was_not_measured_is_a_dash(result: Examination) -> None:
 
 
 def test_layers_are_those_of_the_network(result: Examination) -> None:
-    header, *rows = layer_rows(result.rows[0].cost.layers)
-    parameters = header.index("parameters")
-    assert sum(int(row[parameters]) for row in rows) == result.rows[0].cost.parameters
-    assert [row[0] for row in rows] == [layer.name for layer in result.rows[0].cost.layers]
+    layers = result.rows[0].cost.layers
+    header, *rows = layer_rows(layers)
+    assert header == ["layer", "kind", "spikes", "rate", "ACs", "MACs", "parameters"]
+    for row, layer in zip(rows, layers, strict=True):
+        assert row[:2] == [layer.name, layer.kind]
+        assert row[4:] == [prefixed(x) for x in (layer.effective_acs, layer.effective_macs, layer.parameters)]
+
+
+@pytest.mark.parametrize(("width", "kinds"), [(160, 1), (80, 0)])
+def test_layers_with_millions_of_operations_are_whole_on_narrow_terminals(
+    result: Examination, width: int, kinds: int
+) -> None:
+    large = {"spikes": 91_234.5, "spike_rate": 0.01234, "effective_acs": 9.099e7, "effective_macs": 1.234e6}
+    first, snn = result.rows[0].cost.layers[0], result.rows[0]
+    name = "network.blocks.3.attention.projection.neuron"
+    layer = dataclasses.replace(first, name=name, kind="SpikingSelfAttention", **large)
+    shown = dataclasses.replace(snn, cost=dataclasses.replace(snn.cost, layers=[layer]))
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(table(dataclasses.replace(result, rows=(shown, *result.rows[1:]))))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text.replace("t = 1 …", "")
+    for word in ("network.blocks.3", "91.23 k", "0.01234", "90.99 M", "1.234 M"):
+        assert word in text
+    assert text.count("SpikingSelfAttention") == kinds
+
+
+def test_notes_of_the_data_are_told(result: Examination) -> None:
+    noted = dataclasses.replace(result, notes=("left out: 2 of 9 files",))
+    assert notes(noted) == [*notes(result), "left out: 2 of 9 files"]
+    assert (noted.to_json()["notes"], result.to_json()["notes"]) == (["left out: 2 of 9 files"], [])
 
 
 @pytest.mark.parametrize(("width", "first"), [(400, "SNN fp32"), (60, "top-1")])

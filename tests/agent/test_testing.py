@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from run_folders import read
+from run_folders import only, read
 from safetensors.torch import load_file, save_file
 from torchvision.utils import save_image
 
 from snn4.agent import model
+from snn4.agent.config import load_training
+from snn4.agent.model import read_about, save_model
+from snn4.envs.datasets import load_data
 
 Cli = Callable[..., Any]
 SAME = ("top1_accuracy_by_step", "top5_accuracy_by_step", "cross_entropy_nats_by_step", "early_exit", "confusion",
@@ -90,49 +94,128 @@ def test_models_of_the_zoo(cli: Cli, copied: Path, trained: Path, monkeypatch: p
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Callable[[int, int], str]:
-    """A folder of coloured images of so many classes and pixels."""
+def images(tmp_path: Path) -> Callable[..., str]:
+    """A folder of coloured images of so many classes and pixels, or of classes of these names."""
 
-    def make(n_classes: int, side: int) -> str:
+    def make(classes: int | str, side: int, folder: str = "images") -> str:
         torch.manual_seed(0)
-        for part in ("train", "test"):
-            for name in range(n_classes):
-                for number in range(3):
-                    path = tmp_path / "images" / part / f"class {name}" / f"{number}.png"
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    save_image(torch.rand(3, side, side), path)
-        return str(tmp_path / "images")
+        names = classes if isinstance(classes, str) else [f"class {number}" for number in range(classes)]
+        for part, name, number in product(("train", "test"), names, range(3)):
+            path = tmp_path / folder / part / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_image(torch.rand(3, side, side), path)
+        return str(tmp_path / folder)
 
     return make
 
 
-def test_data_that_the_model_cannot_take(cli: Cli, trained: Path, images: Callable[[int, int], str]) -> None:
-    said = refused(cli, trained, "--data", images(2, 8))
-    assert f"{trained}/model.safetensors: has learned digits and cannot take imagefolder: " in said
-    for part in ("in_channels: got 3, allowed is 1", "image_size: got [64, 64], allowed is [8, 8]",
-                 "n_classes: got 2, allowed is 10"):  # fmt: skip
-        assert part in said
-
-
-def test_another_folder_of_images(cli: Cli, tmp_path: Path, images: Callable[[int, int], str]) -> None:
-    path, runs = images(2, 8), tmp_path / "runs"
-    data = f"data={{name: imagefolder, folder: {path!r}, image_size: 8, augmentation: flip, validation: 0.4}}"
-    config = tmp_path / "c.yaml"
+@pytest.fixture
+def coloured(cli: Cli, tmp_path: Path, images: Callable[..., str]) -> Path:
+    """The run folder of a training on images of 12 x 12 pixels, two classes, a and b."""
+    path, config, runs = images("ab", 12, "learned"), tmp_path / "c.yaml", tmp_path / "runs"
+    data = f"data={{name: imagefolder, folder: {path!r}, image_size: 12, augmentation: flip, validation: 0.4}}"
     config.write_text("name: c\ndata: {}\nthreads: 1\nnetwork: {T: 2, options: {channels: [4, 4]}}\n")
-    small = ["training.epochs=1", "training.batch_size=2"]
+    small = ["training.epochs=1", "training.batch_size=2", "data.on_error=skip"]
     assert cli("train", config, data, *small, "--runs-dir", runs, "-q").status == 0
-    (run,) = runs.iterdir()
+    return only(runs)
+
+
+def test_data_that_the_model_cannot_take(cli: Cli, trained: Path, coloured: Path, images: Callable[..., str]) -> None:
+    said = refused(cli, trained, "--data", images(2, 8))
+    told = "has learned digits and cannot take imagefolder: n_classes: got 2, allowed is 10"
+    assert said == f"{trained}/model.safetensors: {told}\n"
+    said = refused(cli, coloured, "--data", "digits")
+    assert f"{coloured}/model.safetensors: has learned imagefolder and cannot take digits: " in said
+    assert "in_channels: got 1, allowed is 3; n_classes: got 10, allowed is 2" in said
+
+
+def test_another_folder_of_images(cli: Cli, coloured: Path, tmp_path: Path) -> None:
+    """Its training images are of other brightness, which must not change how the model sees the test."""
+    path = tmp_path / "learned"
     shutil.move(path, tmp_path / "elsewhere")
-    assert path in refused(cli, run)
+    assert str(path) in refused(cli, coloured)
     for file in (tmp_path / "elsewhere" / "train").glob("*/*"):
-        save_image(torch.ones(3, 8, 8), file)  # of other brightness, which must not change how the model sees the test
-    found = json.loads(cli("evaluate", run, "--data", tmp_path / "elsewhere", "--json").out)
+        save_image(torch.ones(3, 12, 12), file)
+    found = json.loads(cli("evaluate", coloured, "--data", tmp_path / "elsewhere", "--json").out)
     assert found["test_samples"] == 6
-    assert found["cross_entropy_nats_by_step"] == read(run / "summary.json")["cross_entropy_nats_by_step"]
+    assert found["cross_entropy_nats_by_step"] == read(coloured / "summary.json")["cross_entropy_nats_by_step"]
+    assert found["notes"] == []
+
+
+def test_a_folder_has_the_size_that_the_model_has_learned(cli: Cli, coloured: Path, images: Callable[..., str]) -> None:
+    config = coloured / "config.yaml"
+    config.write_text(config.read_text().replace("image_size: 12", "image_size: null"))  # as of CIFAR's models
+    found = json.loads(cli("evaluate", coloured, "--data", images("ab", 20), "--json").out)
+    assert (found["config"]["data"]["image_size"], found["test_samples"]) == (12, 6)
+    assert "image_size: got [8, 8], allowed is [12, 12]" in refused(cli, coloured, "--data", "digits")
+
+
+def test_grey_models_see_folders_in_grey(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    """The same digits, as grey pictures in a folder, give the same decisions."""
+    data = load_data(load_training(trained / "config.yaml").data)
+    for part, samples in (("train", data.train), ("test", data.test)):
+        for number, (row, label) in enumerate(zip(samples.rows, samples.labels, strict=True)):
+            path = tmp_path / "grey" / part / str(int(label)) / f"{number:04}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_image(data.test.pixels[row.view(1)][0] / 255, path)
+    found, known = (
+        json.loads(cli("evaluate", trained, "--data", tmp_path / "grey", "--json").out),
+        read(trained / "summary.json"),
+    )
+    for key in ("confusion", "top1_accuracy_by_step", "notes"):
+        assert found[key] == known[key]
+    assert found["cross_entropy_nats_by_step"] == pytest.approx(known["cross_entropy_nats_by_step"], rel=1e-5)
+
+
+def test_files_that_were_left_out_are_told(
+    cli: Cli, coloured: Path, images: Callable[..., str], tmp_path: Path
+) -> None:
+    path, page = images("ab", 12), tmp_path / "report.html"
+    Path(path, "test", "a", "1.png").write_text("damaged")
+    said = cli("evaluate", coloured, "--data", path, "--report", page)
+    for text in (" ".join(said.out.split()), page.read_text()):
+        assert "left out: 1 of 12 files cannot be read" in text
+    (note,) = json.loads(cli("evaluate", coloured, "--data", path, "--json").out)["notes"]
+    assert note.startswith(f"left out: 1 of 12 files cannot be read: {path}/test/a/1.png (")
+
+
+def test_classes_of_other_names_are_told(cli: Cli, coloured: Path, images: Callable[..., str]) -> None:
+    told = "classes have other names than in the training, and are taken by their order: b stands for a, z stands for b"
+    path = images("bz", 12)
+    assert told in " ".join(cli("evaluate", coloured, "--data", path).out.split())
+    assert json.loads(cli("evaluate", coloured, "--data", path, "--json").out)["notes"] == [told]
+    model_file = coloured / "model.safetensors"
+    about = read_about(model_file)
+    del about["classes"]  # as in models that were saved before they told
+    save_model(model_file, load_file(model_file), about)
+    assert json.loads(cli("evaluate", coloured, "--data", path, "--json").out)["notes"] == []
+
+
+def test_names_of_data_sets_win_over_folders(
+    cli: Cli, trained: Path, images: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images(2, 8, "digits")
+    found = json.loads(cli("evaluate", trained, "--data", "digits", "--json").out)
+    assert found["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
+    assert "cannot take imagefolder: n_classes: got 2" in refused(cli, trained, "--data", "./digits")
+
+
+def test_digits_are_not_mirrored(cli: Cli, copied: Path) -> None:
+    config = copied / "config.yaml"
+    mirrored = config.read_text().replace("name: digits", "name: fashion-mnist").replace("flip: false", "flip: true")
+    config.write_text(mirrored)
+    assert load_training(config).flip
+    found = json.loads(cli("evaluate", copied, "--data", "digits", "--json").out)
+    assert (found["flip"], found["config"]["flip"]) == (False, False)
 
 
 def test_data_that_is_not_there(cli: Cli, trained: Path) -> None:
-    assert "did you mean mnist?" in refused(cli, trained, "--data", "minst")
+    said = refused(cli, trained, "--data", "minst")
+    told = "there is no such folder and no such data set; did you mean mnist? Allowed are a folder of images, digits, "
+    assert said.startswith(f"--data: got 'minst', {told}")
+    assert "no such data set; allowed are a folder of images, digits, " in refused(cli, trained, "--data", "/no/such")
+    assert "name their folder instead" in refused(cli, trained, "--data", "imagefolder")
 
 
 # Models that are none

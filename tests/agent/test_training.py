@@ -112,6 +112,7 @@ def test_the_best_weights_are_kept(digits: Digits, story: list[Event], trained: 
             [8, 8],
             10,
         )
+        assert about["classes"] == data.classes == list("0123456789")
 
 
 def test_students_end_with_their_best_weights(digits: Digits, tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from snn4.envs import image_folder
+from snn4.envs.bit_depth import in_bits
+from snn4.envs.datasets import DataConfig, load_data
 from snn4.envs.downloads import MissingData
-from snn4.envs.image_folder import EXTENSIONS, ImageFiles, decode, read_folder
+from snn4.envs.image_folder import EXTENSIONS, ImageFiles, decode, in_grey, read_folder
 from snn4.envs.pool import Pool
 from snn4.envs.reading import OnError
 
@@ -132,7 +134,7 @@ def test_damaged_images_are_named_and_counted(pictures: Path) -> None:
     for file, why in ((cut, "truncated"), (text, "cannot identify image"), (lost, "FileNotFoundError")):
         assert str(file) in str(told.value)
         assert why in str(told.value)
-    assert str(told.value).endswith("; on_error: skip leaves them out")
+    assert str(told.value).endswith("; data.on_error=skip leaves them out")
     for _ in ("read", "cached"):
         pool = read(pictures, on_error="skip")
         rows = [row for row in range(24) if row not in (3, 6, 17)]
@@ -149,6 +151,14 @@ def test_nothing_but_damaged_images(pictures: Path) -> None:
     for file in pictures.rglob("*.png"):
         file.write_bytes(b"")
     with pytest.raises(ValueError, match=r"^24 of 24 files cannot be read: .*, …$"):
+        read(pictures, on_error="skip")
+
+
+def test_a_class_of_which_all_is_damaged(pictures: Path) -> None:
+    for file in (pictures / "train" / "dog").iterdir():
+        file.write_bytes(b"")
+    told = rf"^classes: got no sample of dog in train, .*; left out: 6 of 24 .*: {pictures}/train/dog/0.png \(.*, …$"
+    with pytest.raises(ValueError, match=told):
         read(pictures, on_error="skip")
 
 
@@ -214,6 +224,25 @@ def test_what_does_not_fit_is_decoded_at_use(pictures: Path, monkeypatch: pytest
     assert len(list((pictures.parent / "cache").iterdir())) == 2
     monkeypatch.setattr(image_folder, "MEMORY", 24 * 3 * 12 * 12)
     assert isinstance(read(pictures, on_error="skip").pixels, Tensor)
+
+
+@pytest.mark.parametrize("bits", [8, 1])
+def test_in_grey_it_is_what_pillow_makes_of_it(pictures: Path, bits: int) -> None:
+    dog = pictures / "test" / "dog" / "1.png"
+    with Image.open(dog) as image:
+        image.convert("L").save(dog)
+    config = DataConfig("imagefolder", folder=str(pictures), root=str(pictures.parent), image_size=12, validation=0.5)
+    data = in_grey(load_data(config), (0.0,), (1.0,), bits)
+    assert (data.in_channels, data.mean, data.std) == (1, (0.0,), (1.0,))
+    x, labels = next(data.test.batches(6))
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
+    for found, file in zip(x, sorted((pictures / "test").rglob("*.png")), strict=True):
+        with Image.open(file) as image:
+            expected = v2.functional.pil_to_tensor(image.convert("L"))
+        assert torch.equal((255 * found).round().byte(), in_bits(expected, bits, counts=False))
+    parts = [next(part.batches(18)) for part in (data.train, data.validation)]
+    assert sorted(torch.cat([labels for _, labels in parts]).tolist()) == [0] * 6 + [1] * 6 + [2] * 6
+    assert len(torch.cat([x for x, _ in parts]).unique(dim=0)) == len(data.train) + len(data.validation) == 18
 
 
 def test_real_photographs(real_data: Callable[[str], Path], tmp_path: Path) -> None:

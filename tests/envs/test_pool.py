@@ -53,3 +53,5 @@ def test_classes_without_samples() -> None:
         pool(test=ROWS[2100::2])
     with pytest.raises(ValueError, match=r"^classes: got no sample of a, b, c, d in validation, allowed"):
         pool(validation=ROWS[:0])
+    with pytest.raises(ValueError, match=r"allowed is one or more of each; left out: 7 of 9 files; 2 recordings$"):
+        pool(test=ROWS[2100::2], notes=["left out: 7 of 9 files", "2 recordings"])

@@ -132,7 +132,7 @@ def test_bad_files_are_named_counted_and_may_be_skipped(reader: Reader) -> None:
     )
     for n in (5, 0):
         reader.seen.clear()
-        with pytest.raises(ValueError, match=f"{message}; on_error: skip leaves them out$"):
+        with pytest.raises(ValueError, match=f"{message}; data.on_error=skip leaves them out$"):
             reader.all("stop")
         assert len(reader.seen) == n
     numbers, places, notes, n = reader.all("skip")
@@ -147,7 +147,7 @@ def test_only_the_first_bad_files_are_named(reader: Reader) -> None:
     for file in reader.files[:4]:
         file.write_text("")
         file.write_text("x")
-    with pytest.raises(ValueError, match=r"^4 of 5 files cannot be read: .*0\.txt .*1\.txt .*2\.txt [^,]*, …; on"):
+    with pytest.raises(ValueError, match=r"^4 of 5 files cannot be read: .*0\.txt .*1\.txt .*2\.txt [^,]*, …; data.on"):
         reader.all()
 
 

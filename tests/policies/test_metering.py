@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from snn4.policies.ann import twin
 from snn4.policies.convnet import ConvNetConfig
-from snn4.policies.cost import Cost, LayerCost, layer_table
+from snn4.policies.cost import Cost, LayerCost
 from snn4.policies.metering import Meter, acting_network
 from snn4.policies.mlp import SpikingMLP
 from snn4.policies.network import SpikingSequential
@@ -270,14 +270,6 @@ def test_layers_add_up(coding: Any) -> None:
     assert sum(layer.spikes for layer in cost.layers) == cost.spikes_per_decision
     assert cost.effective_acs + cost.effective_macs < cost.dense_macs
     assert len(cost.spike_rates) == (2 if coding == "direct" else 3)
-
-
-def test_table() -> None:
-    cost = metered(SpikingMLP(3, [5], neuron=NeuronConfig(v_threshold=9.0)), torch.ones(2, 3))
-    header, synapses, neurons = (row[:6] for row in layer_table(cost.layers))
-    assert header == ["name", "kind", "spikes", "spike_rate", "dense_macs", "effective_macs"]
-    assert synapses == ["layers.0", "Linear", "0", "–", "15", "0"]
-    assert neurons == ["layers.1", "lif", "0", "0", "0", "0"]
 
 
 class Stepwise(nn.Module):
