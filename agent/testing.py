@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from rich.progress import Progress
 
 from snn4.agent.config import ConfigError, TrainConfig, load_training
 from snn4.agent.examination import Examination, ExaminationConfig, examine
 from snn4.agent.journal import read_events, require_place
 from snn4.agent.model import ModelError, load_model, read_about
 from snn4.agent.provenance import commit
+from snn4.agent.recognition import Batch
 from snn4.agent.report import learning_curves, write_report
 from snn4.agent.students import ANN_TWIN, NETWORK, InOrder, read, students
 from snn4.agent.tables import table
@@ -54,8 +57,10 @@ def evaluate_session(
     loaded = _read_for(path, about, config)
     keep_freed_memory()
     models = _models(folder, config, loaded)
+    console = Console(stderr=True)
     try:
-        result = _examined(models, loaded, ExaminationConfig(steps=steps, flip=config.flip))
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            result = _examined(models, loaded, ExaminationConfig(steps=steps, flip=config.flip), progress)
     except ValueError as error:  # more steps than the events have bins, or a norm of each step has
         raise ModelError(f"{folder}: {error}") from error
     if report_path is not None:
@@ -154,9 +159,34 @@ def _models(folder: Path, config: TrainConfig, data: Data) -> dict[str, Any]:
     return models
 
 
-def _examined(models: dict[str, Any], data: Data, config: ExaminationConfig) -> Examination:
-    test, validation = InOrder(data.test), InOrder(data.validation)
+def _examined(
+    models: dict[str, Any], data: Data, config: ExaminationConfig, progress: Progress | None = None
+) -> Examination:
+    test, validation = (_Shown(name, InOrder(getattr(data, name)), progress) for name in ("test", "validation"))
     return examine(models[NETWORK], models.get(ANN_TWIN), test, validation, data.classes, config, data.notes)
+
+
+@dataclasses.dataclass
+class _Shown:
+    """Batches that a progress bar counts each time that they are gone through: that may take minutes."""
+
+    name: str
+    batches: InOrder
+    progress: Progress | None
+    times: int = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.progress is None:
+            yield from self.batches
+            return
+        self.times += 1
+        bar = self.progress.add_task(f"{self.name} data, turn {self.times}", total=len(self.batches.samples))
+        try:
+            for x, labels in self.batches:
+                yield x, labels
+                self.progress.advance(bar, len(labels))
+        finally:
+            self.progress.remove_task(bar)
 
 
 def _summary(config: TrainConfig, result: Examination) -> dict[str, Any]:

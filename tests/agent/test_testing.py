@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -11,13 +12,16 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from run_folders import only, read
 from safetensors.torch import load_file, save_file
 from torchvision.utils import save_image
 
-from snn4.agent import model
+from snn4.agent import model, testing
 from snn4.agent.config import load_training
 from snn4.agent.model import read_about, save_model
+from snn4.agent.students import InOrder
 from snn4.envs.datasets import load_data
 
 Cli = Callable[..., Any]
@@ -66,6 +70,22 @@ def test_as_a_table_with_a_report(cli: Cli, trained: Path, tmp_path: Path) -> No
     page = (tmp_path / "mine.html").read_text()
     assert "network: training loss" in page
     assert f"{100 * top1:.2f}" in page
+
+
+def test_a_bar_counts_samples_in_a_terminal(trained: Path) -> None:
+    config = load_training(trained / "config.yaml")
+    samples = load_data(config.data).test
+    with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as progress:
+        shown = testing._Shown("test", InOrder(samples), progress)
+        for turn in (1, 2):
+            counts = []
+            for (x, _), (same, _) in zip(shown, InOrder(samples), strict=True):
+                (bar,) = progress.tasks
+                counts.append(bar.completed)
+                assert (bar.description, bar.total) == (f"test data, turn {turn}", len(samples))
+                assert torch.equal(x, same)
+            assert counts == [128.0 * number for number in range(len(counts))], "of the batches before"
+            assert not progress.tasks
 
 
 def test_other_steps(cli: Cli, trained: Path) -> None:
