@@ -95,7 +95,10 @@ def _other(data: str | None, about: dict[str, Any]) -> list[str]:
 
 
 def _place(data: str, about: dict[str, Any]) -> dict[str, Any]:
-    """The data set called ``data``, else the images in that folder, of the size that the model has learned."""
+    """The data set called ``data``, else the images in that folder, of the size that the model has learned.
+
+    Images that cannot be read are left out, with a note: nothing is learned from what remains.
+    """
     named = [name for name in DATASETS if name != "imagefolder"]
     if data in named:
         return {"name": data, "folder": None}
@@ -108,7 +111,7 @@ def _place(data: str, about: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError("--data", [f"{told}, {', '.join(named)}"])
     sides = set(about.get("image_size", ()))
     size = {"image_size": sides.pop()} if len(sides) == 1 else {}
-    return {"name": "imagefolder", "folder": str(Path(data).resolve()), **size}
+    return {"name": "imagefolder", "folder": str(Path(data).resolve()), "on_error": "skip", **size}
 
 
 def _read_for(path: Path, about: dict[str, Any], config: TrainConfig) -> Data:

@@ -141,7 +141,8 @@ def _parts(name: str, folder: Path) -> dict[int, Path]:
     if not train.is_dir() or not (validation.is_dir() or test.is_dir()):
         raise MissingData(
             f"{name}: {folder} is no folder with train/<class>/… and test/<class>/… (or val/<class>/…); name the right "
-            "one by data.folder, below data.root (else the environment variable SNN4_DATA) or as an absolute path"
+            "one by data.folder (evaluate: --data), below data.root (else the environment variable SNN4_DATA) or as an "
+            "absolute path"
         )
     if not test.is_dir():
         return {TRAIN: train, TEST: validation}

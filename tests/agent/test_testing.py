@@ -192,6 +192,8 @@ def test_files_that_were_left_out_are_told(
 ) -> None:
     path, page = images("ab", 12), tmp_path / "report.html"
     Path(path, "test", "a", "1.png").write_text("damaged")
+    told = (coloured / "config.yaml").read_text()
+    (coloured / "config.yaml").write_text(told.replace("on_error: skip", "on_error: stop"))  # of its own training
     said = cli("evaluate", coloured, "--data", path, "--report", page)
     for text in (" ".join(said.out.split()), page.read_text()):
         assert "left out: 1 of 12 files cannot be read" in text
