@@ -27,8 +27,10 @@ CHECKPOINTS = "checkpoints"
 """Their folder in a run folder."""
 MANIFEST = "manifest.json"
 _PARTS = ("model", "learner")
-_FREE = ("threads", "workers", "device", "accelerator", "keep_checkpoints", "root", "download")
+_FREE = ("threads", "workers", "device", "accelerator", "keep_checkpoints", "root", "folder", "download")
 """Keys of a config that may change while a run lasts: on which machine it goes on, and how much it leaves there."""
+_OPEN = ("options", "kwargs", "hyperparameters", "physics")
+"""Settings of a config whose keys are not fields, but may be any."""
 
 
 class Damaged(RuntimeError):
@@ -98,50 +100,52 @@ class Newest(NamedTuple):
 
 
 def newest(run: Path) -> Newest | None:
-    """The newest sound checkpoint in the run folder ``run``, as `load` finds it.
-
-    Raises:
-        Damaged: there are some, and none is sound.
-        RunChanged: naming the keys of the run's config that were changed since.
-    """
+    """The newest sound checkpoint in the run folder ``run``, as `load` finds it."""
     found = load(run / CHECKPOINTS)
     if found is None:
         return None
     path, model, learner, problems = found
-    _require_same(run / "config.yaml", path / "config.yaml")
     notes = [f"{problem}; {path.name}, the one before it, is used" for problem in problems]
     return Newest(f"{CHECKPOINTS}/{path.name}", model, learner, notes)
+
+
+def require_unchanged(run: Path) -> None:
+    """A run goes on as it began.
+
+    Raises:
+        RunChanged: naming the keys of the config in ``run`` that were changed since its newest sound checkpoint.
+    """
+    newest = next(iter(_sound(_complete(run / CHECKPOINTS))), None)
+    if newest is None:
+        return
+    now, then = (dict(_flat(yaml.safe_load((folder / "config.yaml").read_text()))) for folder in (run, newest))
+    changed = [key for key in then if key in now and now[key] != then[key] and key.rpartition(".")[2] not in _FREE]
+    if changed:
+        told = ", ".join(f"{key} (was {then[key]!r}, is {now[key]!r})" for key in changed)
+        raise RunChanged(
+            f"{run / 'config.yaml'}: changed since {newest.name} was written: {told}; allowed is what it was: a run "
+            "goes on as it began; start another with other settings"
+        )
+
+
+def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """What is in nested mappings and lists by its place, as ``world.0.steps``, and what there is at each place.
+
+    Fields that one config has and the other has not are another version's, but in mappings whose keys are free.
+    """
+    name = place.rpartition(".")[2]
+    if isinstance(value, (dict, list)):
+        there = sorted(map(str, value)) if name in _OPEN else len(value) if isinstance(value, list) else "settings"
+        yield place, there
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _flat(item, f"{place}.{key}".lstrip("."))
+    else:
+        yield place, value
 
 
 def size(path: Path) -> int:
     """Bytes of a checkpoint."""
     return sum(file.stat().st_size for file in path.iterdir())
-
-
-def _require_same(config: Path, saved: Path) -> None:
-    """RunChanged unless a run goes on as it began; keys that one of them does not know are later versions' defaults."""
-    if not config.is_file():  # not a run's own folder
-        return
-    now, then = (dict(_flat(yaml.safe_load(file.read_text()))) for file in (config, saved))
-    changed = [key for key in then if key in now and now[key] != then[key] and key.rpartition(".")[2] not in _FREE]
-    if changed:
-        told = ", ".join(f"{key} (was {then[key]!r}, is {now[key]!r})" for key in changed)
-        raise RunChanged(
-            f"{config}: changed since {saved.parent.name} was written: {told}; allowed is what it was: a run goes on "
-            "as it began; start another with other settings"
-        )
-
-
-def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """What is in nested mappings and lists by its place, as ``world.0.steps``; of lists also how long they are."""
-    if isinstance(value, list):
-        yield f"{place}.length".lstrip("."), len(value)
-        value = dict(enumerate(value))
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _flat(item, f"{place}.{key}".lstrip("."))
-    else:
-        yield place, value
 
 
 def _complete(folder: Path) -> list[Path]:

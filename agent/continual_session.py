@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from snn4.agent import checkpoint
 from snn4.agent.config import ContinualConfig, load_continual
 from snn4.agent.continual_beings import prepare
 from snn4.agent.continual_dashboard import StreamDashboard, StreamLines
@@ -79,6 +80,7 @@ def resume(folder: Path, quiet: bool = False) -> None:
     require_run(folder)
     if (folder / SUMMARY).is_file():
         raise RunError(f"{folder}: this stream is finished; test it with: snn4-agent evaluate {folder}")
+    checkpoint.require_unchanged(folder)
     stream_session(load_continual(folder / "config.yaml"), folder.parent, folder, quiet)
 
 

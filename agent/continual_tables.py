@@ -71,7 +71,7 @@ def measure_rows(
     """
     rows = [[label.format(what), *(percent(one[key]) for one in told.values())] for key, label in _PERCENTS.items()]
     for key, unit in {"memory_bytes": "memory, bytes", "replay_bytes": "of these samples, bytes"}.items():
-        rows.append([unit, *(f"{one[key]:,}" for one in told.values())])
+        rows.append([unit, *("-" if one[key] is None else f"{one[key]:,}" for one in told.values())])
     if all("energy_joules" in one for one in told.values()):
         rows.append(["spikes a decision", *(f"{one['spikes_per_decision']:,.0f}" for one in told.values())])
         rows += [

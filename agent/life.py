@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ class Being:
     scores: dict[str, Score] = field(default_factory=dict)
     returns: list[dict[str, float]] = field(default_factory=list)
     """After each finished task: mean validation return in every task met so far, and in the next before it is lived."""
+    newborn: dict[str, float] = field(default_factory=dict)
+    """Mean validation return in tasks but the first of one who has learned nothing."""
 
 
 class Life:
@@ -94,7 +97,7 @@ class Life:
         for being, state in zip(self.beings, found.model["beings"], strict=True):
             being.organism.load_state(state["organism"])
             being.world.position, being.scores = state["position"], state["scores"]
-            being.returns = state.get("returns", [])  # checkpoints of 0.1 have none
+            being.returns, being.newborn = state.get("returns", []), state.get("newborn", {})  # 0.1 saved none
         self._interrupted_task, self.notes = found.learner["task"], found.notes
         return found.place
 
@@ -102,7 +105,13 @@ class Life:
         """Write a checkpoint; ``task`` is what goes on inside the present one."""
         started = time.perf_counter()
         beings = [
-            {"organism": b.organism.state(), "position": b.world.position, "scores": b.scores, "returns": b.returns}
+            {
+                "organism": b.organism.state(),
+                "position": b.world.position,
+                "scores": b.scores,
+                "returns": b.returns,
+                "newborn": b.newborn,
+            }
             for b in self.beings
         ]
         folder, keep = self.folder / checkpoint.CHECKPOINTS, self.config.keep_checkpoints
@@ -120,7 +129,8 @@ class Life:
             being.organism.prepare(task.name, learner.policy)
             if (memory := being.organism.tasks.get(task.name)) is not None:
                 learner.normalize_as(memory.normalization)
-        protection, met = being.organism.protection, {task.name: task for task in being.world.seen}
+        stays = being.world.tasks[: being.world.position + 1]
+        protection, met = being.organism.protection, {stay.name: stay for stay in stays}  # the latest of each name
         earlier = {name: self.policy(being, met[name]) for name in protection.earlier(task.name)}
         protection.guard(task.name, learner.policy, earlier)
         return learner, None if left is None else left["best"]
@@ -159,11 +169,8 @@ class Life:
         for task in tasks:
             env, policy = self.evaluator.environment(task, episodes, part), self.policy(being, task)
             normalization = being.organism.tasks[task.name].normalization
-            try:
+            with self._naming(being, task):
                 scores[task.label] = evaluate(policy, env, episodes, seed, normalization)
-            except NotFinite as error:
-                where = f"{being.name}, task {task.label}, evaluation at step {being.organism.age}"
-                raise NotFinite(f"{where}: {error}") from error
         return scores
 
     def test(self, being: Being, episodes: int) -> dict[str, Score]:
@@ -174,15 +181,30 @@ class Life:
             being.scores[task.label] = summary_row(scores[task.label], memory.env_steps, memory.seconds)
         return scores
 
-    def expect(self, being: Being, task: LifeTask, learner: Learner) -> None:
-        """Test a task that was not met yet as it begins: what earlier ones have taught for it."""
-        rows, env = being.returns, self.evaluator.environment(task, self.config.evaluation.episodes)
+    def look_ahead(self, being: Being, task: LifeTask, learner: Learner) -> None:
+        """Test a task that was not met yet as it begins: what earlier ones have taught for it, and a newborn knows."""
+        rows = being.returns
         if learner.step or not rows or task.label in rows[-1]:
             return
-        score = evaluate(
-            learner.policy, env, self.config.evaluation.episodes, VALIDATION_SEED, learner.normalization()
-        )  # fmt: skip
-        rows[-1] = {**rows[-1], task.label: score["return_mean"]}
+        newborn = self._newborn(being, task, _seed(self.config.seed, being.world.position, 0))
+        returns = [self._score(being, task, own.policy, own.normalization()) for own in (learner, newborn)]
+        newborn.close()
+        rows[-1], being.newborn[task.label] = {**rows[-1], task.label: returns[0]}, returns[1]
+
+    def _score(self, being: Being, task: LifeTask, policy: BasePolicy, normalization: dict[str, Any] | None) -> float:
+        episodes = self.config.evaluation.episodes
+        env = self.evaluator.environment(task, episodes)
+        with self._naming(being, task):
+            return float(evaluate(policy, env, episodes, VALIDATION_SEED, normalization)["return_mean"])
+
+    @contextmanager
+    def _naming(self, being: Being, task: LifeTask) -> Iterator[None]:
+        """Where numbers stop being finite."""
+        try:
+            yield
+        except NotFinite as error:
+            where = f"{being.name}, task {task.label}, evaluation at step {being.organism.age}"
+            raise NotFinite(f"{where}: {error}") from error
 
     def ann_energy(self, task: LifeTask) -> dict[str, float | None]:
         """Joules of a decision by an untrained ANN of the same widths: a mark to compare with from the start."""
@@ -213,7 +235,7 @@ class Life:
         order = [task.label for task in self.config.world]
         return {
             being.name: {
-                **retention(being.returns, order, chance, references),
+                **retention(being.returns, order, chance, references, being.newborn),
                 "memory_bytes": being.organism.protection.bytes, "replay_bytes": being.organism.protection.replay_bytes,
             }
             for being in self.beings
@@ -242,7 +264,7 @@ def live(life: Life) -> Iterator[Event]:
 def _live_through_world(life: Life, being: Being) -> Iterator[Event]:
     for task in being.world.remaining():
         learner, best = life.learner(being, task)
-        life.expect(being, task, learner)
+        life.look_ahead(being, task, learner)
         energy = life.ann_energy(task)
         yield Entered(being.name, task.label, being.world.position, learner.step, task.steps, energy)
         while learner.step < task.steps:

@@ -36,7 +36,10 @@ def _results(summary: Mapping[str, Any]) -> Iterator[str]:
         before = [None] * len(found["tasks"])
         title = f"{BEINGS[being]}: return, %"
         drawn = draw_matrix([before, *found["normalized"]], found["tasks"], title, "tasks lived")
-        yield figure(drawn, "0 is chance, 100 the reference; validation with the weights that were kept.")
+        yield figure(
+            drawn,
+            "0 is chance, 100 the reference; validation with the weights kept, above the diagonal as the task begins.",
+        )
         yield html_table(retention_rows(found))
     if retained:
         yield html_table(retention_measure_rows(retained))

@@ -61,7 +61,7 @@ def retention_measure_rows(retention: Mapping[str, Mapping[str, Any]]) -> list[l
         retention: of ``summary.json``, by being.
     """
     kept = ("memory_bytes", "replay_bytes")
-    told = {being: {**found["measures"], **{key: found[key] for key in kept}} for being, found in retention.items()}
+    told = {being: {**found["measures"], **{key: found.get(key) for key in kept}} for being, found in retention.items()}
     return measure_rows(told, BEINGS, "return")
 
 

@@ -13,20 +13,23 @@ Rows = Sequence[Mapping[str, float]]
 
 
 def retention(
-    rows: Rows, order: Sequence[str], chance: Mapping[str, float], references: Mapping[str, float | None]
-) -> dict[str, Any]:
+    rows: Rows, order: Sequence[str], chance: Mapping[str, float], references: Mapping[str, float | None],
+    newborn: Mapping[str, float],
+) -> dict[str, Any]:  # fmt: skip
     """Returns after each task as they are and normalised, and the measures of `snn4.agent.retention` of the latter.
 
     Args:
         rows: what was measured, one a finished task.
         order: label of the task that was finished before each row; there may be more, still to come.
         chance: return of random actions in each task.
+        newborn: return in tasks but the first, before they are lived, of one who has learned nothing.
         references: return that counts as 1; where it is None, the best in ``rows`` that was measured on leaving a task.
     """
     tasks = list(dict.fromkeys(order))
     marks = {task: _mark(task, rows, order, references) for task in tasks}
     normal = [[normalized(row.get(task), chance[task], marks[task]) for task in tasks] for row in rows]
-    matrix = as_matrix([[0.0] * len(tasks), *normal])  # who has learned nothing acts by chance
+    first = [normalized(newborn.get(task), chance[task], marks[task]) for task in tasks]
+    matrix = as_matrix([first, *normal])
     return {
         "tasks": tasks,
         "order": list(order[: len(rows)]),
@@ -47,7 +50,7 @@ def _mark(task: str, rows: Rows, order: Sequence[str], references: Mapping[str, 
 
 
 def normalized(value: float | None, chance: float, mark: float | None) -> float | None:
-    """A return on the scale on which ``chance`` is 0 and ``mark`` is 1; None where no more than chance was reached."""
+    """A return on the scale on which ``chance`` is 0 and ``mark`` is 1; None where that is no more than chance."""
     if value is None or mark is None or mark < chance or math.isclose(mark, chance):
         return None
     return (value - chance) / (mark - chance)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console, Group
 
+from snn4.agent import checkpoint
 from snn4.agent.config import ConfigError, RunConfig, load, unlivable
 from snn4.agent.dashboard import Dashboard, Lines, Picture, View
 from snn4.agent.events import Ended, Event
@@ -169,6 +170,7 @@ def resume(folder: Path, quiet: bool = False) -> None:
     config = _config(folder)
     if (folder / SUMMARY).is_file():
         raise RunError(f"{folder}: this life is finished; test it with: snn4-agent evaluate {folder}")
+    checkpoint.require_unchanged(folder)
     session(config, Journal(folder), quiet, restore=True)
 
 

@@ -104,7 +104,7 @@ def _place(data: str, about: dict[str, Any]) -> dict[str, Any]:
         return {"name": data, "folder": None}
     if data == "imagefolder":
         raise ConfigError("--data", ["got 'imagefolder', which images it does not say; name their folder instead"])
-    if not Path(data).is_dir():
+    if not data or not Path(data).is_dir():
         near = get_close_matches(data, named, n=1)
         hint = f"did you mean {near[0]}? Allowed" if near else "allowed"
         told = f"got {data!r}, there is no such folder and no such data set; {hint} are a folder of images"

@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from rich.console import Console
 
+from snn4.agent import checkpoint
 from snn4.agent.checkpoint import Damaged
 from snn4.agent.config import ConfigError, TrainConfig, load_training
 from snn4.agent.examination import Examination
@@ -123,6 +124,7 @@ def resume(folder: Path, quiet: bool = False) -> None:
     require_run(folder)
     if (folder / SUMMARY).is_file():
         raise RunError(f"{folder}: this training is finished; test it with: snn4-agent evaluate {folder}")
+    checkpoint.require_unchanged(folder)
     train_session(load_training(folder / "config.yaml"), folder.parent, folder, quiet)
 
 

@@ -38,6 +38,8 @@ class TaskConfig:
         if self.data is not None and (self.data.is_events or self.variation is not None or self.kwargs):
             got = self.data.name if self.data.is_events else "them with kwargs or a variation"
             raise ValueError(f"data: got {got}, allowed are images, as they are")
+        if self.data is not None and self.data.alternate_flips:
+            raise ValueError("data.alternate_flips: got true, allowed is false: a stay has no epochs")
         varied = f" ({self.variation})" if self.variation and str(self.variation) else ""
         object.__setattr__(self, "name", self.name or f"{self.environment}{varied}")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -228,23 +229,39 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(tmp_path: Path) -> None:
     assert sound(tmp_path) == ("000001", 1, [])
 
 
+THEN = """\
+name: x
+layers: [4, 8]
+threads: 1
+variation: null
+options: {}
+physics: {gravity: 9.8}
+"""
+
+
 @pytest.mark.parametrize(
-    ("now", "told"),
+    ("was", "now", "told"),
     [
-        ("name: x\nlayers: [4, 8]\nthreads: 2\nlater: 1\n", None),
-        ("name: y\nlayers: [4, 8]\nthreads: 1\n", r"name \(was 'x', is 'y'\)"),
-        ("name: x\nlayers: [4, 9]\nthreads: 1\n", r"layers.1 \(was 8, is 9\)"),
-        ("name: x\nlayers: [4, 8, 9]\nthreads: 1\n", r"layers.length \(was 2, is 3\)"),
+        ("threads: 1", "threads: 2", None),
+        ("threads: 1", "threads: 1\nlater: {field: 1}", None),
+        ("name: x", "name: y", "name (was 'x', is 'y')"),
+        ("[4, 8]", "[4, 9]", "layers.1 (was 8, is 9)"),
+        ("[4, 8]", "[4, 8, 9]", "layers (was 2, is 3)"),
+        ("variation: null", "variation: {noise: 0.1}", "variation (was None, is 'settings')"),
+        ("options: {}", "options: {balance: class}", "options (was [], is ['balance'])"),
+        ("{gravity: 9.8}", "{}", "physics (was ['gravity'], is [])"),
+        ("{gravity: 9.8}", "null", "physics (was ['gravity'], is None)"),
     ],
 )
-def test_a_run_goes_on_as_it_began(tmp_path: Path, now: str, told: str | None) -> None:
-    checkpoint.save(tmp_path / checkpoint.CHECKPOINTS, {}, {}, "name: x\nlayers: [4, 8]\nthreads: 1\n")
-    assert checkpoint.newest(tmp_path) is not None, "without a config, as tests have it"
-    (tmp_path / "config.yaml").write_text(now)
+def test_a_run_goes_on_as_it_began(tmp_path: Path, was: str, now: str, told: str | None) -> None:
+    (tmp_path / "config.yaml").write_text(THEN)
+    checkpoint.require_unchanged(tmp_path)  # nothing was saved yet
+    checkpoint.save(tmp_path / checkpoint.CHECKPOINTS, {}, {}, THEN)
+    checkpoint.require_unchanged(tmp_path)
+    (tmp_path / "config.yaml").write_text(THEN.replace(was, now))
     if told is None:
-        assert checkpoint.newest(tmp_path) is not None
+        checkpoint.require_unchanged(tmp_path)
         return
-    with pytest.raises(
-        checkpoint.RunChanged, match=f"changed since 000001 was written: {told}; allowed is what it was"
-    ):
-        checkpoint.newest(tmp_path)
+    said = re.escape(f"changed since 000001 was written: {told}; allowed is what it was")
+    with pytest.raises(checkpoint.RunChanged, match=said):
+        checkpoint.require_unchanged(tmp_path)

@@ -13,7 +13,7 @@ from snn4.agent.config import RunConfig
 from snn4.agent.events import Evaluated, Event
 from snn4.agent.life import Life, live
 from snn4.agent.life_report import write_life_report
-from snn4.agent.life_tables import retention_rows, rich_table, score_rows
+from snn4.agent.life_tables import retention_measure_rows, retention_rows, rich_table, score_rows
 
 
 @dataclass
@@ -98,6 +98,18 @@ def test_tables_say_what_the_summary_holds(lived: Lived) -> None:
     assert [row[0] for row in after] == ["0 CartPole-v1", "1 Acrobot-v1", "2 CartPole-v1"]
     assert (after[0][1:], reference[1]) == ([f"{100 * found['normalized'][0][0]:.0f}", "-"], "500.0")
     assert chance[1] == f"{found['chance']['CartPole-v1']:.1f}"
+
+
+def test_measures_of_returns(lived: Lived) -> None:
+    found = lived.summary["retention"]
+    header, *rows = retention_measure_rows(found)
+    table = {name: values for name, *values in rows}
+    assert header == ["", "SNN", "ANN twin"]
+    wanted = [f"{100 * one['measures']['average_accuracy']:.2f}" for one in found.values()]
+    assert table["average return, %"] == wanted
+    assert table["memory, bytes"] == ["0", "0"]
+    older = {being: {"measures": one["measures"]} for being, one in found.items()}  # as 0.1 wrote it
+    assert ["memory, bytes", "-", "-"] in retention_measure_rows(older)
 
 
 def test_a_line_stands_above_what_stands_apart(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,12 @@ def goes_on(config: RunConfig, folder: Path) -> list[Event]:
     return events[1:] if isinstance(events[0], Entered) and events[0].step else events
 
 
+def retained(config: RunConfig, folder: Path) -> Any:
+    life = Life(config, folder)
+    life.restore()
+    return life.summary(None)["retention"]
+
+
 @pytest.mark.parametrize("protection", PROTECTIONS)
 @pytest.mark.parametrize("learner", ["PPO", "DQN"])
 def test_a_protected_life_goes_on_bit_by_bit(
@@ -58,6 +64,23 @@ def test_a_protected_life_goes_on_bit_by_bit(
     between = [at for at in copies if at[0] < len(events) and isinstance(events[at[0]], Entered)]
     for position, folder in (inside[-1], between[0], between[1]):
         assert goes_on(config, folder) == events[position:]
+        assert retained(config, folder) == retained(config, tmp_path / "life")
+
+
+def test_what_is_replayed_acts_as_in_the_latest_stay(
+    tiny: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays = ("steps: 128", "steps: 128, variation: {physics: {length: 2}}", "steps: 64")
+    pole = ", ".join(f"{{environment: CartPole-v1, name: pole, {stay}}}" for stay in stays)
+    world = f"world=[{pole}, {{environment: Acrobot-v1, steps: 64}}]"
+    life = Life(tiny(world, f"protection={PROTECTIONS[-1]}"), tmp_path)
+    list(live(life))
+    made: list[int] = []
+    policy = life.policy
+    monkeypatch.setattr(life, "policy", lambda being, task: made.append(task.steps) or policy(being, task))
+    life.beings[0].world.position = 3
+    life.learner(life.beings[0], life.config.world[3])[0].close()
+    assert made == [64], "the stay from whose end the memory is"
 
 
 @pytest.mark.parametrize("kind", ["spiking", "ann"])

@@ -23,7 +23,7 @@ ROWS = [{"a": 500.0}, {"a": 260.0, "b": -100.0}, {"a": 476.0, "b": -150.0}]
 
 
 def test_returns_on_one_scale() -> None:
-    found = retention(ROWS, ORDER, CHANCE, GIVEN)
+    found = retention(ROWS, ORDER, CHANCE, GIVEN, {})
     assert found["tasks"] == ["a", "b"]
     assert found["reference"] == {"a": 500.0, "b": -100.0}, "the best that was reached on leaving b"
     assert found["returns"] == [[500.0, None], [260.0, -100.0], [476.0, -150.0]]
@@ -34,16 +34,17 @@ def test_returns_on_one_scale() -> None:
 
 
 def test_what_earlier_tasks_have_taught_for_the_next() -> None:
-    """Chance in ``b`` is -200, its reference -100: a quarter of the way is known before it is lived."""
-    found = retention([{"a": 500.0, "b": -175.0}, *ROWS[1:]], ORDER, CHANCE, GIVEN)
-    assert found["measures"]["forward_transfer"] == pytest.approx(0.25)
+    """Chance in ``b`` is -200, its reference -100: a quarter of the way is known before it is lived, a newborn knows
+    a tenth."""
+    found = retention([{"a": 500.0, "b": -175.0}, *ROWS[1:]], ORDER, CHANCE, GIVEN, {"b": -190.0})
+    assert found["measures"]["forward_transfer"] == pytest.approx(0.15)
     assert found["reference"]["b"] == -100.0, "not what was tested before it was lived"
 
 
 def test_a_life_that_has_only_begun() -> None:
     begun: list[list[dict[str, float]]] = [[], ROWS[:1], [{}]]
     for rows in begun:
-        found = retention(rows, ORDER, CHANCE, GIVEN)
+        found = retention(rows, ORDER, CHANCE, GIVEN, {})
         assert len(found["normalized"]) == len(found["order"]) == len(rows)
         json.dumps(found, allow_nan=False)
         assert len(retention_rows(found)) == 1 + len(rows) + 2
@@ -51,8 +52,8 @@ def test_a_life_that_has_only_begun() -> None:
 
 def test_a_task_in_which_chance_is_as_good_as_anything_has_no_scale() -> None:
     for reached in (20.0, 15.0):  # less than chance is no scale either: the worse, the higher would be the percents
-        assert retention([{"a": reached}], ["a"], CHANCE, {"a": None})["normalized"] == [[None]]
-    assert retention([{"a": 400.0}], ["a"], CHANCE, {"a": 10.0})["normalized"] == [[None]]
+        assert retention([{"a": reached}], ["a"], CHANCE, {"a": None}, {})["normalized"] == [[None]]
+    assert retention([{"a": 400.0}], ["a"], CHANCE, {"a": 10.0}, {})["normalized"] == [[None]]
 
 
 def test_chance_is_what_random_actions_get() -> None:
@@ -96,7 +97,9 @@ def test_a_life_tells_what_it_retained(tiny: Callable[..., RunConfig], tmp_path:
         assert first[0] == [first[1].scores["CartPole-v1"]["return_mean"], pytest.approx(-50)]
         for row, event in later:
             assert row == [s["return_mean"] for s in event.scores.values()]
-        assert found["measures"]["forward_transfer"] == found["normalized"][0][1]
+        newborn = next(one for one in life.beings if one.name == being).newborn
+        assert newborn == {"Acrobot-v1": pytest.approx(-50)}
+        assert found["measures"]["forward_transfer"] is None or abs(found["measures"]["forward_transfer"]) < 1e-9
         assert (found["memory_bytes"], found["replay_bytes"]) == (0, 0)
     json.dumps(summary["retention"], allow_nan=False)
     again = Life(life.config, tmp_path)

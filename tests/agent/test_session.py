@@ -23,6 +23,7 @@ from snn4.agent.config import RunConfig, load
 from snn4.agent.evaluation import SUMMARY_KEYS
 from snn4.agent.events import Began, Ended, Evaluated, Noted, Saved
 from snn4.agent.journal import Journal
+from snn4.agent.life import Life
 
 Cli = Callable[..., Any]
 TWO_BEINGS = ["world.0.steps=1024", "ann_twin=true"]
@@ -118,6 +119,18 @@ def test_a_finished_run_is_not_resumed(cli: Cli, finished: Path) -> None:
 
 
 # Damaged checkpoints
+
+
+def test_a_life_with_another_config_is_left_as_it_is(cli: Cli, tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    with Journal.create(tmp_path, tiny()) as journal:
+        Life(tiny(), journal.folder).save(None)
+    config = journal.folder / "config.yaml"
+    config.write_text(config.read_text().replace("variation: null", "variation: {noise: 0.1}"))
+    before = {path: path.read_bytes() for path in journal.folder.rglob("*") if path.is_file()}
+    said = cli("resume", journal.folder)
+    assert (said.status, said.out) == (2, "")
+    assert "world.0.variation (was None, is 'settings')" in said.err
+    assert {path: path.read_bytes() for path in journal.folder.rglob("*") if path.is_file()} == before
 
 
 def test_a_damaged_checkpoint_is_told(cli: Cli, spoilt: Path) -> None:

@@ -5,6 +5,7 @@ import doctest
 import pytest
 
 from snn4.envs import world
+from snn4.envs.datasets import DataConfig
 from snn4.envs.variations import VariationConfig
 from snn4.envs.world import TaskConfig, World
 
@@ -62,6 +63,11 @@ def test_a_stay_has_steps(steps: int) -> None:
 
 
 GRAVITY = VariationConfig({"gravity": 15.0})
+
+
+def test_a_stay_with_images_has_no_epochs() -> None:
+    with pytest.raises(ValueError, match=r"^data.alternate_flips: got true, allowed is false"):
+        TaskConfig("cifar10", 1, data=DataConfig("cifar10", augmentation="flip", alternate_flips=True))
 
 
 def test_tasks_are_told_apart_by_environment_and_variation() -> None:
