@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from snn4.agent import model
 from snn4.agent.config import load_training
 from snn4.agent.model import ModelError
 from snn4.agent.testing import evaluate_session
@@ -48,3 +49,12 @@ def test_a_large_model_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ModelError, match=r"got a model of 0\.0 MB, allowed in the zoo are 0 MB"):
         zoo.ship(run, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_shipped_model_tells_what_it_has_learned() -> None:
+    folders = sorted(path for path in model.ZOO.iterdir() if path.is_dir())
+    assert {folder.name for folder in folders} >= {"cifar10", "digits", "fashion-mnist", "spikformer-fashion-mnist"}
+    for folder in folders:
+        about = model.read_about(folder / "model.safetensors")
+        assert len(about["classes"]) == about["n_classes"]
+        assert load_training(folder / "config.yaml").data.name == about["data"]
