@@ -220,7 +220,7 @@ def test_a_loss_that_is_not_finite(streamed: Streamed, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [(["network.options={channels: [4, 4, 4, 4, 4]}"], "network, for images of digits: "),
-     (["network.T=0"], "network, for images of digits: T: got 0"),
+     (["network.T=0"], "network.T: got 0, allowed is a whole number >= 1"),
      (["stream.data={name: imagefolder, folder: /nowhere}"], "/nowhere"),
      (["strategy={name: icarl, memory: 2}"], "strategy: memory: got 2"),
      (["device=cuda"], "device: got 'cuda', which torch cannot use here"),
