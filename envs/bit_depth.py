@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
 from snn4.envs.pool import Pool
-from snn4.envs.samples import Pixels
+from snn4.envs.samples import Changed
 
 
 def with_bit_depth(pool: Pool, bits: int, counts: bool) -> Pool:
     """The same samples in ``2^bits`` values a pixel, 8 are as they are; see `in_bits`."""
     if bits == 8:
         return pool
+    coarse = partial(in_bits, bits=bits, counts=counts)
     known = (pool.mean, pool.std) if counts else ((), ())  # brightness is another by then
-    return replace(pool, pixels=_InBits(pool.pixels, bits, counts), moments=None, mean=known[0], std=known[1])
+    return replace(pool, pixels=Changed(pool.pixels, coarse), moments=None, mean=known[0], std=known[1])
 
 
 def in_bits(x: Tensor, bits: int, counts: bool) -> Tensor:
@@ -34,18 +35,3 @@ def _nearest(bits: int) -> Tensor:
     """For each brightness the nearest one of ``2^bits`` (256,); streams ask for images one by one."""
     highest = 2**bits - 1
     return ((torch.arange(256) / 255 * highest).round() / highest * 255).round().to(torch.uint8)
-
-
-@dataclass(frozen=True)
-class _InBits:
-    """Pixels that are made coarse when they are asked for: the others may be a file, larger than the memory."""
-
-    pixels: Pixels
-    bits: int
-    counts: bool
-
-    def __getitem__(self, rows: Tensor, /) -> Tensor:
-        return in_bits(self.pixels[rows], self.bits, self.counts)
-
-    def __len__(self) -> int:
-        return len(self.pixels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from snn4.envs.bit_depth import in_bits
 from snn4.envs.downloads import MissingData
 from snn4.envs.pool import Pool, moments
 from snn4.envs.reading import OnError, read_all
-from snn4.envs.samples import Data, Pixels, Samples
+from snn4.envs.samples import Changed, Data, Samples
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """torchvision's."""
@@ -83,27 +83,18 @@ def in_grey(data: Data, mean: tuple[float, ...], std: tuple[float, ...], bits: i
         bits: that tell a grey pixel, as in `in_bits`.
     """
 
+    pixels = Changed(data.train.pixels, partial(_grey, bits=bits))  # of all parts
+
     def grey(part: Samples) -> Samples:
-        pixels, rows = _Grey(part.pixels, part.rows, bits), torch.arange(len(part))
-        return Samples(pixels, part.labels, rows, mean, std, part.augmentation)
+        labels = torch.zeros(len(pixels), dtype=torch.int64).index_copy(0, part.rows, part.labels)
+        return Samples(pixels, labels, part.rows, mean, std, part.augmentation)
 
     train, validation, test = map(grey, (data.train, data.validation, data.test))
     return replace(data, in_channels=1, mean=mean, std=std, train=train, validation=validation, test=test)
 
 
-@dataclass(frozen=True)
-class _Grey:
-    """Some ``rows`` of coloured images, made grey when they are asked for: the others may not fit in memory."""
-
-    pixels: Pixels
-    rows: Tensor
-    bits: int
-
-    def __getitem__(self, rows: Tensor, /) -> Tensor:
-        return in_bits(_luminance(self.pixels[self.rows[rows]]), self.bits, counts=False)
-
-    def __len__(self) -> int:
-        return len(self.rows)
+def _grey(x: Tensor, bits: int) -> Tensor:
+    return in_bits(_luminance(x), bits, counts=False)
 
 
 def _luminance(x: Tensor) -> Tensor:

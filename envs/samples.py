@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +20,21 @@ class Pixels(Protocol):
     def __getitem__(self, rows: Tensor, /) -> Tensor: ...
 
     def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Pixels that are changed when they are asked for: the others may be a file, larger than the memory."""
+
+    pixels: Pixels
+    change: Callable[[Tensor], Tensor]
+    """Of each by itself; a function that other processes can be sent."""
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        return self.change(self.pixels[rows])
+
+    def __len__(self) -> int:
+        return len(self.pixels)
 
 
 class Samples:
