@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from snn4.agent.checks import unusable
-from snn4.agent.config import ConfigError, ContinualConfig
+from snn4.agent.config import ContinualConfig
+from snn4.agent.config_file import ConfigError
 from snn4.agent.events import Recalled
 from snn4.agent.students import LOOKED_AT, networks, wrong_steps
 from snn4.envs.continual import Stream, make_stream

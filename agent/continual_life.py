@@ -10,7 +10,8 @@ from statistics import fmean
 from typing import Any
 
 from snn4.agent import checkpoint
-from snn4.agent.config import ContinualConfig, dump
+from snn4.agent.config import ContinualConfig
+from snn4.agent.config_file import dump
 from snn4.agent.continual_beings import StreamBeing
 from snn4.agent.events import Began, Compared, Ended, Entered, Event, Noted, Recalled, Saved, Studied
 from snn4.agent.model import save_model

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from snn4.agent.config import ContinualConfig, RunConfig, TrainConfig, dump
+from snn4.agent.config import ContinualConfig, RunConfig, TrainConfig
+from snn4.agent.config_file import dump
 from snn4.agent.events import Event, Saved, from_json
 from snn4.agent.provenance import provenance
 from snn4.agent.scalars import Scalars

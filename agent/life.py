@@ -16,7 +16,8 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 
 from snn4.agent import checkpoint
-from snn4.agent.config import LifeTask, RunConfig, dump
+from snn4.agent.config import LifeTask, RunConfig
+from snn4.agent.config_file import dump
 from snn4.agent.evaluation import TEST_SEED, VALIDATION_SEED, Evaluator, evaluate, observe, summary_row
 from snn4.agent.events import Began, Compared, Ended, Entered, Evaluated, Event, Learned, Noted, Saved, Score
 from snn4.agent.organism import Learner, Organism

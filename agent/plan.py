@@ -11,16 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from snn4.agent.config import (
-    ContinualConfig,
-    LifeTask,
-    RunConfig,
-    find,
-    is_stream,
-    is_training,
-    load,
-    load_continual,
-)
+from snn4.agent.config import ContinualConfig, LifeTask, RunConfig, is_stream, is_training, load, load_continual
+from snn4.agent.config_file import find
 from snn4.agent.events import Entered, Evaluated, Learned, Recalled
 from snn4.agent.journal import RunError, read_events
 from snn4.envs.datasets import count_classes

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 from rich.console import Console, Group
 
 from snn4.agent import checkpoint
-from snn4.agent.config import ConfigError, RunConfig, load, unlivable
+from snn4.agent.config import RunConfig, load, unlivable
+from snn4.agent.config_file import ConfigError
 from snn4.agent.dashboard import Dashboard, Lines, Picture, View
 from snn4.agent.events import Ended, Event
 from snn4.agent.journal import Journal, RunError, is_lived_in, read_events, require_place

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snn4.agent.config import ConfigError, TrainConfig
+from snn4.agent.config import TrainConfig
+from snn4.agent.config_file import ConfigError
 from snn4.envs.datasets import Data, DataConfig, MissingData, Samples, load_data
 from snn4.policies.ann import twin
 from snn4.policies.classifier import Network

@@ -13,7 +13,8 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from snn4.agent.config import ConfigError, TrainConfig, load_training
+from snn4.agent.config import TrainConfig, load_training
+from snn4.agent.config_file import ConfigError
 from snn4.agent.examination import Examination, ExaminationConfig, examine
 from snn4.agent.journal import read_events, require_place
 from snn4.agent.model import ModelError, load_model, read_about

@@ -12,7 +12,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from snn4.agent import checkpoint
-from snn4.agent.config import TrainConfig, dump
+from snn4.agent.config import TrainConfig
+from snn4.agent.config_file import dump
 from snn4.agent.events import Began, Ended, Event, Fitted, Noted, Saved, Validated
 from snn4.agent.model import save_model
 from snn4.agent.recognition import recognize

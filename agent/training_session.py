@@ -18,7 +18,8 @@ from rich.console import Console
 
 from snn4.agent import checkpoint
 from snn4.agent.checkpoint import Damaged
-from snn4.agent.config import ConfigError, TrainConfig, load_training
+from snn4.agent.config import TrainConfig, load_training
+from snn4.agent.config_file import ConfigError
 from snn4.agent.examination import Examination
 from snn4.agent.journal import Journal, RunError
 from snn4.agent.progress import Bar

@@ -20,7 +20,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from snn4.agent.config import ConfigError, ContinualConfig, find, load_continual
+from snn4.agent.config import ContinualConfig, load_continual
+from snn4.agent.config_file import ConfigError, find
 from snn4.agent.continual_beings import prepare
 from snn4.agent.continual_session import resume, stream_session, use
 from snn4.agent.events import Saved, Studied

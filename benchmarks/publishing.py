@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy import stats
 
-from snn4.agent.config import ConfigError, ContinualConfig, RunConfig, TrainConfig, dump
+from snn4.agent.config import ContinualConfig, RunConfig, TrainConfig
+from snn4.agent.config_file import ConfigError, dump
 from snn4.agent.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from snn4.agent.config import dump, load_training
+from snn4.agent.config import load_training
+from snn4.agent.config_file import dump
 from snn4.agent.model import ZOO, ModelError, read_about, save_model
 
 LARGEST = 5_000_000

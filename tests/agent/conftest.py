@@ -153,3 +153,15 @@ def start() -> Callable[..., subprocess.Popen[str]]:
 def strange_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets this process make ``strange_worlds:…`` environments."""
     monkeypatch.syspath_prepend(str(HERE))
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[str | bytes], Path]:
+    """A config file with this content."""
+
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "my.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from snn4.agent.config import CONFIGS, ConfigError, RunConfig, load
+from snn4.agent.config import RunConfig, load
+from snn4.agent.config_file import CONFIGS, ConfigError
 from snn4.agent.events import Began, Compared, Ended, Entered, Event, Learned, Saved
 from snn4.agent.life import Life, live
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from snn4.agent.config import ConfigError, RunConfig, load
+from snn4.agent.config import RunConfig, load
+from snn4.agent.config_file import ConfigError
 from snn4.learners.algorithms import ALGORITHMS
 
 

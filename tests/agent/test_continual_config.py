@@ -9,17 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snn4.agent.config import (
-    CONFIGS,
-    ConfigError,
-    ContinualConfig,
-    dump,
-    is_stream,
-    is_training,
-    load,
-    load_continual,
-    load_training,
-)
+from snn4.agent.config import ContinualConfig, is_stream, is_training, load, load_continual, load_training
+from snn4.agent.config_file import CONFIGS, ConfigError, dump
 from snn4.envs.datasets import DataConfig
 from snn4.envs.stream_config import StreamConfig
 

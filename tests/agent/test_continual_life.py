@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from snn4.agent import checkpoint
-from snn4.agent.config import ConfigError, ContinualConfig
+from snn4.agent.config import ContinualConfig
+from snn4.agent.config_file import ConfigError
 from snn4.agent.continual_beings import prepare
 from snn4.agent.continual_life import ContinualLife, live
 from snn4.agent.events import Began, Compared, Ended, Entered, Event, Noted, Recalled, Saved, Studied

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from snn4.agent.config import ConfigError, RunConfig, dump, load
+from snn4.agent.config import RunConfig, load
+from snn4.agent.config_file import ConfigError, dump
 from snn4.agent.events import Began, Compared, Ended, Entered, Event, Learned, Saved
 from snn4.agent.life import Life, live
 from snn4.policies.features import NetworkFeatures

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from snn4.agent.config import ConfigError, RunConfig, load
+from snn4.agent.config import RunConfig, load
+from snn4.agent.config_file import ConfigError
 from snn4.agent.events import Began, Ended, Entered, Evaluated, Event, Learned, Saved
 from snn4.agent.life import Life, live
 from snn4.agent.session import begin

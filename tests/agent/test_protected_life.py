@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from snn4.agent.config import ConfigError, RunConfig, dump, load
+from snn4.agent.config import RunConfig, load
+from snn4.agent.config_file import ConfigError, dump
 from snn4.agent.events import Entered, Evaluated, Event, Learned, Saved
 from snn4.agent.life import Life, live
 from snn4.policies.sb3 import trunk_names

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from snn4.agent.config import ConfigError, TrainConfig
+from snn4.agent.config import TrainConfig
+from snn4.agent.config_file import ConfigError
 from snn4.agent.students import ANN_TWIN, NETWORK, InOrder, prepare, read, students, wrong_steps
 from snn4.envs.datasets import MissingData
 from snn4.policies.ann import twin

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snn4.agent.config import ConfigError, TrainConfig, dump, is_training, load, load_training
+from snn4.agent.config import TrainConfig, is_training, load, load_training
+from snn4.agent.config_file import ConfigError, dump
 from snn4.envs.datasets import DataConfig
 
 Digits = Callable[..., TrainConfig]

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 from scipy import stats
 
-from snn4.agent.config import ConfigError, load_continual
+from snn4.agent.config import load_continual
+from snn4.agent.config_file import ConfigError
 from snn4.agent.journal import Journal
 from snn4.benchmarks import continual
 from snn4.benchmarks.cli import main
