@@ -140,14 +140,13 @@ def report(
     run: _Run,
     file: Annotated[Optional[Path], typer.Argument(help="An HTML file, not report.html in the run folder.")] = None,  # noqa: UP045
 ) -> None:
-    """Write the report of a life or a stream, as far as it has come: its scores, what is left of them, and curves."""
-    from snn4.agent.journal import RunError
+    """Write the report of a run, as far as it has come: its scores, what is left of them, and curves."""
     from snn4.agent.session import require_run
 
     require_run(run)
     match _kind(run):
         case "training":
-            raise RunError(f"{run}: is a classifier; report it with: snn4-agent evaluate {run} --report FILE")
+            from snn4.agent.training_session import report as report_run
         case "stream":
             from snn4.agent.continual_session import report as report_run
         case _:

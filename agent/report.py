@@ -43,6 +43,11 @@ def write_report(
     write_page(path, title, _sections(result, curves or {}))
 
 
+def write_curves(path: Path, title: str, curves: Mapping[str, Sequence[float | None]]) -> None:
+    """Write the file ``path`` of a training that goes on: its ``curves`` alone, as in `write_report`."""
+    write_page(path, title, _learning(curves) if curves else ["<p>No epoch is finished yet.</p>"])
+
+
 def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
     """Write ``path``, a page that needs nothing else; it is there completely, or as it was before."""
     partial = path.with_name(f".{path.name}.partial")
@@ -94,10 +99,13 @@ def _sections(result: Examination, curves: Mapping[str, Sequence[float | None]])
         yield figure(pictures.draw_rates(result), "Mean over test samples.")
     yield figure(pictures.draw_maps(result), "The first test sample, and where the first layer spikes.")
     yield html_table(layer_rows(result.rows[0].cost.layers))
-    if curves := {name: values for name, values in curves.items() if len(values)}:
-        yield heading("Learning")
-        yield from (figure(pictures.draw_curve(name, values), "") for name, values in curves.items())
+    yield from _learning(curves)
     yield heading("Energy models") + energy_sources()
+
+
+def _learning(curves: Mapping[str, Sequence[float | None]]) -> Iterator[str]:
+    if drawn := [figure(pictures.draw_curve(name, values), "") for name, values in curves.items() if len(values)]:
+        yield heading("Learning") + "".join(drawn)
 
 
 def _first(result: Examination) -> str:

@@ -74,8 +74,12 @@ def evaluate_session(
 
 def report(path: Path, result: Examination, config: TrainConfig, folder: Path) -> None:
     """Write the report of a test to ``path``, with the learning curves in the run ``folder``."""
-    curves = learning_curves(event for _, event, _ in read_events(folder))
-    write_report(path, result, f"{config.name}: {config.data.name}", curves)
+    write_report(path, result, f"{config.name}: {config.data.name}", learned(folder))
+
+
+def learned(folder: Path) -> dict[str, list[float | None]]:
+    """The `learning_curves` in a run folder."""
+    return learning_curves(event for _, event, _ in read_events(folder))
 
 
 def show(result: Examination, report_path: Path | None) -> None:

@@ -21,11 +21,13 @@ from snn4.agent.checkpoint import Damaged
 from snn4.agent.config import TrainConfig, load_training
 from snn4.agent.config_file import ConfigError
 from snn4.agent.examination import Examination
-from snn4.agent.journal import Journal, RunError
+from snn4.agent.journal import Journal, RunError, require_place
 from snn4.agent.progress import Bar
+from snn4.agent.report import write_curves
 from snn4.agent.session import REPORT, SUMMARY, Signals, following, leave, recording, require_run
 from snn4.agent.students import prepare
-from snn4.agent.testing import report, show, tested
+from snn4.agent.testing import learned, show, tested
+from snn4.agent.testing import report as report_test
 from snn4.agent.training import Training, train
 from snn4.learners.finite import NotFinite
 from snn4.policies.allocation import keep_freed_memory
@@ -77,7 +79,7 @@ def _lead(training: Training, journal: Journal, signals: Signals, quiet: bool, r
             return None
         result, summary = tested(training)
         journal.finish("finished", summary)
-        report(journal.folder / REPORT, result, training.config, journal.folder)
+        report_test(journal.folder / REPORT, result, training.config, journal.folder)
     return result
 
 
@@ -135,3 +137,16 @@ def watch(folder: Path, follow: bool = True) -> None:
     with Bar(Console()) as bar:
         for when, event in following(folder, follow):
             bar.show(event, when)
+
+
+def report(folder: Path, path: Path | None = None) -> Path:
+    """Write how the training in ``folder`` has learned so far, and say where it is: it is tested at its end alone."""
+    require_run(folder)
+    if (folder / SUMMARY).is_file():
+        raise RunError(
+            f"{folder}: this training is finished; report its test with: snn4-agent evaluate {folder} --report FILE"
+        )
+    require_place(path)
+    config, path = load_training(folder / "config.yaml"), path or folder / REPORT
+    write_curves(path, f"{config.name}: {config.data.name}", learned(folder))
+    return path

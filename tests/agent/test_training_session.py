@@ -62,6 +62,21 @@ def test_the_report_shows_how_it_learned(trained: Path) -> None:
         assert text in page
 
 
+def test_a_report_before_the_end_shows_how_it_learns(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained, tmp_path / "run")
+    said = cli("report", folder)
+    assert (said.status, said.err.endswith(f"snn4-agent evaluate {folder} --report FILE\n")) == (2, True)
+    for name in ("summary.json", "report.html"):
+        (folder / name).unlink()
+    said = cli("report", folder)
+    assert (said.status, said.out) == (0, f"report: {folder}/report.html\n")
+    page = (folder / "report.html").read_text()
+    assert ("network: validation loss" in page, "Confusion" in page) == (True, False)  # the test is for the end
+    (folder / "events.jsonl").write_text("")
+    assert cli("report", folder, tmp_path / "early.html").status == 0
+    assert "No epoch is finished yet." in (tmp_path / "early.html").read_text()
+
+
 def test_a_training_is_told_in_lines(cli: Cli, digits_yaml: Path, tmp_path: Path) -> None:
     said = cli("train", digits_yaml, "training.epochs=1", "--backend", "snntorch", "--runs-dir", tmp_path)
     folder = only(tmp_path)
