@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
 
@@ -48,8 +48,8 @@ def require(name: str, folder: Path, page: str, fetch: Callable[[Path], None] | 
     if fetch is None:
         raise _missing(name, folder, page, "downloading is switched off (download: false)")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         with (
+            _made(folder.parent),
             tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as partial,
             _patience(60),
             redirect_stdout(sys.stderr),  # what they print is no part of this program's output
@@ -59,6 +59,20 @@ def require(name: str, folder: Path, page: str, fetch: Callable[[Path], None] | 
     except Exception as error:  # servers, connections and archives fail in a dozen ways
         why = " ".join(str(error).split())
         raise _missing(name, folder, page, f"downloading it failed ({type(error).__name__}: {why})") from error
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """``folder`` is there; what was made for it is gone after an error."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for place in new:
+            with suppress(OSError):  # another process has put something there
+                place.rmdir()
+        raise
 
 
 def _missing(name: str, folder: Path, page: str, why: str) -> MissingData:

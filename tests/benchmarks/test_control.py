@@ -86,3 +86,14 @@ def test_what_cannot_be_run_is_told_before_anything_is(
         module.main()
     assert said in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_two_configs_share_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    monkeypatch.setattr("sys.argv", ["control", "cartpole", "acrobot", "name=mine", "--runs-dir", str(runs)])
+    with pytest.raises(SystemExit, match="2"):
+        control.main()
+    assert "name: got mine for several configs" in capsys.readouterr().err
+    assert not runs.exists()

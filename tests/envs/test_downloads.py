@@ -86,6 +86,18 @@ def test_what_is_fetched_arrives_whole(tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr() == ("", "Downloading\n")  # standard output may be somebody's JSON
 
 
+def test_a_download_that_fails_leaves_no_new_folder(tmp_path: Path) -> None:
+    def fetch(place: Path) -> None:
+        (place / "half").write_text("1")
+        raise ConnectionError("gone")
+
+    (tmp_path / "old").mkdir()
+    for root in (tmp_path / "old", tmp_path / "new" / "er"):
+        with pytest.raises(MissingData, match="gone"):
+            require("things", root / "things", PAGE, fetch)
+    assert inside(tmp_path) == ["old"]
+
+
 def test_another_process_may_be_faster(tmp_path: Path) -> None:
     def fetch(place: Path) -> None:
         for folder in (place / "things", tmp_path / "things"):
