@@ -25,7 +25,7 @@ def run(
     overrides: Annotated[Optional[list[str]], typer.Argument(help="seed=3 policy.T=8 world.0.steps=1000 …")] = None,  # noqa: UP045
     backend: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Whose neurons: torch, snntorch or norse; the same as policy.backend=…"),
+        typer.Option(help="Whose neurons: torch, snntorch or norse; as policy.backend=… (streams: network.backend=…)"),
     ] = None,
     runs_dir: _Runs = Path("runs"),
     quiet: _Quiet = False,
@@ -106,12 +106,12 @@ def evaluate(
     run: Annotated[str, typer.Argument(help="A run folder, a model's folder, or zoo:NAME.")],
     episodes: Annotated[int | None, typer.Option(min=1, help="Lives: test episodes a task, not the config's.")] = None,
     data: Annotated[Optional[str], typer.Option(help="Classifiers: another data set, or a folder of images.")] = None,  # noqa: UP045
-    root: Annotated[Optional[str], typer.Option(help="Classifiers: folder of data sets, not SNN4_DATA.")] = None,  # noqa: UP045
+    root: Annotated[Optional[str], typer.Option(help="No life: folder of data sets, not SNN4_DATA.")] = None,  # noqa: UP045
     steps: Annotated[int | None, typer.Option(min=1, help="Classifiers: inner steps, not the config's T.")] = None,
-    report: Annotated[Optional[Path], typer.Option(help="Classifiers: write an HTML report to this file.")] = None,  # noqa: UP045
+    report: Annotated[Optional[Path], typer.Option(help="No life: write an HTML report here.")] = None,  # noqa: UP045
     json: Annotated[bool, typer.Option("--json", help="Print what summary.json holds.")] = False,
 ) -> None:
-    """Test an organism on the test seeds, or a classifier on test data, beside its ANN twin."""
+    """Test an organism on the test seeds, a classifier or what a stream taught on test data, beside its ANN twin."""
     from snn4.agent.model import find_model
 
     folder = find_model(run)
@@ -140,7 +140,7 @@ def report(
     run: _Run,
     file: Annotated[Optional[Path], typer.Argument(help="An HTML file, not report.html in the run folder.")] = None,  # noqa: UP045
 ) -> None:
-    """Write the report of a run, as far as it has come: its scores, what is left of them, and curves."""
+    """Write the report of a run, as far as it has come: scores, what is left of them, curves (training: these)."""
     from snn4.agent.session import require_run
 
     require_run(run)

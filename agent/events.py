@@ -148,7 +148,7 @@ class Recalled(Event):
     spikes: float | None = None
     """Spikes of all neurons in a decision, mean over the samples of all experiences; None where there are none."""
     memory_bytes: int = 0
-    """All that the strategy keeps besides the network."""
+    """All that the strategy keeps besides the network (`ContinualLearner.memory_bytes`)."""
     replay_bytes: int = 0
     """What of that are samples."""
     seconds: float = field(compare=False, default=0.0)

@@ -19,7 +19,7 @@ Learner = ReinforcementLearner | RecognitionLearner
 
 @dataclass
 class TaskMemory:
-    """What belongs to one task: encoder, heads, critic and statistics, and the time spent there."""
+    """What belongs to one task: all of its policy but the trunk, statistics, and the time spent there."""
 
     parameters: dict[str, Tensor] = field(default_factory=dict)
     normalization: dict[str, Any] | None = None

@@ -205,7 +205,8 @@ class ContinualLearner:
 
     @property
     def memory_bytes(self) -> int:
-        """Of all that the strategy needs besides the network: samples, scores, importances, copies of the network."""
+        """Of all that the strategy needs besides the network: samples, scores, importances, copies of the network, and
+        the keys by which Avalanche draws samples; not labels and tasks."""
         return self._making.memory_bytes(self._state["memory"])
 
     def state(self) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def importance(policy: BasePolicy, behaviour: Behaviour) -> dict[str, Tensor]:
     """How much decisions depend on each synapse of the trunk: the diagonal of the policy's Fisher information.
 
     That is the mean of the squared gradient of log p(action | observation) over the observations of ``behaviour``, for
-    actions that the policy itself draws (Kirkpatrick et al. 2017, eq. 3). It is divided by its mean over all synapses,
+    actions that the policy itself draws (Kirkpatrick et al. 2017). It is divided by its mean over all synapses,
     so that a penalty weighs the same whatever the scale of a task's outputs.
     """
     trunk, random = _actor_trunk(policy), torch.Generator().manual_seed(0)
@@ -171,7 +171,8 @@ def importance(policy: BasePolicy, behaviour: Behaviour) -> dict[str, Tensor]:
 
 
 def _pull(trunk: dict[str, Tensor], memories: Sequence[dict[str, Any]], strength: float) -> Callable[[], None]:
-    """Adds the gradient of ``strength / 2 * sum over tasks of importance * (synapse - its value then)^2``."""
+    """Adds the gradient of ``strength / 2 * sum over tasks of importance * (synapse - its value then)^2`` (Kirkpatrick
+    et al. 2017, eq. 3)."""
     # The sum of parabolas is one parabola: F (w - c) with F = sum of F_k, F c = sum of F_k w_k.
     stiffness = {n: sum(memory["importance"][n] for memory in memories) for n in trunk}
     offsets = {n: sum(memory["importance"][n] * memory["values"][n] for memory in memories) for n in trunk}

@@ -13,8 +13,8 @@ def keep_freed_memory() -> bool:
 
     By default it gives every block over 32 MB back to the system when it is freed, and each page of the next one must
     be mapped and zeroed anew: activations of that size cost more time in that than in computing. The process then
-    stays as large as it once was. `snn4-agent run` does this at its start; in a program of your own, call it before the
-    first large tensor.
+    stays as large as it once was. This project's commands do this at their start; in a program of your own, call it
+    before the first large tensor.
     """
     if not sys.platform.startswith("linux"):
         return False

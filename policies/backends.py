@@ -40,7 +40,8 @@ class LibraryNeuron(Neuron):
 
     Raises:
         ImportError: the library is not installed.
-        ValueError: an ``r`` of 0, or a ``tau_syn`` far below ``dt``, for a cuba: its synaptic current would be lost.
+        ValueError: an ``r`` of 0, or with norse a ``tau_syn`` far below ``dt``, for a cuba: its synaptic current would
+            be lost.
     """
 
     backend: ClassVar[str]

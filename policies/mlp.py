@@ -25,7 +25,8 @@ class SpikingMLP(nn.Module):
     """(B, n_inputs) -> (B, net_arch[-1]): T inner steps from rest, then the decoded spikes of the last layer.
 
     Learns layer by layer over all (T, B), each layer's synapses one matrix product. Acts, under ``torch.no_grad()`` on
-    a CPU, by the event-driven engine, unless the batch is large or a hook on a layer wants to see it work.
+    a CPU in float32, by the event-driven engine, unless the batch is large, a hook on a layer wants to see it work, the
+    neurons are a library's or the readout is no weighted sum (first_spike).
 
     Args:
         n_inputs: values in an observation.

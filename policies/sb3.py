@@ -43,7 +43,8 @@ class PolicyConfig:
     """What the organism thinks with."""
 
     kind: Literal["spiking", "ann"] = "spiking"
-    """spiking, or the artificial twin: SB3's own MlpPolicy of the same widths."""
+    """spiking, or the artificial twin of the same widths: SB3's MlpPolicy; with ``state: carry`` sb3-contrib's
+    MlpLstmPolicy."""
     net_arch: tuple[int, ...] = (64, 64)
     """Neurons of each hidden layer, in the actor and in the critic."""
     T: Annotated[int, Gene(1, 16)] = 4
