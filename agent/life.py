@@ -269,9 +269,10 @@ def _live_through_world(life: Life, being: Being) -> Iterator[Event]:
         energy = life.ann_energy(task)
         yield Entered(being.name, task.label, being.world.position, learner.step, task.steps, energy)
         while learner.step < task.steps:
-            yield from _learn(life, being, task, learner)
+            until = min(task.steps, (learner.step // life.config.evaluation.every + 1) * life.config.evaluation.every)
+            yield from _learn(life, being, task, learner, until)
             being.organism.remember(task.name, learner)
-            if not life.stop():
+            if learner.step >= until or not life.stop():  # a whole stretch is not lived again: validate it now
                 best, evaluated = _validate(life, being, task, best)
                 yield evaluated
             yield life.save({"learner": learner.state(), "best": best})
@@ -281,9 +282,8 @@ def _live_through_world(life: Life, being: Being) -> Iterator[Event]:
         life.finish(being, task, best)
 
 
-def _learn(life: Life, being: Being, task: LifeTask, learner: Learner) -> Iterator[Event]:
-    number, every = being.world.position, life.config.evaluation.every
-    until = min(task.steps, (learner.step // every + 1) * every)
+def _learn(life: Life, being: Being, task: LifeTask, learner: Learner, until: int) -> Iterator[Event]:
+    number = being.world.position
     seed = _seed(life.config.seed, number, learner.step)
     learner.begin(seed)
     being.organism.protection.begin(seed)

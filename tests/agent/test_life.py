@@ -303,6 +303,20 @@ def test_a_life_that_is_asked_to_stop_ends_as_long_as_ever(
         assert steps_told == sorted(steps_told)
 
 
+def test_a_stretch_that_is_whole_is_validated_before_a_stop(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    """A signal during the last update: no later life goes through that stretch again."""
+    config = tiny(*STREAM)
+    steps = config.world[0].steps // config.learner.n_envs
+    whole = lived(config, tmp_path / "whole")
+    stopped = lived(config, tmp_path / "stopped", stop=After(steps + 1))
+    evaluated, saved, ended = stopped[-3:]
+    assert isinstance(evaluated, Evaluated)
+    assert ended == Ended("interrupted", config.world[0].steps)
+    life = Life(config, tmp_path / "stopped")
+    assert life.restore() == saved.path  # type: ignore[attr-defined]
+    assert of(Evaluated, [*stopped, *live(life)]) == of(Evaluated, whole)
+
+
 def test_a_life_that_is_stopped_again_and_again(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
     config, stays = tiny(*STREAM, "ann_twin=true"), 0
     while True:
