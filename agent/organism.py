@@ -7,6 +7,7 @@ from typing import Any
 
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.dqn.policies import DQNPolicy
+from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor
 
 from snn4.learners.protection import Protection
@@ -81,6 +82,8 @@ class Organism:
         policy.load_state_dict(state)
         if not known and isinstance(policy, DQNPolicy):
             policy.q_net_target.load_state_dict(policy.q_net.state_dict())
+        if not known and isinstance(policy, TD3Policy):
+            policy.actor_target.load_state_dict(policy.actor.state_dict())
         return policy
 
     def state(self) -> dict[str, Any]:

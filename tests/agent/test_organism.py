@@ -84,28 +84,30 @@ def test_memory_is_a_copy(tmp_path: Path) -> None:
     assert np.array_equal(actions(organism.prepare("CartPole-v1", fresh("CartPole-v1", LEARNERS["PPO"]))), before)
 
 
-@pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
+@pytest.mark.parametrize("algorithm", ["PPO", "DQN", "TD3"])
 def test_tasks_share_the_trunk_alone(algorithm: str) -> None:
     config, organism = LEARNERS[algorithm], Organism(SPIKING)
-    cart = learned("CartPole-v1", config)
-    organism.remember("CartPole-v1", cart)
+    first, second = ENVIRONMENTS[algorithm], {"TD3": "MountainCarContinuous-v0"}.get(algorithm, "Acrobot-v1")
+    cart = learned(first, config)
+    organism.remember(first, cart)
     knew = weights(cart.model.policy)
 
-    newcomer = fresh("Acrobot-v1", config)
+    newcomer = fresh(second, config)
     born = weights(newcomer)
-    organism.prepare("Acrobot-v1", newcomer)
+    organism.prepare(second, newcomer)
     trunk = set(trunk_names(newcomer).values())
     assert trunk
     for name, value in newcomer.state_dict().items():
-        if "target" not in name:  # DQN's target follows the network
+        if "target" not in name:  # targets follow the network
             assert torch.equal(value, knew[name] if name in trunk else born[name]), name
-    if algorithm == "DQN":
-        pairs = zip(newcomer.q_net.parameters(), newcomer.q_net_target.parameters(), strict=True)  # type: ignore[operator, union-attr, arg-type]
-        assert all(torch.equal(a, b) for a, b in pairs)
+    if algorithm != "PPO":
+        online = {"DQN": "q_net", "TD3": "actor"}[algorithm]
+        networks = [newcomer.get_submodule(name) for name in (online, f"{online}_target")]
+        assert all(torch.equal(a, b) for a, b in zip(*(x.parameters() for x in networks), strict=True))
 
-    acrobot = learned("Acrobot-v1", config, seed=1)
-    organism.remember("Acrobot-v1", acrobot)
-    back = organism.prepare("CartPole-v1", fresh("CartPole-v1", config))
+    acrobot = learned(second, config, seed=1)
+    organism.remember(second, acrobot)
+    back = organism.prepare(first, fresh(first, config))
     for name, value in back.state_dict().items():
         assert torch.equal(value, acrobot.model.policy.state_dict()[name] if name in trunk else knew[name]), name
 
