@@ -92,7 +92,8 @@ class Batches:
 
     Args:
         columns: of all samples, such as `columns` of a dataset.
-        batch_size: samples of a mini-batch; the last of an epoch has what remains.
+        batch_size: samples of a mini-batch; the last of an epoch has what remains. If that is a single sample, of which
+            no norm can tell the spread, it goes with those before it.
         passes: how often each mini-batch comes, one time after the other.
     """
 
@@ -101,19 +102,27 @@ class Batches:
         self.samples = len(columns[0])
 
     def __len__(self) -> int:
-        return -(-self.samples // self.batch_size) * self.passes
+        return len(self._split(torch.arange(self.samples))) * self.passes
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        for chosen in torch.randperm(self.samples).split(self.batch_size):
+        for chosen in self._split(torch.randperm(self.samples)):
             for _ in range(self.passes):
-                yield [column[chosen] for column in self.columns]  # a new list: strategies add to it
+                yield self._chosen(chosen)
+
+    def _chosen(self, places: Tensor) -> list[Tensor]:
+        return [column[places] for column in self.columns]  # a new list: strategies add to it
+
+    def _split(self, order: Tensor) -> list[Tensor]:
+        *others, last = order.split(self.batch_size)
+        return [*others[:-1], torch.cat([others[-1], last])] if others and len(last) == 1 else [*others, last]
 
     def endless(self) -> Iterator[list[Tensor]]:
         """Epoch after epoch, without what remains: all are of one size."""
+        size = min(self.batch_size, self.samples)
         while True:
-            for batch in self:
-                if len(batch[0]) == min(self.batch_size, self.samples):
-                    yield batch
+            for chosen in torch.randperm(self.samples).split(size):
+                if len(chosen) == size:
+                    yield self._chosen(chosen)
 
 
 def columns(dataset: Any) -> list[Tensor]:

@@ -76,8 +76,16 @@ def test_batches_are_all_samples_in_another_order_each_time() -> None:
     assert torch.equal(table[0], torch.arange(10))
 
 
+def test_a_sample_that_would_be_alone_goes_with_others() -> None:
+    batches = Batches([torch.arange(10)], 3)
+    assert [len(x) for (x,) in batches] == [3, 3, 4]
+    assert len(batches) == 3
+    assert [len(x) for (x,) in Batches([torch.arange(3)], 1)] == [1, 2]
+    assert [len(x) for (x,) in Batches([torch.arange(1)], 3)] == [1]
+
+
 def test_endless_batches_are_of_one_size() -> None:
-    for size, wanted in ((4, 4), (20, 10)):
+    for size, wanted in ((4, 4), (20, 10), (9, 9)):
         endless = Batches([torch.arange(10)], size).endless()
         assert {len(next(endless)[0]) for _ in range(7)} == {wanted}
 
