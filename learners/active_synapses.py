@@ -35,6 +35,7 @@ class ActiveSynapses(SupervisedPlugin):  # type: ignore[misc]
         n: samples of an experience that the rates are measured on.
     """
 
+    beside_weights = True
     copies = 1
 
     def __init__(self, strength: float, n: int) -> None:

@@ -38,6 +38,7 @@ from snn4.learners.memories import (
 )
 from snn4.learners.numbered_model import NumberedModel
 from snn4.learners.penalties import Ewc, Lwf, Mas, Si
+from snn4.learners.placement import on_device
 from snn4.learners.spike_replay import Code, SpikeReplay, code_behind
 from snn4.learners.strategies import STRATEGIES, StrategyConfig
 
@@ -192,6 +193,8 @@ def make_strategy(making: Making, optimizer: torch.optim.Optimizer, number: int,
     strategy.clock.train_exp_counter = number
     strategy.remembering = next((part for part in (strategy, *plugins) if hasattr(part, "kept")), None)
     if kept is not None:
+        if getattr(strategy.remembering, "beside_weights", False):  # a checkpoint's are on the CPU
+            kept = on_device(model.device, kept)
         strategy.remembering.restore(kept, making.samples)
     return strategy
 

@@ -15,6 +15,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
+from snn4.learners.placement import on_device
 from snn4.policies.behaviour import Behaviour, head_outputs
 from snn4.policies.sb3 import trunk_names
 
@@ -100,7 +101,7 @@ class Protection:
             earlier: a policy for each name in `earlier`, with its own encoder and head; it gets this trunk.
         """
         trunk, optimizer = _actor_trunk(policy), acting_optimizer(policy)
-        memories = {name: _on(policy.device, memory) for name, memory in self.memories.items()}
+        memories = {name: on_device(policy.device, memory) for name, memory in self.memories.items()}
         others = [memory for name, memory in memories.items() if name != task]
         match self.config.kind:
             case "freeze":
@@ -120,6 +121,7 @@ class Protection:
     def _rehearsal(self, policy: BasePolicy, memory: dict[str, Any], earlier: BasePolicy) -> Callable[[], Tensor]:
         """A function that draws remembered observations and says how far today's decisions are from those of then."""
         share_trunk(policy, earlier.to(policy.device))
+        earlier.set_training_mode(False)  # as when it decided what is remembered
         behaviour = Behaviour(**memory)
 
         def distance() -> Tensor:
@@ -218,12 +220,6 @@ def _bytes(value: Any) -> int:
     if isinstance(value, dict):
         return sum(map(_bytes, value.values()))
     return value.nbytes if isinstance(value, Tensor) else 0
-
-
-def _on(device: torch.device, value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _on(device, item) for name, item in value.items()}
-    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _actor_names(policy: nn.Module) -> dict[str, str]:

@@ -25,6 +25,17 @@ def streams() -> dict[str, Stream]:
     return {config.scenario: make_stream(config, loaded) for config in configs}
 
 
+@pytest.fixture(scope="session")
+def sorted_stream() -> Stream:
+    """The same with a class behind the other, as folders of recordings and images have it."""
+    data = DataConfig("digits", limit=180)
+    loaded = load_data(data)
+    train = loaded.train
+    order = train.labels.argsort(stable=True)
+    train.rows, train.labels = train.rows[order], train.labels[order]
+    return make_stream(StreamConfig(data, experiences=3, classes=((0, 1), (2, 3), (4, 5))), loaded)
+
+
 def small_network(stream: Any, ann: bool = False, **changes: Any) -> SpikingClassifier | Classifier:
     torch.manual_seed(1)
     shape = {"in_channels": stream.in_channels, "image_size": stream.image_size, "n_classes": n_outputs(stream)}
@@ -36,9 +47,10 @@ def small_network(stream: Any, ann: bool = False, **changes: Any) -> SpikingClas
 def make_learner(streams: dict[str, Stream]) -> MakeLearner:
     def make(
         name: str, scenario: str = "class", ann: bool = False, seed: int = 3, memory: int = 60, network: Any = None,
-        options: Any = None, memory_bytes: int | None = None, channels: tuple[int, ...] = (4, 8), **training: Any,
+        options: Any = None, memory_bytes: int | None = None, channels: tuple[int, ...] = (4, 8),
+        stream: Stream | None = None, **training: Any,
     ) -> ContinualLearner:  # fmt: skip
-        stream = streams[scenario]
+        stream = stream or streams[scenario]
         config = ContinualTrainingConfig(**{"batch_size": 10, "learning_rate": 0.01, **training})
         strategy = StrategyConfig(name, memory, memory_bytes, options or {})
         return ContinualLearner(

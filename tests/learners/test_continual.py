@@ -16,6 +16,7 @@ from snn4.agent import checkpoint
 from snn4.envs.continual import Stream
 from snn4.learners.continual import STRATEGIES, ContinualLearner, Lesson, n_outputs
 from snn4.learners.finite import NotFinite
+from snn4.policies.metering import Meter
 
 ONCE_EACH = [(name, strategy.scenarios[0]) for name, strategy in STRATEGIES.items()]
 WITH_HEADS = [(name, "task") for name, strategy in STRATEGIES.items() if "task" in strategy.scenarios]
@@ -235,6 +236,16 @@ def test_cost(make_learner: Any) -> None:
     spiking, ann = make_learner("replay"), make_learner("replay", ann=True)
     assert spiking.cost(spiking.stream.test[0]).spikes_per_decision > 0
     assert ann.cost(ann.stream.test[0]).spikes_per_decision == 0
+
+
+def test_cost_is_measured_on_all_classes(make_learner: Any, sorted_stream: Any) -> None:
+    learner = make_learner("replay", stream=sorted_stream)
+    every, few = (learner.cost(sorted_stream.train[0], n).spikes_per_decision for n in (1000, 9))
+    x = torch.stack([sample[0] for sample in sorted_stream.train[0].dataset])
+    with torch.no_grad(), Meter(learner.network.eval()) as meter:
+        learner.network(sorted_stream.normalized(x))
+    assert every == pytest.approx(meter.cost().spikes_per_decision)
+    assert few == pytest.approx(every, rel=0.1)
 
 
 # What cannot work is refused before anything is learned
