@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -10,12 +11,15 @@ from avalanche.training.plugins import EWCPlugin, LwFPlugin, MASPlugin, Synaptic
 from avalanche.training.utils import ParamData, copy_params_dict
 from torch import Tensor
 
-from snn4.learners.experiences import NumberedSamples
+from snn4.learners.experiences import NumberedSamples, columns
 from snn4.learners.memories import Kept
 
 
 class Ewc(EWCPlugin):  # type: ignore[misc]
     """Avalanche's EWC."""
+
+    beside_weights = True
+    """What is kept lies on their device."""
 
     def kept(self) -> Kept:
         return {"weights": _by_experience(self.saved_params), "importances": _by_experience(self.importances)}
@@ -28,7 +32,8 @@ class Ewc(EWCPlugin):  # type: ignore[misc]
 
 
 class Si(SynapticIntelligencePlugin):  # type: ignore[misc]
-    """Avalanche's SI, which on CPUs takes the weights themselves for what they were: then nothing ever moves.
+    """Avalanche's SI, which on CPUs takes the weights themselves for what they were: then nothing ever moves; and which
+    cuts all importances off at 0.001, where nearly all of them lie: then all weights are held alike.
 
     All but importances and trajectories is made anew at the start of each experience.
     """
@@ -50,6 +55,12 @@ class Si(SynapticIntelligencePlugin):  # type: ignore[misc]
         super().before_training_iteration(strategy, **kwargs)
         _separate(self.syn_data["old_theta"])
 
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        c, data = 1, (self.ewc_data, self.syn_data)
+        self.update_ewc_data(strategy.model, *data, math.inf, self.excluded_parameters, c, eps=self.eps)
+        for importance in self.ewc_data[1].values():
+            importance.data.clamp_(min=0)  # a weight whose changes only harmed is not pushed away
+
     def kept(self) -> Kept:
         return {"importances": _tensors(self.ewc_data[1]), "trajectory": _tensors(self.syn_data["cum_trajectory"])}
 
@@ -59,13 +70,28 @@ class Si(SynapticIntelligencePlugin):  # type: ignore[misc]
 
 
 class Mas(MASPlugin):  # type: ignore[misc]
-    """Avalanche's MAS, which takes a loss of exactly 0 for one that is missing."""
+    """Avalanche's MAS, which takes a loss of exactly 0 for one that is missing, and measures importances in training
+    mode: norms would end with the statistics of the last samples."""
 
+    beside_weights = True
     copies = 1
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         if self.importance:
             self.params = copy_params_dict(strategy.model)
+
+    def _get_importance(self, strategy: Any) -> dict[str, ParamData]:
+        """Mean over mini-batches of the size of the gradient of their mean squared length of scores (equation 3)."""
+        model, numbers = strategy.model, columns(strategy.experience.dataset)[0]
+        mini_batches = numbers.split(strategy.train_mb_size)
+        sums = {name: torch.zeros_like(x) for name, x in model.named_parameters()}
+        with model.evaluated():
+            for batch in mini_batches:
+                model.zero_grad()
+                model(batch).square().sum(1).mean().backward()
+                for name, x in model.named_parameters():
+                    sums[name] += 0 if x.grad is None else x.grad.abs()
+        return _parameters({name: x / len(mini_batches) for name, x in sums.items()})
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         if not strategy.loss:

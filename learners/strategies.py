@@ -38,7 +38,7 @@ STRATEGIES: dict[str, Strategy] = {
         "elastic weight consolidation (Kirkpatrick et al. 2017); mode online keeps one penalty (Schwarz et al. 2018)",
         {"ewc_lambda": 1.0, "mode": "separate", "decay_factor": None}, choices={"mode": ("separate", "online")},
     ),
-    "si": Strategy("synaptic intelligence (Zenke et al. 2017)", {"si_lambda": 1.0, "eps": 1e-7}),
+    "si": Strategy("synaptic intelligence (Zenke et al. 2017)", {"si_lambda": 1.0, "eps": 0.1}),
     "mas": Strategy("memory aware synapses (Aljundi et al. 2018)", {"lambda_reg": 1.0, "alpha": 0.5}),
     "lwf": Strategy("learning without forgetting (Li & Hoiem 2016)", {"alpha": 1.0, "temperature": 2.0}),
     "gem": Strategy(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -72,3 +73,58 @@ def test_importances_of_si_add_up(make_learner: Any) -> None:
     for name, first in kept["trajectory"].items():
         assert first.abs().sum() > 0
         assert torch.allclose(both[name], first + second[name])
+
+
+def test_importances_of_si_tell_weights_apart(make_learner: Any) -> None:
+    """Zenke et al. 2017, eq. 5: the loss that each weight's way has saved, by the square of how far it went."""
+    learner = make_learner("si", options={"eps": 0.1})
+    before = weights(learner)
+    list(learner.learn(learner.stream.train[0]))
+    kept, after = learner.state()["memory"], weights(learner)
+    for name, x in kept["importances"].items():
+        assert (x >= 0).all()
+        saved = -kept["trajectory"][name]  # the first experience: the sum of one quotient
+        assert torch.equal(x, saved.clamp(min=0))
+        assert saved.max() > 0.0011  # Avalanche's limit
+    assert all((after[name] != before[name]).any() for name in before)
+
+
+def test_measuring_importances_changes_nothing(make_learner: Any, sorted_stream: Any) -> None:
+    """Not the norms' statistics either, whatever the order in which samples are stored."""
+    states = []
+    for name in ("naive", "ewc", "mas", "active-synapses"):
+        learner = make_learner(name, stream=sorted_stream)
+        list(learner.learn(sorted_stream.train[0]))
+        states.append(learner.network.state_dict())
+    for state in states[1:]:
+        assert all(torch.equal(x, y) for x, y in zip(state.values(), states[0].values(), strict=True))
+
+
+def test_importances_of_mas_are_gradients_of_the_squared_length(make_learner: Any) -> None:
+    learner = make_learner("mas", batch_size=1000, options={"alpha": 0.0})  # one mini-batch, no older importances
+    list(learner.learn(learner.stream.train[0]))
+    importances = learner.state()["memory"]["importances"]
+    network = learner.network.eval()
+    network.zero_grad()
+    x = torch.stack([sample[0] for sample in learner.stream.train[0].dataset])
+    (network(learner.stream.normalized(x)) ** 2).sum(1).mean().backward()
+    for name, parameter in network.named_parameters():
+        assert torch.allclose(importances[f"network.{name}"], parameter.grad.abs(), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ewc", "mas", "active-synapses"])
+def test_what_is_kept_goes_where_the_weights_are(name: str, make_learner: Any) -> None:
+    learner = make_learner(name)
+    list(learner.learn(learner.stream.train[0]))
+    kept = learner.state()["memory"]
+    learner._model.device = torch.device("meta")
+    optimizer = torch.optim.SGD(learner.network.parameters(), 0.1)
+    restored = learner._make(learner._making, optimizer, 1, kept).remembering.kept()
+    found = list(devices(restored))
+    assert found
+    assert set(found) == {"meta"}
+
+
+def devices(value: Any) -> Iterator[str]:
+    for item in value.values():
+        yield from devices(item) if isinstance(item, dict) else [item.device.type]

@@ -12,6 +12,8 @@ from snn4.learners.continual import STRATEGIES, ContinualTrainingConfig, Strateg
 
 OURS = {"naive", "joint", "cumulative", "icarl", "gdumb", "replay", "spike-replay", "active-synapses", "task-gates"}
 """Strategies whose options are not Avalanche's."""
+OTHER_DEFAULTS = {"eps"}
+"""Avalanche's would make importances of SI endless without its limit to them."""
 
 
 def avalanche_class(name: str) -> Any:
@@ -30,7 +32,7 @@ def test_options_are_avalanches(name: str) -> None:
     theirs = inspect.signature(avalanche_class(name).__init__).parameters
     for option, default in STRATEGIES[name].options.items():
         assert option in theirs
-        assert theirs[option].default in (default, inspect.Parameter.empty)
+        assert option in OTHER_DEFAULTS or theirs[option].default in (default, inspect.Parameter.empty)
 
 
 def test_the_readme_lists_every_strategy_with_its_options() -> None:
