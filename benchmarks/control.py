@@ -24,7 +24,7 @@ from snn4.agent.journal import read_events
 from snn4.agent.life import ANN_TWIN, ORGANISM
 from snn4.agent.returns import normalized
 from snn4.agent.session import begin, resume
-from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish, typed
+from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish, spread, typed
 
 CONTROL = RESULTS / "control"
 _BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN}
@@ -137,7 +137,7 @@ def table(results: Iterable[dict[str, Any]]) -> str:
 def _return(row: dict[str, Any] | None) -> str:
     if row is None:
         return "not raised"
-    told = f"{row['return_mean']['mean']:.1f} ± {row['return_mean']['std']:.1f}"
+    told = spread(row["return_mean"], 1)
     return f"{told} ({100 * row['normalized']['mean']:.0f} %)" if "normalized" in row else told
 
 

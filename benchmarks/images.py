@@ -22,7 +22,7 @@ from snn4.agent.config import load_training
 from snn4.agent.events import Fitted
 from snn4.agent.journal import read_events
 from snn4.agent.training_session import resume, train_session
-from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish, typed
+from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish, spread, typed
 
 IMAGES = RESULTS / "images"
 LEFT_OUT = ("confusion", "classes", "config")
@@ -117,8 +117,8 @@ def _line(result: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _percent(value: dict[str, float] | None) -> str:
-    return "not trained" if value is None else f"{100 * value['mean']:.2f} ± {100 * value['std']:.2f}"
+def _percent(value: dict[str, Any] | None) -> str:
+    return "not trained" if value is None else spread(value, 2, 100)
 
 
 def _energy(means: dict[str, Any], name: str) -> str:

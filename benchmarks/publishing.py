@@ -56,10 +56,17 @@ def publish(path: Path, module: str, config: str, rows: list[dict[str, Any]], su
     path.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def mean_and_std(values: Sequence[float], more_is_better: bool = False) -> dict[str, float]:
-    """Over seeds, with the worst of them."""
+def mean_and_std(values: Sequence[float], more_is_better: bool = False) -> dict[str, float | None]:
+    """Mean over seeds, standard deviation as estimated from them (n - 1; None for a single seed), and the worst."""
     worst = min(values) if more_is_better else max(values)
-    return {"mean": float(np.mean(values)), "std": float(np.std(values)), "worst": float(worst)}
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "std": std, "worst": float(worst)}
+
+
+def spread(found: dict[str, Any], digits: int, factor: float = 1) -> str:
+    """``mean ± std`` of `mean_and_std`, times ``factor``; the mean alone for a single seed."""
+    numbers = [found["mean"]] if found["std"] is None else [found["mean"], found["std"]]
+    return " ± ".join(f"{factor * number:.{digits}f}" for number in numbers)
 
 
 def interval(values: Sequence[float]) -> dict[str, float | None]:
