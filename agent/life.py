@@ -263,13 +263,14 @@ def live(life: Life) -> Iterator[Event]:
 
 
 def _live_through_world(life: Life, being: Being) -> Iterator[Event]:
+    every = life.config.evaluation.every
     for task in being.world.remaining():
         learner, best = life.learner(being, task)
         life.look_ahead(being, task, learner)
         energy = life.ann_energy(task)
         yield Entered(being.name, task.label, being.world.position, learner.step, task.steps, energy)
         while learner.step < task.steps:
-            until = min(task.steps, (learner.step // life.config.evaluation.every + 1) * life.config.evaluation.every)
+            until = min(task.steps, (learner.step // every + 1) * every)
             yield from _learn(life, being, task, learner, until)
             being.organism.remember(task.name, learner)
             if learner.step >= until or not life.stop():  # a whole stretch is not lived again: validate it now

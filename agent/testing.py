@@ -65,14 +65,14 @@ def evaluate_session(
     except ValueError as error:  # more steps than the events have bins, or a norm of each step has
         raise ModelError(f"{folder}: {error}") from error
     if report_path is not None:
-        report(report_path, result, config, folder)
+        report_test(report_path, result, config, folder)
     if as_json:
         print(json.dumps(_summary(config, result), indent=2))
     else:
         show(result, report_path)
 
 
-def report(path: Path, result: Examination, config: TrainConfig, folder: Path) -> None:
+def report_test(path: Path, result: Examination, config: TrainConfig, folder: Path) -> None:
     """Write the report of a test to ``path``, with the learning curves in the run ``folder``."""
     write_report(path, result, f"{config.name}: {config.data.name}", learned(folder))
 

@@ -26,8 +26,7 @@ from snn4.agent.progress import Bar
 from snn4.agent.report import write_curves
 from snn4.agent.session import REPORT, SUMMARY, Signals, following, leave, recording, require_run
 from snn4.agent.students import prepare
-from snn4.agent.testing import learned, show, tested
-from snn4.agent.testing import report as report_test
+from snn4.agent.testing import learned, report_test, show, tested
 from snn4.agent.training import Training, train
 from snn4.learners.finite import NotFinite
 from snn4.policies.allocation import keep_freed_memory
