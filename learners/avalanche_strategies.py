@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from snn4.learners.active_synapses import ActiveSynapses
 from snn4.learners.continual_config import ContinualTrainingConfig
+from snn4.learners.er_ace import Arriving, asymmetric_cross_entropy
 from snn4.learners.experiences import NumberedSamples
 from snn4.learners.icarl import ICaRL, ICaRLLoss
 from snn4.learners.lesson_loop import Recipe, in_pieces
@@ -65,11 +66,28 @@ class Der(_Buffered, DER):  # type: ignore[misc]
 
 
 class ErAce(_Buffered, ER_ACE):  # type: ignore[misc]
-    """Avalanche's ER-ACE."""
+    """Avalanche's ER-ACE, whose memory would have all samples of an experience, met or not, when it begins."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ace_criterion = asymmetric_cross_entropy
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        policy = self.storage_policy
+        before = policy.buffer
+        super()._before_training_exp(**kwargs)
+        self.replay_loader = None
+        if len(before):
+            self.replay_loader = Arriving(before, policy.buffer, policy.max_size, self.batch_size_mem)
+
+    def _after_training_iteration(self, **kwargs: Any) -> None:
+        super()._after_training_iteration(**kwargs)
+        if self.replay_loader is not None:
+            self.replay_loader.meet(self.mb_x)
 
 
 class ErAml(_Buffered, ER_AML):  # type: ignore[misc]
-    """Avalanche's ER-AML."""
+    """Avalanche's ER-AML, whose memory has all samples of an experience from its beginning."""
 
 
 class Together(SupervisedTemplate):  # type: ignore[misc]
