@@ -102,7 +102,9 @@ class Batches:
         self.samples = len(columns[0])
 
     def __len__(self) -> int:
-        return len(self._split(torch.arange(self.samples))) * self.passes
+        n = -(-self.samples // self.batch_size)
+        alone = n > 1 and self.samples - (n - 1) * self.batch_size == 1
+        return (n - alone) * self.passes
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         for chosen in self._split(torch.randperm(self.samples)):
