@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -17,7 +16,7 @@ from avalanche.training.supervised.der import DER
 from avalanche.training.supervised.er_ace import ER_ACE
 from avalanche.training.supervised.er_aml import ER_AML
 from avalanche.training.templates import SupervisedTemplate
-from torch import Tensor, nn
+from torch import nn
 
 from snn4.learners.active_synapses import ActiveSynapses
 from snn4.learners.continual_config import ContinualTrainingConfig
@@ -39,7 +38,7 @@ from snn4.learners.memories import (
 )
 from snn4.learners.numbered_model import NumberedModel
 from snn4.learners.penalties import Ewc, Lwf, Mas, Si
-from snn4.learners.placement import on_device
+from snn4.learners.placement import on_device, tensors
 from snn4.learners.spike_replay import Code, SpikeReplay, code_behind
 from snn4.learners.strategies import STRATEGIES, StrategyConfig
 
@@ -175,27 +174,15 @@ class Making:
     def replay_bytes(self, kept: Kept | None) -> int:
         """Of samples in what a strategy kept: numbers stand for raw ones."""
         return sum(len(x) * self.samples.sample_bytes if name == "rows" else x.nbytes
-                   for name, x in _tensors(kept) if name in ("rows", "codes"))  # fmt: skip
+                   for name, x in tensors(kept) if name in ("rows", "codes"))  # fmt: skip
 
     def memory_bytes(self, kept: Kept | None) -> int:
         """Of all that a strategy kept, and of the copies of the network that it makes while it learns."""
-        others = sum(x.nbytes for name, x in _tensors(kept) if name not in ("rows", "codes", "labels", "tasks"))
+        others = sum(x.nbytes for name, x in tensors(kept) if name not in ("rows", "codes", "labels", "tasks"))
         _, plugins, _ = _parts(self)
         copies = sum(getattr(plugin, "copies", 0) for plugin in plugins)
         network = sum(x.nbytes for x in self.model.network.state_dict().values())
         return self.replay_bytes(kept) + others + copies * network
-
-
-def _tensors(kept: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """All tensors in plain data, by the last key that leads to them."""
-    if isinstance(kept, Tensor):
-        yield name, kept
-    elif isinstance(kept, dict):
-        for key, value in kept.items():
-            yield from _tensors(value, str(key))
-    elif isinstance(kept, list):
-        for value in kept:
-            yield from _tensors(value, name)
 
 
 def make_strategy(making: Making, optimizer: torch.optim.Optimizer, number: int, kept: Kept | None) -> Any:

@@ -1,11 +1,24 @@
-"""On which device plain data lies."""
+"""Tensors in plain data: where they are, and on which device."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors in nested dictionaries and lists, by the last key that leads to them."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from tensors(item, str(key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from tensors(item, name)
 
 
 def on_device(device: torch.device, value: Any) -> Any:

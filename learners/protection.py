@@ -15,7 +15,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
-from snn4.learners.placement import on_device
+from snn4.learners.placement import on_device, tensors
 from snn4.policies.behaviour import Behaviour, head_outputs
 from snn4.policies.sb3 import trunk_names
 
@@ -138,7 +138,7 @@ class Protection:
     @property
     def bytes(self) -> int:
         """Of all that is kept."""
-        return sum(map(_bytes, self.memories.values()))
+        return sum(x.nbytes for _, x in tensors(self.memories))
 
     @property
     def replay_bytes(self) -> int:
@@ -214,12 +214,6 @@ def share_trunk(policy: BasePolicy, earlier: BasePolicy) -> None:
 def acting_optimizer(policy: Any) -> torch.optim.Optimizer:
     """The optimizer that the acting network learns by: the policy's only one, or that of SAC's or TD3's actor."""
     return policy.actor.optimizer if getattr(policy, "actor", None) is not None else policy.optimizer  # type: ignore[no-any-return]
-
-
-def _bytes(value: Any) -> int:
-    if isinstance(value, dict):
-        return sum(map(_bytes, value.values()))
-    return value.nbytes if isinstance(value, Tensor) else 0
 
 
 def _actor_names(policy: nn.Module) -> dict[str, str]:
