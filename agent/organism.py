@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.dqn.policies import DQNPolicy
-from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor
 
 from snn4.learners.protection import Protection
@@ -80,10 +78,10 @@ class Organism:
         state |= known or {}
         state |= {name: self.trunk[shared] for shared, name in trunk_names(policy).items() if shared in self.trunk}
         policy.load_state_dict(state)
-        if not known and isinstance(policy, DQNPolicy):
-            policy.q_net_target.load_state_dict(policy.q_net.state_dict())
-        if not known and isinstance(policy, TD3Policy):
-            policy.actor_target.load_state_dict(policy.actor.state_dict())
+        networks = dict(policy.named_children())
+        for acting in ("q_net", "actor"):  # of DQN and TD3, whose targets follow
+            if not known and (target := networks.get(f"{acting}_target")) is not None:
+                target.load_state_dict(networks[acting].state_dict())
         return policy
 
     def state(self) -> dict[str, Any]:
