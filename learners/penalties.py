@@ -11,7 +11,7 @@ from avalanche.training.plugins import EWCPlugin, LwFPlugin, MASPlugin, Synaptic
 from avalanche.training.utils import ParamData, copy_params_dict
 from torch import Tensor
 
-from snn4.learners.experiences import NumberedSamples, columns
+from snn4.learners.experiences import NumberedSamples, numbers_of
 from snn4.learners.memories import Kept
 
 
@@ -82,8 +82,7 @@ class Mas(MASPlugin):  # type: ignore[misc]
 
     def _get_importance(self, strategy: Any) -> dict[str, ParamData]:
         """Mean over mini-batches of the size of the gradient of their mean squared length of scores (equation 3)."""
-        model, numbers = strategy.model, columns(strategy.experience.dataset)[0]
-        mini_batches = numbers.split(strategy.train_mb_size)
+        model, mini_batches = strategy.model, numbers_of(strategy.experience.dataset).split(strategy.train_mb_size)
         sums = {name: torch.zeros_like(x) for name, x in model.named_parameters()}
         with model.evaluated():
             for batch in mini_batches:
