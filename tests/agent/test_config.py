@@ -4,23 +4,21 @@ import dataclasses
 import importlib.util
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from config_problems import problems_of
 
 from snn4.agent.config import RunConfig, is_stream, is_training, load, load_continual, load_training
-from snn4.agent.config_file import CONFIGS, ConfigError, dump, find
+from snn4.agent.config_file import CONFIGS, dump, find
 
 MINIMAL = "name: x\nworld: [{environment: CartPole-v1, steps: 10}]\n"
 
 
-def problems(path: Path | str, *overrides: str) -> list[str]:
-    with pytest.raises(ConfigError) as error:
-        load(path, overrides)
-    assert str(error.value).split("\n") == error.value.problems  # one line each
-    return error.value.problems
+problems = partial(problems_of, load)
 
 
 # What is right

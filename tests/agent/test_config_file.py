@@ -2,19 +2,16 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from config_problems import problems_of
 
 from snn4.agent.config import load
 from snn4.agent.config_file import ConfigError
 
-
-def problems(path: Path | str, *overrides: str) -> list[str]:
-    with pytest.raises(ConfigError) as error:
-        load(path, overrides)
-    assert str(error.value).split("\n") == error.value.problems  # one line each
-    return error.value.problems
+problems = partial(problems_of, load)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
+from config_problems import by_key
 
 from snn4.agent.config import ContinualConfig, is_stream, is_training, load, load_continual, load_training
 from snn4.agent.config_file import CONFIGS, ConfigError, dump
@@ -18,11 +20,7 @@ Streamed = Callable[..., ContinualConfig]
 SHIPPED = [path.stem for path in sorted(CONFIGS.glob("*.yaml")) if is_stream(path)]
 
 
-def problems(path: Path, *overrides: str) -> dict[str, str]:
-    with pytest.raises(ConfigError) as error:
-        load_continual(path, overrides)
-    told = [line.removeprefix(f"{path}: ").split(": ", 1) for line in error.value.problems]
-    return {key: what for key, what in told}  # noqa: C416
+problems = partial(by_key, load_continual)
 
 
 def test_defaults_are_those_of_the_dataclasses(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
+from config_problems import by_key
 
 from snn4.agent.config import TrainConfig, is_training, load, load_training
 from snn4.agent.config_file import ConfigError, dump
@@ -14,11 +16,7 @@ from snn4.envs.datasets import DataConfig
 Digits = Callable[..., TrainConfig]
 
 
-def problems(path: Path, *overrides: str) -> dict[str, str]:
-    with pytest.raises(ConfigError) as error:
-        load_training(path, overrides)
-    told = [line.removeprefix(f"{path}: ").split(": ", 1) for line in error.value.problems]
-    return {key: what for key, what in told}  # noqa: C416
+problems = partial(by_key, load_training)
 
 
 def test_defaults_are_those_of_the_dataclasses(tmp_path: Path) -> None:
