@@ -41,8 +41,6 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
     arguments = parser.parse_intermixed_args()
     configs, changes = typed(parser, arguments.configs, load)
-    if len(names := {checked.name for checked in configs.values()}) < len(configs):
-        parser.error(f"name: got {', '.join(names)} for several configs, allowed is one each: results are called by it")
     changes.append(f"ann_twin={str(not arguments.no_twin).lower()}")
     lives = [(config, [*changes, f"seed={seed}"], arguments.runs_dir) for config in configs for seed in arguments.seeds]
     with ProcessPoolExecutor(arguments.jobs) as pool:

@@ -39,15 +39,15 @@ def main() -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
     arguments = parser.parse_intermixed_args()
-    names, common = typed(parser, arguments.configs, load_training)
-    runs = [(name, [*common, *own]) for name in names for own in _variants(arguments.seeds, arguments.folds)]
+    configs, common = typed(parser, arguments.configs, load_training)
+    runs = [(config, [*common, *own]) for config in configs for own in _variants(arguments.seeds, arguments.folds)]
     # Forked processes would inherit torch's threads in whatever state they are.
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
         futures = [pool.submit(train_once, *run, arguments.runs_dir) for run in runs]
         rows = [future.result() for future in futures]
-    for name in names:
-        mine = [row for (owner, _), row in zip(runs, rows, strict=True) if owner == name]
-        publish(IMAGES / f"{Path(name).stem}.json", "images", name, mine, summary(mine))
+    for config, checked in configs.items():
+        mine = [row for (owner, _), row in zip(runs, rows, strict=True) if owner == config]
+        publish(IMAGES / f"{checked.name}.json", "images", checked.name, mine, summary(mine))
     if arguments.table:
         print(table(json.loads(path.read_text()) for path in sorted(IMAGES.glob("*.json"))))
 
@@ -108,7 +108,7 @@ def _line(result: dict[str, Any]) -> list[str]:
     rows, means = result["seeds"], result["summary"]
     minutes = mean_and_std([row["training_seconds"]["network"] / 60 for row in rows])
     return [
-        Path(result["config"]).stem,
+        result["config"],
         f"{len(rows)} folds" if "folds" in " ".join(rows[0]["changes"]) else str(len(rows)),
         f"{rows[0]['indicators'][0]['parameters'] / 1e6:.2f}M", str(rows[0]["steps"]),
         _percent(means["SNN fp32"].get("top1_accuracy")), _percent(means["top1_accuracy_by_step"][0]),

@@ -30,12 +30,18 @@ AnyConfig = TypeVar("AnyConfig", RunConfig, TrainConfig)
 def typed(
     parser: ArgumentParser, arguments: Sequence[str], load: Callable[[str, list[str]], AnyConfig]
 ) -> tuple[dict[str, AnyConfig], list[str]]:
-    """Configs by what was typed for them, and changes (key=value) of all; bad ones end the program before any run."""
+    """Configs by what was typed for them, and changes (key=value) of all; bad ones end the program before any run.
+
+    Results are called by a config's ``name``, so that no two configs have one.
+    """
     changes = [change for change in arguments if "=" in change]
     try:
-        return {name: load(name, changes) for name in arguments if "=" not in name}, changes
+        configs = {name: load(name, changes) for name in arguments if "=" not in name}
     except ConfigError as error:
         parser.error(str(error))
+    if len(names := {config.name for config in configs.values()}) < len(configs):
+        parser.error(f"name: got {', '.join(names)} for several configs, allowed is one each: results are called by it")
+    return configs, changes
 
 
 def done_once(config: Config, runs: Path, start: Callable[[], None], resume: Callable[[Path], None]) -> Path:

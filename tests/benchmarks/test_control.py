@@ -88,12 +88,13 @@ def test_what_cannot_be_run_is_told_before_anything_is(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(("module", "configs"), [(control, "cartpole acrobot"), (images, "digits mnist")])
 def test_two_configs_share_no_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    module: Any, configs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = tmp_path / "runs"
-    monkeypatch.setattr("sys.argv", ["control", "cartpole", "acrobot", "name=mine", "--runs-dir", str(runs)])
+    monkeypatch.setattr("sys.argv", ["benchmark", *configs.split(), "name=mine", "--runs-dir", str(runs)])
     with pytest.raises(SystemExit, match="2"):
-        control.main()
+        module.main()
     assert "name: got mine for several configs" in capsys.readouterr().err
     assert not runs.exists()

@@ -19,6 +19,16 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     assert set(first["training_seconds"]) == {"network", "ann_twin"}
 
 
+def test_a_changed_training_is_published_under_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "IMAGES", tmp_path / "results")
+    line = ["images", "digits", "name=other", *QUICK, "--seeds", "3", "--runs-dir", str(tmp_path / "runs")]
+    monkeypatch.setattr("sys.argv", line)
+    images.main()
+    (path,) = (tmp_path / "results").iterdir()
+    (row,) = json.loads(path.read_text())["seeds"]
+    assert (path.name, row["seed"]) == ("other.json", 3)
+
+
 def test_the_table_shows_the_mean_over_seeds(tmp_path: Path) -> None:
     rows = [images.train_once("digits", [*QUICK, f"seed={seed}"], tmp_path / "runs") for seed in (0, 1)]
     path = tmp_path / "digits.json"
