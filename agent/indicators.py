@@ -39,7 +39,8 @@ class Indicators:
 
     name: str
     precision: Literal["fp32", "int8"]
-    """int8 is a simulation (`quantization`); where it was not possible, operations are those of fp32."""
+    """int8 is a simulation (`quantization`), which says nothing of memory but the parameters' bytes; where it was not
+    possible, operations are those of fp32."""
     steps: int
     """Latency in inner steps, 1 for an ANN."""
     recognition: Recognition | None
@@ -72,6 +73,8 @@ class Indicators:
     def to_json(self) -> dict[str, Any]:
         """Plain data, units in the names."""
         cost = {name: value for name, value in asdict(self.cost).items() if name not in ("energy_joules", "bytes")}
+        if self.precision == "int8":
+            cost |= {"memory_bytes": None, "footprint_bytes": None}
         return {
             "name": self.name, "precision": self.precision, "top1_accuracy": self.top1, "top5_accuracy": self.top5,
             "cross_entropy_nats": self.recognition.cross_entropy[-1] if self.recognition else None,

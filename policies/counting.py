@@ -17,11 +17,22 @@ from snn4.policies.cost import LayerCost
 from snn4.policies.decoding import FirstSpikeDecoder, WeightedDecoder
 from snn4.policies.neurons import Neuron
 from snn4.policies.normalization import StepNorm2d
-from snn4.policies.synaptic_operations import Synapses, crossed, fan_out, recurrent_operations, sample_rows, total
+from snn4.policies.scan import state_dtype
+from snn4.policies.signals import Signal, Signals
+from snn4.policies.synaptic_operations import (
+    Synapses,
+    crossed,
+    fan_out,
+    recurrent_operations,
+    sample_rows,
+    total,
+    touched_weights,
+)
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus)
 POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 ADAPTIVE_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
 
 
 @dataclass
@@ -35,7 +46,7 @@ class Tally:
     binary: bool = True
     """Whether all inputs were -1, 0 or 1."""
     events: float | None = 0.0
-    """Operations if every spike is sent on its own; None once there were values that are not sums of spikes."""
+    """Operations if every spike is sent on its own; None once the layer did what synapses of a chip cannot do."""
     spikes: float = 0.0
     neuron_steps: int = 0
     """Steps of neurons that can spike."""
@@ -65,39 +76,6 @@ class Tally:
         )
 
 
-@dataclass
-class _Signal:
-    """What is known of that which flows to the next layer."""
-
-    spikes: Tensor | None = None
-    """(T, B, …) of the last spiking layer, if no synapse has come since."""
-    unit: float | None = None
-    """The value with which one of these spikes arrives; None for other values."""
-    traced: bool = False
-    """Whether a leaky integrator has read the spikes."""
-    current: Tensor | None = None
-    """Output of the last synapses, maybe normalised."""
-    received: Tensor | None = None
-    """Where something other than a bias came in to that current."""
-
-    def decoded(self, x: Tensor) -> Tensor | None:
-        """The spikes that ``x`` (…, n) was decoded from, if it was: it has one step for all T, or is a trace."""
-        if self.spikes is None or self.spikes.dim() != 3 or x.shape[-1:] != self.spikes.shape[-1:]:
-            return None
-        sizes = (self.spikes[0].numel(), self.spikes.numel() if self.traced else -1)
-        return self.spikes if x.numel() in sizes else None
-
-    def reaches(self, current: Tensor) -> Tensor:
-        """Which neurons with input ``current`` (T or 1, B, …) receive something, of a shape that broadcasts to it."""
-        if self.received is not None and self.is_current(current):
-            return self.received.reshape(-1, *current.shape[1:])
-        return current != 0
-
-    def is_current(self, x: Tensor) -> bool:
-        """Whether ``x`` is the output of the last synapses, in whatever shape."""
-        return self.current is not None and x.data_ptr() == self.current.data_ptr()
-
-
 class Counter:
     """Counts what layers do, in `Tally`; layers are told apart by their type, and those of other types cost nothing.
 
@@ -107,12 +85,12 @@ class Counter:
 
     def __init__(self, spiking: bool) -> None:
         self._spiking = spiking
-        self._signal = _Signal()
-        self._fans: dict[tuple[nn.Module, torch.Size], tuple[Tensor, float, int]] = {}
+        self._signals = Signals()
+        self._fans: dict[tuple[nn.Module, torch.Size], tuple[Tensor, float]] = {}
 
     def forget(self) -> None:
         """The next layer begins another decision."""
-        self._signal = _Signal()
+        self._signals.forget()
 
     def forget_weights(self) -> None:
         """Weights may have changed."""
@@ -139,39 +117,40 @@ class Counter:
                 return self._decoder
             case FirstSpikeDecoder():
                 return self._first_spike
-        for kinds, count in ((ACTIVATIONS, self._activation), (POOLS, self._pool), (ADAPTIVE_POOLS, self._pool)):
+        for kinds, count in (
+            (ACTIVATIONS, self._activation), (POOLS, self._pool), (ADAPTIVE_POOLS, self._pool), (MAX_POOLS, self._max),
+        ):  # fmt: skip
             if isinstance(layer, kinds):
                 return count
         return None
 
     def _synapses(self, tally: Tally, layer: Synapses, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        signal, self._signal = self._signal, _Signal()
+        signal = self._signals.of(inputs[0])
         spikes = signal.decoded(inputs[0])
         rows = sample_rows(layer, inputs[0] if spikes is None else spikes)
-        fan, dense, weights = self._fan_out(layer, rows.shape[1:])
+        fan, dense = self._fan_out(layer, rows.shape[1:])
         carrying = (rows != 0).to(fan.dtype)
-        each = carrying.flatten(1) @ fan.flatten()
-        operations, binary = total(each), torch.equal(rows.abs().to(fan.dtype), carrying)
+        operations = total(carrying.flatten(1) @ fan.flatten())
+        binary = torch.equal(rows.abs().to(fan.dtype), carrying)
         tally.operations += operations
         tally.dense += dense * len(rows)
         tally.binary &= binary
-        if tally.events is not None:
+        if tally.events is not None and operations:
             unit = signal.unit if spikes is None else 1.0
             tally.events = _add(tally.events, operations if binary and unit == 1 else _spike_events(rows, fan, unit))
         # A fully connected weight meets one input, a kernel's many.
-        touched = operations if isinstance(layer, nn.Linear) else total(each.clamp(max=weights))
+        touched = operations if isinstance(layer, nn.Linear) else touched_weights(layer, carrying)
         biases = 0 if layer.bias is None else layer.bias.numel()
         tally.bytes += layer.weight.element_size() * (touched + biases * len(rows))
         tally.bytes += rows.element_size() * (int(torch.count_nonzero(rows)) + output.numel())
-        if self._spiking and spikes is None:
-            self._signal = _Signal(current=output, received=crossed(layer, carrying) > 0)
+        received = crossed(layer, carrying) > 0 if self._spiking and spikes is None else None
+        self._signals.put(output, Signal(received=received))
 
-    def _fan_out(self, layer: Synapses, sample: torch.Size) -> tuple[Tensor, float, int]:
-        """Effective fan-out of each input, all dense operations of a sample, and how many weights are not 0."""
+    def _fan_out(self, layer: Synapses, sample: torch.Size) -> tuple[Tensor, float]:
+        """Effective fan-out of each input, and all dense operations of a sample."""
         key = (layer, sample)
         if key not in self._fans:
-            dense = total(fan_out(layer, sample, dense=True))
-            self._fans[key] = fan_out(layer, sample), dense, int(torch.count_nonzero(layer.weight))
+            self._fans[key] = fan_out(layer, sample), total(fan_out(layer, sample, dense=True))
         return self._fans[key]
 
     def _recurrent(self, tally: Tally, layer: nn.RNNBase, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -183,7 +162,7 @@ class Counter:
         tally.binary, tally.events = False, None
         values = effective + rows * (biases + 2 * states * layer.hidden_size * layer.num_layers)
         tally.bytes += x.element_size() * (values + int(torch.count_nonzero(x)))
-        self._signal = _Signal()
+        self._signals.put(output, Signal())
 
     def _product(self, tally: Tally, layer: SpikeProduct, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         effective, dense = layer.operations(*inputs)
@@ -192,22 +171,34 @@ class Counter:
         tally.binary &= all(bool(((x == 0) | (x.abs() == 1)).all()) for x in inputs)
         tally.events = None  # spikes that meet spikes: no synapse of a chip
         tally.bytes += output.element_size() * (sum(int(torch.count_nonzero(x)) for x in inputs) + output.numel())
-        self._signal = _Signal()
+        self._signals.put(output, Signal())
 
     def _neurons(self, tally: Tally, layer: Neuron, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         d = layer.dynamics
-        active = self._signal.reaches(inputs[0]).expand_as(output)
+        active = self._reached(inputs[0]).expand_as(output)
         states = len(d.decay) + (d.syn_decay is not None) + (d.adaptation is not None)
         tally.updates += output.numel()
-        tally.bytes += output.element_size() * output.numel() * (1 + 2 * states)
+        tally.bytes += output.numel() * (output.element_size() + 2 * states * state_dtype(output).itemsize)
         if layer.config.spikes:
             active = active | (output != 0)
             self._activation(tally, layer, inputs, output)
             self._code(tally, layer, inputs, output)
         else:
             tally.bytes += output.element_size() * output.numel()
-            self._signal.unit, self._signal.traced = None, True
+            self._signals.put(output, Signal(source=self._spikes(inputs[0])))
         tally.active += int(torch.count_nonzero(active))
+
+    def _reached(self, current: Tensor) -> Tensor:
+        """Which neurons with input ``current`` (T or 1, B, …) receive something, of its shape."""
+        signal = self._signals.known(current)
+        if signal is None or signal.received is None or signal.received.numel() != current.numel():
+            return current != 0
+        return signal.received.reshape(current.shape)
+
+    def _spikes(self, x: Tensor) -> Tensor | None:
+        """``x`` (T, B, …), if it is spikes, which may have been flattened, or pooled by their maximum."""
+        spikes = self._signals.of(x).unit is not None and bool(((x == 0) | (x == 1)).all())
+        return x.detach() if spikes else None
 
     def _population(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._code(tally, layer, inputs, output)
@@ -226,38 +217,43 @@ class Counter:
         tally.spikes += number
         tally.neuron_steps += spikes.numel()
         tally.bytes += number * spikes.element_size()
-        self._signal = _Signal(spikes, unit=1.0)
+        self._signals.put(output, Signal(unit=1.0))
 
     def _activation(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         tally.outputs += output.numel()
         tally.nonzero += int(torch.count_nonzero(output))
 
     def _norm(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if self._signal.is_current(inputs[0]):
-            self._signal.current = output
+        signal = self._signals.known(inputs[0])
+        if signal is not None and signal.received is not None:
+            self._signals.put(output, signal)
+        if isinstance(layer, StepNorm2d) and layer.T > 1:  # synapses that change from step to step
+            tally.events = None
 
     def _pool(self, tally: Tally, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if self._signal.unit is None:
+        unit = self._signals.of(inputs[0]).unit
+        if unit is None:
             return
         if isinstance(layer, ADAPTIVE_POOLS):  # windows are equal where sizes divide; else nothing is a sum of spikes
             window = inputs[0].numel() / output.numel()
         else:
             sides = layer.kernel_size
             window = math.prod(sides) if isinstance(sides, tuple) else sides ** int(type(layer).__name__[-2])
-        self._signal.unit /= window
+        self._signals.put(output, Signal(unit=unit / window))
+
+    def _max(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        tally.events = None
 
     def _decoder(self, tally: Tally, layer: WeightedDecoder, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        signal, x = self._signal, inputs[0].detach()
-        if signal.unit is None or signal.traced:
-            return
-        if ((x == 0) | (x == 1)).all():
-            signal.spikes = x  # which may have been flattened, or pooled by their maximum
-        else:  # sums or averages of spikes, of which a mean over time is one more
-            same = torch.all(layer.weights == layer.weights[0])
-            signal.spikes, signal.unit = None, signal.unit * float(layer.weights[0]) if same else None
+        signal, first = self._signals.of(inputs[0]), layer.weights[0]
+        # Of sums or averages of spikes, a mean over time is one more.
+        same = bool((layer.weights == first).all())
+        unit = None if signal.unit is None or not same else signal.unit * float(first)
+        source = self._spikes(inputs[0]) if signal.source is None else signal.source
+        self._signals.put(output, Signal(unit, source))
 
     def _first_spike(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self._signal = _Signal()
+        self._signals.put(output, Signal())
 
 
 def _add(a: float | None, b: float | None) -> float | None:

@@ -69,7 +69,7 @@ class Meter:
 
     **On a spiking chip** every spike crosses synapses on its own: average pooling and sums of spikes are folded into
     the synapses. What stands before the first spiking layer and after the last is its host's. A network with real
-    values in between, attention, or no spikes cannot run there.
+    values, pooling by the maximum or norms of each step in between, attention, or no spikes cannot run there.
 
     Matrix products that are no layers are not seen. Weights must not change inside the block.
 
@@ -177,7 +177,7 @@ class Meter:
         for number, tally in enumerate(tallies):
             if tally.events is not None:
                 events += tally.events
-            elif spiking and spiking[0] < number < spiking[-1] and tally.operations:
+            elif spiking and spiking[0] < number < spiking[-1]:
                 return None, 0.0
             else:
                 host += tally.operations

@@ -6,6 +6,9 @@ padding of a convolution are no operations.
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,6 +42,30 @@ def fan_out(layer: Synapses, sample: torch.Size, dense: bool = False) -> Tensor:
         x = torch.ones(1, *sample, device=layer.weight.device, requires_grad=True)
         (fan,) = torch.autograd.grad(crossed(layer, x, dense).sum(), x)
     return fan[0]
+
+
+def touched_weights(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> float:
+    """How many weights that are not 0 meet something, each once a row, for rows ``x`` of zeros and ones."""
+    around = layer._reversed_padding_repeated_twice
+    x = F.pad(x, around, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode) != 0
+    # A weight is told by its input channel and its place in the kernel; as many go from there as there are outputs.
+    outputs = (layer.weight != 0).view(layer.groups, -1, *layer.weight.shape[1:]).sum(1).flatten(0, 1)
+    number = 0.0
+    for place in itertools.product(*map(range, layer.kernel_size)):
+        seen: tuple[Any, ...] = (..., *_seen_from(layer, place, x.shape[2:]))
+        every_channel: tuple[Any, ...] = (..., *place)
+        number += total(x[seen].flatten(2).any(2) * outputs[every_channel])
+    return number
+
+
+def _seen_from(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, place: tuple[int, ...], size: torch.Size) -> list[slice]:
+    """What one place of the kernel sees of a padded input, along each side."""
+    return [
+        slice(at * dilation, length - (kernel - 1 - at) * dilation, stride)
+        for at, length, kernel, dilation, stride in zip(
+            place, size, layer.kernel_size, layer.dilation, layer.stride, strict=True
+        )
+    ]
 
 
 def recurrent_operations(layer: nn.RNNBase, x: Tensor, hidden: Tensor | None) -> tuple[float, float]:

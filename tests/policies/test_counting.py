@@ -63,6 +63,13 @@ def test_a_kernel_is_read_once_an_image() -> None:
     assert metered(conv, x).memory_bytes == 4 * (2 * 9 + 2 + 64 + 1 + outputs) / 4
 
 
+def test_states_of_half_precision_neurons_are_whole_numbers_of_32_bits() -> None:
+    current = torch.rand(4, 3, 5).bfloat16()
+    cost = metered(SpikingSequential(Neuron(NeuronConfig(kind="cuba"))), current)
+    current_and_states = 4 * 5 * (2 + 2 * 2 * 4)
+    assert cost.memory_bytes == pytest.approx(current_and_states + 2 * cost.spikes_per_decision)
+
+
 @pytest.mark.parametrize("norm", [False, True])
 def test_updates_are_active_where_something_arrives(norm: bool) -> None:
     torch.manual_seed(0)
@@ -118,9 +125,47 @@ def test_a_chip_sends_every_spike_of_a_sum() -> None:
     assert cost.energy_joules["loihi1"] == pytest.approx(events * 23.6e-12 + updates + count(x) * 8 / 2 * 4.6e-12)
 
 
+@pytest.mark.parametrize("T", [1, 3])
+def test_branches_see_the_spikes_before_both(T: int) -> None:
+    torch.manual_seed(0)
+    branch, shortcut = SpikingSequential(nn.Linear(8, 6), Neuron(NeuronConfig())), SpikingSequential(nn.Linear(8, 6))
+    block = SpikingResidual(branch, shortcut)
+    network = pruned(SpikingSequential(nn.Linear(4, 8), Neuron(NeuronConfig()), block), 0.0)
+    x = 3 * torch.rand(T, 5, 4)
+    spikes = network[1](network[0](x))[0]
+    found = {layer.name: layer.effective_acs for layer in metered(network, x).layers}
+    assert count(spikes) not in (0, count(block.branch(spikes)[0]))
+    assert found["2.branch.0"] == found["2.shortcut.0"] == count(spikes) * 6 / 5
+
+
+def test_branches_see_the_pooled_spikes_before_both() -> None:
+    torch.manual_seed(0)
+    branch, shortcut = (SpikingSequential(nn.Conv2d(2, 3, 1), Neuron(NeuronConfig())) for _ in range(2))
+    network = pruned(spiking_layers(nn.AvgPool2d(2), SpikingResidual(branch, shortcut)), 0.0)
+    x = torch.rand(4, 2, 1, 6, 6)
+    cost, spikes = metered(network, x), network[1](network[0](x.flatten(0, 1)).unflatten(0, (4, 2)))[0]
+    inactive, host = cost.neuron_updates - cost.active_neuron_updates, metered(network[0], x.flatten(0, 1))
+    updates = cost.active_neuron_updates * 81e-12 + inactive * 52e-12
+    events = 2 * count(spikes) * 3 / 2
+    assert cost.energy_joules["loihi1"] == pytest.approx(
+        events * 23.6e-12 + updates + 4 * host.effective_macs * 4.6e-12
+    )
+
+
+@pytest.mark.parametrize("T", [1, 3])
+def test_normalised_spikes_are_real_values(T: int) -> None:
+    torch.manual_seed(0)
+    layers = nn.Linear(4, 8), Neuron(NeuronConfig()), nn.LayerNorm(8), nn.Linear(8, 3)
+    cost = metered(pruned(SpikingSequential(*layers), 0.0), 3 * torch.rand(T, 5, 4))
+    last = {layer.name: layer for layer in cost.layers}["3"]
+    assert last.effective_macs > 0 == last.effective_acs
+
+
 @pytest.mark.parametrize(
     "network",
     [
+        pytest.param(SpikingConvNet(ConvNetConfig(channels=(4, 8), in_channels=1, T=2, norm="step")), id="step norms"),
+        pytest.param(SpikingConvNet(ConvNetConfig(channels=(4, 8), in_channels=1, T=2, pooling="max")), id="maxima"),
         pytest.param(twin(ConvNetConfig(channels=(4,), in_channels=1)), id="ann"),
         pytest.param(
             SpikingConvNet(ConvNetConfig("resnet", (4, 8), in_channels=1, T=2, shortcut="ms")), id="real values within"

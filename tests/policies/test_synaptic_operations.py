@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from snn4.policies.synaptic_operations import crossed, fan_out, recurrent_operations, sample_rows
+from snn4.policies.synaptic_operations import crossed, fan_out, recurrent_operations, sample_rows, touched_weights
 
 
 def sparse(*shape: int) -> Tensor:
@@ -46,6 +47,20 @@ def test_operations_are_the_non_zero_products(name: str) -> None:
     fan = fan_out(layer, x.shape[1:])
     assert float(((x != 0) * fan).sum()) == torch.count_nonzero(products)
     assert torch.all(fan <= fan_out(layer, x.shape[1:], dense=True))
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "linear"])
+def test_a_weight_is_touched_where_its_product_alone_is_not_zero(name: str) -> None:
+    torch.manual_seed(0)
+    layer, shape = LAYERS[name]
+    layer, x = pruned(copy.deepcopy(layer)), (torch.rand(shape) < 0.1).float()
+    alone, touched = copy.deepcopy(layer), 0
+    for number in range(layer.weight.numel()):
+        nn.init.zeros_(alone.weight)
+        alone.weight.data.view(-1)[number] = layer.weight.data.view(-1)[number]
+        touched += int(crossed(alone, x).flatten(1).any(1).sum())
+    assert 0 < touched < shape[0] * int(torch.count_nonzero(layer.weight))
+    assert touched_weights(layer, x) == touched
 
 
 def test_dense_operations_ignore_zero_weights_and_padding() -> None:
