@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from snn4.policies.event_driven import is_watched
 from snn4.policies.fused import is_fused, run_in_threads
 from snn4.policies.network import is_stateful
 
@@ -19,7 +20,8 @@ DENSE = 0.35
 class EventConv2d(nn.Module):
     """A convolution in which only non-zero values cost work: (N, C, H, W) -> (N, Co, Ho, Wo), channels_last.
 
-    Equal to ``conv`` but for the order of sums. Where much is not zero, or no compiler is there, it is ``conv``.
+    Equal to ``conv`` but for the order of sums. Where much is not zero, a hook on ``conv`` wants to see it work, or no
+    compiler is there, it is ``conv``.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -28,7 +30,8 @@ class EventConv2d(nn.Module):
         self.rows = conv.weight.detach().flip(3).permute(1, 2, 3, 0).contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
-        events = _events(x.permute(0, 2, 3, 1)) if x.dim() == 4 and x.shape[1] == self.conv.in_channels else None
+        fits = x.dim() == 4 and x.shape[1] == self.conv.in_channels and not is_watched(self.conv)
+        events = _events(x.permute(0, 2, 3, 1)) if fits else None
         if events is None:
             return self.conv(x)  # type: ignore[no-any-return]
         from snn4.policies._event_kernels import convolve
@@ -49,7 +52,8 @@ class EventLinear(nn.Module):
         self.linear, self.rows = linear, linear.weight.detach().t().contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
-        events = _events(x.reshape(-1, x.shape[-1])) if x.shape[-1] == self.linear.in_features else None
+        fits = x.shape[-1] == self.linear.in_features and not is_watched(self.linear)
+        events = _events(x.reshape(-1, x.shape[-1])) if fits else None
         if events is None:
             return self.linear(x)  # type: ignore[no-any-return]
         from snn4.policies._event_kernels import multiply
@@ -121,11 +125,14 @@ def _fold_norms(layers: nn.Sequential) -> None:
 
 
 def _passes(pooling: nn.Module, norm: nn.BatchNorm2d) -> bool:
-    """Whether the norm before ``pooling`` is the norm after it; true where there is no pooling between."""
+    """Whether the norm can be folded, and before ``pooling`` is what it is after it, if there is pooling between."""
+    if not norm.track_running_stats:
+        return False
     if isinstance(pooling, nn.AvgPool2d):
-        return pooling.padding == 0  # at a border of zeros a bias would be averaged with them
+        # At a border of zeros a bias would be averaged with them; by another divisor it would not stay the bias.
+        return pooling.padding == 0 and pooling.divisor_override is None
     # A negative factor would make the largest value the smallest.
-    return not isinstance(pooling, nn.MaxPool2d) or bool((norm.weight >= 0).all())
+    return not isinstance(pooling, nn.MaxPool2d) or not norm.affine or bool((norm.weight >= 0).all())
 
 
 def _events(x: Tensor) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from snn4.policies.decoding import WeightedDecoder
 from snn4.policies.fused import is_fused
@@ -23,6 +24,12 @@ Floats = NDArray[np.float32]
 
 EVENT_DRIVEN_BATCH = 16
 """Up to this many samples, deciding one by one, event by event, is faster than the whole batch in torch."""
+
+
+def is_watched(layer: nn.Module) -> bool:
+    """Whether a hook waits for ``layer`` to be called, or for its gradients."""
+    own = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    return bool(own) or _has_any_global_hook()
 
 
 class EventDriven:
@@ -65,7 +72,7 @@ class EventDriven:
             return False
         if not all(weight.is_contiguous() for weight in weights):
             return False
-        return not any(layer._forward_hooks or layer._forward_pre_hooks for layer in (*self.layers, self.decoder))
+        return not any(map(is_watched, (*self.layers, self.decoder)))
 
     def __call__(self, signal: Floats, states: Sequence[Floats] | None = None, record: Any = None) -> Floats:
         """Decoded activity (B, n) of the last layer for the coded input ``signal`` ((1 or T), B, n).
@@ -73,11 +80,14 @@ class EventDriven:
         Args:
             states: of each layer (rows, B, n), changed in place; None starts from rest.
             record: arrays (T, B, n) of bool, one for each layer, to be filled with spikes.
+
+        Raises:
+            ValueError: a signal or state of another shape or dtype, which compiled code would not notice.
         """
         from snn4.policies._event_kernels import decide
 
-        batch = signal.shape[1]
-        states = tuple(states) if states is not None else self.rest(batch)
+        batch = self._check(signal)
+        states = self.rest(batch) if states is None else self._checked(states, batch)
         out = np.zeros((batch, self.linears[-1].out_features), np.float32)
         decoder = self.decoder.weights.detach().numpy()
         weights, biases = self._weights()
@@ -86,6 +96,21 @@ class EventDriven:
             self._nothing if record is None else tuple(record),
         )  # fmt: skip
         return out
+
+    def _check(self, signal: Floats) -> int:
+        """The batch of a good signal."""
+        steps, n = len(self.decoder.weights), self.linears[0].in_features
+        if signal.dtype != np.float32 or signal.ndim != 3 or len(signal) not in (1, steps) or signal.shape[2] != n:
+            got = f"shape {signal.shape} of {signal.dtype}"
+            raise ValueError(f"signal: got {got}, allowed is (1 or {steps}, B, {n}) of float32")
+        return signal.shape[1]
+
+    def _checked(self, states: Sequence[Floats], batch: int) -> tuple[Floats, ...]:
+        for number, (state, rest) in enumerate(zip(states, self.rest(batch), strict=True)):
+            if state.shape != rest.shape or state.dtype != np.float32:
+                got = f"shape {state.shape} of {state.dtype}"
+                raise ValueError(f"states[{number}]: got {got}, allowed is {rest.shape} of float32")
+        return tuple(states)
 
     def go_on(self, signal: Floats, states: Sequence[NeuronState]) -> tuple[Floats, list[NeuronState]]:
         """As a call, from the ``states`` of each layer: decoded activity and the last states."""

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from snn4.policies import event_conv
 from snn4.policies.convnet import ConvNetConfig, SpikingConvNet
+from snn4.policies.cost import Cost
 from snn4.policies.event_conv import DENSE, EventConv2d, EventLinear, event_driven
+from snn4.policies.metering import Meter
 from snn4.policies.network import SpikingSequential
 from snn4.policies.neurons import Neuron, NeuronConfig
 
@@ -47,6 +49,13 @@ def make(**fields: Any) -> SpikingConvNet:
 
 def images() -> Tensor:
     return (torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(1)) * 16).round() / 16
+
+
+@torch.no_grad()
+def metered(network: nn.Module, x: Tensor) -> Cost:
+    with Meter(network) as meter:
+        network(x)
+    return meter.cost()
 
 
 def of(kind: type[Any], network: nn.Module) -> list[Any]:
@@ -192,7 +201,8 @@ def test_dense_where_events_are_many_or_nobody_can_compile(monkeypatch: pytest.M
     dense, sparse = torch.ones(1, 2, 10, 10), torch.zeros(1, 2, 10, 10)
     sparse.view(-1)[: int(200 * DENSE) - 1] = 1
     called: list[Tensor] = []
-    conv.register_forward_hook(lambda *_: called.append(_[2]))
+    plain = conv.forward
+    monkeypatch.setattr(conv, "forward", lambda x: called.append(plain(x)) or called[-1])
     events = EventConv2d(conv)
     with torch.no_grad():
         events(sparse)
@@ -204,6 +214,32 @@ def test_dense_where_events_are_many_or_nobody_can_compile(monkeypatch: pytest.M
     with torch.no_grad():
         events(sparse)
     assert len(called) == 3
+
+
+@pytest.mark.parametrize("kind", ["vgg, average pooling", "sew", "vgg, flat"])
+def test_a_meter_sees_the_same_work(kind: str) -> None:
+    net, x = make(norm="none", **KINDS[kind]), images()
+    plain, compiled = metered(net, x), metered(event_driven(net), x)
+    assert compiled.effective_acs > 0
+    for name in ("effective_acs", "effective_macs", "dense_macs", "spikes_per_decision", "memory_bytes"):
+        assert getattr(compiled, name) == pytest.approx(getattr(plain, name)), name
+    assert compiled.energy_joules == pytest.approx(plain.energy_joules)
+
+
+@torch.no_grad()
+def test_norms_that_cannot_be_folded_are_kept() -> None:
+    x, spikes = torch.rand(4, 3, 8, 8), Neuron(NeuronConfig())
+    twice = nn.AvgPool2d(2, divisor_override=2)
+    for pooling, norm, kept in (
+        (twice, nn.BatchNorm2d(5), 1),
+        (nn.MaxPool2d(2), nn.BatchNorm2d(5, affine=False), 0),
+        (nn.MaxPool2d(2), nn.BatchNorm2d(5, track_running_stats=False), 1),
+    ):
+        net = SpikingSequential(nn.Conv2d(3, 5, 3), pooling, norm, spikes)
+        net(x[None])  # statistics
+        compiled = event_driven(net.eval())
+        assert len(of(nn.BatchNorm2d, compiled)) == kept
+        torch.testing.assert_close(compiled[:-1](x[None])[0], net[:-1](x[None])[0])
 
 
 @torch.no_grad()

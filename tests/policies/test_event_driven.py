@@ -239,6 +239,13 @@ def test_acts_where_nothing_is_learned(decisions: list[int]) -> None:
     assert decisions[-1] == 3
 
 
+def test_hooks_see_gradients() -> None:
+    net, seen = make(), list[Any]()
+    net.layers[0].register_full_backward_hook(lambda *_: seen.append(1))
+    net(observations(2)).sum().backward()
+    assert seen == [1]
+
+
 def test_leaves_the_rest_to_torch(decisions: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = make(), observations(2)
     net(x)
@@ -253,6 +260,9 @@ def test_leaves_the_rest_to_torch(decisions: list[int], monkeypatch: pytest.Monk
                 assert net.decide(x.numpy()) is None
                 assert seen == [1]
                 handle.remove()
+        handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+        net(x)
+        handle.remove()
         copy.deepcopy(net).double()(x.double())
         assert decisions == []
         monkeypatch.setattr(event_driven, "is_fused", lambda: False)
@@ -291,6 +301,22 @@ def test_wrong_shapes_are_refused_whether_it_learns_or_acts(shape: tuple[int, ..
     for learns in (True, False):
         with torch.set_grad_enabled(learns), pytest.raises(ValueError, match=r"^x: got shape .*allowed is \(B, 5\)"):
             net(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("signal", "said"),
+    [
+        (np.zeros((1, 2, 6), np.float32), r"signal: got shape \(1, 2, 6\) of float32, allowed is \(1 or 4, B, 5\)"),
+        (np.zeros((2, 2, 5), np.float32), r"signal: got shape \(2, 2, 5\) of float32"),
+        (np.zeros((1, 2, 5)), "signal: got shape .* of float64"),
+    ],
+)
+def test_compiled_code_sees_no_wrong_shapes(signal: Any, said: str) -> None:
+    engine = engine_of(make())
+    with pytest.raises(ValueError, match=said):
+        engine(signal)
+    with pytest.raises(ValueError, match=r"states\[1\]: got shape \(1, 2, 24\) of float32, allowed is \(1, 2, 16\)"):
+        engine(np.zeros((1, 2, 5), np.float32), [engine.rest(2)[0]] * 2)
 
 
 def test_layout_of_the_input_does_not_matter() -> None:
