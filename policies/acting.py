@@ -18,6 +18,7 @@ class Deciding:
 
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
+    normalize_images: bool
 
     def predict(
         self,

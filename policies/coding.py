@@ -43,7 +43,8 @@ class CodingConfig:
     width: Annotated[float, Gene(0.25, 2.0)] = 0.75
     """First standard deviation of a receptive field, in distances between neighbours (population)."""
     unbounded_range: float = 3.0
-    """Values whose space has no bounds are covered from minus this to this (all but direct)."""
+    """Values whose space has no bounds are covered from minus this to this; those with one bound, from there on over
+    twice this (all but direct)."""
     deterministic: bool = False
     """Spread the spikes evenly instead of drawing each at random, so that a value always has the same code (rate)."""
     latency_threshold: float = 0.0
@@ -79,6 +80,13 @@ class Encoder(nn.Module):
     """Whether the output is spikes, 0 or 1, or real values."""
     n_outputs: int
 
+    def check_values(self, x: Tensor, n: int) -> None:
+        """ValueError unless ``x`` is (…, n) of a floating-point dtype."""
+        if not x.is_floating_point() or x.shape[-1:] != (n,):
+            raise ValueError(
+                f"x: got shape {tuple(x.shape)} of {x.dtype}, allowed is (…, {n}) of a floating-point dtype"
+            )
+
 
 class DirectEncoder(Encoder):
     """Constant current: (B, n) -> (1, B, n). One step stands for all T, so that the first synapses run once."""
@@ -111,6 +119,7 @@ class PopulationEncoder(Encoder):
         self.log_widths = nn.Parameter((config.width * spacing).log()[:, None].repeat(1, config.neurons_per_input))
 
     def forward(self, x: Tensor) -> Tensor:
+        self.check_values(x, len(self.centres))
         distance = (x.to(state_dtype(x)).unsqueeze(-1) - self.centres) * torch.exp(-self.log_widths)
         activity = torch.exp(-0.5 * distance.square()).flatten(1)
         # From half the threshold, a field spikes from the second step on even when its activity is just under 1.
@@ -137,9 +146,7 @@ class RangeEncoder(Encoder):
 
     def fraction(self, x: Tensor) -> Tensor:
         """p (…, n) of the values ``x`` (…, n), float32 or wider."""
-        if not x.is_floating_point() or x.shape[-1:] != self.low.shape:
-            got = f"shape {tuple(x.shape)} of {x.dtype}"
-            raise ValueError(f"x: got {got}, allowed is (…, {len(self.low)}) of a floating-point dtype")
+        self.check_values(x, len(self.low))
         values, low, high = (part.to(state_dtype(x)) for part in (x, self.low, self.high))
         return ((values - low) / (high - low)).clamp(0, 1)
 
@@ -284,12 +291,17 @@ def _straight_through(spikes: Tensor, soft: Tensor) -> Tensor:
     return spikes + (soft - soft.detach())
 
 
+_UNBOUNDED = float(np.finfo(np.float32).max) / 2
+"""Spaces write "unbounded" as inf or as the largest float, maybe rounded."""
+
+
 def _finite_bounds(n_inputs: int, bounds: Bounds | None, default: float) -> tuple[Tensor, Tensor]:
     edge = np.full(n_inputs, default, np.float32)
     low, high = bounds if bounds is not None else (-edge, edge)
     if np.shape(low) != (n_inputs,) or np.shape(high) != (n_inputs,):
         raise ValueError(f"bounds: got shapes {np.shape(low)} and {np.shape(high)}, allowed is ({n_inputs},) for both")
-    # Spaces write "unbounded" as inf or as the largest float.
-    bounded = (np.abs(low) < 1e6) & (np.abs(high) < 1e6) & (low < high)
-    edges = np.where(bounded, low, -edge), np.where(bounded, high, edge)
-    return torch.as_tensor(edges[0], dtype=torch.float32), torch.as_tensor(edges[1], dtype=torch.float32)
+    something = low < high
+    has_low, has_high = (something & (np.abs(bound) < _UNBOUNDED) for bound in (low, high))
+    lowest = np.where(has_low, low, np.where(has_high, high - 2 * edge, -edge))
+    highest = np.where(has_high, high, np.where(has_low, low + 2 * edge, edge))
+    return torch.as_tensor(lowest, dtype=torch.float32), torch.as_tensor(highest, dtype=torch.float32)

@@ -145,7 +145,8 @@ class _Spiking(Deciding):
         super().__init__(*args, **kwargs)
 
     def _body(self, n_inputs: int, net_arch: Sequence[int]) -> SpikingMLP:
-        return SpikingMLP(n_inputs, net_arch, **self.spiking, bounds=_bounds(self.observation_space, n_inputs))
+        bounds = _bounds(self.observation_space, n_inputs, self.normalize_images)
+        return SpikingMLP(n_inputs, net_arch, **self.spiking, bounds=bounds)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), **self.spiking}  # type: ignore[misc]
@@ -225,9 +226,9 @@ class SpikingTD3Policy(_Spiking, TD3Policy):
         return network[0], network[1], True
 
 
-def _bounds(space: spaces.Space[Any], n_inputs: int) -> Bounds | None:
+def _bounds(space: spaces.Space[Any], n_inputs: int, normalize_images: bool) -> Bounds | None:
     """Bounds of the values that the network sees, as SB3 preprocesses them: images and one-hot codes are 0 to 1."""
-    if isinstance(space, spaces.Box) and not is_image_space(space):
+    if isinstance(space, spaces.Box) and not (normalize_images and is_image_space(space)):
         same = space.low.size == n_inputs
         return (space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32)) if same else None
     if isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):

@@ -332,6 +332,11 @@ def test_receptive_fields_cover_the_bounds_and_a_default_range_where_there_are_n
     assert without_bounds.centres[0].tolist() == [-3, 0, 3]
 
 
+def test_a_population_for_other_values_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^x: got shape \(5, 1\) of torch.float32, allowed is \(…, 4\)"):
+        population()(torch.zeros(5, 1))
+
+
 def test_population_code_by_an_explicit_loop() -> None:
     """Each field's activity drives an integrate-and-fire neuron that starts half way to its threshold."""
     torch.manual_seed(0)

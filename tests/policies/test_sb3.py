@@ -274,6 +274,8 @@ def population_encoder(observation_space: spaces.Space[Any]) -> Any:
         (spaces.MultiBinary(2), [0] * 2, [1] * 2),
         (spaces.Box(0, 255, (36, 36, 1), np.uint8), [0] * 1296, [1] * 1296),
         (spaces.Box(0, 10, (2,), np.int64), [0] * 2, [10] * 2),
+        (spaces.Box(np.array([10, -np.inf, 0], np.float32), np.array([np.inf, 2, 2e6], np.float32)),
+         [10, -4, 0], [16, 2, 2e6]),
     ],
     ids=str,
 )  # fmt: skip
