@@ -73,14 +73,14 @@ class Behaviour:
         return (then.exp() * (then - now)).sum(1).mean()
 
     def log_probability(self, outputs: Tensor, random: torch.Generator) -> Tensor:
-        """Of actions that are drawn as ``outputs`` (B, n) say; the sum over B, to be differentiated."""
+        """Of actions that are drawn, on the CPU, as ``outputs`` (B, n) say; the sum over B, to be differentiated."""
         now = outputs / self.scale
         if not self.chooses:
-            drawn = now.detach() + torch.randn(now.shape, generator=random)
+            drawn = now.detach() + torch.randn(now.shape, generator=random).to(now)
             return -((drawn - now) ** 2).sum() / 2
         chances = now.log_softmax(1)
-        drawn = torch.multinomial(chances.detach().exp(), 1, generator=random)
-        return chances.gather(1, drawn).sum()
+        drawn = torch.multinomial(chances.detach().exp().cpu(), 1, generator=random)
+        return chances.gather(1, drawn.to(chances.device)).sum()
 
     def state(self) -> dict[str, Any]:
         """Plain data and tensors, from which ``Behaviour(**state)`` is the same again."""

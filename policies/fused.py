@@ -55,8 +55,9 @@ def fused_backward(
     """
     c = _constants(d, decay is not None)
     grad_out, current = grad_out.contiguous(), current.detach().contiguous()
-    grad_current = torch.zeros(current.shape) if len(current) == 1 else torch.empty_like(current)
-    grad_decay = None if decay is None else torch.zeros(current.shape[1:])
+    zeros = functools.partial(torch.zeros, dtype=torch.float32, device="cpu")
+    grad_current = zeros(current.shape) if len(current) == 1 else torch.empty_like(current)
+    grad_decay = None if decay is None else zeros(current.shape[1:])
     _spread(
         c.backward(), grad_out[0].numel(), decay,
         _rows(grad_out), _rows(current), *_state_rows(first, c.membranes), first is None, np.float32(rest or 0.0),

@@ -124,17 +124,22 @@ class Hybrid(SpikingClassifier):
 
 
 class RunningMean(Stateful):
-    """The mean of all steps so far: ``(x (T, B, …), state) -> (y (T, B, …), state)``, in float32 for half precision.
+    """The mean of all steps so far: ``(x (T, B, …), state) -> (y (T, B, …), state)``, summed in float32 or wider.
 
     The state is the sum of the steps before, and their number. One step at a time gives what all at once do.
+
+    Raises:
+        ValueError: a state of other samples than ``x``.
     """
 
     def forward(self, x: Tensor, state: State = None, steps: int | None = None) -> tuple[Tensor, State]:
         steps = checked_steps(x, steps)
-        before, n = state or (0.0, 0)
+        before, n = state or (x.new_zeros(x.shape[1:]), 0)
+        if before.shape != x.shape[1:]:
+            raise ValueError(f"state: got shape {tuple(before.shape)}, allowed is {tuple(x.shape[1:])}, that of a step")
         sums = before + x.to(state_dtype(x)).expand(steps, *x.shape[1:]).cumsum(0)
         numbers = torch.arange(n + 1, n + steps + 1, device=x.device, dtype=sums.dtype)
-        return sums / numbers.view(-1, *[1] * (x.dim() - 1)), (sums[-1], n + steps)
+        return (sums / numbers.view(-1, *[1] * (x.dim() - 1))).to(x.dtype), (sums[-1], n + steps)
 
     def without_time(self) -> nn.Module:
         """Without time there is nothing to take the mean of."""

@@ -77,7 +77,7 @@ class NeuronConfig:
     v_leak: float = 0.0
     """The value to which the membrane decays."""
     r: float | None = None
-    """Input resistance; None takes 1 / (1 - decay), with which a current I raises the membrane by I in one step."""
+    """Input resistance; None leaves out the factors before inputs: a current I raises the membrane by I in one step."""
     dt: float = 1e-3
     """Length of one inner step, seconds."""
     reset: Literal["soft", "hard"] = "soft"

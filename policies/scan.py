@@ -218,9 +218,9 @@ def room(current: Tensor, d: Dynamics, state: NeuronState | None, v_rest: float)
     """A state for the kernel to write to: a copy of ``state``, or room for one that starts from the rest given."""
     if state is not None:
         return state.map(_copy), None
-    shape, k = current.shape[1:], len(d.decay)
-    i, a = (None if none else torch.empty(shape) for none in (d.syn_decay is None, d.adaptation is None))
-    return NeuronState(torch.empty(shape if k == 1 else (k, *shape)), i, a), v_rest
+    shape, k, empty = current.shape[1:], len(d.decay), functools.partial(torch.empty, dtype=torch.float32, device="cpu")
+    i, a = (None if none else empty(shape) for none in (d.syn_decay is None, d.adaptation is None))
+    return NeuronState(empty(shape if k == 1 else (k, *shape)), i, a), v_rest
 
 
 class _FusedScan(torch.autograd.Function):

@@ -32,17 +32,17 @@ class WhiteningConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def fit(self, images: Tensor, eps: float = 5e-4) -> None:
-        """Take the filters from ``images`` (B, C, H, W): their patches' principal axes, each scaled to variance 1.
+        """Take the filters from ``images`` (B, C, H, W): axes of their patches, each scaled to a mean square of 1.
 
         Args:
             images: as the network will see them.
-            eps: added to the variances, so that axes with hardly any are not blown up.
+            eps: added to the mean squares, so that axes with hardly any are not blown up.
         """
         patches = nn.functional.unfold(images.double(), PATCH).transpose(1, 2).flatten(0, 1)
-        variances, axes = torch.linalg.eigh(patches.mT @ patches / len(patches))
+        squares, axes = torch.linalg.eigh(patches.mT @ patches / len(patches))
         # An axis and its negative are equally good, and which one comes out is the library's whim.
         axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
-        self._set((axes / (variances.clamp_min(0) + eps).sqrt()).mT)
+        self._set((axes / (squares.clamp_min(0) + eps).sqrt()).mT)
 
     @torch.no_grad()
     def _set(self, filters: Tensor) -> None:

@@ -80,6 +80,13 @@ def test_log_probability_of_drawn_actions_has_no_mean_slope(algorithm: str) -> N
     assert (outputs.grad.mean(0).abs() < 4 * spread / 20_000**0.5).all()
 
 
+def test_actions_are_drawn_on_the_cpu_for_any_device() -> None:
+    policy = made("SAC")  # choices would have to be copied from the device
+    behaviour = Behaviour.of(policy, seen(policy))
+    behaviour.scale = behaviour.scale.to("meta")
+    assert behaviour.log_probability(behaviour.outputs.to("meta"), torch.Generator()).is_meta
+
+
 def test_a_policy_that_remembers_is_refused() -> None:
     env = make_control("CartPole-v1")
     policy = make_policy(LearnerConfig("PPO"), PolicyConfig(state="carry", T=1, net_arch=(8, 8)), env)

@@ -112,8 +112,10 @@ def test_running_mean() -> None:
     torch.testing.assert_close(constant, x[:1].expand(4, -1, -1, -1))
     assert n == 4
     half, _ = mean(torch.ones(300, 1, 1, dtype=torch.bfloat16))
-    assert half.dtype == torch.float32, "bfloat16 cannot count to 300"
-    assert (half == 1).all()
+    assert half.dtype == torch.bfloat16
+    assert (half == 1).all(), "bfloat16 cannot count to 300"
+    with pytest.raises(ValueError, match=r"^state: got shape \(2, 3, 4\), allowed is \(1, 3, 4\)"):
+        mean(x[:, :1], state)
     with pytest.raises(ValueError, match=r"^steps: got 3 for an input of 5 steps"):
         mean(x, steps=3)
 
