@@ -269,6 +269,23 @@ def test_memory_layout_does_not_matter_and_the_callers_state_stays() -> None:
     assert torch.equal(v, before)
 
 
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float64])
+def test_torch_s_default_dtype_does_not_matter(default: torch.dtype) -> None:
+    current = torch.randn(1, 3, 5, requires_grad=True)
+
+    def spikes_state_and_gradient() -> list[Tensor]:
+        spikes, last = scan(current, None, constants(surrogate="sigmoid"), steps=6)
+        return [spikes, last.v, *torch.autograd.grad(spikes.sum(), current)]
+
+    expected = spikes_state_and_gradient()
+    torch.set_default_dtype(default)
+    try:
+        got = spikes_state_and_gradient()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(a.dtype == torch.float32 and torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
 @pytest.mark.parametrize("name", ["lif-soft", "plif-soft"])
 def test_batch_of_none(name: str) -> None:
     _, _, dynamics, decay = inputs(name, 1, 1, 3)
