@@ -11,9 +11,9 @@ from torch import Tensor
 
 from snn4.agent.activity import Activity, watch
 from snn4.agent.fields import check_least
-from snn4.agent.indicators import Indicators, device, meter, spread, time_decisions
+from snn4.agent.indicators import Indicators, meter, spread, time_decisions
 from snn4.agent.quantization import int8_bytes, quantized
-from snn4.agent.recognition import Batch, Exit, Recognition, Recognizer, recognize, select_exit
+from snn4.agent.recognition import Batch, Exit, Recognition, Recognizer, device, recognize, select_exit
 from snn4.policies.ann import twin as make_twin
 from snn4.policies.classifier import Classifier, Network, SpikingClassifier
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snn4.agent.recognition import Batch, Recognition, Recognizer, evaluating
+from snn4.agent.recognition import Batch, Recognition, Recognizer, device, evaluating
 from snn4.policies.cost import Cost
 from snn4.policies.event_conv import event_driven
 from snn4.policies.metering import Meter
@@ -117,11 +117,6 @@ def spread(batches: Iterable[Batch], total: int, number: int) -> Iterator[Tensor
         first += len(labels)
         if len(mine):
             yield x.index_select(x.dim() - 4, mine.to(x.device))
-
-
-def device(network: nn.Module) -> torch.device:
-    """Where the first parameter lies."""
-    return next(network.parameters()).device
 
 
 def _engines(recognizer: Recognizer) -> dict[Literal["torch", "compiled"], nn.Module]:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from snn4.agent.recognition import evaluating
+from snn4.agent.recognition import device, evaluating
 from snn4.policies.synaptic_operations import SYNAPSES
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -28,7 +28,7 @@ def quantized(network: Module, inputs: Iterable[Tensor]) -> Module:
     handles = [layer.register_forward_pre_hook(ranges[layer].see) for layer in layers]
     with evaluating(copied):
         for x in inputs:
-            copied(x)
+            copied(x.to(device(copied)))
         for layer, handle in zip(layers, handles, strict=True):
             handle.remove()
             layer.weight.copy_(rounded_weights(layer.weight))

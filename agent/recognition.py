@@ -147,13 +147,13 @@ def recognize(
     _check_weights(network)
     recognizer = Recognizer(network, steps, flip)
     parts: list[tuple[Tensor, ...]] = []
-    device = next(network.parameters()).device
+    where = device(network)
     with evaluating(network):
         for number, (x, labels) in enumerate(batches):
             if not torch.isfinite(x).all():
                 raise ValueError(f"x: got NaN or infinity in batch {number}, allowed are finite numbers")
-            scores, _ = recognizer(x.to(device))
-            scores, labels = scores.float(), labels.to(device)
+            scores, _ = recognizer(x.to(where))
+            scores, labels = scores.float(), labels.to(where)
             _check(number, scores, labels, n_classes, expected_steps=len(parts[0][1]) if parts else len(scores))
             parts.append((labels.cpu(), *(part.cpu() for part in _judge(scores, labels))))
     if not sum(len(part[0]) for part in parts):
@@ -174,6 +174,11 @@ def select_exit(validation: Recognition, tolerance: float = 0.001) -> Exit:
         (choice for choice in validation.exit_curve() if choice.accuracy >= enough),
         key=lambda choice: (choice.mean_steps, -choice.accuracy),
     )
+
+
+def device(network: nn.Module) -> torch.device:
+    """Where the first parameter lies."""
+    return next(network.parameters()).device
 
 
 @contextmanager

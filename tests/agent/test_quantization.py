@@ -39,6 +39,18 @@ def test_a_layer_computes_what_integers_do(signed: bool) -> None:
     assert not torch.equal(small(x), layer(x))
 
 
+def test_inputs_go_to_where_the_network_is() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3, device="meta"))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.weight  # which raises for tensors of two devices
+
+    quantized(Network(), [torch.ones(2, 3)])
+
+
 def test_weights_have_255_levels_for_each_output() -> None:
     weight = torch.randn(4, 3, 3, 3) * torch.tensor([0.01, 1.0, 100.0, 0.0]).view(4, 1, 1, 1)
     rounded = rounded_weights(weight)
