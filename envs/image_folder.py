@@ -112,10 +112,14 @@ def decode(file: Path, size: int) -> Tensor:
     """The image as uint8 (3, size, size): the largest square in its middle, as RGB, scaled.
 
     Raises:
+        ValueError: the values could lie in any range.
         Exception: of one kind or other, by Pillow, for a damaged image.
     """
     with Image.open(file) as stored:
-        deep = stored.mode.startswith("I;16")  # Pillow would cut its values off at 255
+        deep = stored.mode.startswith("I;16") or (stored.mode == "I" and stored.format in ("PNG", "PPM"))
+        if stored.mode in ("I", "F") and not deep:
+            raise ValueError(f"got values of 32 bits (Pillow's mode {stored.mode}), allowed are 8 or 16 bits a channel")
+        # Pillow would cut values of 16 bits off at 255.
         image = Image.fromarray((np.asarray(stored) >> 8).astype(np.uint8)) if deep else stored
         rgb = image.convert("RGB")
     square = rgb if rgb.size == (size, size) else ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)

@@ -33,8 +33,8 @@ def read_all(
         files: what to read.
         read: gives a tensor, of the same shape for each file, or raises an error that says what is wrong with it.
         cache: where the result is kept, and found again while files (path, size, times of change) and settings are
-            the same; in a folder that cannot be written it is not kept. Mapped into memory: what is not used, or does
-            not fit, stays on the disk.
+            the same, and what could not be read still cannot; in a folder that cannot be written it is not kept. Mapped
+            into memory: what is not used, or does not fit, stays on the disk.
         on_error: whether a file that cannot be read stops everything (after all were tried) or is left out.
         settings: all that ``read`` depends on besides the file.
 
@@ -42,7 +42,9 @@ def read_all(
         ValueError: for files that cannot be read, with their number, the first ones and why.
     """
     fingerprint = _fingerprint(files, settings)
-    stored = _load(cache, fingerprint) or _read(files, read)
+    stored = _load(cache, fingerprint)
+    if stored is None or _is_readable_now(stored[2], read):
+        stored = _read(files, read)
     tensor, places, bad, is_new = stored
     notes = _save(cache, tensor, places, bad, fingerprint) if is_new else []
     message = _message(bad, len(files))
@@ -62,6 +64,11 @@ def _read(files: Sequence[Path], read: Callable[[Path], Tensor]) -> tuple[Tensor
         tensor[len(places)] = result
         places.append(place)
     return tensor[: len(places)], torch.tensor(places, dtype=torch.int64), bad, True
+
+
+def _is_readable_now(bad: dict[str, str], read: Callable[[Path], Tensor]) -> bool:
+    """Whether a file could not be read for a reason that has passed: a busy disk, a decoder that was not installed."""
+    return any(isinstance(result, Tensor) for result in _results([Path(file) for file in bad], read))
 
 
 def _results(files: Sequence[Path], read: Callable[[Path], Tensor]) -> Iterator[Tensor | str]:

@@ -112,7 +112,16 @@ def test_any_kind_of_image_becomes_rgb(mode: str, ending: str, tmp_path: Path) -
 def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
     deep = np.arange(144, dtype=np.uint16).reshape(12, 12) * 455
     Image.fromarray(deep).save(tmp_path / "x.png")
-    assert torch.equal(decode(tmp_path / "x.png", 12), torch.from_numpy(deep // 256).byte().expand(3, 12, 12))
+    (tmp_path / "x.pgm").write_bytes(b"P5 12 12 65535\n" + deep.astype(">u2").tobytes())
+    for name in ("x.png", "x.pgm"):
+        assert torch.equal(decode(tmp_path / name, 12), torch.from_numpy(deep // 256).byte().expand(3, 12, 12))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_values_of_any_range_are_refused(dtype: type, tmp_path: Path) -> None:
+    Image.fromarray(np.ones((12, 12), dtype)).save(tmp_path / "x.tif")
+    with pytest.raises(ValueError, match=r"^got values of 32 bits \(Pillow's mode [IF]\), allowed are 8 or 16"):
+        decode(tmp_path / "x.tif", 12)
 
 
 def damage(pictures: Path) -> list[Path]:

@@ -130,17 +130,26 @@ def test_bad_files_are_named_counted_and_may_be_skipped(reader: Reader) -> None:
         rf"^2 of 5 files cannot be read: {reader.files[0]} \(ValueError: invalid literal .*'seven'\), "
         rf"{reader.files[3]} \(FileNotFoundError: .*\)"
     )
-    for n in (5, 0):
+    for n in (5, 2):  # whether the bad ones can be read by now
         reader.seen.clear()
         with pytest.raises(ValueError, match=f"{message}; data.on_error=skip leaves them out$"):
             reader.all("stop")
         assert len(reader.seen) == n
     numbers, places, notes, n = reader.all("skip")
-    assert (numbers, places, n) == ([1, 2, 4], [1, 2, 4], 0)  # reading took long, and need not be done again
+    assert (numbers, places, n) == ([1, 2, 4], [1, 2, 4], 2)  # reading took long, and need not be done again
     assert len(notes) == 1
     assert notes[0].startswith("left out: 2 of 5 files cannot be read: ")
     reader.files[3].write_text("3 7 9")
     assert reader.all("skip")[1] == [1, 2, 3, 4]
+
+
+def test_an_error_that_passes_is_not_kept(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(reader, "read", lambda file: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(ValueError, match=r"5 of 5 files cannot be read: .*Input/output error"):
+            reader.all()
+    assert reader.all()[:3] == WHOLE
+    assert reader.all() == (*WHOLE, 0)
 
 
 def test_only_the_first_bad_files_are_named(reader: Reader) -> None:
