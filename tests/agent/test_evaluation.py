@@ -9,6 +9,7 @@ import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
+from snn4.agent import evaluation
 from snn4.agent.evaluation import (
     SUMMARY_KEYS,
     TEST_SEED,
@@ -23,6 +24,7 @@ from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import LearnerConfig
 from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.policies.coding import CodingConfig
+from snn4.policies.metering import Meter
 from snn4.policies.sb3 import PolicyConfig
 
 PPO = {"n_steps": 64, "batch_size": 64, "n_epochs": 4, "learning_rate": 3e-3}
@@ -77,6 +79,40 @@ def test_it_is_sb3_s_evaluation(learner: ReinforcementLearner) -> None:
     assert (mine["return_mean"], mine["return_std"]) == (np.mean(returns), np.std(returns))
     assert mine["episodes"] == len(returns) == len(lengths)
     assert mine["return_std"] > 0
+
+
+@pytest.mark.parametrize("episodes", [2, 3, 7])
+def test_the_decisions_of_counted_episodes_are_metered(
+    learner: ReinforcementLearner, monkeypatch: pytest.MonkeyPatch, episodes: int
+) -> None:
+    env, meters, lengths = make_control("CartPole-v1", 3), list[Any](), list[list[int]]()
+
+    class Kept(Meter):
+        def __enter__(self) -> Meter:
+            meters.append(self)
+            return super().__enter__()
+
+    def told(*arguments: Any, **options: Any) -> Any:
+        returns, steps = evaluate_policy(*arguments, **options)
+        lengths.append(steps)  # type: ignore[arg-type]
+        return returns, steps
+
+    monkeypatch.setattr(evaluation, "Meter", Kept)
+    monkeypatch.setattr(evaluation, "evaluate_policy", told)
+    score(learner, episodes, 7, env)
+    assert len(set(lengths[0])) > 1, "they must not all end together"
+    assert meters[0]._decisions == sum(lengths[0])
+
+
+@pytest.mark.parametrize("episodes", [2, 7])
+def test_policies_that_remember_are_evaluated_copy_by_copy(episodes: int) -> None:
+    config = PolicyConfig(state="carry", T=1, net_arch=(8, 8))
+    learner = ReinforcementLearner(LearnerConfig("PPO", 4), config, make_control("CartPole-v1", 4), 1000, 0)
+    mine = score(learner, episodes, 7)
+    env = make_control("CartPole-v1", 3)
+    env.seed(7)
+    returns, _ = evaluate_policy(learner.model, env, episodes, return_episode_rewards=True)
+    assert (mine["return_mean"], mine["return_std"]) == (np.mean(returns), np.std(returns))  # type: ignore[arg-type]
 
 
 def test_evaluation_changes_no_statistics(learner: ReinforcementLearner) -> None:
