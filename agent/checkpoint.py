@@ -78,7 +78,7 @@ def load(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any], list[str]]
     for path in _complete(folder):
         try:
             _verify(path)
-            state = json.loads((path / "state.json").read_text())
+            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
             model, learner = (_join(state[part], load_file(path / f"{part}.safetensors")) for part in _PARTS)
             return path, model, learner, problems
         except Damaged as error:
@@ -118,7 +118,9 @@ def require_unchanged(run: Path) -> None:
     newest = next(iter(_sound(_complete(run / CHECKPOINTS))), None)
     if newest is None:
         return
-    now, then = (dict(_flat(yaml.safe_load((folder / "config.yaml").read_text()))) for folder in (run, newest))
+    now, then = (
+        dict(_flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))) for folder in (run, newest)
+    )
     changed = [key for key in then if key in now and now[key] != then[key] and key.rpartition(".")[2] not in _FREE]
     if changed:
         told = ", ".join(f"{key} (was {then[key]!r}, is {now[key]!r})" for key in changed)
@@ -149,7 +151,8 @@ def size(path: Path) -> int:
 
 
 def _complete(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.glob("[0-9]*") if p.is_dir()), reverse=True)
+    numbered = (path for path in folder.glob("[0-9]*") if path.name.isdecimal() and path.is_dir())
+    return sorted(numbered, key=lambda path: int(path.name), reverse=True)
 
 
 def _sound(paths: list[Path]) -> list[Path]:
@@ -167,17 +170,17 @@ def _write(path: Path, parts: dict[str, dict[str, Any]], config: str) -> None:
         tensors: dict[str, Tensor] = {}
         plain[name] = _split(part, "", tensors)
         (path / f"{name}.safetensors").write_bytes(to_bytes(tensors))  # OSError if the disk is full
-    (path / "state.json").write_text(json.dumps(plain))
-    (path / "config.yaml").write_text(config)
+    (path / "state.json").write_text(json.dumps(plain), encoding="utf-8")
+    (path / "config.yaml").write_text(config, encoding="utf-8")
     sums = {file.name: _sha256(file) for file in sorted(path.iterdir())}
-    (path / MANIFEST).write_text(json.dumps(sums, indent=1))
+    (path / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
     for file in path.iterdir():
         _sync(file)
 
 
 def _verify(path: Path) -> None:
     try:
-        sums = json.loads((path / MANIFEST).read_text())
+        sums = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         changed = [name for name, digest in sums.items() if _sha256(path / name) != digest]
     except (OSError, ValueError, AttributeError) as error:
         raise Damaged(f"{path}: incomplete ({error})") from error
@@ -217,9 +220,10 @@ def _sha256(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
+    is_folder = path.is_dir()
+    if os.name == "nt" and is_folder:
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows writes out what may be written to
     try:
         os.fsync(descriptor)
     finally:

@@ -39,7 +39,7 @@ def read(config: str | Path) -> tuple[dict[str, Any], str]:
     """The mapping in a config's file, and the file."""
     path = find(config)
     try:
-        raw = yaml.load(path.read_text(), _Loader)
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(str(path), [f"cannot be read: {' '.join(str(error).split())}"]) from error
     if not isinstance(raw, dict):

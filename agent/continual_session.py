@@ -17,9 +17,8 @@ from snn4.agent.continual_dashboard import StreamDashboard, StreamLines
 from snn4.agent.continual_life import ContinualLife, live
 from snn4.agent.continual_report import write_stream_report
 from snn4.agent.continual_tables import measure_rows
-from snn4.agent.journal import Journal, RunError, read_events, require_place
+from snn4.agent.journal import Journal, RunError, commit_of, read_events, require_place
 from snn4.agent.life_tables import rich_table
-from snn4.agent.provenance import commit
 from snn4.agent.session import REPORT, SUMMARY, Signals, leave, recording, require_run, view
 from snn4.agent.session import watch as watch_run
 from snn4.agent.students import ANN_TWIN, NETWORK
@@ -44,7 +43,7 @@ def stream_session(config: ContinualConfig, runs: Path, folder: Path | None = No
     if not (journal.folder / SUMMARY).is_file():
         leave(journal, signals)
     if not quiet:
-        show(json.loads((journal.folder / SUMMARY).read_text()))
+        show(json.loads((journal.folder / SUMMARY).read_text(encoding="utf-8")))
         print(f"report: {journal.folder / REPORT}")
         print(f"run folder: {journal.folder}")
 
@@ -63,7 +62,7 @@ def _tell(life: ContinualLife, journal: Journal, quiet: bool, resumed: bool) -> 
     if not life.finished:
         journal.finish("interrupted")
         return
-    summary = life.summary(commit())
+    summary = life.summary(commit_of(journal.folder))
     journal.finish("finished", summary)
     _write_report(journal.folder, journal.folder / REPORT, summary)
 
@@ -108,7 +107,7 @@ def evaluate(folder: Path, root: str | None = None, report: Path | None = None, 
         print(note, file=sys.stderr)
     for being in life.beings:
         being.rows[-1] = life.recall(being)
-    summary = life.summary(commit())
+    summary = life.summary(commit_of(folder))
     if report is not None:
         _write_report(folder, report, summary)
     if as_json:
@@ -122,7 +121,7 @@ def report(folder: Path, path: Path | None = None) -> Path:
     require_run(folder)
     require_place(path)
     path, summary = path or folder / REPORT, folder / SUMMARY
-    _write_report(folder, path, json.loads(summary.read_text()) if summary.is_file() else {})
+    _write_report(folder, path, json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {})
     return path
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
+import itertools
 import json
+import os
+import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,6 +20,9 @@ from snn4.agent.config_file import dump
 from snn4.agent.events import Event, Saved, from_json
 from snn4.agent.provenance import provenance
 from snn4.agent.scalars import Scalars
+
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
+"""Without it (Windows), two processes in one folder are not noticed."""
 
 
 class RunError(ValueError):
@@ -41,19 +49,11 @@ class Journal:
     def create(cls, runs: Path, config: RunConfig | TrainConfig | ContinualConfig) -> Journal:
         """A new folder ``runs/<name>-<time>`` with the resolved config."""
         try:
-            runs.mkdir(parents=True, exist_ok=True)
+            folder = _new_folder(runs, f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}")
         except OSError as error:
             raise RunError(
                 f"{runs}: no folder can be made here ({error.strerror}); name another with --runs-dir"
             ) from error
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        for number in range(1000):
-            folder = runs / (f"{config.name}-{stamp}" + (f"-{number}" if number else ""))
-            try:
-                folder.mkdir()
-                break
-            except FileExistsError:
-                continue
         _write(folder / "config.yaml", dump(config))
         when = {"start": _now(), "end": None, "state": "running"}
         _write_json(
@@ -81,7 +81,7 @@ class Journal:
             _write_json(self.folder / "summary.json", summary)
 
     def _update(self, **changes: Any) -> None:
-        run = json.loads((self.folder / "run.json").read_text())
+        run = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         _write_json(self.folder / "run.json", run | changes)
 
     def __enter__(self) -> Journal:
@@ -96,6 +96,17 @@ class Journal:
                 raise  # else the error that is already on its way says more
         finally:
             self._lock.close()
+
+
+def _new_folder(runs: Path, name: str) -> Path:
+    """``runs/name``, or that with the first number after it that is free."""
+    runs.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        folder = runs / (f"{name}-{number}" if number else name)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    return folder
 
 
 def read_events(folder: Path, position: int = 0) -> Iterator[tuple[datetime, Event, int]]:
@@ -150,28 +161,41 @@ def require_place(path: Path | None) -> None:
         raise RunError(f"{path}: there is no folder {path.parent}; make it, or name another file")
 
 
+def commit_of(folder: Path) -> dict[str, Any]:
+    """``commit_hash`` and ``commit_dirty`` of the code that began the run in ``folder``, which may be others now."""
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return {key: run[key] for key in ("commit_hash", "commit_dirty")}
+
+
 def is_lived_in(folder: Path) -> bool:
-    """Whether a process has the journal in ``folder`` open."""
-    try:
-        _lock(folder).close()
-    except RunBusy:
+    """Whether a process has the journal in ``folder`` open; where that cannot be known, it is taken to be so."""
+    if fcntl is None:
         return True
+    if not (folder / ".lock").is_file():
+        return False
+    with (folder / ".lock").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
     return False
 
 
 def _lock(folder: Path) -> Any:
     file = (folder / ".lock").open("a")
-    try:
-        import fcntl
-    except ImportError:  # Windows: two processes in one folder are not noticed
+    if fcntl is None:
         return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise RunBusy(
-            f"{folder}: another process lives in this folder; watch it with: snn4-agent watch {folder}"
-        ) from error
+    for last in (False,) * 10 + (True,):  # others that only ask hold it for a moment
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if last:
+                file.close()
+                raise RunBusy(
+                    f"{folder}: another process lives in this folder; watch it with: snn4-agent watch {folder}"
+                ) from error
+            time.sleep(0.01)
     return file
 
 

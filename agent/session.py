@@ -22,11 +22,10 @@ from snn4.agent.config import RunConfig, load, unlivable
 from snn4.agent.config_file import ConfigError
 from snn4.agent.dashboard import Dashboard, Lines, Picture, View
 from snn4.agent.events import Ended, Event
-from snn4.agent.journal import Journal, RunError, is_lived_in, read_events, require_place
+from snn4.agent.journal import Journal, RunError, commit_of, is_lived_in, read_events, require_place
 from snn4.agent.life import Life, live
 from snn4.agent.life_report import write_life_report
 from snn4.agent.life_tables import retention_measure_rows, retention_rows, rich_table, score_rows
-from snn4.agent.provenance import commit
 
 SUMMARY, REPORT = "summary.json", "report.html"
 
@@ -131,7 +130,7 @@ def session(config: RunConfig, journal: Journal, quiet: bool = False, restore: b
 
 def _close(life: Life, journal: Journal) -> None:
     if life.finished:
-        journal.finish("finished", life.summary(commit()["commit_hash"]))
+        journal.finish("finished", life.summary(commit_of(journal.folder)["commit_hash"]))
         report(journal.folder)
     else:
         journal.finish("interrupted")
@@ -187,6 +186,7 @@ def watch(
     With ``svg``, write the last picture to that file instead of showing it. ``live`` draws it, ``plain`` tells it.
     """
     require_run(folder)
+    require_place(svg)
     if svg is not None:
         console = Console(record=True, file=io.StringIO(), width=110, height=40, force_terminal=True)
         still = live(console, live=False)
@@ -224,7 +224,7 @@ def evaluate(folder: Path, episodes: int | None, as_json: bool) -> None:
             life.test(being, episodes or config.evaluation.test_episodes)
     for note in life.notes:
         print(note, file=sys.stderr)
-    summary = life.summary(json.loads((folder / "run.json").read_text())["commit_hash"])
+    summary = life.summary(commit_of(folder)["commit_hash"])
     if as_json:
         print(json.dumps(summary, indent=2))
         return
@@ -252,7 +252,7 @@ def report(folder: Path, path: Path | None = None) -> Path:
     tasks = ", ".join(dict.fromkeys(task.name for task in config.world))
     write_life_report(
         path, f"{config.name}: {tasks}, seed {config.seed}", (event for _, event, _ in read_events(folder)),
-        json.loads(summary.read_text()) if summary.is_file() else None,
+        json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else None,
     )  # fmt: skip
     return path
 

@@ -15,6 +15,7 @@ from snn4.agent.config_file import ConfigError
 from snn4.envs.datasets import Data, DataConfig, MissingData, Samples, load_data
 from snn4.policies.ann import twin
 from snn4.policies.classifier import Network
+from snn4.policies.normalization import StepNorm2d
 from snn4.policies.perception import NetworkConfig, make_network
 from snn4.policies.whitening import WhiteningConv2d, fit_whitening
 
@@ -62,6 +63,8 @@ def prepare(config: TrainConfig) -> tuple[Data, list[Student]]:
     if problems:
         raise ConfigError(config.name, problems)
     made = students(config, data)
+    if problems := list(_too_long(config, made)):
+        raise ConfigError(config.name, problems)
     if any(isinstance(layer, WhiteningConv2d) for student in made for layer in student.network.modules()):
         some = min(LOOKED_AT // math.prod(data.image_size), len(data.train))
         images, _ = next(iter(data.train.batches(max(some, 1), shuffle_seed=0)))
@@ -118,6 +121,14 @@ def _misfits(config: TrainConfig, data: Data) -> Iterator[str]:
     if data.is_events and config.training.T is not None:
         yield "training.T: got steps for images, allowed for events is null; data.bins are their steps"
     yield from wrong_steps(config.network, config.data)
+
+
+def _too_long(config: TrainConfig, made: list[Student]) -> Iterator[str]:
+    """Steps for which norms of each step have no statistics."""
+    most = max((T for _, T in config.training.T or ()), default=0)
+    norms = [m for student in made for m in student.network.modules() if isinstance(m, StepNorm2d) and most > m.T]
+    if norms:
+        yield f"training.T: got {most} steps, allowed with a norm of each step are at most network.T, {norms[0].T}"
 
 
 def wrong_steps(network: NetworkConfig, data: DataConfig) -> Iterator[str]:

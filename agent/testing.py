@@ -9,14 +9,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import Progress
 
 from snn4.agent.config import TrainConfig, load_training
 from snn4.agent.config_file import ConfigError
 from snn4.agent.examination import Examination, ExaminationConfig, examine
-from snn4.agent.journal import read_events, require_place
+from snn4.agent.journal import commit_of, read_events, require_place
 from snn4.agent.model import ModelError, load_model, read_about
 from snn4.agent.provenance import commit
 from snn4.agent.recognition import Batch
@@ -26,6 +25,7 @@ from snn4.agent.tables import table
 from snn4.agent.training import Training
 from snn4.envs.datasets import DATASETS, UNMIRRORED, Data
 from snn4.envs.image_folder import in_grey
+from snn4.learners.recipe import lay_out
 from snn4.policies.allocation import keep_freed_memory
 
 
@@ -34,7 +34,7 @@ def tested(training: Training) -> tuple[Examination, dict[str, Any]]:
     models = {student.name: student.network for student in training.students}
     selected = {s.name: {"epoch": s.best["epoch"], "top1_validation": s.best["top1"]} for s in training.students}
     result = _examined(models, training.data, ExaminationConfig(flip=training.config.flip))
-    return result, {**_summary(training.config, result), "selected": selected}
+    return result, {**_summary(training.config, result), "selected": selected, **commit_of(training.folder)}
 
 
 def evaluate_session(
@@ -90,11 +90,11 @@ def show(result: Examination, report_path: Path | None) -> None:
 
 
 def _other(data: str | None, about: dict[str, Any]) -> list[str]:
-    """Changes of a config for the test on other data: how the first one was augmented does not matter there."""
+    """Changes of a config for the test on other data: how the first were augmented and divided is theirs."""
     if data is None:
         return []
     changes: dict[str, Any] = {"augmentation": "none", "pad": None, "erase": 0, "alternate_flips": False}
-    changes |= {"mean": None, "std": None, **_place(data, about)}
+    changes |= {"folds": None, "fold": 0, "limit": None, "mean": None, "std": None, **_place(data, about)}
     told = [f"data.{key}={json.dumps(value)}" for key, value in changes.items()]  # JSON is YAML
     return [*told, "flip=false"] if changes["name"] in UNMIRRORED else told
 
@@ -162,8 +162,7 @@ def _models(folder: Path, config: TrainConfig, data: Data) -> dict[str, Any]:
         models.pop(ANN_TWIN, None)
     for name, network in models.items():
         load_model(files[name], network)
-        if config.training.channels_last:  # as in the training, to the last bit
-            network.to(memory_format=torch.channels_last)
+        lay_out(network, config.training)  # as in the training, to the last bit
     return models
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from snn4.agent.recognition import recognize
 from snn4.agent.students import NETWORK, InOrder, Student
 from snn4.envs.datasets import Data
 from snn4.learners.finite import NotFinite
+from snn4.learners.recipe import lay_out
 from snn4.learners.supervised import SupervisedLearner
 from snn4.policies.gene import genome
 
@@ -79,11 +81,13 @@ class Training:
 
         Raises:
             checkpoint.Damaged: no checkpoint is sound.
+            checkpoint.RunChanged: the data are others than they were.
         """
         self.resumed = True
         found = checkpoint.newest(self.folder)
         if found is None:
             return None
+        self._require_same_data(found)
         self._interrupted = found.learner["learner"]
         for student, state in zip(self.students, found.model["students"], strict=True):
             student.best, student.finished = state["best"], state["finished"]
@@ -93,12 +97,31 @@ class Training:
         self.notes += found.notes
         return found.place
 
+    def _require_same_data(self, found: checkpoint.Newest) -> None:
+        told = found.learner.get("data", {})  # older checkpoints do not tell
+        now = {key: value for key, value in self._data().items() if told.get(key, value) != value}
+        if now:
+            then = {key: told[key] for key in now}
+            raise checkpoint.RunChanged(
+                f"{self.folder}: the training data were {then} when {found.place} was written, and are {now}; allowed "
+                "is what they were: put the files back, or start another run"
+            )
+
+    def _data(self) -> dict[str, Any]:
+        """What epochs, their order and what images look like depend on."""
+        train = self.data.train
+        digest = hashlib.sha256(train.labels.numpy().tobytes()).hexdigest()
+        return {
+            "samples": len(train), "batches": self.n_batches, "labels": digest[:16],
+            "mean": list(self.data.mean), "std": list(self.data.std),
+        }  # fmt: skip
+
     def save(self, learner: SupervisedLearner | None) -> Saved:
         """Write a checkpoint, in the first process; all wait for it."""
         started, where = time.perf_counter(), ("", 0)
         if self.fabric.is_global_zero:
             students = [{"best": s.best, "finished": s.finished} for s in self.students]
-            state = {"learner": None if learner is None else learner.state()}
+            state = {"learner": None if learner is None else learner.state(), "data": self._data()}
             folder, keep = self.folder / checkpoint.CHECKPOINTS, self.config.keep_checkpoints
             path = checkpoint.save(folder, {"students": students}, state, dump(self.config), keep)
             where = f"{checkpoint.CHECKPOINTS}/{path.name}", checkpoint.size(path)
@@ -144,6 +167,8 @@ class Training:
     def take_best(self) -> None:
         """Give all students their best weights, in memory and on disk."""
         for student in self.students:
+            student.network.to(self.fabric.device)  # one that had finished before a resume did not learn there
+            lay_out(student.network, self.config.training)
             student.network.load_state_dict(student.best["weights"])
             self._write_model(student)
 

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from snn4.agent import checkpoint
-from snn4.agent.checkpoint import Damaged
+from snn4.agent.checkpoint import Damaged, RunChanged
 from snn4.agent.config import TrainConfig, load_training
 from snn4.agent.config_file import ConfigError
 from snn4.agent.examination import Examination
@@ -88,7 +89,7 @@ def _follow(config: TrainConfig, fabric: Fabric, resumed: bool) -> None:
     if folder is None:
         return
     signals = Signals()
-    with signals.watching(), contextlib.suppress(NotFinite, Damaged, KeyboardInterrupt):
+    with signals.watching(), contextlib.suppress(NotFinite, Damaged, RunChanged, KeyboardInterrupt):
         training = Training(config, *prepare(config), Path(folder), fabric, signals)
         if resumed:
             training.restore()
@@ -106,7 +107,10 @@ def launched(config: TrainConfig) -> Fabric:
     if int(os.environ.get("LOCAL_RANK", 0)):
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     strategy = DDPStrategy(timeout=PATIENCE) if several else "auto"
-    fabric = Fabric(accelerator=f.accelerator, devices=f.devices, strategy=strategy, precision=f.precision)
+    try:
+        fabric = Fabric(accelerator=f.accelerator, devices=f.devices, strategy=strategy, precision=f.precision)
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
+        raise ConfigError(config.name, [f"fabric: {error}; allowed are devices that this machine has"]) from error
     fabric.launch()
     if config.threads:
         torch.set_num_threads(config.threads)  # else Fabric has shared out the cores

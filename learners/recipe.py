@@ -84,6 +84,12 @@ class TrainingConfig:
         return None
 
 
+def lay_out(network: nn.Module, config: TrainingConfig) -> None:
+    """Put the weights of ``network`` into the memory format in which the recipe learns."""
+    if config.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     """The learning rate at ``step`` of ``steps``."""
     warmup = config.warmup * steps

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from snn4.learners.finite import NotFinite, check_network
 from snn4.learners.mixing import mixed
-from snn4.learners.recipe import TrainingConfig, averaged_copy, learning_rate, make_optimizer
+from snn4.learners.recipe import TrainingConfig, averaged_copy, lay_out, learning_rate, make_optimizer
 from snn4.policies.classifier import Network, SpikingClassifier
 
 Batches = Callable[[int, int], Iterable[tuple[Tensor, Tensor]]]
@@ -65,8 +65,7 @@ class SupervisedLearner:
             raise ValueError("batch_size: got more than there are training samples, allowed is at most their number")
         self.config, self.seed, self.fabric = config, seed, fabric
         self.batches, self.n_batches = batches, n_batches
-        if config.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        lay_out(network, config)
         self.module, self.spiking = network, isinstance(network, SpikingClassifier)
         self.network, self.optimizer = fabric.setup(self.module, make_optimizer(config, self.module))
         if self.spiking:

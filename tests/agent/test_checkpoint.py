@@ -124,6 +124,15 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000006"]
 
 
+def test_copies_beside_them_are_nobody_s(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write(tmp_path, number)
+        (tmp_path / f"{number:06d}-backup").mkdir()
+    assert sound(tmp_path) == ("000002", 2, [])
+    assert write(tmp_path, 3, keep=1).name == "000003"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000001-backup", "000002-backup", "000003"]
+
+
 def test_an_error_while_writing_leaves_the_earlier_ones(tmp_path: Path) -> None:
     write(tmp_path, 1)
     write(tmp_path, 2)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +28,7 @@ from snn4.agent.events import (
     Noted,
     Saved,
 )
-from snn4.agent.journal import Journal, RunBusy, read_events
+from snn4.agent.journal import Journal, RunBusy, RunError, is_lived_in, read_events
 
 ROW = {"return_mean": 9.5, "spikes_per_decision": 3.0, "effective_acs": 2.0, "effective_macs": 1.0}
 STORY: list[Event] = [
@@ -125,6 +128,29 @@ def test_two_journals_in_one_folder(journal: Journal) -> None:
         Journal(journal.folder)
     journal.write(Noted("undisturbed"))
     assert events_in(journal.folder) == [*STORY, Noted("undisturbed")]
+
+
+def test_whoever_asks_does_not_keep_others_out(journal: Journal) -> None:
+    assert is_lived_in(journal.folder)
+    journal.__exit__(None, None, None)
+    assert not is_lived_in(journal.folder)
+    with (journal.folder / ".lock").open() as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        threading.Timer(0.03, fcntl.flock, (asking, fcntl.LOCK_UN)).start()
+        with Journal(journal.folder):
+            assert is_lived_in(journal.folder)
+
+
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mkdir(path: Path, **options: Any) -> None:
+        if not options:  # the run's own
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(RunError, match=r"no folder can be made here \(Permission denied\); name another"):
+        Journal.create(tmp_path, tiny())
 
 
 def test_two_lives_of_one_name_in_one_second(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:

@@ -181,6 +181,12 @@ def test_watch_draws_a_picture(cli: Cli, finished: Path, tmp_path: Path) -> None
         assert part in svg
 
 
+def test_a_picture_in_no_folder_is_told_at_once(cli: Cli, finished: Path, tmp_path: Path) -> None:
+    said = cli("watch", finished, "--svg", tmp_path / "no" / "picture.svg")
+    assert said.status == 2
+    assert f"there is no folder {tmp_path / 'no'}" in said.err
+
+
 def everything(file: int) -> bytes:
     """What comes from the screen's end of a terminal, until the other end is closed."""
     shown = b""

@@ -232,6 +232,13 @@ def test_digits_are_not_mirrored(cli: Cli, copied: Path) -> None:
     assert (found["flip"], found["config"]["flip"]) == (False, False)
 
 
+def test_other_data_are_tested_whole(cli: Cli, copied: Path) -> None:
+    config = copied / "config.yaml"
+    config.write_text(config.read_text().replace("folds: null", "folds: 5").replace("fold: 0", "fold: 2"))
+    assert load_training(config).data.fold == 2
+    assert json.loads(cli("evaluate", copied, "--data", "digits", "--json").out)["test_samples"] == 359
+
+
 def test_data_that_is_not_there(cli: Cli, trained: Path) -> None:
     said = refused(cli, trained, "--data", "minst")
     told = "there is no such folder and no such data set; did you mean mnist? Allowed are a folder of images, digits, "

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from snn4.agent import training as module
-from snn4.agent.checkpoint import load
+from snn4.agent.checkpoint import RunChanged, load
 from snn4.agent.config import TrainConfig
 from snn4.agent.events import Began, Ended, Event, Fitted, Noted, Saved, Validated
 from snn4.agent.journal import read_events
@@ -168,6 +168,28 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
     assert where == f"checkpoints/{saved:06d}"
     assert validations(before) + validations(after) == validations(story)
     assert models(tmp_path) == models(trained)
+
+
+def test_a_student_that_had_finished_is_tested_as_it_learned(digits: Digits, tmp_path: Path) -> None:
+    asked = itertools.count(1)
+    list(train(begin(digits(), tmp_path, lambda: next(asked) == 2 * BATCHES + 1)))
+    training = begin(digits(), tmp_path)
+    training.restore()
+    list(train(training))
+    for student in training.students:
+        weights = [p for p in student.network.parameters() if p.dim() == 4]
+        assert weights
+        assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"), [(["data.limit=320"], "samples"), (["data.mean=[0.5]", "data.std=[0.2]"], "mean")]
+)
+def test_other_data_are_refused(digits: Digits, tmp_path: Path, other: list[str], told: str) -> None:
+    asked = itertools.count(1)
+    list(train(begin(digits(), tmp_path, lambda: next(asked) == 3)))
+    with pytest.raises(RunChanged, match=f"the training data were .*'{told}'.* and are .*; allowed is what they were"):
+        begin(digits(*other), tmp_path).restore()
 
 
 def test_bfloat16_is_resumed_as_well(digits: Digits, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_a_training_is_told_in_lines(cli: Cli, digits_yaml: Path, tmp_path: Path
         ("data={name: mnist, root: /nowhere, download: false}", "/nowhere"),
         ("data={name: imagefolder, folder: /nowhere}", "/nowhere"),
         ("fabric.accelerator=cuda", "torch sees no GPU"),
+        ("fabric.accelerator=mps", "allowed are devices that this machine has"),
     ],
 )
 def test_bad_input(cli: Cli, digits_yaml: Path, tmp_path: Path, override: str, said: str) -> None:
