@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from snn4.agent.continual_tables import measure_rows
 from snn4.agent.dashboard import figure
@@ -79,5 +80,5 @@ def rich_table(rows: Sequence[Sequence[str]], title: str, apart: int = 0) -> Tab
     for number, name in enumerate(rows[0]):
         table.add_column(name, justify="right" if number else "left", no_wrap=bool(number))
     for number, row in enumerate(rows[1:], start=1):
-        table.add_row(*row, end_section=number == len(rows) - 1 - apart)
+        table.add_row(*map(Text, row), end_section=number == len(rows) - 1 - apart)
     return table

@@ -59,7 +59,7 @@ def plan(config: RunConfig, places: Mapping[str, Place]) -> RenderableType:
         done = [_done(place, number, task.steps) for place in places.values()]
         learned_by = "cross-entropy" if task.data is not None else (task.learner or config.learner).algorithm
         back = "" if origin is None else f"task {origin}"
-        table.add_row(str(number), _label(task), f"{task.steps:,}", f"{first:,}", learned_by, back, *done)
+        table.add_row(str(number), Text(_label(task)), f"{task.steps:,}", f"{first:,}", learned_by, back, *done)
         first += task.steps
     return Group(table, *map(Text, _notes(config)))
 

@@ -109,7 +109,7 @@ def cell_once(name: str, path: Path, changes: list[str], runs: Path) -> dict[str
     folder = done_once(
         config, runs, lambda: stream_session(config, runs, quiet=True), lambda found: resume(found, quiet=True)
     )
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     events = [event for _, event, _ in read_events(folder)]
     seconds = {
         being: sum(event.seconds for event in events if isinstance(event, Studied) and event.being == being)
@@ -135,7 +135,7 @@ def add(file: Path, benchmark: str, name: str, changes: list[str], row: dict[str
     }  # fmt: skip
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n")
+    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     partial.replace(file)
     return result
 
@@ -197,7 +197,7 @@ def _config(benchmark: str) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        result = json.loads(file.read_text())
+        result = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(str(file), [f"is no result file ({error}); allowed is what bench continual wrote"]) from error
     if not isinstance(result, dict) or "strategies" not in result:

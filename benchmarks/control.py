@@ -24,7 +24,7 @@ from snn4.agent.journal import read_events
 from snn4.agent.life import ANN_TWIN, ORGANISM
 from snn4.agent.returns import normalized
 from snn4.agent.session import begin, resume
-from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish, spread, typed
+from snn4.benchmarks.publishing import RESULTS, at_least, done_once, markdown, mean_and_std, publish, spread, typed
 
 CONTROL = RESULTS / "control"
 _BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN}
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Whole lives for several seeds, SNN beside ANN twin.")
     parser.add_argument("configs", nargs="*", help="names of shipped configs; and key=value, for all of them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=1, help="lives at a time")
+    parser.add_argument("--jobs", type=at_least(1), default=1, help="lives at a time")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--no-twin", action="store_true", help="do not raise the ANN twin, which may take far longer")
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
@@ -49,7 +49,7 @@ def main() -> None:
         mine = [row for (owner, *_), row in zip(lives, rows, strict=True) if owner == config]
         publish(CONTROL / f"{checked.name}.json", "control", checked.name, mine, summary(mine))
     if arguments.table:
-        print(table(json.loads(path.read_text()) for path in sorted(CONTROL.glob("*.json"))))
+        print(table(json.loads(path.read_text(encoding="utf-8")) for path in sorted(CONTROL.glob("*.json"))))
 
 
 def live_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def live_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
         checked, runs, lambda: begin(checked, runs, quiet=True),
         lambda path: resume(path, quiet=True),
     )  # fmt: skip
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     kept = ("seed", "commit_hash", "tasks", "ann_twin", "retention")  # the last, where there are several tasks
     return {**{key: summary[key] for key in kept if key in summary}, **_durations(folder)}
 

@@ -22,7 +22,7 @@ from snn4.agent.config import load_training
 from snn4.agent.events import Fitted
 from snn4.agent.journal import read_events
 from snn4.agent.training_session import resume, train_session
-from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, publish, spread, typed
+from snn4.benchmarks.publishing import RESULTS, at_least, done_once, markdown, mean_and_std, publish, spread, typed
 
 IMAGES = RESULTS / "images"
 LEFT_OUT = ("confusion", "classes", "config")
@@ -34,8 +34,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Trainings for several seeds, SNN beside ANN twin.")
     parser.add_argument("configs", nargs="*", help="names of shipped configs; and key=value, for all of them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--folds", type=int, help="cross-validation in so many parts, with the first of the seeds")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument(
+        "--folds", type=at_least(2), help="cross-validation in so many parts, with the first of the seeds"
+    )
+    parser.add_argument("--jobs", type=at_least(1), default=1, help="trainings at a time")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
     arguments = parser.parse_intermixed_args()
@@ -49,7 +51,7 @@ def main() -> None:
         mine = [row for (owner, _), row in zip(runs, rows, strict=True) if owner == config]
         publish(IMAGES / f"{checked.name}.json", "images", checked.name, mine, summary(mine))
     if arguments.table:
-        print(table(json.loads(path.read_text()) for path in sorted(IMAGES.glob("*.json"))))
+        print(table(json.loads(path.read_text(encoding="utf-8")) for path in sorted(IMAGES.glob("*.json"))))
 
 
 def _variants(seeds: list[int], folds: int | None) -> list[list[str]]:
@@ -65,7 +67,7 @@ def train_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
     folder = done_once(
         checked, runs, lambda: train_session(checked, runs, quiet=True), lambda path: resume(path, quiet=True)
     )
-    measured = json.loads((folder / "summary.json").read_text())
+    measured = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     fits = [event for _, event, _ in read_events(folder) if isinstance(event, Fitted)]
     seconds = {name: sum(fit.seconds for fit in fits if fit.being == name) for name in {fit.being for fit in fits}}
     row = {key: value for key, value in measured.items() if key not in LEFT_OUT}
@@ -85,7 +87,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         same = [row["indicators"][number] for row in rows]
         name = f"{first['name']} {first['precision']}"
         result[name] = {
-            key: mean_and_std([row[key] for row in same], key == "top1_accuracy")
+            key: mean_and_std([row[key] for row in same], more_is_better=key.endswith("accuracy"))
             for key in ("top1_accuracy", "top5_accuracy", "spikes_per_decision", "effective_acs", "effective_macs")
             if first[key] is not None
         }

@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +44,17 @@ def typed(
     return configs, changes
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """A type for command lines: whole numbers from ``least`` on."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise ArgumentTypeError(f"got {text!r}, allowed is a whole number >= {least}")
+        return int(text)
+
+    return number
+
+
 def done_once(config: Config, runs: Path, start: Callable[[], None], resume: Callable[[Path], None]) -> Path:
     """The finished run folder of ``config`` below ``runs``: found, else resumed, else started."""
     if not (same := _same(config, runs)):
@@ -59,7 +70,7 @@ def publish(path: Path, module: str, config: str, rows: list[dict[str, Any]], su
     path.parent.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", "-m", f"snn4.benchmarks.{module}", *sys.argv[1:]])
     result = {"config": config, "command": command, **provenance(), "summary": summary, "seeds": rows}
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def mean_and_std(values: Sequence[float], more_is_better: bool = False) -> dict[str, float | None]:
@@ -92,4 +103,4 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _same(config: Config, runs: Path) -> list[Path]:
     files = sorted(runs.glob(f"{config.name}-*/config.yaml"))
-    return [path.parent for path in files if path.read_text() == dump(config)]
+    return [path.parent for path in files if path.read_text(encoding="utf-8") == dump(config)]

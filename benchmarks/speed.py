@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import resource
 import shlex
 import subprocess
 import sys
@@ -160,6 +159,8 @@ def train_layer(rounds: int) -> Times:
 def memory(net: torch.nn.Module) -> float:
     """Bytes by which the process grows in a training step of ``net``."""
     step = _training_step(net)
+    import resource  # not on Windows
+
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024.0

@@ -10,14 +10,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
-import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
-from snn4.agent.config import load_training
+from snn4.agent.config import TrainConfig, load_training
 from snn4.agent.config_file import dump
 from snn4.agent.model import ZOO, ModelError, read_about, save_model
+from snn4.agent.students import NETWORK, networks
+from snn4.policies.synaptic_operations import SYNAPSES
 
 LARGEST = 5_000_000
 """Bytes of a model: it is kept in the repository, and is in every installation."""
@@ -39,7 +40,8 @@ def ship(run: Path, zoo: Path = ZOO) -> Path:
     """
     config = load_training(run / "config.yaml")
     about, weights = read_about(run / "model.safetensors"), load_file(run / "model.safetensors")
-    small = {name: _halved(x) for name, x in weights.items()}
+    synapses = _synapses(config, about)
+    small = {name: x.half() if name in synapses else x for name, x in weights.items()}
     size = sum(x.numel() * x.element_size() for x in small.values())
     if size > LARGEST:
         raise ModelError(f"{run}: got a model of {size / 1e6:.1f} MB, allowed in the zoo are {LARGEST / 1e6:.0f} MB")
@@ -47,14 +49,16 @@ def ship(run: Path, zoo: Path = ZOO) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     # Where the data lay, and a twin that is not there, say nothing about the model.
     general = dataclasses.replace(config, data=dataclasses.replace(config.data, root=None), ann_twin=False)
-    (folder / "config.yaml").write_text(dump(general))
+    (folder / "config.yaml").write_text(dump(general), encoding="utf-8")
     save_model(folder / "model.safetensors", small, about)
     return folder
 
 
-def _halved(x: Tensor) -> Tensor:
-    """Weights of synapses in half precision; norms and time constants, of which there are few, as they are."""
-    return x.half() if x.dtype == torch.float32 and x.dim() >= 2 else x
+def _synapses(config: TrainConfig, about: dict[str, Any]) -> set[str]:
+    """Names of the weights of synapses, which half precision suits; norms and time constants are few."""
+    size = about["in_channels"], tuple(about["image_size"]), about["n_classes"]
+    network = networks(config.network, size, config.seed, ann_twin=False)[NETWORK]
+    return {f"{name}.weight" for name, layer in network.named_modules() if isinstance(layer, SYNAPSES)}
 
 
 if __name__ == "__main__":

@@ -112,6 +112,13 @@ def test_measures_of_returns(lived: Lived) -> None:
     assert ["memory, bytes", "-", "-"] in retention_measure_rows(older)
 
 
+def test_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=40).print(rich_table([["task", "%"], ["pole [easy]", "1"], ["[/x]", "2"]], "t"))
+    said = capsys.readouterr().out
+    assert "pole [easy]" in said
+    assert "[/x]" in said
+
+
 def test_a_line_stands_above_what_stands_apart(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [["x", "y"], ["a", "1"], ["b", "2"], ["c", "3"]]
     lines = []

@@ -46,6 +46,11 @@ def test_tasks_in_order_and_what_they_come_back_to(tiny: Callable[..., RunConfig
     assert "ANN twin" in said
 
 
+def test_names_are_no_markup(tiny: Callable[..., RunConfig]) -> None:
+    named = "{environment: CartPole-v1, steps: 64, name: '[/x]'}"
+    assert "[/x]: CartPole-v1" in line(text(tiny(f"world=[{named}]")), 0)
+
+
 def test_a_return_is_to_the_stay_with_the_same_physics() -> None:
     said = text(load("cartpole_drift"))
     back = [re.findall(r"task \d", line(said, number)) for number in range(6)]

@@ -88,6 +88,17 @@ def test_what_cannot_be_run_is_told_before_anything_is(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("option", ["--folds=0", "--folds=1", "--folds=x", "--jobs=0"])
+def test_numbers_that_mean_nothing(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["images", "digits", option])
+    with pytest.raises(SystemExit, match="2"):
+        images.main()
+    name, got = option.split("=")
+    assert f"argument {name}: got '{got}', allowed is a whole number >= " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("module", "configs"), [(control, "cartpole acrobot"), (images, "digits mnist")])
 def test_two_configs_share_no_result(
     module: Any, configs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -37,6 +37,14 @@ def test_a_shipped_model_is_the_trained_one_in_half_precision(
     assert "359 test samples" in capsys.readouterr().out
 
 
+def test_norms_and_time_constants_keep_their_precision() -> None:
+    changes = ["network.options={channels: [4], norm: step}", "network.neuron={kind: plif}"]
+    about = {"in_channels": 1, "image_size": [8, 8], "n_classes": 10}
+    halved = zoo._synapses(load_training("digits", changes), about)
+    assert {name.rpartition(".")[2] for name in halved} == {"weight"}
+    assert len(halved) == 2, "a convolution and the readout"
+
+
 def test_the_config_says_nothing_of_one_machine(run: Path, tmp_path: Path) -> None:
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("root: null", "root: /somewhere"))
