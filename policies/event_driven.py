@@ -26,10 +26,12 @@ EVENT_DRIVEN_BATCH = 16
 """Up to this many samples, deciding one by one, event by event, is faster than the whole batch in torch."""
 
 
-def is_watched(layer: nn.Module) -> bool:
-    """Whether a hook waits for ``layer`` to be called, or for its gradients."""
-    own = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
-    return bool(own) or _has_any_global_hook()
+def is_watched(*layers: nn.Module) -> bool:
+    """Whether a hook waits for one of ``layers`` to be called, or for its gradients."""
+    return _has_any_global_hook() or any(
+        layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+        for layer in layers
+    )
 
 
 class EventDriven:
@@ -72,7 +74,7 @@ class EventDriven:
             return False
         if not all(weight.is_contiguous() for weight in weights):
             return False
-        return not any(map(is_watched, (*self.layers, self.decoder)))
+        return not is_watched(*self.layers, self.decoder)
 
     def __call__(self, signal: Floats, states: Sequence[Floats] | None = None, record: Any = None) -> Floats:
         """Decoded activity (B, n) of the last layer for the coded input ``signal`` ((1 or T), B, n).
@@ -86,10 +88,10 @@ class EventDriven:
         """
         from snn4.policies._event_kernels import decide
 
-        batch = self._check(signal)
+        decoder = self.decoder.weights.detach().numpy()
+        batch = self._check(signal, len(decoder))
         states = self.rest(batch) if states is None else self._checked(states, batch)
         out = np.zeros((batch, self.linears[-1].out_features), np.float32)
-        decoder = self.decoder.weights.detach().numpy()
         weights, biases = self._weights()
         decide(  # type: ignore[call-arg]
             signal, len(decoder), weights, biases, *self._neurons.arrays(), states, decoder, out,
@@ -97,13 +99,13 @@ class EventDriven:
         )  # fmt: skip
         return out
 
-    def _check(self, signal: Floats) -> int:
+    def _check(self, signal: Floats, steps: int) -> int:
         """The batch of a good signal."""
-        steps, n = len(self.decoder.weights), self.linears[0].in_features
-        if signal.dtype != np.float32 or signal.ndim != 3 or len(signal) not in (1, steps) or signal.shape[2] != n:
-            got = f"shape {signal.shape} of {signal.dtype}"
+        shape, n = signal.shape, self.linears[0].in_features
+        if len(shape) != 3 or shape[2] != n or shape[0] not in (1, steps) or signal.dtype != np.float32:
+            got = f"shape {shape} of {signal.dtype}"
             raise ValueError(f"signal: got {got}, allowed is (1 or {steps}, B, {n}) of float32")
-        return signal.shape[1]
+        return shape[1]
 
     def _checked(self, states: Sequence[Floats], batch: int) -> tuple[Floats, ...]:
         for number, (state, rest) in enumerate(zip(states, self.rest(batch), strict=True)):
