@@ -33,7 +33,7 @@ class EventConv2d(nn.Module):
         fits = x.dim() == 4 and x.shape[1] == self.conv.in_channels and not is_watched(self.conv)
         events = _events(x.permute(0, 2, 3, 1)) if fits else None
         if events is None:
-            return self.conv(x)  # type: ignore[no-any-return]
+            return self.conv(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
         from snn4.policies._event_kernels import convolve
 
         conv: Any = self.conv
@@ -77,8 +77,9 @@ def event_driven(network: nn.Module) -> nn.Module:
             raise ValueError(f"{name}: got {parameter.dtype} on {parameter.device}, allowed is float32 on the CPU")
     copied = copy.deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)
     _compile(copied, spiking=False)
+    compiled = {layer.conv for layer in copied.modules() if isinstance(layer, EventConv2d)}
     for layer in copied.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and layer not in compiled:
             layer.register_forward_pre_hook(_channels_last)
     return copied
 

@@ -79,8 +79,11 @@ def test_spikes_are_equal_where_sums_are_exact(kind: str, monkeypatch: pytest.Mo
     expected = trains(net, x)
     compiled = event_driven(net)
     monkeypatch.setattr(event_conv, "DENSE", 2.0)  # events everywhere
+    kernels, run = list[Any](), event_conv.run_in_threads
+    monkeypatch.setattr(event_conv, "run_in_threads", lambda *call: (kernels.append(call[0]), run(*call)))
     got = trains(compiled, x)
     assert len(got) == len(of(Neuron, net)) + 1
+    assert len(kernels) == len(of(EventConv2d, compiled)) + len(of(EventLinear, compiled)) > 1
     for a, b in zip(got[:-1], expected[:-1], strict=True):
         assert torch.equal(a, b)
     assert expected[-2].mean() > 0.01
