@@ -291,8 +291,8 @@ def _straight_through(spikes: Tensor, soft: Tensor) -> Tensor:
     return spikes + (soft - soft.detach())
 
 
-_UNBOUNDED = float(np.finfo(np.float32).max) / 2
-"""Spaces write "unbounded" as inf or as the largest float, maybe rounded."""
+_UNBOUNDED = 1e8
+"""Spaces write "unbounded" as inf, as the largest float, or as some large number."""
 
 
 def _finite_bounds(n_inputs: int, bounds: Bounds | None, default: float) -> tuple[Tensor, Tensor]:
@@ -302,6 +302,8 @@ def _finite_bounds(n_inputs: int, bounds: Bounds | None, default: float) -> tupl
         raise ValueError(f"bounds: got shapes {np.shape(low)} and {np.shape(high)}, allowed is ({n_inputs},) for both")
     something = low < high
     has_low, has_high = (something & (np.abs(bound) < _UNBOUNDED) for bound in (low, high))
-    lowest = np.where(has_low, low, np.where(has_high, high - 2 * edge, -edge))
-    highest = np.where(has_high, high, np.where(has_low, low + 2 * edge, edge))
+    lowest = np.where(has_low, low, np.where(has_high, high - 2 * edge, -edge)).astype(np.float32)
+    highest = np.where(has_high, high, np.where(has_low, low + 2 * edge, edge)).astype(np.float32)
+    apart = lowest < highest  # as far as numbers of 32 bits can tell
+    lowest, highest = np.where(apart, lowest, -edge), np.where(apart, highest, edge)
     return torch.as_tensor(lowest, dtype=torch.float32), torch.as_tensor(highest, dtype=torch.float32)

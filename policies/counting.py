@@ -189,11 +189,12 @@ class Counter:
         tally.active += int(torch.count_nonzero(active))
 
     def _reached(self, current: Tensor) -> Tensor:
-        """Which neurons with input ``current`` (T or 1, B, …) receive something, of its shape."""
+        """Which neurons with input ``current`` (T or 1, B, …) receive something, of a shape that broadcasts to it."""
         signal = self._signals.known(current)
-        if signal is None or signal.received is None or signal.received.numel() != current.numel():
+        received = None if signal is None else signal.received
+        if received is None or received.numel() not in (current.numel(), current[:1].numel()):
             return current != 0
-        return signal.received.reshape(current.shape)
+        return received.reshape(-1, *current.shape[1:])
 
     def _spikes(self, x: Tensor) -> Tensor | None:
         """``x`` (T, B, …), if it is spikes, which may have been flattened, or pooled by their maximum."""

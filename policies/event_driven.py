@@ -108,10 +108,10 @@ class EventDriven:
         return shape[1]
 
     def _checked(self, states: Sequence[Floats], batch: int) -> tuple[Floats, ...]:
-        for number, (state, rest) in enumerate(zip(states, self.rest(batch), strict=True)):
-            if state.shape != rest.shape or state.dtype != np.float32:
+        for (number, state), shape in zip(enumerate(states), self._neurons.shapes(batch), strict=True):
+            if state.shape != shape or state.dtype != np.float32:
                 got = f"shape {state.shape} of {state.dtype}"
-                raise ValueError(f"states[{number}]: got {got}, allowed is {rest.shape} of float32")
+                raise ValueError(f"states[{number}]: got {got}, allowed is {shape} of float32")
         return tuple(states)
 
     def go_on(self, signal: Floats, states: Sequence[NeuronState]) -> tuple[Floats, list[NeuronState]]:
@@ -130,7 +130,7 @@ class EventDriven:
 
     def rest(self, batch: int) -> tuple[Floats, ...]:
         """States (rows, B, n) of each layer at rest."""
-        return tuple(self._neurons.rest(layer, batch) for layer in range(len(self.neurons)))
+        return self._neurons.rest(batch)
 
     def _weights(self) -> Any:
         """Weights (in, out) and biases (out,) of each layer, as the parameters are now."""
@@ -158,6 +158,7 @@ class _NeuronArrays:
             scalars.append((d.syn_decay or 0, d.syn_gain, d.v_threshold, d.v_reset, d.adaptation or 0, d.adapt_decay))
             flags.append((len(d.decay), d.syn_decay is not None, d.adaptation is not None, d.reset == "hard"))
         self.constants, self.flags = np.array(scalars, np.float32), np.array(flags, np.int64)
+        self.rows = [membranes + synapse + adaptive for membranes, synapse, adaptive, _ in flags]
         self.factors: Any = None
 
     def arrays(self) -> tuple[Any, ...]:
@@ -173,11 +174,15 @@ class _NeuronArrays:
         ]
         return tuple(zip(*layers, strict=True))
 
-    def rest(self, layer: int, batch: int) -> Floats:
-        membranes, synapse, adaptive, _ = self.flags[layer]
-        state = np.zeros((membranes + synapse + adaptive, batch, self.widths[layer]), np.float32)
-        state[:membranes] = self.neurons[layer].config.v_leak
-        return state
+    def shapes(self, batch: int) -> list[tuple[int, int, int]]:
+        """Of the state of each layer."""
+        return [(rows, batch, width) for rows, width in zip(self.rows, self.widths, strict=True)]
+
+    def rest(self, batch: int) -> tuple[Floats, ...]:
+        states = tuple(np.zeros(shape, np.float32) for shape in self.shapes(batch))
+        for state, neuron in zip(states, self.neurons, strict=True):
+            state[: len(neuron.dynamics.decay)] = neuron.config.v_leak
+        return states
 
 
 def _wide(values: Tensor, width: int) -> Floats:

@@ -13,6 +13,7 @@ from snn4.policies.decoding import FirstSpikeDecoder, WeightedDecoder
 from snn4.policies.metering import Meter
 from snn4.policies.network import SpikingResidual, SpikingSequential
 from snn4.policies.neurons import Neuron, NeuronConfig
+from snn4.policies.normalization import StepNorm2d
 
 
 def count(x: Tensor) -> int:
@@ -84,6 +85,18 @@ def test_updates_are_active_where_something_arrives(norm: bool) -> None:
     cost = metered(network, x)
     assert 0 < count(active) < active.numel()
     assert (cost.active_neuron_updates, cost.neuron_updates) == (count(active) / 2, active.numel() / 2)
+
+
+def test_a_constant_image_reaches_neurons_through_norms_of_each_step() -> None:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 3, 3, padding=1), StepNorm2d(3, 4), Neuron(NeuronConfig(v_threshold=9))
+    image = torch.zeros(1, 1, 1, 9, 9)
+    image[..., 4, 4] = 1
+    network = SpikingSequential(*layers).eval()
+    nn.init.constant_(layers[1].bias, 0.1)
+    with Meter(network) as meter, torch.no_grad():
+        network(image, steps=4)
+    assert meter.cost().active_neuron_updates == 4 * 3 * 9
 
 
 def spiking_layers(*layers: nn.Module) -> nn.Module:

@@ -274,8 +274,9 @@ def population_encoder(observation_space: spaces.Space[Any]) -> Any:
         (spaces.MultiBinary(2), [0] * 2, [1] * 2),
         (spaces.Box(0, 255, (36, 36, 1), np.uint8), [0] * 1296, [1] * 1296),
         (spaces.Box(0, 10, (2,), np.int64), [0] * 2, [10] * 2),
-        (spaces.Box(np.array([10, -np.inf, 0], np.float32), np.array([np.inf, 2, 2e6], np.float32)),
-         [10, -4, 0], [16, 2, 2e6]),
+        (spaces.Box(np.array([10, -np.inf, 0, 3e7], np.float32), np.array([np.inf, 2, 2e6, 1e10], np.float32)),
+         [10, -4, 0, 3e7], [16, 2, 2e6, 3e7 + 6]),
+        (spaces.Box(np.array([3e8, -1e10], np.float32), np.array([np.inf, 1e10], np.float32)), [-3, -3], [3, 3]),
     ],
     ids=str,
 )  # fmt: skip
