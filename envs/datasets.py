@@ -172,11 +172,12 @@ def load_data(config: DataConfig) -> Data:
 def count_classes(config: DataConfig) -> int:
     """Classes of the data set, without reading a sample; the files are looked at for imagefolder only."""
     if config.name == "imagefolder":
-        return len(class_names(config.name, _folder(config)))
+        return len(class_names(config.name, folder_of(config)))
     return {"cifar100": 100, "dvs128-gesture": 11}.get(config.name, 10)
 
 
-def _folder(config: DataConfig) -> Path:
+def folder_of(config: DataConfig) -> Path:
+    """Where the images of an imagefolder lie."""
     assert config.folder is not None  # checked by the config
     return data_root(config.root) / Path(config.folder).expanduser()
 
@@ -192,7 +193,7 @@ def _pool(config: DataConfig) -> Pool:
         return read_events(
             config.name, root, config.bins, config.binning, size, cache, config.on_error, config.download
         )
-    return read_folder(config.name, _folder(config), size or 64, cache, config.on_error)
+    return read_folder(config.name, folder_of(config), size or 64, cache, config.on_error)
 
 
 def _hold_out(config: DataConfig, pool: Pool, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ from torch.hub import tqdm  # type: ignore[attr-defined]  # a plain counter wher
 
 OnError = Literal["stop", "skip"]
 
-_FORMAT = 1
+_FORMAT = 2
 """Of cache files; another number makes all of them stale."""
 
 
@@ -33,19 +34,17 @@ def read_all(
         files: what to read.
         read: gives a tensor, of the same shape for each file, or raises an error that says what is wrong with it.
         cache: where the result is kept, and found again while files (path, size, times of change) and settings are
-            the same, and what could not be read still cannot; in a folder that cannot be written it is not kept. Mapped
-            into memory: what is not used, or does not fit, stays on the disk.
+            the same; in a folder that cannot be written it is not kept. Mapped into memory: what is not used, or does
+            not fit, stays on the disk.
         on_error: whether a file that cannot be read stops everything (after all were tried) or is left out.
         settings: all that ``read`` depends on besides the file.
 
     Raises:
-        ValueError: for files that cannot be read, with their number, the first ones and why.
+        ValueError: for files that cannot be read, with their number, the first ones and why; for one alone, where the
+            reason may pass: then nothing is left out, and nothing kept.
     """
     fingerprint = _fingerprint(files, settings)
-    stored = _load(cache, fingerprint)
-    if stored is None or _is_readable_now(stored[2], read):
-        stored = _read(files, read)
-    tensor, places, bad, is_new = stored
+    tensor, places, bad, is_new = _load(cache, fingerprint) or _read(files, read)
     notes = _save(cache, tensor, places, bad, fingerprint) if is_new else []
     message = _message(bad, len(files))
     if bad and (on_error == "stop" or not len(places)):
@@ -66,9 +65,11 @@ def _read(files: Sequence[Path], read: Callable[[Path], Tensor]) -> tuple[Tensor
     return tensor[: len(places)], torch.tensor(places, dtype=torch.int64), bad, True
 
 
-def _is_readable_now(bad: dict[str, str], read: Callable[[Path], Tensor]) -> bool:
-    """Whether a file could not be read for a reason that has passed: a busy disk, a decoder that was not installed."""
-    return any(isinstance(result, Tensor) for result in _results([Path(file) for file in bad], read))
+def _is_the_file_s(error: Exception) -> bool:
+    """Whether the file is to blame, and not a disk, memory or decoder that may be there the next time."""
+    if isinstance(error, OSError):  # decoders raise it without a number
+        return error.errno in (None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENOTDIR)
+    return not isinstance(error, (ImportError, MemoryError))
 
 
 def _results(files: Sequence[Path], read: Callable[[Path], Tensor]) -> Iterator[Tensor | str]:
@@ -78,7 +79,10 @@ def _results(files: Sequence[Path], read: Callable[[Path], Tensor]) -> Iterator[
         try:
             return read(file)
         except Exception as error:  # decoders raise errors of a dozen kinds for damaged files
-            return f"{type(error).__name__}: {error}"
+            why = f"{type(error).__name__}: {error}"
+            if not _is_the_file_s(error):
+                raise ValueError(f"{file} cannot be read now ({why}); see to that, and try again") from error
+            return why
 
     with (
         ThreadPoolExecutor(os.cpu_count()) as threads,

@@ -130,26 +130,34 @@ def test_bad_files_are_named_counted_and_may_be_skipped(reader: Reader) -> None:
         rf"^2 of 5 files cannot be read: {reader.files[0]} \(ValueError: invalid literal .*'seven'\), "
         rf"{reader.files[3]} \(FileNotFoundError: .*\)"
     )
-    for n in (5, 2):  # whether the bad ones can be read by now
+    for n in (5, 0):
         reader.seen.clear()
         with pytest.raises(ValueError, match=f"{message}; data.on_error=skip leaves them out$"):
             reader.all("stop")
         assert len(reader.seen) == n
     numbers, places, notes, n = reader.all("skip")
-    assert (numbers, places, n) == ([1, 2, 4], [1, 2, 4], 2)  # reading took long, and need not be done again
+    assert (numbers, places, n) == ([1, 2, 4], [1, 2, 4], 0)  # reading took long, and need not be done again
     assert len(notes) == 1
     assert notes[0].startswith("left out: 2 of 5 files cannot be read: ")
     reader.files[3].write_text("3 7 9")
     assert reader.all("skip")[1] == [1, 2, 3, 4]
 
 
-def test_an_error_that_passes_is_not_kept(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ImportError("no decoder"), MemoryError("full")])
+def test_where_the_reason_may_pass_nothing_is_left_out(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def read(file: Path) -> Tensor:
+        if file == reader.files[2]:
+            raise error
+        return plain(file)
+
+    plain = reader.read
     with monkeypatch.context() as patch:
-        patch.setattr(reader, "read", lambda file: (_ for _ in ()).throw(OSError(5, "Input/output error")))
-        with pytest.raises(ValueError, match=r"5 of 5 files cannot be read: .*Input/output error"):
-            reader.all()
-    assert reader.all()[:3] == WHOLE
-    assert reader.all() == (*WHOLE, 0)
+        patch.setattr(reader, "read", read)
+        with pytest.raises(ValueError, match=rf"^{reader.files[2]} cannot be read now \({type(error).__name__}: "):
+            reader.all("skip")
+    assert reader.all() == (*WHOLE, 5)
 
 
 def test_only_the_first_bad_files_are_named(reader: Reader) -> None:
