@@ -75,6 +75,7 @@ class Indicators:
         cost = {name: value for name, value in asdict(self.cost).items() if name not in ("energy_joules", "bytes")}
         if self.precision == "int8":
             cost |= {"memory_bytes": None, "footprint_bytes": None}
+            cost["layers"] = [{**layer, "memory_bytes": None, "bytes": None} for layer in cost["layers"]]
         return {
             "name": self.name, "precision": self.precision, "top1_accuracy": self.top1, "top5_accuracy": self.top5,
             "cross_entropy_nats": self.recognition.cross_entropy[-1] if self.recognition else None,

@@ -185,18 +185,21 @@ def _lock(folder: Path) -> Any:
     file = (folder / ".lock").open("a")
     if fcntl is None:
         return file
-    for last in (False,) * 10 + (True,):  # others that only ask hold it for a moment
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError as error:
-            if last:
-                file.close()
-                raise RunBusy(
-                    f"{folder}: another process lives in this folder; watch it with: snn4-agent watch {folder}"
-                ) from error
-            time.sleep(0.01)
+    deadline = time.monotonic() + 0.1  # others that only ask hold it for a moment
+    while not _locked(file):
+        if time.monotonic() > deadline:
+            file.close()
+            raise RunBusy(f"{folder}: another process lives in this folder; watch it with: snn4-agent watch {folder}")
+        time.sleep(0.01)
     return file
+
+
+def _locked(file: Any) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _write_json(path: Path, data: Any) -> None:

@@ -78,7 +78,7 @@ def rich_table(rows: Sequence[Sequence[str]], title: str, apart: int = 0) -> Tab
     """For terminals: names on the left, numbers on the right, and a line above the last rows that stand ``apart``."""
     table = Table(title=title)
     for number, name in enumerate(rows[0]):
-        table.add_column(name, justify="right" if number else "left", no_wrap=bool(number))
+        table.add_column(Text(name), justify="right" if number else "left", no_wrap=bool(number))
     for number, row in enumerate(rows[1:], start=1):
         table.add_row(*map(Text, row), end_section=number == len(rows) - 1 - apart)
     return table

@@ -23,7 +23,7 @@ from snn4.agent.report import learning_curves, write_report
 from snn4.agent.students import ANN_TWIN, NETWORK, InOrder, read, students
 from snn4.agent.tables import table
 from snn4.agent.training import Training
-from snn4.envs.datasets import DATASETS, UNMIRRORED, Data
+from snn4.envs.datasets import DATASETS, UNMIRRORED, Data, DataConfig, folder_of
 from snn4.envs.image_folder import in_grey
 from snn4.learners.recipe import lay_out
 from snn4.policies.allocation import keep_freed_memory
@@ -34,7 +34,7 @@ def tested(training: Training) -> tuple[Examination, dict[str, Any]]:
     models = {student.name: student.network for student in training.students}
     selected = {s.name: {"epoch": s.best["epoch"], "top1_validation": s.best["top1"]} for s in training.students}
     result = _examined(models, training.data, ExaminationConfig(flip=training.config.flip))
-    return result, {**_summary(training.config, result), "selected": selected, **commit_of(training.folder)}
+    return result, {**_summary(training.config, result, commit_of(training.folder)), "selected": selected}
 
 
 def evaluate_session(
@@ -54,7 +54,9 @@ def evaluate_session(
     require_place(report_path)
     path = folder / "model.safetensors"
     about = read_about(path)
-    config = load_training(folder / "config.yaml", [*_other(data, about), *([f"data.root={root}"] if root else [])])
+    learned = load_training(folder / "config.yaml").data
+    changes = [*_other(data, about, learned), *([f"data.root={root}"] if root else [])]
+    config = load_training(folder / "config.yaml", changes)
     loaded = _read_for(path, about, config)
     keep_freed_memory()
     models = _models(folder, config, loaded)
@@ -67,7 +69,7 @@ def evaluate_session(
     if report_path is not None:
         report_test(report_path, result, config, folder)
     if as_json:
-        print(json.dumps(_summary(config, result), indent=2))
+        print(json.dumps(_summary(config, result, commit()), indent=2))
     else:
         show(result, report_path)
 
@@ -89,14 +91,23 @@ def show(result: Examination, report_path: Path | None) -> None:
         print(f"report: {report_path}")
 
 
-def _other(data: str | None, about: dict[str, Any]) -> list[str]:
-    """Changes of a config for the test on other data: how the first were augmented and divided is theirs."""
+def _other(data: str | None, about: dict[str, Any], learned: DataConfig) -> list[str]:
+    """Changes of a config for the test on other data: how those were augmented and divided that were ``learned``, does
+    not matter there."""
     if data is None:
         return []
     changes: dict[str, Any] = {"augmentation": "none", "pad": None, "erase": 0, "alternate_flips": False}
-    changes |= {"folds": None, "fold": 0, "limit": None, "mean": None, "std": None, **_place(data, about)}
+    changes |= {"mean": None, "std": None, **(place := _place(data, about))}
+    if not _is_same(place, learned):  # else what a fold has learned would be tested
+        changes |= {"folds": None, "fold": 0, "limit": None}
     told = [f"data.{key}={json.dumps(value)}" for key, value in changes.items()]  # JSON is YAML
     return [*told, "flip=false"] if changes["name"] in UNMIRRORED else told
+
+
+def _is_same(place: dict[str, Any], learned: DataConfig) -> bool:
+    if place["name"] != learned.name:
+        return False
+    return place["folder"] is None or Path(place["folder"]) == folder_of(learned).resolve()
 
 
 def _place(data: str, about: dict[str, Any]) -> dict[str, Any]:
@@ -196,6 +207,5 @@ class _Shown:
             self.progress.remove_task(bar)
 
 
-def _summary(config: TrainConfig, result: Examination) -> dict[str, Any]:
-    described = {"config": dataclasses.asdict(config), "seed": config.seed, **commit()}
-    return {**result.to_json(), **described}
+def _summary(config: TrainConfig, result: Examination, commit: dict[str, Any]) -> dict[str, Any]:
+    return {**result.to_json(), "config": dataclasses.asdict(config), "seed": config.seed, **commit}

@@ -68,9 +68,10 @@ def train_session(config: TrainConfig, runs: Path, folder: Path | None = None, q
 def _lead(training: Training, journal: Journal, signals: Signals, quiet: bool, resumed: bool) -> Examination | None:
     """The first process, which writes and shows; the test's result, None where it was not reached."""
     result = None
+    place = training.restore() if resumed else None  # a run that cannot go on stays as it is
     with recording(journal, signals, lambda: training.images), Bar(Console(), quiet) as bar:
         if resumed:
-            journal.go_on_after(training.restore())
+            journal.go_on_after(place)
         for event in train(training):
             journal.write(event)
             bar.show(event)
@@ -110,7 +111,7 @@ def launched(config: TrainConfig) -> Fabric:
     try:
         fabric = Fabric(accelerator=f.accelerator, devices=f.devices, strategy=strategy, precision=f.precision)
     except (RuntimeError, ValueError, MisconfigurationException) as error:
-        raise ConfigError(config.name, [f"fabric: {error}; allowed are devices that this machine has"]) from error
+        raise ConfigError(config.name, [f"fabric: {error}; allowed is what this machine has"]) from error
     fabric.launch()
     if config.threads:
         torch.set_num_threads(config.threads)  # else Fabric has shared out the cores

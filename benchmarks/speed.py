@@ -158,9 +158,9 @@ def train_layer(rounds: int) -> Times:
 
 def memory(net: torch.nn.Module) -> float:
     """Bytes by which the process grows in a training step of ``net``."""
-    step = _training_step(net)
     import resource  # not on Windows
 
+    step = _training_step(net)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024.0

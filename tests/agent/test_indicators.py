@@ -13,7 +13,7 @@ from snn4.agent.indicators import WARM_UP, Indicators, Timing, meter, spread, ti
 from snn4.agent.recognition import Recognizer
 from snn4.policies.ann import twin
 from snn4.policies.convnet import ConvNetConfig, SpikingConvNet
-from snn4.policies.cost import Cost
+from snn4.policies.cost import Cost, LayerCost
 from snn4.policies.energy import ENERGY_MODELS
 from snn4.policies.metering import Meter
 from snn4.policies.neurons import NeuronConfig
@@ -99,7 +99,8 @@ def test_a_slow_network_is_found_slow_and_every_decision_counts() -> None:
 
 
 def test_energies_are_those_of_the_precision_and_the_faster_engine_is_deployed() -> None:
-    cost = Cost(1.0, 2.0, 3.0, dict.fromkeys(ENERGY_MODELS, 1e-9), 10, 40)
+    layer = LayerCost("1", "Linear", 0.0, None, 1.0, 1.0, 0.0, 0.0, 0.0, memory_bytes=7.0, parameters=10, bytes=40)
+    cost = Cost(1.0, 2.0, 3.0, dict.fromkeys(ENERGY_MODELS, 1e-9), 10, 40, layers=[layer])
     slow, fast = Timing("torch", 1, 2.0, 3.0), Timing("compiled", 1, 1.0, 4.0)
     whole = Indicators("SNN", "fp32", 4, None, cost, 40, (slow, fast))
     small = Indicators("SNN", "int8", 4, None, cost, 10)
@@ -108,3 +109,6 @@ def test_energies_are_those_of_the_precision_and_the_faster_engine_is_deployed()
     assert (whole.fastest, small.fastest) == (fast, None)
     assert whole.to_json()["top1_accuracy"] is None
     assert (whole.to_json()["bytes"], small.to_json()["bytes"]) == (40, 10)
+    for told in (small.to_json(), *small.to_json()["layers"]):
+        assert told["memory_bytes"] is None, "int8 says nothing of memory"
+    assert whole.to_json()["layers"][0]["memory_bytes"] == 7.0

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -131,6 +130,7 @@ def test_two_journals_in_one_folder(journal: Journal) -> None:
 
 
 def test_whoever_asks_does_not_keep_others_out(journal: Journal) -> None:
+    fcntl = pytest.importorskip("fcntl")
     assert is_lived_in(journal.folder)
     journal.__exit__(None, None, None)
     assert not is_lived_in(journal.folder)

@@ -234,9 +234,13 @@ def test_digits_are_not_mirrored(cli: Cli, copied: Path) -> None:
 
 def test_other_data_are_tested_whole(cli: Cli, copied: Path) -> None:
     config = copied / "config.yaml"
-    config.write_text(config.read_text().replace("folds: null", "folds: 5").replace("fold: 0", "fold: 2"))
-    assert load_training(config).data.fold == 2
-    assert json.loads(cli("evaluate", copied, "--data", "digits", "--json").out)["test_samples"] == 359
+    config.write_text(config.read_text().replace("folds: null", "folds: 3").replace("fold: 0", "fold: 2"))
+    fold = load_data(load_training(config).data).test
+    assert len(fold) != 359
+    for name, tested in (("digits", len(fold)), ("fashion-mnist", 359)):  # what other folds hold was learned
+        config.write_text(config.read_text().replace("name: digits", f"name: {name}"))
+        found = json.loads(cli("evaluate", copied, "--data", "digits", "--json").out)
+        assert found["test_samples"] == tested
 
 
 def test_data_that_is_not_there(cli: Cli, trained: Path) -> None:
