@@ -207,5 +207,5 @@ class _Shown:
             self.progress.remove_task(bar)
 
 
-def _summary(config: TrainConfig, result: Examination, commit: dict[str, Any]) -> dict[str, Any]:
-    return {**result.to_json(), "config": dataclasses.asdict(config), "seed": config.seed, **commit}
+def _summary(config: TrainConfig, result: Examination, code: dict[str, Any]) -> dict[str, Any]:
+    return {**result.to_json(), "config": dataclasses.asdict(config), "seed": config.seed, **code}

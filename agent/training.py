@@ -55,6 +55,7 @@ class Training:
         self.notes = list(data.notes)
         self.n_batches = data.train.n_batches(config.training.batch_size, True, fabric.world_size)
         """Of an epoch, in each process."""
+        self._about_data = self._described()
         self.resumed = False
         self._saved = time.monotonic()
         self._interrupted: dict[str, Any] | None = None
@@ -99,7 +100,7 @@ class Training:
 
     def _require_same_data(self, found: checkpoint.Newest) -> None:
         told = found.learner.get("data", {})  # older checkpoints do not tell
-        now = {key: value for key, value in self._data().items() if told.get(key, value) != value}
+        now = {key: value for key, value in self._about_data.items() if told.get(key, value) != value}
         if now:
             then = {key: told[key] for key in now}
             raise checkpoint.RunChanged(
@@ -107,8 +108,8 @@ class Training:
                 "is what they were: put the files back, or start another run"
             )
 
-    def _data(self) -> dict[str, Any]:
-        """What epochs, their order and what images look like depend on."""
+    def _described(self) -> dict[str, Any]:
+        """What of the data epochs, their order and what images look like depend on."""
         train = self.data.train
         digest = hashlib.sha256(train.labels.numpy().tobytes()).hexdigest()
         return {
@@ -121,7 +122,7 @@ class Training:
         started, where = time.perf_counter(), ("", 0)
         if self.fabric.is_global_zero:
             students = [{"best": s.best, "finished": s.finished} for s in self.students]
-            state = {"learner": None if learner is None else learner.state(), "data": self._data()}
+            state = {"learner": None if learner is None else learner.state(), "data": self._about_data}
             folder, keep = self.folder / checkpoint.CHECKPOINTS, self.config.keep_checkpoints
             path = checkpoint.save(folder, {"students": students}, state, dump(self.config), keep)
             where = f"{checkpoint.CHECKPOINTS}/{path.name}", checkpoint.size(path)
