@@ -98,6 +98,25 @@ class Newest(NamedTuple):
     notes: list[str]
     """What a reader of the log should know: newer ones that are damaged."""
 
+    def require_same_data(self, run: Path, now: dict[str, Any]) -> None:
+        """Learning goes on with the training data that it began with.
+
+        Args:
+            run: the run folder.
+            now: the data's `fingerprint`, and what else of them a learner depends on.
+
+        Raises:
+            RunChanged: the checkpoint's ``data`` say otherwise.
+        """
+        told = self.learner.get("data", {})  # older checkpoints do not tell
+        other = {key: value for key, value in now.items() if told.get(key, value) != value}
+        if other:
+            then = {key: told[key] for key in other}
+            raise RunChanged(
+                f"{run}: the training data were {then} when {self.place} was written, and are {other}; allowed is what "
+                "they were: put the files back, or start another run"
+            )
+
 
 def newest(run: Path) -> Newest | None:
     """The newest sound checkpoint in the run folder ``run``, as `load` finds it."""

@@ -52,6 +52,7 @@ class ContinualLife:
         self.sizes = [len(experience.dataset) * config.training.epochs for experience in stream.train]
         """Images that are learned from in each experience."""
         self.notes = list(stream.data.notes)
+        self._about_data = stream.data.fingerprint
         self.resumed = False
 
     @property
@@ -69,11 +70,13 @@ class ContinualLife:
 
         Raises:
             checkpoint.Damaged: no checkpoint is sound.
+            checkpoint.RunChanged: the training data are others than they were.
         """
         self.resumed = True
         found = checkpoint.newest(self.folder)
         if found is None:
             return None
+        found.require_same_data(self.folder, self._about_data)
         for being, state in zip(self.beings, found.model["beings"], strict=True):
             being.rows, being.cost = [Recalled(**row) for row in state["rows"]], state["cost"]
         living = next((being for being in self.beings if being.learned < len(self.stream)), None)
@@ -102,7 +105,7 @@ class ContinualLife:
             checkpoint.save(self.folder / LEARNED / being.name, {}, being.learner.state(), dump(self.config), keep=1)
             self._write_model(being)
         beings = [{"rows": [dataclasses.asdict(row) for row in b.rows], "cost": b.cost} for b in self.beings]
-        state = {"learner": None if over else being.learner.state()}
+        state = {"learner": None if over else being.learner.state(), "data": self._about_data}
         folder, keep = self.folder / checkpoint.CHECKPOINTS, self.config.keep_checkpoints
         path = checkpoint.save(folder, {"beings": beings}, state, dump(self.config), keep)
         seconds = time.perf_counter() - started

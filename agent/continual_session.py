@@ -39,7 +39,9 @@ def stream_session(config: ContinualConfig, runs: Path, folder: Path | None = No
     journal, signals = Journal(folder) if folder else Journal.create(runs, config), Signals()
     life = ContinualLife(config, stream, beings, journal.folder, signals)
     with recording(journal, signals, lambda: life.images):
-        _tell(life, journal, quiet, resumed=folder is not None)
+        if folder:
+            journal.go_on_after(life.restore())
+        _tell(life, journal, quiet)
     if not (journal.folder / SUMMARY).is_file():
         leave(journal, signals)
     if not quiet:
@@ -48,12 +50,10 @@ def stream_session(config: ContinualConfig, runs: Path, folder: Path | None = No
         print(f"run folder: {journal.folder}")
 
 
-def _tell(life: ContinualLife, journal: Journal, quiet: bool, resumed: bool) -> None:
+def _tell(life: ContinualLife, journal: Journal, quiet: bool) -> None:
     """What happens goes into the journal and the picture, and what came out of it beside them."""
-    if resumed:
-        journal.go_on_after(life.restore())
     with view(Console(), quiet, StreamDashboard, StreamLines) as picture:
-        if resumed and isinstance(picture, StreamDashboard):  # its matrix begins with the stream
+        if life.resumed and isinstance(picture, StreamDashboard):  # its matrix begins with the stream
             for when, event, _ in read_events(journal.folder):
                 picture.show(event, when)
         for event in live(life):

@@ -84,6 +84,8 @@ def recording(journal: Journal, signals: Signals, age: Callable[[], int]) -> Ite
         except KeyboardInterrupt:  # a second signal: the checkpoint before it must do
             if not (journal.folder / SUMMARY).is_file():
                 journal.finish("interrupted")
+        except (checkpoint.Damaged, checkpoint.RunChanged):
+            raise  # what cannot go on stays as it is
         except Exception as error:
             fail(journal, error, age())
             raise

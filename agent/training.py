@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -55,7 +54,7 @@ class Training:
         self.notes = list(data.notes)
         self.n_batches = data.train.n_batches(config.training.batch_size, True, fabric.world_size)
         """Of an epoch, in each process."""
-        self._about_data = self._described()
+        self._about_data = {"batches": self.n_batches, **data.fingerprint}
         self.resumed = False
         self._saved = time.monotonic()
         self._interrupted: dict[str, Any] | None = None
@@ -88,7 +87,7 @@ class Training:
         found = checkpoint.newest(self.folder)
         if found is None:
             return None
-        self._require_same_data(found)
+        found.require_same_data(self.folder, self._about_data)
         self._interrupted = found.learner["learner"]
         for student, state in zip(self.students, found.model["students"], strict=True):
             student.best, student.finished = state["best"], state["finished"]
@@ -97,25 +96,6 @@ class Training:
             next(s for s in self.students if not s.finished).images = self._interrupted["images"]
         self.notes += found.notes
         return found.place
-
-    def _require_same_data(self, found: checkpoint.Newest) -> None:
-        told = found.learner.get("data", {})  # older checkpoints do not tell
-        now = {key: value for key, value in self._about_data.items() if told.get(key, value) != value}
-        if now:
-            then = {key: told[key] for key in now}
-            raise checkpoint.RunChanged(
-                f"{self.folder}: the training data were {then} when {found.place} was written, and are {now}; allowed "
-                "is what they were: put the files back, or start another run"
-            )
-
-    def _described(self) -> dict[str, Any]:
-        """What of the data epochs, their order and what images look like depend on."""
-        train = self.data.train
-        digest = hashlib.sha256(train.labels.numpy().tobytes()).hexdigest()
-        return {
-            "samples": len(train), "batches": self.n_batches, "labels": digest[:16],
-            "mean": list(self.data.mean), "std": list(self.data.std),
-        }  # fmt: skip
 
     def save(self, learner: SupervisedLearner | None) -> Saved:
         """Write a checkpoint, in the first process; all wait for it."""

@@ -68,10 +68,9 @@ def train_session(config: TrainConfig, runs: Path, folder: Path | None = None, q
 def _lead(training: Training, journal: Journal, signals: Signals, quiet: bool, resumed: bool) -> Examination | None:
     """The first process, which writes and shows; the test's result, None where it was not reached."""
     result = None
-    place = training.restore() if resumed else None  # a run that cannot go on stays as it is
     with recording(journal, signals, lambda: training.images), Bar(Console(), quiet) as bar:
         if resumed:
-            journal.go_on_after(place)
+            journal.go_on_after(training.restore())
         for event in train(training):
             journal.write(event)
             bar.show(event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -228,3 +228,9 @@ class Data:
     @property
     def n_classes(self) -> int:
         return len(self.classes)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What of the training samples their order, and what they look like, depend on: plain data."""
+        digest = hashlib.sha256(self.train.labels.numpy().tobytes()).hexdigest()
+        return {"samples": len(self.train), "labels": digest[:16], "mean": list(self.mean), "std": list(self.std)}

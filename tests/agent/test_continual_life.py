@@ -192,6 +192,12 @@ def test_a_damaged_checkpoint(lived: Path, streamed: Streamed, story: list[Event
     assert rows(events) == rows(story)[-1:]
 
 
+@pytest.mark.parametrize("other", [["stream.data.limit=200"], ["stream.data.mean=[0.5]", "stream.data.std=[0.2]"]])
+def test_other_data_are_refused(lived: Path, streamed: Streamed, other: list[str]) -> None:
+    with pytest.raises(checkpoint.RunChanged, match=r"the training data were .* when checkpoints/000006 was written"):
+        begin(streamed(*other), lived).restore()
+
+
 def test_stopped(streamed: Streamed, story: list[Event], tmp_path: Path) -> None:
     """Told to stop in the second experience, it leaves that one out; the first is in the checkpoint."""
     asked = iter(range(1000))

@@ -150,12 +150,14 @@ def test_all_checkpoints_damaged(cli: Cli, spoilt: Path) -> None:
     (spoilt / "summary.json").unlink()
     for path in spoilt.glob("checkpoints/*"):
         (path / "manifest.json").write_text("")
+    before = {path: path.read_bytes() for path in spoilt.glob("*.json*")}
     for command in ("resume", "evaluate"):
         said = cli(command, spoilt)
         assert said.status == 1
         assert len(said.err.splitlines()) == 1
         assert said.err.startswith("error: ")
         assert "incomplete" in said.err
+    assert {path: path.read_bytes() for path in spoilt.glob("*.json*")} == before
 
 
 # Watching
