@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -11,6 +11,17 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
 from snn4.policies.mlp import SpikingMLP
+
+
+class ActingLayers(NamedTuple):
+    """What acts, in its order."""
+
+    extractor: nn.Module
+    body: nn.Module | None
+    """None where only torch can tell."""
+    head: nn.Module
+    bounded: bool
+    """Whether actions are bounded by tanh."""
 
 
 class Deciding:
@@ -33,8 +44,8 @@ class Deciding:
             return actions, state
         return super().predict(observation, state, episode_start, deterministic)  # type: ignore[misc,no-any-return]
 
-    def acting_layers(self) -> tuple[nn.Module, nn.Linear, bool]:
-        """Body and head of the acting network, and whether actions are bounded by tanh."""
+    def acting_layers(self) -> ActingLayers:
+        """Those of the acting network."""
         raise NotImplementedError
 
     def _plain(self, observation: Any) -> bool:
@@ -44,8 +55,7 @@ class Deciding:
             return False
         if observation.ndim not in (1, 2) or observation.shape[-1:] != space.shape:
             return False
-        # What someone's own policy or features extractor does with an observation is theirs to say.
-        return policy.__module__ == _POLICIES and self.features_extractor_class is FlattenExtractor  # type: ignore[attr-defined]
+        return policy.__module__ == _POLICIES  # what someone's own policy does with an observation is theirs to say
 
     def _modules_once(self) -> list[nn.Module]:
         """All modules: looking for them takes longer than a decision."""
@@ -55,10 +65,14 @@ class Deciding:
 
     def _decide(self, observation: NDArray[Any]) -> NDArray[Any] | None:
         """Actions, or None where only torch can tell."""
-        actions, (body, head, bounded) = self.action_space, self.acting_layers()
+        actions, (extractor, body, head, bounded) = self.action_space, self.acting_layers()
         if not isinstance(body, SpikingMLP) or not isinstance(actions, (spaces.Box, spaces.Discrete)):
             return None
-        if any(module._forward_hooks or module._forward_pre_hooks for module in (body, head, *self._modules_once())):
+        # Subclasses may do anything, and any of these may have been put in after the policy was made.
+        if type(extractor) is not FlattenExtractor or type(head) is not nn.Linear or head.bias is None:
+            return None
+        acting = (extractor, body, head, *self._modules_once())
+        if any(module._forward_hooks or module._forward_pre_hooks for module in acting):
             return None
         latent = body.decide(np.ascontiguousarray(observation.reshape(-1, body.n_inputs), np.float32))
         if latent is None:

@@ -29,10 +29,13 @@ class LeanCategorical(CategoricalDistribution):
 
     @distribution.setter
     def distribution(self, value: Any) -> None:
-        """SB3 sets None before there is one."""
+        """None forgets it: SB3 sets that before there is one."""
+        if value is None:
+            vars(self).pop("log_probs", None)
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        return self.log_probs.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
+        chosen, log_probs = torch.broadcast_tensors(actions.long().unsqueeze(-1), self.log_probs)
+        return log_probs.gather(-1, chosen[..., :1]).squeeze(-1)
 
     def entropy(self) -> Tensor:
         finite = self.log_probs.clamp(min=torch.finfo(self.log_probs.dtype).min)  # an impossible action adds 0

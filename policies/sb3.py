@@ -5,6 +5,7 @@ Each takes SB3's policy arguments and, through ``policy_kwargs``, ``T``, ``neuro
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,7 +16,7 @@ from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.torch_layers import MlpExtractor
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor, NatureCNN
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from stable_baselines3.sac.policies import Actor as SACActor
 from stable_baselines3.sac.policies import SACPolicy
@@ -23,7 +24,7 @@ from stable_baselines3.td3.policies import Actor as TD3Actor
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
-from snn4.policies.acting import Deciding
+from snn4.policies.acting import ActingLayers, Deciding
 from snn4.policies.categorical import LeanCategorical
 from snn4.policies.coding import Bounds, CodingConfig
 from snn4.policies.features import NetworkFeatures
@@ -115,10 +116,14 @@ class _Spiking(Deciding):
         coding: the name of a code, or a `CodingConfig`.
         readout: ``"rate"``, ``"membrane"``, ``"weighted"`` or ``"first_spike"``.
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
+        bounded: whether codes that cover a range take that of the observation space. False where observations do not
+            keep to it: behind VecNormalize, which leaves the space as it was.
     """
 
     optimizer_defaults: ClassVar[dict[str, Any]] = {"fused": True}
     """SB3's Adam in one call instead of a dozen for each parameter."""
+    arch_behind_images: ClassVar[list[int] | None] = [64, 64]
+    """``net_arch`` by default behind NatureCNN, where SB3's is no layer at all; None is SB3's."""
 
     def __init__(
         self,
@@ -128,12 +133,16 @@ class _Spiking(Deciding):
         coding: CodingConfig | CodingName = "direct",
         readout: ReadoutName = "rate",
         backend: BackendName = "torch",
+        bounded: bool = True,
         **kwargs: Any,
     ) -> None:
         coding = CodingConfig(kind=coding) if isinstance(coding, str) else coding
         if kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
             kwargs.setdefault("optimizer_kwargs", self.optimizer_defaults)
-        neuron = neuron or NeuronConfig()
+        sees = kwargs.get("features_extractor_class") is NatureCNN and len(args) <= _SPACES_AND_SCHEDULE
+        if sees and self.arch_behind_images is not None and kwargs.get("net_arch") is None:
+            kwargs["net_arch"] = [*self.arch_behind_images]
+        neuron, self.bounded = neuron or NeuronConfig(), bounded
         # Before SB3's constructor, because that builds the networks.
         self.spiking: dict[str, Any] = {
             "T": T,
@@ -145,11 +154,22 @@ class _Spiking(Deciding):
         super().__init__(*args, **kwargs)
 
     def _body(self, n_inputs: int, net_arch: Sequence[int]) -> SpikingMLP:
-        bounds = _bounds(self.observation_space, n_inputs, self.normalize_images)
+        bounds = None
+        if self.bounded and self.features_extractor_class is FlattenExtractor:  # type: ignore[attr-defined]
+            # What other extractors give has no bounds that are known.
+            bounds = _bounds(self.observation_space, n_inputs, self.normalize_images)
         return SpikingMLP(n_inputs, net_arch, **self.spiking, bounds=bounds)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {**super()._get_constructor_parameters(), **self.spiking}  # type: ignore[misc]
+        return {**super()._get_constructor_parameters(), **self.spiking, "bounded": self.bounded}  # type: ignore[misc]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the last update's distribution, whose history cannot be copied: SB3's `predict` replaces that."""
+        state = dict(vars(self))
+        if "action_dist" in state:
+            state["action_dist"] = copy.copy(state["action_dist"])
+            state["action_dist"].distribution = None
+        return state
 
 
 class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
@@ -176,10 +196,11 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
         if self.critic_kind == "spiking":
             extractor.value_net = self._body(self.features_dim, arch.get("vf", []))  # type: ignore[assignment]
 
-    def acting_layers(self) -> tuple[nn.Module, nn.Linear, bool]:
+    def acting_layers(self) -> ActingLayers:
         # SB3 bounds these by tanh only with gSDE and squash_output, which it does not recommend.
-        body: Any = None if self.squash_output else self.mlp_extractor.policy_net
-        return body, self.action_net, False  # type: ignore[return-value]
+        own = type(self.mlp_extractor) is MlpExtractor and not self.squash_output
+        body = self.mlp_extractor.policy_net if own else None
+        return ActingLayers(self.pi_features_extractor, body, self.action_net, False)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), "critic": self.critic_kind}
@@ -194,26 +215,30 @@ class SpikingDQNPolicy(_Spiking, DQNPolicy):
         network.q_net = nn.Sequential(self._body(network.features_dim, network.net_arch), head).to(self.device)
         return network
 
-    def acting_layers(self) -> tuple[nn.Module, nn.Linear, bool]:
+    def acting_layers(self) -> ActingLayers:
         network: Any = self.q_net.q_net
-        return network[0], network[1], False
+        return ActingLayers(self.q_net.features_extractor, network[0], network[1], False)
 
 
 class SpikingSACPolicy(_Spiking, SACPolicy):
     """Spiking actor and ANN critics for SAC: SB3's arguments and those of `_Spiking`."""
+
+    arch_behind_images: ClassVar[list[int] | None] = None
 
     def make_actor(self, features_extractor: Any = None) -> SACActor:
         actor = super().make_actor(features_extractor)
         actor.latent_pi = self._body(actor.features_dim, actor.net_arch).to(self.device)  # type: ignore[assignment]
         return actor
 
-    def acting_layers(self) -> tuple[nn.Module, nn.Linear, bool]:
-        head: Any = self.actor.mu  # with gSDE, SB3 bounds the mean a second time: that is left to torch
-        return (self.actor.latent_pi, head, True) if isinstance(head, nn.Linear) else (head, head[0], True)
+    def acting_layers(self) -> ActingLayers:
+        # With gSDE the head is more than one layer, as SB3 bounds the mean a second time: that is left to torch.
+        return ActingLayers(self.actor.features_extractor, self.actor.latent_pi, self.actor.mu, True)
 
 
 class SpikingTD3Policy(_Spiking, TD3Policy):
     """Spiking actor and ANN critics for TD3: SB3's arguments and those of `_Spiking`."""
+
+    arch_behind_images: ClassVar[list[int] | None] = None
 
     def make_actor(self, features_extractor: Any = None) -> TD3Actor:
         actor = super().make_actor(features_extractor)
@@ -221,9 +246,13 @@ class SpikingTD3Policy(_Spiking, TD3Policy):
         actor.mu = nn.Sequential(self._body(actor.features_dim, actor.net_arch), head, squash).to(self.device)
         return actor
 
-    def acting_layers(self) -> tuple[nn.Module, nn.Linear, bool]:
+    def acting_layers(self) -> ActingLayers:
         network: Any = self.actor.mu
-        return network[0], network[1], True
+        return ActingLayers(self.actor.features_extractor, network[0], network[1], True)
+
+
+_SPACES_AND_SCHEDULE = 3
+"""Arguments of SB3's policies before ``net_arch``."""
 
 
 def _bounds(space: spaces.Space[Any], n_inputs: int, normalize_images: bool) -> Bounds | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor, NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
@@ -286,6 +288,53 @@ def test_population_code_covers_what_the_network_sees(
     encoder = population_encoder(space)
     assert encoder.centres.amin(1).tolist() == low
     assert encoder.centres.amax(1).tolist() == high
+
+
+class Large(FlattenExtractor):
+    """As many features as the observation has, a hundred times as large."""
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return 100 * super().forward(observations)
+
+
+@pytest.mark.parametrize("kwargs", [{"bounded": False}, {"features_extractor_class": Large}], ids=str)
+@pytest.mark.parametrize("coding", ["population", "latency"])
+def test_codes_take_no_bounds_that_observations_do_not_keep(coding: Any, kwargs: dict[str, Any]) -> None:
+    space = spaces.Box(0, 1000, (3,), np.float32)
+    policy = SpikingActorCriticPolicy(space, spaces.Discrete(2), lambda _: 0.0, coding=coding, **kwargs)
+    free = SpikingActorCriticPolicy(
+        spaces.Box(-np.inf, np.inf, (3,), np.float32), spaces.Discrete(2), lambda _: 0.0, coding=coding
+    )
+    x = torch.randn(50, 3)
+    told, expected = (p.mlp_extractor.policy_net.encoder(x) for p in (policy, free))
+    assert torch.equal(told, expected)
+    assert len(told.transpose(0, 1).flatten(1).unique(dim=0)) > 10  # within 0 to 1000 they would hardly differ
+    assert policy._get_constructor_parameters()["bounded"] is kwargs.get("bounded", True)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, DQN])
+def test_layers_behind_a_convolutional_extractor(algorithm: Any) -> None:
+    """SB3's default there is none at all, which would leave nothing to spike."""
+    policy_class = {PPO: SpikingActorCriticPolicy, DQN: SpikingDQNPolicy}[algorithm]
+    space = spaces.Box(0, 255, (1, 36, 36), np.uint8)
+    policy = policy_class(space, spaces.Discrete(2), lambda _: 0.0, features_extractor_class=NatureCNN)
+    body = policy.acting_layers().body
+    assert [layer.out_features for layer in body.layers if isinstance(layer, nn.Linear)] == [64, 64]
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+def test_a_policy_that_has_learned_can_be_copied(env: str) -> None:
+    model = PPO(SpikingActorCriticPolicy, env, n_steps=32, batch_size=32, n_epochs=1, device="cpu").learn(32)
+    observation = np.zeros((3, *model.observation_space.shape), np.float32)
+    copied = copy.deepcopy(model.policy)
+    for deterministic in (True, False):
+        told = []
+        for policy in (model.policy, copied):
+            torch.manual_seed(0)
+            told.append(policy.predict(observation, deterministic=deterministic)[0])
+        assert np.array_equal(*told)
+    assert copied.action_net.weight is not model.policy.action_net.weight
+    model.policy.get_distribution(torch.zeros(1, *model.observation_space.shape)).mode()  # the model's own is there
 
 
 def test_policy_config_builds_the_policy_that_it_describes() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from torch import Tensor, nn
 
 from snn4.policies.coding import CodingConfig
@@ -241,6 +241,57 @@ def test_hooks_see_every_decision(place: str) -> None:
     policy.get_submodule(place).register_forward_hook(lambda _, __, out: seen.append(out))
     policy.predict(BATCHES["one"], deterministic=True)
     assert len(seen) == 1
+
+
+class Opposite(nn.Linear):
+    """A head of someone's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -super().forward(x)
+
+
+class Mirror(FlattenExtractor):
+    """A features extractor that is put in afterwards."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return -super().forward(observations)
+
+
+HEADS: dict[str, Any] = {
+    "several layers": lambda m, n: nn.Sequential(nn.Linear(m, 9), nn.ReLU(), nn.Linear(9, n)),
+    "no bias": lambda m, n: nn.Linear(m, n, bias=False),
+    "a subclass": lambda m, n: Opposite(m, n),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("algorithm", [PPO, DQN, SAC, TD3])
+def test_a_head_that_was_put_in_decides(algorithm: type[BaseAlgorithm], name: str) -> None:
+    policy = make(algorithm, DISCRETE if algorithm is DQN else BOX)
+    head = policy.acting_layers().head
+    new = HEADS[name](head.in_features, head.out_features)
+    for module in policy.modules():
+        for place, child in list(module._modules.items()):  # also under several names
+            if child is head:
+                setattr(module, place, new)
+    for observations in ("one", "many"):
+        assert_alike(
+            policy.predict(BATCHES[observations], deterministic=True)[0], sb3s_own(policy, BATCHES[observations])
+        )
+
+
+@pytest.mark.parametrize("algorithm", [PPO, DQN, SAC, TD3])
+def test_a_features_extractor_that_was_put_in_is_asked(algorithm: type[BaseAlgorithm]) -> None:
+    policy = make(algorithm, DISCRETE if algorithm is DQN else BOX)
+    before = policy.predict(BATCHES["many"], deterministic=True)[0]
+    mirror, found = Mirror(policy.observation_space), policy.acting_layers().extractor
+    for module in policy.modules():
+        for place, child in list(module._modules.items()):  # also under several names
+            if child is found:
+                setattr(module, place, mirror)
+    after = policy.predict(BATCHES["many"], deterministic=True)[0]
+    assert_alike(after, sb3s_own(policy, BATCHES["many"]))
+    assert (after != before).any()
 
 
 class Cautious(SpikingActorCriticPolicy):
