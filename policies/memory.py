@@ -15,7 +15,7 @@ from snn4.policies.decoding import WeightedDecoder
 from snn4.policies.event_driven import EVENT_DRIVEN_BATCH, EventDriven
 from snn4.policies.gene import Gene
 from snn4.policies.neurons import Neuron, NeuronConfig
-from snn4.policies.scan import NeuronState, state_from_rows, state_to_rows
+from snn4.policies.scan import NeuronState, is_recorded, state_from_rows, state_to_rows
 
 PackedState = tuple[Tensor, Tensor]
 """What sb3-contrib carries: (rows, B, width) twice, of which the second is not used."""
@@ -107,7 +107,7 @@ class Memory(nn.Module):
     def _decides(self, x: Tensor) -> bool:
         """Whether this is a single decision for a few samples, which the event-driven engine takes faster."""
         few = len(x) == 1 and x.shape[1] <= EVENT_DRIVEN_BATCH and x.dtype == torch.float32
-        few = few and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        few = few and not torch.is_grad_enabled() and not is_recorded()
         engine = self.event_driven
         return few and engine is not None and engine.runs(self.layers[:-1], engine.decoder)
 

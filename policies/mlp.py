@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from snn4.policies.backends import make_neuron
 from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encoder
@@ -18,7 +17,7 @@ from snn4.policies.decoding import WeightedDecoder, make_decoder
 from snn4.policies.event_driven import EVENT_DRIVEN_BATCH, EventDriven
 from snn4.policies.fused import fused_backward, fused_forward
 from snn4.policies.neurons import Neuron, NeuronConfig
-from snn4.policies.scan import room
+from snn4.policies.scan import gradients, is_recorded, reference_scan, rest_state, room
 
 
 class SpikingMLP(nn.Module):
@@ -71,7 +70,7 @@ class SpikingMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != (self.n_inputs,):
             raise ValueError(f"x: got shape {tuple(x.shape)}, allowed is (B, {self.n_inputs})")
-        acts = not torch.is_grad_enabled() and not torch.compiler.is_compiling() and x.dtype == torch.float32
+        acts = not torch.is_grad_enabled() and not is_recorded() and x.dtype == torch.float32
         if acts and (engine := self.engine_for(len(x))):
             return torch.from_numpy(engine(self.encoder(x).contiguous().numpy()))
         if self._fusable(x):
@@ -83,7 +82,7 @@ class SpikingMLP(nn.Module):
 
     def _fusable(self, x: Tensor) -> bool:
         """Whether all layers can run as one function: nothing but synapses and decoder is learned or looked at."""
-        if torch.compiler.is_compiling() or self.event_driven is None or x.dtype != torch.float32:
+        if is_recorded() or self.event_driven is None or x.dtype != torch.float32:
             return False
         if not torch.is_grad_enabled():  # then there is nothing to keep
             return False
@@ -130,19 +129,24 @@ class _FusedLayers(torch.autograd.Function):
     def forward(ctx: Any, signal: Tensor, decoder: Tensor, neurons: list[Neuron], *parameters: Tensor) -> Tensor:
         saved = [decoder, *parameters[::2]]
         for weight, bias, neuron in zip(parameters[::2], parameters[1::2], neurons, strict=True):
-            current = torch.addmm(bias, signal.flatten(0, 1), weight.t()).view(*signal.shape[:2], -1)
+            current = torch.addmm(bias, signal.flatten(0, 1), weight.t()).view(*signal.shape[:2], len(bias))
             saved += [signal, current]
             d = neuron.dynamics
             signal = fused_forward(current, *room(current, d, None, neuron.config.v_leak), None, d, len(decoder))
-        ctx.save_for_backward(*saved, signal)
+        ctx.save_for_backward(*parameters[1::2], *saved, signal)
         ctx.neurons = neurons
         return torch.tensordot(decoder, signal, dims=1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        (decoder, *saved), neurons = ctx.saved_tensors, ctx.neurons
-        weights, signals, currents = saved[: len(neurons)], saved[len(neurons) : -1 : 2], saved[len(neurons) + 1 :: 2]
+        neurons, n = ctx.neurons, len(ctx.neurons)
+        biases, (decoder, *saved) = ctx.saved_tensors[:n], ctx.saved_tensors[n:]
+        weights, signals, currents = saved[:n], saved[n:-1:2], saved[n + 1 :: 2]
+        if torch.is_grad_enabled():  # create_graph: these gradients are to be differentiated again
+            parameters = [*itertools.chain(*zip(weights, biases, strict=True))]
+            out = _layer_by_layer(signals[0], decoder, neurons, parameters)
+            to_signal, to_decoder, *others = gradients([out], [signals[0], decoder, *parameters], grads)
+            return to_signal, to_decoder, None, *others
         grad, found = decoder.view(-1, 1, 1) * grads[0], list[Tensor]()
         for neuron, weight, signal, current in list(zip(neurons, weights, signals, currents, strict=True))[::-1]:
             grad, _ = fused_backward(grad, None, current, None, neuron.config.v_leak, None, neuron.dynamics)
@@ -152,3 +156,11 @@ class _FusedLayers(torch.autograd.Function):
                 grad = (flat @ weight).view(signal.shape)
         grad_decoder = (saved[-1] * grads[0]).flatten(1).sum(1) if ctx.needs_input_grad[1] else None
         return grad if ctx.needs_input_grad[0] else None, grad_decoder, None, *found
+
+
+def _layer_by_layer(signal: Tensor, decoder: Tensor, neurons: Sequence[Neuron], parameters: Sequence[Tensor]) -> Tensor:
+    """The same in plain torch."""
+    for weight, bias, neuron in zip(parameters[::2], parameters[1::2], neurons, strict=True):
+        current, d = nn.functional.linear(signal, weight, bias), neuron.dynamics
+        signal, _ = reference_scan(current, rest_state(current, d, neuron.config.v_leak), d, steps=len(decoder))
+    return torch.tensordot(decoder, signal, dims=1)

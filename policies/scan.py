@@ -17,12 +17,11 @@ adaptation, not through the reset. The kernel keeps nothing but its inputs for t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from snn4.policies.fused import fused_backward, fused_forward, is_fused
 from snn4.policies.surrogate import spike
@@ -94,7 +93,7 @@ def scan(
         out, last = scan(current.movedim(2, -1), moved, dynamics, steps=steps, decay=learned, v_rest=v_rest)
         return out.movedim(-1, 2), last.map(lambda part: part.movedim(-1, -3))
     fusable = current.device.type == "cpu" and current.dtype in (torch.float32, torch.bfloat16)
-    if fusable and not torch.compiler.is_compiling() and is_fused():
+    if fusable and not is_recorded() and is_fused():
         inputs: Any = (current, *(state or (None,) * 3), decay)
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs):
             out, *parts = _FusedScan.apply(*inputs, dynamics, steps, v_rest)  # type: ignore[no-untyped-call]
@@ -104,6 +103,11 @@ def scan(
     if state is None:
         state = rest_state(current, dynamics, v_rest)
     return reference_scan(current, state, dynamics, steps=steps, decay=decay)
+
+
+def is_recorded() -> bool:
+    """Whether torch writes down what is done, to do it again elsewhere: it sees nothing of other compiled code."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
 
 
 def reference_scan(
@@ -238,10 +242,13 @@ class _FusedScan(torch.autograd.Function):
         return out, *last
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         current, decay, *state = ctx.saved_tensors
         first = None if state[0] is None else NeuronState(*state)
+        if torch.is_grad_enabled():  # create_graph: these gradients are to be differentiated again
+            start = first or rest_state(current, ctx.dynamics, ctx.rest)
+            out, last = reference_scan(current, start, ctx.dynamics, steps=ctx.shape[0], decay=decay)
+            return *gradients((out, *last), (current, *state, decay), grads), None, None, None
         grad_out = torch.zeros(ctx.shape, dtype=current.dtype) if grads[0] is None else grads[0]
         grad_state = None
         if first is not None or any(grad is not None for grad in grads[1:]):
@@ -253,6 +260,17 @@ class _FusedScan(torch.autograd.Function):
             grad_state = NeuronState(*parts)
         grad, grad_decay = fused_backward(grad_out, grad_state, current, first, ctx.rest, decay, ctx.dynamics)
         return grad, *(grad_state if first else (None,) * 3), grad_decay, None, None, None  # type: ignore[misc]
+
+
+def gradients(
+    outputs: Sequence[Tensor | None], inputs: Sequence[Tensor | None], grads: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Those of ``inputs``, with a history of their own; None for inputs that need none and those without effect."""
+    pairs = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if out is not None and grad is not None]
+    wanted = [x for x in inputs if x is not None and x.requires_grad]
+    outs, theirs = [out for out, _ in pairs], [grad for _, grad in pairs]
+    found = iter(torch.autograd.grad(outs, wanted, theirs, create_graph=True, allow_unused=True))
+    return [next(found) if x is not None and x.requires_grad else None for x in inputs]
 
 
 def _copy(x: Tensor) -> Tensor:

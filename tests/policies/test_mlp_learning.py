@@ -50,6 +50,39 @@ def test_outputs_and_gradients_are_those_of_the_layers(
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
+def test_second_derivatives_are_those_of_the_layers() -> None:
+    """Of a penalty on first ones, as TRPO and gradient penalties need them, also through the input."""
+    net, x = make("lif", "direct", "weighted"), torch.randn(9, 3, generator=torch.Generator().manual_seed(2))
+    told = []
+    for function in (net, lambda x: one_by_one(net, x)):
+        seen = x.clone().requires_grad_()
+        wanted = [seen, *net.parameters()]
+        first = torch.autograd.grad(function(2 * seen).square().sum(), wanted, create_graph=True)
+        told.append(torch.autograd.grad(sum(grad.square().sum() for grad in first), wanted, allow_unused=True))
+    assert sum(float(grad.abs().sum()) for grad in told[1] if grad is not None) > 0
+    for one, other in zip(*told, strict=True):
+        assert (one is None) == (other is None)
+        if other is not None:
+            torch.testing.assert_close(one, other, atol=1e-3 * float(other.abs().max()) + 1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_batch_of_none(learns: bool) -> None:
+    net = make("lif", "direct", "rate")
+    with torch.set_grad_enabled(learns):
+        assert net(torch.zeros(0, 3)).shape == one_by_one(net, torch.zeros(0, 3)).shape
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_traced_network_goes_on_deciding(learns: bool) -> None:
+    net, seen, other = make("lif", "direct", "rate"), torch.randn(5, 3), 2 * torch.randn(40, 3)
+    with torch.set_grad_enabled(learns):
+        traced = torch.jit.trace(net, seen)
+        torch.testing.assert_close(traced(other), net(other))
+        assert len(traced(other).unique(dim=0)) > 5
+
+
 def graph(y: Tensor) -> str:
     return type(y.grad_fn).__name__
 

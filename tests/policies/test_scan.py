@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from snn4.policies.fused import _WORTH_A_THREAD, is_fused
-from snn4.policies.scan import Dynamics, NeuronState, reference_scan, scan, state_dtype
+from snn4.policies.neurons import Neuron, NeuronConfig
+from snn4.policies.scan import Dynamics, NeuronState, reference_scan, rest_state, scan, state_dtype
 
 MULTI: dict[str, Any] = {"decay": (0.9, 0.5), "gain": (1.0, 0.7), "leak": (0.02, 0.0)}
 THREE: dict[str, Any] = {"decay": (0.9, 0.5, 0.8), "gain": (1.0, 0.7, 0.3), "leak": (0.02, 0.0, -0.01)}
@@ -116,6 +117,42 @@ def test_fused_kernel_equals_plain_loop(name: str) -> None:
     assert_same(constant, run(reference_scan, current[:1], state, dynamics, decay, steps=6))
     output, states, (grad, *others) = run(scan, current[:1].expand(current.shape), state, dynamics, decay)
     assert_same(constant, (output, states, (grad.float().sum(0, keepdim=True).to(grad.dtype), *others)))
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if "bfloat16" not in name])
+@pytest.mark.parametrize("rested", [True, False])
+def test_second_derivatives_are_those_of_the_plain_loop(name: str, rested: bool) -> None:
+    """Of a penalty on first ones, for all inputs."""
+
+    def penalized(function: Any, current: Tensor, state: NeuronState | None, dynamics: Dynamics, decay: Any) -> Any:
+        current = current.detach().requires_grad_()
+        state = state and state.map(lambda part: part.detach().requires_grad_())
+        decay = None if decay is None else decay.detach().requires_grad_()
+        wanted = [part for part in (current, *(state or ()), decay) if part is not None]
+        output, last = function(1.1 * current, state, dynamics, decay=decay)
+        loss = (output.square() * torch.linspace(1, 2, output.numel()).view(output.shape)).sum() + last.v.square().sum()
+        first = torch.autograd.grad(loss, wanted, create_graph=True)
+        return torch.autograd.grad(sum(grad.square().sum() for grad in first), wanted)
+
+    def plain(current: Tensor, state: NeuronState | None, dynamics: Dynamics, decay: Any) -> Any:
+        return reference_scan(current, state or rest_state(current, dynamics), dynamics, decay=decay)
+
+    current, state, dynamics, decay = inputs(name, 6, 3, 5)
+    got, wanted = (penalized(f, current, None if rested else state, dynamics, decay) for f in (scan, plain))
+    assert any(grad.abs().sum() > 0 for grad in wanted)
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3 * float(b.abs().max()) + 1e-6, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("differentiated", [True, False])
+def test_a_traced_neuron_goes_on_spiking(differentiated: bool) -> None:
+    neuron = Neuron(NeuronConfig())
+    seen, other = torch.randn(4, 2, 3), torch.randn(4, 2, 3) + 1
+    with torch.set_grad_enabled(differentiated):
+        traced = torch.jit.trace(lambda x: neuron(x)[0], seen)
+        assert torch.equal(traced(other), neuron(other)[0])
+        assert not torch.equal(traced(other), traced(seen))
 
 
 @pytest.mark.parametrize("name", ["lif-soft", "lif-hard", "everything-hard"])
