@@ -32,6 +32,8 @@ class ClassifierConfig:
         for name, allowed in self.choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(allowed)}")
+        if not self.neuron.spikes:
+            raise ValueError(f"neuron.kind: got {self.neuron.kind!r}, which does not spike; it is for readouts")
         for name in ("in_channels", "n_classes", "T"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 1")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn4.policies.gene import Gene
-from snn4.policies.scan import Dynamics, NeuronState, scan, state_dtype
+from snn4.policies.scan import Dynamics, NeuronState, is_recorded, scan, state_dtype
 from snn4.policies.surrogate import spike
 
 Bounds = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -284,6 +284,12 @@ def make_encoder(n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | N
     if config.kind == "population":
         return PopulationEncoder(n_inputs, T, config, bounds)
     return _RANGE_ENCODERS[config.kind](n_inputs, T, config, bounds)
+
+
+def require_numbers(x: Tensor) -> None:
+    """ValueError for NaN, which would leave no trace: no neuron spikes for it."""
+    if not is_recorded() and bool(x.isnan().any()):
+        raise ValueError("x: got NaN, allowed are numbers; stable-baselines3's VecCheckNan tells where one comes from")
 
 
 def _straight_through(spikes: Tensor, soft: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snn4.policies.backends import make_neuron
+from snn4.policies.coding import require_numbers
 from snn4.policies.decoding import WeightedDecoder
 from snn4.policies.event_driven import EVENT_DRIVEN_BATCH, EventDriven
 from snn4.policies.gene import Gene
@@ -87,6 +88,7 @@ class Memory(nn.Module):
         return (layer for layer in (*self.dendrites, *self.layers) if isinstance(layer, Neuron))
 
     def forward(self, x: Tensor, packed: PackedState) -> tuple[Tensor, PackedState]:
+        require_numbers(x)
         states, n = self.unpack(packed[0]), len(self.dendrites)
         changes = [x]
         for number, dendrite in enumerate(self.dendrites):

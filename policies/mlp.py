@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn4.policies.backends import make_neuron
-from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encoder
+from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encoder, require_numbers
 from snn4.policies.decoding import WeightedDecoder, make_decoder
 from snn4.policies.event_driven import EVENT_DRIVEN_BATCH, EventDriven
 from snn4.policies.fused import fused_backward, fused_forward
@@ -70,6 +70,7 @@ class SpikingMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != (self.n_inputs,):
             raise ValueError(f"x: got shape {tuple(x.shape)}, allowed is (B, {self.n_inputs})")
+        require_numbers(x)
         acts = not torch.is_grad_enabled() and not is_recorded() and x.dtype == torch.float32
         if acts and (engine := self.engine_for(len(x))):
             return torch.from_numpy(engine(self.encoder(x).contiguous().numpy()))
@@ -100,7 +101,7 @@ class SpikingMLP(nn.Module):
     def decide(self, x: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """`forward` without torch, for a few observations (B, n_inputs); None where only torch can do it."""
         engine = self.engine_for(len(x))
-        if engine is None:
+        if engine is None or np.isnan(x).any():  # which torch refuses
             return None
         if isinstance(self.encoder, DirectEncoder):
             return engine(x[None])

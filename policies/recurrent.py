@@ -49,6 +49,9 @@ class SpikingRecurrentPolicy(RecurrentActorCriticPolicy):
             raise ValueError(f"critic: got {critic!r}, allowed are spiking, ann")
         if not isinstance(net_arch, (list, tuple)) or not net_arch or min(net_arch) < 1:
             raise ValueError(f"net_arch: got {net_arch}, allowed is one or more layer sizes >= 1")
+        given = [name for name in ("n_lstm_layers", "enable_critic_lstm", "shared_lstm") if name in kwargs]
+        if given:
+            raise ValueError(f"{given[0]}: got one, allowed is none: there is no LSTM; net_arch and memory say what is")
         if neuron is not None and not neuron.spikes:
             raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
         self.spiking: dict[str, Any] = {"neuron": neuron or NeuronConfig(), "memory": memory or MemoryConfig()}

@@ -105,6 +105,7 @@ def test_inputs_that_do_not_fit() -> None:
         ({"in_channels": 0}, "in_channels: got 0, allowed is a whole number >= 1"),
         ({"n_classes": -1}, "n_classes: got -1, allowed is a whole number >= 1"),
         ({"T": 0}, "T: got 0, allowed is a whole number >= 1"),
+        ({"neuron": NeuronConfig("li")}, "neuron.kind: got 'li', which does not spike"),
     ],
 )
 def test_errors_name_field_value_and_what_is_allowed(fields: dict[str, Any], message: str) -> None:

@@ -173,6 +173,10 @@ def test_errors() -> None:
         model(net_arch=[])
     with pytest.raises(ValueError, match=r"^neuron"):
         model(neuron=NeuronConfig("li"))
+    with pytest.raises(ValueError, match=r"^n_lstm_layers: got one, allowed is none"):
+        model(n_lstm_layers=2)
+    with pytest.raises(ValueError, match="got NaN, allowed are numbers"):
+        model().policy.predict(np.full((1, 2), np.nan, np.float32))
 
 
 def test_remembers_a_cue() -> None:

@@ -294,6 +294,18 @@ def test_a_features_extractor_that_was_put_in_is_asked(algorithm: type[BaseAlgor
     assert (after != before).any()
 
 
+@pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["Discrete", "Box"])
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_nan_is_refused_as_by_sb3(actions: spaces.Space[Any], deterministic: bool) -> None:
+    policy, theirs = make(PPO, actions), PPO("MlpPolicy", Still(actions), device="cpu").policy
+    for number in (1, EVENT_DRIVEN_BATCH + 1):
+        observations = np.zeros((number, 3), np.float32)
+        observations[-1, 1] = np.nan
+        for one in (policy, theirs):
+            with pytest.raises(ValueError, match=r"nan|NaN"):
+                one.predict(observations, deterministic=deterministic)
+
+
 class Cautious(SpikingActorCriticPolicy):
     """A policy of someone's own."""
 
