@@ -27,7 +27,11 @@ class EventConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.conv = conv
-        self.rows = conv.weight.detach().flip(3).permute(1, 2, 3, 0).contiguous().numpy()
+        _keep_rows(self)
+
+    def refresh(self) -> None:
+        """Take the weights as they are now."""
+        self.rows = self.conv.weight.detach().flip(3).permute(1, 2, 3, 0).contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
         fits = x.dim() == 4 and x.shape[1] == self.conv.in_channels and not is_watched(self.conv)
@@ -49,7 +53,12 @@ class EventLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.linear, self.rows = linear, linear.weight.detach().t().contiguous().numpy()
+        self.linear = linear
+        _keep_rows(self)
+
+    def refresh(self) -> None:
+        """Take the weights as they are now."""
+        self.rows = self.linear.weight.detach().t().contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
         fits = x.shape[-1] == self.linear.in_features and not is_watched(self.linear)
@@ -67,7 +76,7 @@ def event_driven(network: nn.Module) -> nn.Module:
     """A copy of ``network`` to act with: batch norms folded into their convolutions, synapses behind neurons by events.
 
     The copy takes no part in learning: compile again when the network has learned. Synapses before the first neuron,
-    which see real values, stay dense.
+    which see real values, stay dense, and so do subclasses and parametrized layers, which may do anything.
 
     Raises:
         ValueError: the network is not on a CPU in float32.
@@ -84,6 +93,16 @@ def event_driven(network: nn.Module) -> nn.Module:
     return copied
 
 
+def _keep_rows(layer: EventConv2d | EventLinear) -> None:
+    """Rows of its weights as they are now, and after each `load_state_dict`."""
+    layer.refresh()
+    layer.register_load_state_dict_post_hook(_refresh)
+
+
+def _refresh(loaded: Any, keys: Any) -> None:
+    loaded.refresh()
+
+
 def _channels_last(conv: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """One image has both memory formats, of which torch takes the slower one for what follows."""
     return (inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])
@@ -94,9 +113,9 @@ def _compile(module: nn.Module, spiking: bool) -> bool:
     if isinstance(module, nn.Sequential):
         _fold_norms(module)
     for name, layer in list(module.named_children()):
-        if spiking and isinstance(layer, nn.Linear):
+        if spiking and type(layer) is nn.Linear:
             setattr(module, name, EventLinear(layer))
-        elif spiking and isinstance(layer, nn.Conv2d) and _is_plain(layer):
+        elif spiking and type(layer) is nn.Conv2d and _is_plain(layer):
             setattr(module, name, EventConv2d(layer))
         elif list(layer.children()):
             spiking = _compile(layer, spiking)
@@ -117,7 +136,7 @@ def _fold_norms(layers: nn.Sequential) -> None:
         if isinstance(pooling, (nn.AvgPool2d, nn.MaxPool2d)) and after + 1 < len(layers):
             after += 1
         norm = layers[after]
-        if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d) or not _passes(pooling, norm):
+        if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or not _passes(pooling, norm):
             continue
         layers[number], layers[after] = fuse_conv_bn_eval(conv, norm), nn.Identity()
     for number in reversed(range(len(layers))):

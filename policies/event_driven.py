@@ -7,7 +7,8 @@ module's own parameters, so that it never acts with old ones, whoever changed th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,17 +52,17 @@ class EventDriven:
         self.neurons = [layer for layer in layers if isinstance(layer, Neuron)]
         self.decoder = decoder
         self._nothing = tuple(np.zeros((0, 0, 0), np.bool_) for _ in self.neurons)
-        self._places: tuple[int, ...] = ()
-        self._parameters: tuple[Floats, ...]
-        self._biases: tuple[Floats, ...]
-        self._seen: tuple[Floats, ...]
-        self._rows: tuple[Floats, ...]
+        self._held, self._lock = _Held(), Lock()
         self._neurons = _NeuronArrays(self.neurons, [linear.out_features for linear in self.linears])
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy has weights of its own, wherever they come to lie.
-        own = ("_parameters", "_biases", "_seen", "_rows")
-        return {name: value for name, value in vars(self).items() if name not in own} | {"_places": ()}
+        own = ("_held", "_lock")
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._held, self._lock = _Held(), Lock()
 
     def runs(self, layers: Iterable[nn.Module], decoder: nn.Module) -> bool:
         """Whether it can act for these layers: they are still its own, plain ones, float32 on a CPU, without hooks."""
@@ -137,14 +138,32 @@ class EventDriven:
         from snn4.policies._event_kernels import refresh
 
         places = tuple(p.data_ptr() for linear in self.linears for p in (linear.weight, linear.bias))
-        if self._places != places:  # parameters moved in memory, or this is the first decision
-            self._places = places
-            self._parameters = tuple(linear.weight.detach().contiguous().numpy() for linear in self.linears)
-            self._biases = tuple(linear.bias.detach().numpy() for linear in self.linears)
-            self._seen = tuple(np.full_like(weight, np.nan) for weight in self._parameters)
-            self._rows = tuple(np.empty(weight.shape[::-1], np.float32) for weight in self._parameters)
-        refresh(self._parameters, self._seen, self._rows)  # type: ignore[call-arg]
-        return self._rows, self._biases
+        with self._lock:  # threads may decide at the same time
+            if self._held.places != places:  # parameters moved in memory, or this is the first decision
+                self._held = _held(places, self.linears)
+            held = self._held
+            refresh(held.weights, held.seen, held.rows)  # type: ignore[call-arg]
+        return held.rows, held.biases
+
+
+class _Held(NamedTuple):
+    """Views of the parameters, and what the kernel needs of them."""
+
+    places: tuple[int, ...] = ()
+    """Where in memory they lie."""
+    weights: tuple[Floats, ...] = ()
+    biases: tuple[Floats, ...] = ()
+    seen: tuple[Floats, ...] = ()
+    """The weights when ``rows`` were written."""
+    rows: tuple[Floats, ...] = ()
+    """The weights by the neuron that sends (in, out)."""
+
+
+def _held(places: tuple[int, ...], linears: Sequence[nn.Linear]) -> _Held:
+    weights = tuple(linear.weight.detach().contiguous().numpy() for linear in linears)
+    biases = tuple(linear.bias.detach().numpy() for linear in linears)
+    seen = tuple(np.full_like(weight, np.nan) for weight in weights)
+    return _Held(places, weights, biases, seen, tuple(np.empty(w.shape[::-1], np.float32) for w in weights))
 
 
 class _NeuronArrays:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from snn4.policies import event_conv
 from snn4.policies.convnet import ConvNetConfig, SpikingConvNet
@@ -256,6 +257,49 @@ def test_convolutions_of_other_kinds_stay_as_they_are() -> None:
     compiled, x = event_driven(net), torch.rand(2, 1, 4, 6, 6)
     assert of(EventConv2d, compiled) == []
     torch.testing.assert_close(compiled(x)[0], net(x)[0])
+
+
+class Masked(nn.Linear):
+    """Synapses of someone's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu() - 1
+
+
+class Doubled(nn.Conv2d):
+    """The same with a neighbourhood."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+@torch.no_grad()
+def test_subclasses_and_parametrized_layers_stay_as_they_are() -> None:
+    torch.manual_seed(0)
+    spikes = Neuron(NeuronConfig(v_threshold=0.3))
+    x, normed = torch.rand(2, 3, 4, 6, 6), spectral_norm(nn.Conv2d(4, 4, 3))
+    for layers in ([Doubled(4, 4, 3)], [Doubled(4, 4, 3), nn.BatchNorm2d(4)], [normed, nn.BatchNorm2d(4)]):
+        net = SpikingSequential(spikes, nn.Sequential(*layers)).eval()
+        compiled = event_driven(net)
+        assert of(EventConv2d, compiled) == []
+        torch.testing.assert_close(compiled(x)[0], net(x)[0])
+    net = SpikingSequential(nn.Linear(6, 6), spikes, Masked(6, 6)).eval()
+    torch.testing.assert_close(event_driven(net)(x)[0], net(x)[0])
+    seen = nn.Sequential(Neuron(NeuronConfig()), nn.MultiheadAttention(6, 2))
+    assert of(EventLinear, event_driven(seen)) == []
+
+
+@torch.no_grad()
+def test_a_state_that_is_loaded_is_acted_on() -> None:
+    nets = [make(**KINDS["vgg, flat"]) for _ in range(2)]
+    for parameter in nets[1].parameters():
+        parameter.mul_(1.5)
+    compiled, other = (event_driven(net) for net in nets)
+    x = images()
+    expected = other(x)
+    assert not torch.equal(compiled(x), expected)
+    compiled.load_state_dict(other.state_dict())
+    assert torch.equal(compiled(x), expected)
 
 
 @torch.no_grad()

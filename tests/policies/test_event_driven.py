@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -289,6 +291,23 @@ def test_values_that_are_not_finite_act_as_in_torch(reset: Any) -> None:
         x[row, 1] = value
     x[5, :2] = torch.tensor([float("inf"), -float("inf")])
     assert_same_spikes(make(neuron=NeuronConfig(reset=reset, **LIVELY), T=3), x)
+
+
+def test_threads_decide_at_the_same_time() -> None:
+    """First decisions, where all is made, and those after weights have changed."""
+    net, x = make(), observations(8)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool, torch.no_grad():
+            for _ in range(20):
+                net.layers[0].weight.mul_(-1)
+                fresh, other = copy.deepcopy(net), copy.deepcopy(net)
+                expected = other(x)
+                for one in (net, fresh):
+                    assert all(torch.equal(y, expected) for y in pool.map(acts, [one] * 16, [x] * 16))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_no_samples() -> None:
