@@ -217,6 +217,7 @@ class ContinualLearner:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
+        self._model.unsettle()  # spike-replay settles it again where it has learned
         self.learned, self._state = state["learned"], state
         self.network.load_state_dict(state["network"])
 

@@ -36,10 +36,12 @@ class Cut:
             return nn.Sequential(*self.behind)(x)  # type: ignore[no-any-return]
         return SpikingSequential(*self.behind)(x, None)[0].mean(0)  # type: ignore[no-any-return]
 
-    def freeze(self) -> None:
-        """Let the front learn no more."""
-        for layer in self.before:
-            layer.requires_grad_(False)
+    def freeze(self) -> list[nn.Parameter]:
+        """Let the front learn no more; returns the parameters that did."""
+        learning = [p for layer in self.before for p in layer.parameters() if p.requires_grad]
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        return learning
 
 
 def before_readout(network: Network) -> Cut:

@@ -63,6 +63,7 @@ class NumberedModel(nn.Module):
         self.heads = network.config.n_classes // sight.stream.n_classes
         self.settled = False
         """Whether what is before the cut learns no more."""
+        self._frozen: list[nn.Parameter] = []
 
     @property
     def cut(self) -> Cut:
@@ -72,7 +73,14 @@ class NumberedModel(nn.Module):
     def settle(self) -> None:
         """Keep what is before the cut as it is, norms' statistics too, however the rest learns."""
         self.settled = True
-        self.cut.freeze()
+        self._frozen += self.cut.freeze()
+
+    def unsettle(self) -> None:
+        """Let it learn again."""
+        self.settled = False
+        for parameter in self._frozen:
+            parameter.requires_grad_()
+        self._frozen = []
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
