@@ -20,6 +20,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from snn4.learners.experiences import Batches, NumberedSamples, columns, numbers_of
+from snn4.learners.logit_adjustment import log_frequencies
 
 Kept = dict[str, Any]
 """What a strategy keeps between experiences: plain data and tensors. Under ``rows`` are numbers of samples."""
@@ -71,12 +72,32 @@ class ByClass(ClassBalancedBuffer):  # type: ignore[misc]
 
 class Replay(ReplayPlugin):  # type: ignore[misc]
     """Avalanche's replay, where every update draws samples anew, also the updates on one mini-batch (repeated augmented
-    rehearsal, Zhang et al. 2022), and an epoch is one over the new samples however large the memory is."""
+    rehearsal, Zhang et al. 2022), and an epoch is one over the new samples however large the memory is.
+
+    Args:
+        policy: the memory.
+        batch_size_mem: old samples of an update.
+        adjustment: tau of logit adjustment; 0 is none.
+    """
+
+    def __init__(self, policy: BalancedExemplarsBuffer, batch_size_mem: int, adjustment: float = 0.0) -> None:
+        super().__init__(policy.max_size, batch_size_mem=batch_size_mem, storage_policy=policy)
+        self.adjustment, self._added = adjustment, torch.empty(0)
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         memory = self.storage_policy.buffer
-        if len(memory):
-            strategy.dataloader = _Beside(strategy.dataloader, Batches(columns(memory), self.batch_size_mem))
+        if not len(memory):
+            return
+        new, old = strategy.dataloader, Batches(columns(memory), self.batch_size_mem)
+        strategy.dataloader = _Beside(new, old)
+        if self.adjustment:
+            frequencies = log_frequencies((new, old), strategy.model.heads, strategy.model.sight.stream.n_classes)
+            self._added = self.adjustment * frequencies.to(strategy.device)
+
+    def after_forward(self, strategy: Any, **kwargs: Any) -> None:
+        if len(self._added):
+            heads = strategy.mb_task_id % len(self._added)  # one alone is that of all tasks
+            strategy.mb_output = strategy.mb_output + self._added[heads]
 
     def kept(self) -> Kept:
         return kept_buffer(self.storage_policy)

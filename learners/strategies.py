@@ -31,8 +31,9 @@ STRATEGIES: dict[str, Strategy] = {
     "joint": Strategy("all experiences at once, in the first: an upper bound, no continual learning"),
     "cumulative": Strategy("all experiences so far, again and again: an upper bound with all samples in memory"),
     "replay": Strategy(
-        "random samples of earlier experiences beside each new mini-batch (Rolnick et al. 2019)",
-        {"balance": "experience"}, replays=True, choices={"balance": ("experience", "class")},
+        "random samples of earlier experiences beside each new mini-batch (Rolnick et al. 2019); logit_adjustment > 0 "
+        "makes up for how much more often new classes come (tau of Menon et al. 2021)",
+        {"balance": "experience", "logit_adjustment": 0.0}, replays=True, choices={"balance": ("experience", "class")},
     ),
     "ewc": Strategy(
         "elastic weight consolidation (Kirkpatrick et al. 2017); mode online keeps one penalty (Schwarz et al. 2018)",
