@@ -106,6 +106,16 @@ class Batches:
         alone = n > 1 and self.samples - (n - 1) * self.batch_size == 1
         return (n - alone) * self.passes
 
+    @property
+    def mean_size(self) -> float:
+        """Samples of a mini-batch, over an epoch."""
+        return self.samples * self.passes / len(self)
+
+    @property
+    def whole_size(self) -> int:
+        """Samples of a mini-batch that is not what remains."""
+        return min(self.batch_size, self.samples)
+
     def __iter__(self) -> Iterator[list[Tensor]]:
         for chosen in self._split(torch.randperm(self.samples)):
             for _ in range(self.passes):
@@ -119,11 +129,10 @@ class Batches:
         return [*others[:-1], torch.cat([others[-1], last])] if others and len(last) == 1 else [*others, last]
 
     def endless(self) -> Iterator[list[Tensor]]:
-        """Epoch after epoch, without what remains: all are of one size."""
-        size = min(self.batch_size, self.samples)
+        """Epoch after epoch, without what remains: all are of one size, `whole_size`."""
         while True:
-            for chosen in torch.randperm(self.samples).split(size):
-                if len(chosen) == size:
+            for chosen in torch.randperm(self.samples).split(self.whole_size):
+                if len(chosen) == self.whole_size:
                     yield self._chosen(chosen)
 
 

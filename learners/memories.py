@@ -91,13 +91,19 @@ class Replay(ReplayPlugin):  # type: ignore[misc]
         new, old = strategy.dataloader, Batches(columns(memory), self.batch_size_mem)
         strategy.dataloader = _Beside(new, old)
         if self.adjustment:
-            frequencies = log_frequencies((new, old), strategy.model.heads, strategy.model.sight.stream.n_classes)
+            drawn = (new, new.mean_size), (old, old.whole_size)
+            frequencies = log_frequencies(drawn, strategy.model.heads, strategy.model.sight.stream.n_classes)
             self._added = self.adjustment * frequencies.to(strategy.device)
 
     def after_forward(self, strategy: Any, **kwargs: Any) -> None:
         if len(self._added):
             heads = strategy.mb_task_id % len(self._added)  # one alone is that of all tasks
-            strategy.mb_output = strategy.mb_output + self._added[heads]
+            self._scores = strategy.mb_output
+            strategy.mb_output = self._scores + self._added[heads]
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        if len(self._added):
+            strategy.mb_output = self._scores  # by which accuracy is told
 
     def kept(self) -> Kept:
         return kept_buffer(self.storage_policy)
