@@ -65,18 +65,22 @@ class ContinualLife:
         """Whether all have lived to the end."""
         return all(being.learned == len(self.stream) for being in self.beings)
 
-    def restore(self) -> str | None:
+    def restore(self, learns: bool = True) -> str | None:
         """Go back to the newest sound checkpoint and name it; None if none was ever written.
+
+        Args:
+            learns: whether learning is to go on.
 
         Raises:
             checkpoint.Damaged: no checkpoint is sound.
-            checkpoint.RunChanged: the training data are others than they were.
+            checkpoint.RunChanged: learning is to go on, and the training data are others than they were.
         """
         self.resumed = True
         found = checkpoint.newest(self.folder)
         if found is None:
             return None
-        found.require_same_data(self.folder, self._about_data)
+        if learns:
+            found.require_same_data(self.folder, self._about_data)
         for being, state in zip(self.beings, found.model["beings"], strict=True):
             being.rows, being.cost = [Recalled(**row) for row in state["rows"]], state["cost"]
         living = next((being for being in self.beings if being.learned < len(self.stream)), None)
@@ -91,7 +95,7 @@ class ContinualLife:
         Raises:
             checkpoint.Damaged: no checkpoint is sound.
         """
-        self.restore()
+        self.restore(learns=False)
         self.beings = [being for being in self.beings if being.learned]
         for being in self.beings:
             found = checkpoint.load(self.folder / LEARNED / being.name) if being.learned == len(self.stream) else None

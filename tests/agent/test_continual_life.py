@@ -196,6 +196,9 @@ def test_a_damaged_checkpoint(lived: Path, streamed: Streamed, story: list[Event
 def test_other_data_are_refused(lived: Path, streamed: Streamed, other: list[str]) -> None:
     with pytest.raises(checkpoint.RunChanged, match=r"the training data were .* when checkpoints/000006 was written"):
         begin(streamed(*other), lived).restore()
+    life = begin(streamed(*other), lived)
+    life.restore_learned()  # to be tested on whatever there is
+    assert len(life.beings) == 2
 
 
 def test_stopped(streamed: Streamed, story: list[Event], tmp_path: Path) -> None:
