@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,17 @@ class ActingLayers(NamedTuple):
     head: nn.Module
     bounded: bool
     """Whether actions are bounded by tanh."""
+
+
+class Copyable:
+    """SB3 policies that can be copied after an update: its distribution, which has a history, stays behind."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        if "action_dist" in state:
+            state["action_dist"] = copy.copy(state["action_dist"])
+            state["action_dist"].distribution = None
+        return state
 
 
 class Deciding:
@@ -66,7 +78,7 @@ class Deciding:
     def _decide(self, observation: NDArray[Any]) -> NDArray[Any] | None:
         """Actions, or None where only torch can tell."""
         actions, (extractor, body, head, bounded) = self.action_space, self.acting_layers()
-        if not isinstance(body, SpikingMLP) or not isinstance(actions, (spaces.Box, spaces.Discrete)):
+        if type(body) is not SpikingMLP or not isinstance(actions, (spaces.Box, spaces.Discrete)):
             return None
         # Subclasses may do anything, and any of these may have been put in after the policy was made.
         if type(extractor) is not FlattenExtractor or type(head) is not nn.Linear or head.bias is None:

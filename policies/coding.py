@@ -288,8 +288,8 @@ def make_encoder(n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | N
 
 def require_numbers(x: Tensor) -> None:
     """ValueError for NaN, which would leave no trace: no neuron spikes for it."""
-    if not is_recorded() and bool(x.isnan().any()):
-        raise ValueError("x: got NaN, allowed are numbers; stable-baselines3's VecCheckNan tells where one comes from")
+    if not is_recorded() and not x.is_meta and bool(x.isnan().any()):
+        raise ValueError("x: got NaN, allowed are numbers; stable-baselines3's VecCheckNan finds those of environments")
 
 
 def _straight_through(spikes: Tensor, soft: Tensor) -> Tensor:

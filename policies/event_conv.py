@@ -31,7 +31,7 @@ class EventConv2d(nn.Module):
 
     def refresh(self) -> None:
         """Take the weights as they are now."""
-        self.rows = self.conv.weight.detach().flip(3).permute(1, 2, 3, 0).contiguous().numpy()
+        self.rows = self.conv.weight.detach().float().cpu().flip(3).permute(1, 2, 3, 0).contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
         fits = x.dim() == 4 and x.shape[1] == self.conv.in_channels and not is_watched(self.conv)
@@ -58,7 +58,7 @@ class EventLinear(nn.Module):
 
     def refresh(self) -> None:
         """Take the weights as they are now."""
-        self.rows = self.linear.weight.detach().t().contiguous().numpy()
+        self.rows = self.linear.weight.detach().float().cpu().t().contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
         fits = x.shape[-1] == self.linear.in_features and not is_watched(self.linear)

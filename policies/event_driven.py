@@ -7,7 +7,7 @@ module's own parameters, so that it never acts with old ones, whoever changed th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from threading import Lock
+from threading import local
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,17 +52,16 @@ class EventDriven:
         self.neurons = [layer for layer in layers if isinstance(layer, Neuron)]
         self.decoder = decoder
         self._nothing = tuple(np.zeros((0, 0, 0), np.bool_) for _ in self.neurons)
-        self._held, self._lock = _Held(), Lock()
+        self._own = _Own()
         self._neurons = _NeuronArrays(self.neurons, [linear.out_features for linear in self.linears])
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy has weights of its own, wherever they come to lie.
-        own = ("_held", "_lock")
-        return {name: value for name, value in vars(self).items() if name not in own}
+        return {name: value for name, value in vars(self).items() if name != "_own"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._held, self._lock = _Held(), Lock()
+        self._own = _Own()
 
     def runs(self, layers: Iterable[nn.Module], decoder: nn.Module) -> bool:
         """Whether it can act for these layers: they are still its own, plain ones, float32 on a CPU, without hooks."""
@@ -138,11 +137,10 @@ class EventDriven:
         from snn4.policies._event_kernels import refresh
 
         places = tuple(p.data_ptr() for linear in self.linears for p in (linear.weight, linear.bias))
-        with self._lock:  # threads may decide at the same time
-            if self._held.places != places:  # parameters moved in memory, or this is the first decision
-                self._held = _held(places, self.linears)
-            held = self._held
-            refresh(held.weights, held.seen, held.rows)  # type: ignore[call-arg]
+        if self._own.held.places != places:  # parameters moved in memory, or this is the thread's first decision
+            self._own.held = _held(places, self.linears)
+        held = self._own.held
+        refresh(held.weights, held.seen, held.rows)  # type: ignore[call-arg]
         return held.rows, held.biases
 
 
@@ -157,6 +155,12 @@ class _Held(NamedTuple):
     """The weights when ``rows`` were written."""
     rows: tuple[Floats, ...] = ()
     """The weights by the neuron that sends (in, out)."""
+
+
+class _Own(local):
+    """What each thread has for itself: others may decide at the same time, and a lock might be forked while held."""
+
+    held = _Held()
 
 
 def _held(places: tuple[int, ...], linears: Sequence[nn.Linear]) -> _Held:

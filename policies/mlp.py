@@ -17,7 +17,7 @@ from snn4.policies.decoding import WeightedDecoder, make_decoder
 from snn4.policies.event_driven import EVENT_DRIVEN_BATCH, EventDriven
 from snn4.policies.fused import fused_backward, fused_forward
 from snn4.policies.neurons import Neuron, NeuronConfig
-from snn4.policies.scan import gradients, is_recorded, reference_scan, rest_state, room
+from snn4.policies.scan import aliases, gradients, is_recorded, reference_scan, rest_state, room
 
 
 class SpikingMLP(nn.Module):
@@ -140,13 +140,12 @@ class _FusedLayers(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        neurons, n = ctx.neurons, len(ctx.neurons)
-        biases, (decoder, *saved) = ctx.saved_tensors[:n], ctx.saved_tensors[n:]
+        neurons, n, kept = ctx.neurons, len(ctx.neurons), ctx.saved_tensors  # once: checkpoints unpack none twice
+        biases, (decoder, *saved) = kept[:n], kept[n:]
         weights, signals, currents = saved[:n], saved[n:-1:2], saved[n + 1 :: 2]
         if torch.is_grad_enabled():  # create_graph: these gradients are to be differentiated again
-            parameters = [*itertools.chain(*zip(weights, biases, strict=True))]
-            out = _layer_by_layer(signals[0], decoder, neurons, parameters)
-            to_signal, to_decoder, *others = gradients([out], [signals[0], decoder, *parameters], grads)
+            inputs = aliases(signals[0], decoder, *itertools.chain(*zip(weights, biases, strict=True)))
+            to_signal, to_decoder, *others = gradients([_layer_by_layer(neurons, *inputs)], inputs, grads)
             return to_signal, to_decoder, None, *others
         grad, found = decoder.view(-1, 1, 1) * grads[0], list[Tensor]()
         for neuron, weight, signal, current in list(zip(neurons, weights, signals, currents, strict=True))[::-1]:
@@ -159,7 +158,7 @@ class _FusedLayers(torch.autograd.Function):
         return grad if ctx.needs_input_grad[0] else None, grad_decoder, None, *found
 
 
-def _layer_by_layer(signal: Tensor, decoder: Tensor, neurons: Sequence[Neuron], parameters: Sequence[Tensor]) -> Tensor:
+def _layer_by_layer(neurons: Sequence[Neuron], signal: Tensor, decoder: Tensor, *parameters: Tensor) -> Tensor:
     """The same in plain torch."""
     for weight, bias, neuron in zip(parameters[::2], parameters[1::2], neurons, strict=True):
         current, d = nn.functional.linear(signal, weight, bias), neuron.dynamics

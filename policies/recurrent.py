@@ -16,12 +16,16 @@ from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
+from snn4.policies.acting import Copyable
 from snn4.policies.categorical import LeanCategorical
 from snn4.policies.memory import Memory, MemoryConfig, PackedState
 from snn4.policies.neurons import NeuronConfig
 
+_LSTM: dict[str, Any] = {"n_lstm_layers": 1, "enable_critic_lstm": True, "shared_lstm": False, "lstm_kwargs": None}
+"""Arguments of sb3-contrib's policies that say nothing here, and what they are by default."""
 
-class SpikingRecurrentPolicy(RecurrentActorCriticPolicy):
+
+class SpikingRecurrentPolicy(Copyable, RecurrentActorCriticPolicy):
     """Spiking actor with memory for sb3-contrib's RecurrentPPO, trained by truncated BPTT.
 
     Takes SB3's policy arguments, of which ``net_arch`` names the layers of actor and critic, and:
@@ -49,9 +53,10 @@ class SpikingRecurrentPolicy(RecurrentActorCriticPolicy):
             raise ValueError(f"critic: got {critic!r}, allowed are spiking, ann")
         if not isinstance(net_arch, (list, tuple)) or not net_arch or min(net_arch) < 1:
             raise ValueError(f"net_arch: got {net_arch}, allowed is one or more layer sizes >= 1")
-        given = [name for name in ("n_lstm_layers", "enable_critic_lstm", "shared_lstm") if name in kwargs]
-        if given:
-            raise ValueError(f"{given[0]}: got one, allowed is none: there is no LSTM; net_arch and memory say what is")
+        for name, default in _LSTM.items():
+            if kwargs.get(name, default) != default:
+                told = f"{name}: got {kwargs[name]}, allowed is {default}"
+                raise ValueError(f"{told}: there is no LSTM here; net_arch and memory say what there is")
         if neuron is not None and not neuron.spikes:
             raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
         self.spiking: dict[str, Any] = {"neuron": neuron or NeuronConfig(), "memory": memory or MemoryConfig()}

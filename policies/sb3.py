@@ -5,7 +5,6 @@ Each takes SB3's policy arguments and, through ``policy_kwargs``, ``T``, ``neuro
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
@@ -24,7 +23,7 @@ from stable_baselines3.td3.policies import Actor as TD3Actor
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
-from snn4.policies.acting import ActingLayers, Deciding
+from snn4.policies.acting import ActingLayers, Copyable, Deciding
 from snn4.policies.categorical import LeanCategorical
 from snn4.policies.coding import Bounds, CodingConfig
 from snn4.policies.features import NetworkFeatures
@@ -107,7 +106,7 @@ class PolicyConfig:
         return kwargs
 
 
-class _Spiking(Deciding):
+class _Spiking(Deciding, Copyable):
     """What the spiking policies share: their extra arguments, remembered for ``save`` and ``load``.
 
     Args:
@@ -163,14 +162,6 @@ class _Spiking(Deciding):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), **self.spiking, "bounded": self.bounded}  # type: ignore[misc]
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the last update's distribution, whose history cannot be copied: SB3's `predict` replaces that."""
-        state = dict(vars(self))
-        if "action_dist" in state:
-            state["action_dist"] = copy.copy(state["action_dist"])
-            state["action_dist"].distribution = None
-        return state
-
 
 class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
     """Spiking actor for PPO and A2C: SB3's arguments, those of `_Spiking`, and ``critic``.
@@ -216,8 +207,7 @@ class SpikingDQNPolicy(_Spiking, DQNPolicy):
         return network
 
     def acting_layers(self) -> ActingLayers:
-        network: Any = self.q_net.q_net
-        return ActingLayers(self.q_net.features_extractor, network[0], network[1], False)
+        return ActingLayers(self.q_net.features_extractor, *_body_and_head(self.q_net.q_net), False)
 
 
 class SpikingSACPolicy(_Spiking, SACPolicy):
@@ -247,8 +237,14 @@ class SpikingTD3Policy(_Spiking, TD3Policy):
         return actor
 
     def acting_layers(self) -> ActingLayers:
-        network: Any = self.actor.mu
-        return ActingLayers(self.actor.features_extractor, network[0], network[1], True)
+        return ActingLayers(self.actor.features_extractor, *_body_and_head(self.actor.mu, nn.Tanh), True)
+
+
+def _body_and_head(network: nn.Module, *behind: type[nn.Module]) -> tuple[nn.Module | None, nn.Module]:
+    """The first two layers of a network that has them and ``behind`` alone, as those made here."""
+    layers = [*network.children()]
+    own = type(network) is nn.Sequential and tuple(type(layer) for layer in layers[2:]) == behind and len(layers) > 1
+    return (layers[0], layers[1]) if own else (None, network)
 
 
 _SPACES_AND_SCHEDULE = 3

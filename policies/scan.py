@@ -243,12 +243,13 @@ class _FusedScan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        current, decay, *state = ctx.saved_tensors
+        saved, again = ctx.saved_tensors, torch.is_grad_enabled()
+        current, decay, *state = aliases(*saved) if again else saved
         first = None if state[0] is None else NeuronState(*state)
-        if torch.is_grad_enabled():  # create_graph: these gradients are to be differentiated again
-            start = first or rest_state(current, ctx.dynamics, ctx.rest)
-            out, last = reference_scan(current, start, ctx.dynamics, steps=ctx.shape[0], decay=decay)
-            return *gradients((out, *last), (current, *state, decay), grads), None, None, None
+        if again:  # create_graph: these gradients are to be differentiated again
+            start, whole = first or rest_state(current, ctx.dynamics, ctx.rest), current.to(state_dtype(current))
+            out, last = reference_scan(whole, start, ctx.dynamics, steps=ctx.shape[0], decay=decay)
+            return *gradients((out.to(current.dtype), *last), (current, *state, decay), grads), None, None, None
         grad_out = torch.zeros(ctx.shape, dtype=current.dtype) if grads[0] is None else grads[0]
         grad_state = None
         if first is not None or any(grad is not None for grad in grads[1:]):
@@ -260,6 +261,12 @@ class _FusedScan(torch.autograd.Function):
             grad_state = NeuronState(*parts)
         grad, grad_decay = fused_backward(grad_out, grad_state, current, first, ctx.rest, decay, ctx.dynamics)
         return grad, *(grad_state if first else (None,) * 3), grad_decay, None, None, None  # type: ignore[misc]
+
+
+def aliases(*tensors: Tensor | None) -> list[Any]:
+    """The same tensors under names of their own: gradients of one that was given twice, or was made of another, are not
+    each other's then, and hooks on the tensors themselves wait."""
+    return [None if x is None else x.view_as(x) for x in tensors]
 
 
 def gradients(

@@ -6,8 +6,11 @@ Weights and inputs are multiples of powers of two, so that sums of currents are 
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -308,6 +311,30 @@ def test_threads_decide_at_the_same_time() -> None:
                     assert all(torch.equal(y, expected) for y in pool.map(acts, [one] * 16, [x] * 16))
     finally:
         sys.setswitchinterval(interval)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_decides_while_a_thread_of_its_parent_does() -> None:
+    net, x, over = make(), observations(8), threading.Event()
+    expected = acts(net, x)
+
+    def decide() -> None:
+        while not over.is_set():
+            acts(net, x)
+
+    thread = threading.Thread(target=decide)
+    thread.start()
+    try:
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)  # a child that hangs is told by its status
+                os._exit(0 if torch.equal(acts(net, x), expected) else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_no_samples() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from snn4.policies.coding import CodingConfig
 from snn4.policies.mlp import SpikingMLP
@@ -64,6 +65,26 @@ def test_second_derivatives_are_those_of_the_layers() -> None:
         assert (one is None) == (other is None)
         if other is not None:
             torch.testing.assert_close(one, other, atol=1e-3 * float(other.abs().max()) + 1e-6, rtol=1e-3)
+
+
+def test_graphs_of_gradients_change_no_gradient() -> None:
+    """Of weights that two layers share and that a hook halves, once."""
+    net, calls = SpikingMLP(6, (6, 6), T=3, neuron=NeuronConfig(tau_mem=5e-3, v_threshold=0.5)), []
+    shared = net.layers[2].weight = net.layers[0].weight
+    shared.register_hook(lambda grad: (calls.append(1), 0.5 * grad)[1])
+    x = torch.randn(9, 6, generator=torch.Generator().manual_seed(2))
+    told = []
+    for function, again in ((net, False), (net, True), (lambda x: one_by_one(net, x), True)):
+        told += torch.autograd.grad(function(x).square().sum(), [shared], create_graph=again)
+    assert len(calls) == 3
+    torch.testing.assert_close(told[1], told[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(told[2], told[0], atol=1e-5, rtol=1e-4)
+
+
+def test_recomputed_by_torch_s_checkpoints() -> None:
+    net, x = make("lif", "direct", "rate"), torch.randn(9, 3, generator=torch.Generator().manual_seed(2))
+    told = results(lambda x: checkpoint(net, x, use_reentrant=False), net, x)
+    assert all(torch.equal(one, other) for one, other in zip(told, results(net, net, x), strict=True))
 
 
 @pytest.mark.parametrize("learns", [True, False])

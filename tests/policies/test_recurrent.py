@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,12 @@ def test_dendrites_may_be_left_out() -> None:
     model(memory=MemoryConfig(taus=())).learn(32)
 
 
+def test_a_policy_that_has_learned_can_be_copied() -> None:
+    learned = model().learn(32)
+    copied, x = copy.deepcopy(learned.policy), np.zeros((1, 2), np.float32)
+    assert copied.predict(x, deterministic=True)[0] == learned.policy.predict(x, deterministic=True)[0]
+
+
 def test_errors() -> None:
     with pytest.raises(ValueError, match=r"^critic: got 'none', allowed are spiking, ann"):
         model(critic="none")
@@ -173,7 +180,7 @@ def test_errors() -> None:
         model(net_arch=[])
     with pytest.raises(ValueError, match=r"^neuron"):
         model(neuron=NeuronConfig("li"))
-    with pytest.raises(ValueError, match=r"^n_lstm_layers: got one, allowed is none"):
+    with pytest.raises(ValueError, match=r"^n_lstm_layers: got 2, allowed is 1: there is no LSTM"):
         model(n_lstm_layers=2)
     with pytest.raises(ValueError, match="got NaN, allowed are numbers"):
         model().policy.predict(np.full((1, 2), np.nan, np.float32))

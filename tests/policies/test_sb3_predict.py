@@ -250,6 +250,33 @@ class Opposite(nn.Linear):
         return -super().forward(x)
 
 
+class Shifted(SpikingMLP):
+    """A body of someone's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 5
+
+
+@pytest.mark.parametrize("algorithm", [PPO, DQN, TD3])
+def test_a_network_that_was_put_in_decides(algorithm: type[BaseAlgorithm]) -> None:
+    policy = make(algorithm, DISCRETE if algorithm is DQN else BOX)
+    if algorithm is PPO:
+        body = Shifted(3, [24, 16])
+        body.load_state_dict(policy.mlp_extractor.policy_net.state_dict())
+        policy.mlp_extractor.policy_net = body
+        networks: list[Any] = [None]
+    else:
+        owner, name = (policy.q_net, "q_net") if algorithm is DQN else (policy.actor, "mu")
+        own = getattr(owner, name)
+        networks = [nn.Sequential(*own, nn.Hardtanh(-0.1, 0.1)), nn.Linear(3, own[1].out_features)]
+    for network in networks:
+        if network is not None:
+            setattr(owner, name, network)
+        for observations in ("one", "many"):
+            told = policy.predict(BATCHES[observations], deterministic=True)[0]
+            assert_alike(told, sb3s_own(policy, BATCHES[observations]))
+
+
 class Mirror(FlattenExtractor):
     """A features extractor that is put in afterwards."""
 

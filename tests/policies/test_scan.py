@@ -144,6 +144,19 @@ def test_second_derivatives_are_those_of_the_plain_loop(name: str, rested: bool)
         torch.testing.assert_close(a, b, atol=1e-3 * float(b.abs().max()) + 1e-6, rtol=1e-3)
 
 
+def test_graphs_of_gradients_change_no_gradient() -> None:
+    """Also of a state that was made of the current, and of many steps in half precision."""
+    current, _, dynamics, _ = inputs("lif-soft", 6, 3, 5)
+    half, steps = inputs("lif-soft-bfloat16", 1, 3, 5), 256
+    for x, first, d, n in ((current, True, dynamics, None), (half[0], False, half[2], steps)):
+        seen, told = x.requires_grad_(), []
+        for again in (False, True):
+            state = NeuronState(1.1 * seen.mean(0)) if first else None
+            loss = scan(seen, state, d, steps=n)[0].float().square().sum()
+            told += torch.autograd.grad(loss, [seen], create_graph=again)
+        torch.testing.assert_close(told[1], told[0], atol=1e-5, rtol=1e-4 if first else 0.01)
+
+
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("differentiated", [True, False])
 def test_a_traced_neuron_goes_on_spiking(differentiated: bool) -> None:
