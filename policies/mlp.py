@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,7 +102,8 @@ class SpikingMLP(nn.Module):
     def decide(self, x: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """`forward` without torch, for a few observations (B, n_inputs); None where only torch can do it."""
         engine = self.engine_for(len(x))
-        if engine is None or np.isnan(x).any():  # which torch refuses
+        flat = x.reshape(-1)
+        if engine is None or math.isnan(flat.dot(flat)):  # NaN is refused by `forward`
             return None
         if isinstance(self.encoder, DirectEncoder):
             return engine(x[None])
