@@ -132,7 +132,8 @@ class NumberedModel(nn.Module):
 
     def _seen(self, x: Tensor) -> Tensor:
         x = self.sight.stream.normalized(x).to(self.device)
-        return x.mean(0) if x.dim() == 5 and isinstance(self.network, Classifier) else x  # as `supervised` does
+        x = x.mean(0) if x.dim() == 5 and isinstance(self.network, Classifier) else x  # as `supervised` does
+        return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
     def _run(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
