@@ -241,7 +241,7 @@ def _plugins(m: Making, options: dict[str, Any]) -> list[Any]:
     match m.config.name:
         case "replay":
             policy = {"experience": ByExperience, "class": ByClass}[options["balance"]]
-            return [Replay(policy(m.memory), m.memory_batch_size, options["logit_adjustment"])]
+            return [Replay(policy(m.memory), m.memory_batch_size, options["logit_adjustment"], options["distillation"])]
         case "mir":
             return [Mir(mem_size=m.memory, batch_size_mem=m.memory_batch_size, **options)]
         case "gem":

@@ -19,6 +19,7 @@ from avalanche.training.storage_policy import (
 from scipy.optimize import nnls
 from torch import Tensor
 
+from snn4.learners.distillation import EarlierSelf
 from snn4.learners.experiences import Batches, NumberedSamples, columns, numbers_of
 from snn4.learners.logit_adjustment import log_frequencies
 
@@ -78,11 +79,16 @@ class Replay(ReplayPlugin):  # type: ignore[misc]
         policy: the memory.
         batch_size_mem: old samples of an update.
         adjustment: tau of logit adjustment; 0 is none.
+        distillation: strength of `EarlierSelf`; 0 is none.
     """
 
-    def __init__(self, policy: BalancedExemplarsBuffer, batch_size_mem: int, adjustment: float = 0.0) -> None:
+    def __init__(
+        self, policy: BalancedExemplarsBuffer, batch_size_mem: int, adjustment: float = 0.0, distillation: float = 0.0
+    ) -> None:
         super().__init__(policy.max_size, batch_size_mem=batch_size_mem, storage_policy=policy)
         self.adjustment, self._added = adjustment, torch.empty(0)
+        self.distillation, self.copies = distillation, int(distillation > 0)
+        self._teacher: EarlierSelf | None = None
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         memory = self.storage_policy.buffer
@@ -94,6 +100,9 @@ class Replay(ReplayPlugin):  # type: ignore[misc]
             drawn = (new, new.mean_size), (old, old.whole_size)
             frequencies = log_frequencies(drawn, strategy.model.heads, strategy.model.sight.stream.n_classes)
             self._added = self.adjustment * frequencies.to(strategy.device)
+        if self.distillation:
+            new = strategy.experience.classes_in_this_experience
+            self._teacher = EarlierSelf(strategy.model, old, new, self.distillation)
 
     def after_forward(self, strategy: Any, **kwargs: Any) -> None:
         if len(self._added):
@@ -104,6 +113,8 @@ class Replay(ReplayPlugin):  # type: ignore[misc]
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         if len(self._added):
             strategy.mb_output = self._scores  # by which accuracy is told
+        if self._teacher is not None:
+            strategy.loss = self._teacher.added(strategy.loss, strategy.mb_output, strategy.mb_x, strategy.mb_task_id)
 
     def kept(self) -> Kept:
         return kept_buffer(self.storage_policy)

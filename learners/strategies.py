@@ -32,8 +32,10 @@ STRATEGIES: dict[str, Strategy] = {
     "cumulative": Strategy("all experiences so far, again and again: an upper bound with all samples in memory"),
     "replay": Strategy(
         "random samples of earlier experiences beside each new mini-batch (Rolnick et al. 2019); logit_adjustment > 0 "
-        "makes up for how much more often new classes come (tau of Menon et al. 2021)",
-        {"balance": "experience", "logit_adjustment": 0.0}, replays=True, choices={"balance": ("experience", "class")},
+        "makes up for how much more often new classes come (tau of Menon et al. 2021); distillation > 0 also learns "
+        "from what the network said before the experience (1 as in Wu et al. 2019)",
+        {"balance": "experience", "logit_adjustment": 0.0, "distillation": 0.0},
+        replays=True, choices={"balance": ("experience", "class")},
     ),
     "ewc": Strategy(
         "elastic weight consolidation (Kirkpatrick et al. 2017); mode online keeps one penalty (Schwarz et al. 2018)",

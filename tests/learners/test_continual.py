@@ -68,11 +68,14 @@ def test_resumed_is_never_interrupted(name: str, scenario: str, make_learner: An
     assert (resumed.memory_bytes, resumed.replay_bytes) == (whole.memory_bytes, whole.replay_bytes)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_what_a_strategy_keeps_is_all_that_it_needs(name: str, make_learner: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in STRATEGIES), ("replay", {"logit_adjustment": 1.0, "distillation": 1.0})],
+)
+def test_what_a_strategy_keeps_is_all_that_it_needs(name: str, options: Any, make_learner: Any) -> None:
     """One strategy that lives on, as Avalanche's do, does what a new one for each experience does."""
     scenario = STRATEGIES[name].scenarios[0]
-    renewed, lasting = make_learner(name, scenario), make_learner(name, scenario)
+    renewed, lasting = (make_learner(name, scenario, options=options) for _ in range(2))
     make = lasting._make
     made: list[Any] = []
 
