@@ -23,7 +23,7 @@ class EarlierSelf:
         memory: samples (number, label, task) of earlier experiences.
         new: classes of the experience.
         strength: at 1 the part of the loss that is the teacher's is that of old classes among old and new ones (Wu et
-            al. 2019, equation 4).
+            al. 2019).
     """
 
     def __init__(self, model: NumberedModel, memory: Batches, new: Collection[int], strength: float) -> None:
