@@ -13,6 +13,7 @@ from snn4.learners.experiences import Batches
 from snn4.learners.numbered_model import NumberedModel
 
 TEMPERATURE = 2.0
+"""Scores are divided by it, so that answers that come second count."""
 
 
 class EarlierSelf:
@@ -34,6 +35,7 @@ class EarlierSelf:
         self.met[tasks % model.heads, labels] = True
         weight = strength * int(self.met.sum()) / len(new)
         self.part = weight / (1 + weight)
+        """The teacher's, of the loss."""
 
     def added(self, loss: Tensor, scores: Tensor, numbers: Tensor, tasks: Tensor) -> Tensor:
         """The loss that an update learns from: ``loss`` itself, and the divergence from the teacher's answers.
@@ -54,4 +56,5 @@ class EarlierSelf:
 
 def _answers(scores: Tensor, known: Tensor) -> Tensor:
     """Logarithms of probabilities among ``known`` classes, softened."""
+    # Not -inf: the divergence multiplies it by a probability of 0.
     return (scores.masked_fill(~known, -1e9) / TEMPERATURE).log_softmax(1)

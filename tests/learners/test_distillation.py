@@ -57,7 +57,7 @@ def test_samples_of_new_heads_alone_are_learned_by_their_labels(teacher: Any) ->
     assert not scores.grad.any()
 
 
-def test_the_teacher_stays_as_it_was(teacher: Any, make_learner: Any) -> None:
+def test_the_teacher_stays_as_it_was(make_learner: Any) -> None:
     learner = make_learner("replay", options={"distillation": 1.0})
     list(learner.learn(learner.stream.train[0]))
     first = learner.state()["network"]
