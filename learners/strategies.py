@@ -125,7 +125,10 @@ class StrategyConfig:
     def _check_option(self, key: str, value: Any) -> None:
         known, choices = STRATEGIES[self.name].options, STRATEGIES[self.name].choices
         if key not in known:
-            raise ValueError(f"options: got {key!r}, allowed for {self.name} are {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"options: got {key!r}, allowed for {self.name} are {', '.join(known) or 'none'}; or options={{}}, "
+                "without those of another strategy"
+            )
         if key in choices and value not in choices[key]:
             raise ValueError(f"options: got {key}: {value!r}, allowed are {', '.join(choices[key])}")
         kind = _kind(key, known[key])
