@@ -31,16 +31,16 @@ def run(
     quiet: _Quiet = False,
 ) -> None:
     """Live the life, or the stream of experiences, that CONFIG describes."""
-    from snn4.agent.config import is_stream, load, load_continual
+    from snn4.agent.life.config import is_stream, load, load_continual
 
     changes = overrides or []
     if is_stream(config):
-        from snn4.agent.continual_session import stream_session
+        from snn4.agent.stream.session import stream_session
 
         changes += [f"network.backend={backend}"] if backend else []
         stream_session(load_continual(config, changes), runs_dir, quiet=quiet)
         return
-    from snn4.agent.session import begin
+    from snn4.agent.run.old_session import begin
 
     begin(load(config, [*changes, *([f"policy.backend={backend}"] if backend else [])]), runs_dir, quiet=quiet)
 
@@ -57,8 +57,8 @@ def train(
     quiet: _Quiet = False,
 ) -> None:
     """Train the classifier that CONFIG describes, and test it beside its ANN twin."""
-    from snn4.agent.config import load_training
-    from snn4.agent.training_session import train_session
+    from snn4.agent.life.config import load_training
+    from snn4.agent.training.processes import train_session
 
     changes = [*(overrides or []), *([f"network.backend={backend}"] if backend else [])]
     train_session(load_training(config, changes), runs_dir, quiet=quiet)
@@ -69,11 +69,11 @@ def resume(run: _Run, quiet: _Quiet = False) -> None:
     """Go on with a life, a training or a stream that was interrupted, from its last checkpoint."""
     match _kind(run):
         case "training":
-            from snn4.agent.training_session import resume as resume_run
+            from snn4.agent.training.processes import resume as resume_run
         case "stream":
-            from snn4.agent.continual_session import resume as resume_run
+            from snn4.agent.stream.session import resume as resume_run
         case _:
-            from snn4.agent.session import resume as resume_run
+            from snn4.agent.run.old_session import resume as resume_run
 
     resume_run(run, quiet=quiet)
 
@@ -87,16 +87,16 @@ def watch(
     """Show the dashboard of a life or a stream, or the progress of a training, live or replayed."""
     match _kind(run):
         case "training":
-            from snn4.agent.training_session import watch as watch_training
+            from snn4.agent.training.processes import watch as watch_training
 
             _refuse(run, "a training", svg=svg)
             watch_training(run, follow)
         case "stream":
-            from snn4.agent.continual_session import watch as watch_stream
+            from snn4.agent.stream.session import watch as watch_stream
 
             watch_stream(run, follow, svg)
         case _:
-            from snn4.agent.session import watch as watch_run
+            from snn4.agent.run.old_session import watch as watch_run
 
             watch_run(run, follow, svg)
 
@@ -112,23 +112,23 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print what summary.json holds.")] = False,
 ) -> None:
     """Test an organism on the test seeds, a classifier or what a stream taught on test data, beside its ANN twin."""
-    from snn4.agent.model import find_model
+    from snn4.agent.models.files import find_model
 
     folder = find_model(run)
     match _kind(folder):
         case "training":
-            from snn4.agent.testing import evaluate_session
+            from snn4.agent.training.test import evaluate_session
 
             _refuse(folder, "a classifier", episodes=episodes)
             evaluate_session(folder, data, root, steps, report, as_json=json)
         case "stream":
-            from snn4.agent.continual_session import evaluate as evaluate_stream
+            from snn4.agent.stream.session import evaluate as evaluate_stream
 
             _refuse(folder, "a stream", episodes=episodes, data=data, steps=steps)
             evaluate_stream(folder, root, report, as_json=json)
         case _:
-            from snn4.agent.session import evaluate as evaluate_run
-            from snn4.agent.session import require_run
+            from snn4.agent.run.old_session import evaluate as evaluate_run
+            from snn4.agent.run.old_session import require_run
 
             require_run(folder)
             _refuse(folder, "a life", data=data, root=root, steps=steps, report=report)
@@ -141,22 +141,22 @@ def report(
     file: Annotated[Optional[Path], typer.Argument(help="An HTML file, not report.html in the run folder.")] = None,  # noqa: UP045
 ) -> None:
     """Write the report of a run, as far as it has come: scores, what is left of them, curves (training: these)."""
-    from snn4.agent.session import require_run
+    from snn4.agent.run.old_session import require_run
 
     require_run(run)
     match _kind(run):
         case "training":
-            from snn4.agent.training_session import report as report_run
+            from snn4.agent.training.processes import report as report_run
         case "stream":
-            from snn4.agent.continual_session import report as report_run
+            from snn4.agent.stream.session import report as report_run
         case _:
-            from snn4.agent.session import report as report_run
+            from snn4.agent.run.old_session import report as report_run
     print(f"report: {report_run(run, file)}")
 
 
 def _kind(folder: Path) -> str:
     """What was done in a run folder; a life, too, where there is none, which says so itself."""
-    from snn4.agent.config import is_stream, is_training
+    from snn4.agent.life.config import is_stream, is_training
 
     file = folder / "config.yaml"
     if is_training(file):
@@ -168,7 +168,7 @@ def _refuse(folder: Path, what: str, **options: object) -> None:
     """An error for options that were given and mean nothing here."""
     given = [f"--{name}" for name, value in options.items() if value is not None]
     if given:
-        from snn4.agent.journal import RunError
+        from snn4.agent.run.journal import RunError
 
         raise RunError(f"{folder}: is {what}, and {', '.join(given)} means nothing for it; leave it out")
 
@@ -178,7 +178,7 @@ def world(
     config: Annotated[str, typer.Argument(help="A YAML file, the name of a shipped config, or a run folder.")],
 ) -> None:
     """Show the plan of a life or a stream: what comes in which order, what is shared, and where a run is in it."""
-    from snn4.agent.plan import show
+    from snn4.agent.life.plan import show
 
     show(config)
 

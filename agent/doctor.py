@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from snn4.agent.provenance import installed_version
+from snn4.agent.run.provenance import installed_version
 
 _CORE = (
     "snn4-agent",

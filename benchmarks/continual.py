@@ -20,15 +20,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from snn4.agent.config import ContinualConfig, load_continual
-from snn4.agent.config_file import ConfigError, find
-from snn4.agent.continual_beings import prepare
-from snn4.agent.continual_session import resume, stream_session, use
-from snn4.agent.events import Saved, Studied
-from snn4.agent.journal import read_events
-from snn4.agent.provenance import provenance
-from snn4.agent.retention import MEASURES
-from snn4.agent.students import ANN_TWIN, NETWORK
+from snn4.agent.config.file import ConfigError, find
+from snn4.agent.evaluation.matrix import MEASURES
+from snn4.agent.life.config import ContinualConfig, load_continual
+from snn4.agent.run.events import Saved, Studied
+from snn4.agent.run.journal import read_events
+from snn4.agent.run.provenance import provenance
+from snn4.agent.stream.beings import prepare
+from snn4.agent.stream.session import resume, stream_session, use
+from snn4.agent.training.students import ANN_TWIN, NETWORK
 from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown
 
 CONTINUAL = RESULTS / "continual"

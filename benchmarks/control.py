@@ -18,12 +18,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from snn4.agent.config import load
-from snn4.agent.events import Began, Evaluated, Saved
-from snn4.agent.journal import read_events
-from snn4.agent.life import ANN_TWIN, ORGANISM
-from snn4.agent.returns import normalized
-from snn4.agent.session import begin, resume
+from snn4.agent.evaluation.returns import normalized
+from snn4.agent.life.config import load
+from snn4.agent.life.life import ANN_TWIN, ORGANISM
+from snn4.agent.run.events import Began, Evaluated, Saved
+from snn4.agent.run.journal import read_events
+from snn4.agent.run.old_session import begin, resume
 from snn4.benchmarks.publishing import RESULTS, at_least, done_once, markdown, mean_and_std, publish, spread, typed
 
 CONTROL = RESULTS / "control"

@@ -17,8 +17,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from snn4.agent.provenance import provenance
-from snn4.policies.mlp import SpikingMLP
+from snn4.agent.run.provenance import provenance
+from snn4.policies.acting.mlp import SpikingMLP
 
 
 def main() -> None:

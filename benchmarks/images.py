@@ -18,10 +18,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from snn4.agent.config import load_training
-from snn4.agent.events import Fitted
-from snn4.agent.journal import read_events
-from snn4.agent.training_session import resume, train_session
+from snn4.agent.life.config import load_training
+from snn4.agent.run.events import Fitted
+from snn4.agent.run.journal import read_events
+from snn4.agent.training.processes import resume, train_session
 from snn4.benchmarks.publishing import RESULTS, at_least, done_once, markdown, mean_and_std, publish, spread, typed
 
 IMAGES = RESULTS / "images"

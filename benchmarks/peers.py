@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn4.policies.ann import twin
-from snn4.policies.convnet import ConvNetConfig, SpikingConvNet
+from snn4.policies.networks.ann import twin
+from snn4.policies.networks.convnet import ConvNetConfig, SpikingConvNet
 from snn4.policies.neurons import NeuronConfig
 
 CHANNELS = (64, 128, 256)

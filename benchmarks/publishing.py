@@ -14,17 +14,17 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy import stats
 
-from snn4.agent.config import ContinualConfig, RunConfig, TrainConfig
-from snn4.agent.config_file import ConfigError, dump
-from snn4.agent.provenance import provenance
+from snn4.agent.config.file import ConfigError, dump
+from snn4.agent.life.config import ContinualConfig, LifeConfig, TrainingConfig
+from snn4.agent.run.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
 
 
-Config = RunConfig | TrainConfig | ContinualConfig
+Config = LifeConfig | TrainingConfig | ContinualConfig
 
 
-AnyConfig = TypeVar("AnyConfig", RunConfig, TrainConfig)
+AnyConfig = TypeVar("AnyConfig", LifeConfig, TrainingConfig)
 
 
 def typed(

@@ -29,8 +29,8 @@ from snn4.benchmarks.publishing import markdown
 from snn4.benchmarks.spikformer_peer import SpikingJellySpikformer, spikformer_config
 from snn4.benchmarks.timing import Times, fastest, ratio, take_turns
 from snn4.policies.allocation import keep_freed_memory
-from snn4.policies.classifier import SpikingClassifier
-from snn4.policies.spikformer import Spikformer
+from snn4.policies.networks.classifier import SpikingClassifier
+from snn4.policies.networks.spikformer import Spikformer
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def speed(rounds: int, only: str = "") -> dict[str, Any]:
 
 def report(rounds: int, only: str, as_json: bool) -> None:
     """Measure and print: a table, or everything as JSON."""
-    from snn4.agent.provenance import provenance
+    from snn4.agent.run.provenance import provenance
 
     result = {"command": shlex.join(["snn4-agent", *sys.argv[1:]]), **provenance(), **speed(rounds, only)}
     print(json.dumps(result, indent=1) if as_json else table(result["rows"]))
@@ -204,9 +204,9 @@ def act_conv(T: int, rounds: int) -> dict[str, Any]:
     from dataclasses import replace
 
     from snn4.benchmarks.peers import CONVNET, NEURON
-    from snn4.policies.ann import twin
-    from snn4.policies.convnet import SpikingConvNet
-    from snn4.policies.event_conv import event_driven
+    from snn4.policies.engine.event_conv import event_driven
+    from snn4.policies.networks.ann import twin
+    from snn4.policies.networks.convnet import SpikingConvNet
     from snn4.policies.neurons import Neuron
 
     torch.manual_seed(0)
@@ -270,7 +270,7 @@ def _compiling() -> dict[str, float]:
 
 def compiling() -> float:
     """Seconds that the first forward, backward and decision of a policy take more than the second."""
-    from snn4.policies.mlp import SpikingMLP
+    from snn4.policies.acting.mlp import SpikingMLP
 
     net, x = SpikingMLP(4, (64, 64)), torch.randn(64, 4)
 

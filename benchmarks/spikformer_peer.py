@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from snn4.benchmarks.peers import NEURON, SPIKINGJELLY
-from snn4.policies.spikformer import SPIKFORMERS, SpikformerConfig
+from snn4.policies.networks.spikformer import SPIKFORMERS, SpikformerConfig
 
 
 def spikformer_config(T: int, name: str = "spikformer-4-256") -> SpikformerConfig:

@@ -14,11 +14,11 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from snn4.agent.config import TrainConfig, load_training
-from snn4.agent.config_file import dump
-from snn4.agent.model import ZOO, ModelError, read_about, save_model
-from snn4.agent.students import NETWORK, networks
-from snn4.policies.synaptic_operations import SYNAPSES
+from snn4.agent.config.file import dump
+from snn4.agent.life.config import TrainingConfig, load_training
+from snn4.agent.models.files import ZOO, ModelError, read_about, save_model
+from snn4.agent.training.students import NETWORK, networks
+from snn4.policies.metering.synaptic_operations import SYNAPSES
 
 LARGEST = 5_000_000
 """Bytes of a model: it is kept in the repository, and is in every installation."""
@@ -54,7 +54,7 @@ def ship(run: Path, zoo: Path = ZOO) -> Path:
     return folder
 
 
-def _synapses(config: TrainConfig, about: dict[str, Any]) -> set[str]:
+def _synapses(config: TrainingConfig, about: dict[str, Any]) -> set[str]:
     """Names of the weights of synapses, which half precision suits; norms and time constants are few."""
     size = about["in_channels"], tuple(about["image_size"]), about["n_classes"]
     network = networks(config.network, size, config.seed, ann_twin=False)[NETWORK]

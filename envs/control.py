@@ -10,9 +10,8 @@ import gymnasium as gym
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-import snn4.envs.novel
-import snn4.envs.pixels  # noqa: F401  (registers CartPolePixels-v1)
-from snn4.envs.images import FreshGames, channels_first, register_minatar
+from snn4.envs.channels import channels_first
+from snn4.envs.minatar import FreshGames, register_minatar
 from snn4.envs.variations import BadVariation, VariationConfig, Varied
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from snn4.envs.datasets import DataConfig, count_classes
+from snn4.envs.data.datasets import DataConfig, count_classes
 from snn4.envs.shifts import ShiftName
 
 Scenario = Literal["class", "task", "domain"]

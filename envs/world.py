@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 from stable_baselines3.common.vec_env import VecEnv
 
 from snn4.envs.control import make_control
-from snn4.envs.datasets import DataConfig
-from snn4.envs.guessing import Part, make_guessing
+from snn4.envs.data.datasets import DataConfig
+from snn4.envs.labelled import Part, make_guessing
 from snn4.envs.variations import VariationConfig
 
 

@@ -7,10 +7,10 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from snn4.learners.recipe import TrainingConfig
+from snn4.learners.recipe import Recipe
 
 
-def mixed(config: TrainingConfig, x: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+def mixed(config: Recipe, x: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
     """``x`` (B, C, H, W) or (T, B, C, H, W) and labels (B,), or mixed and with probabilities (B, n_classes).
 
     Each sample is mixed with the one before it; all bins of events alike. Draws from torch's global generator.

@@ -15,8 +15,8 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
-from snn4.learners.placement import on_device, tensors
-from snn4.policies.behaviour import Behaviour, head_outputs
+from snn4.learners.plain_data import on_device, tensors
+from snn4.policies.acting.behaviour import Behaviour, head_outputs
 from snn4.policies.sb3 import trunk_names
 
 Kind = Literal["none", "freeze", "ewc", "replay"]

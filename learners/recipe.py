@@ -14,7 +14,7 @@ CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("one_cycle", "cosine", "c
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class Recipe:
     """How a classifier is trained."""
 
     epochs: int = 10
@@ -84,13 +84,13 @@ class TrainingConfig:
         return None
 
 
-def lay_out(network: nn.Module, config: TrainingConfig) -> None:
+def lay_out(network: nn.Module, config: Recipe) -> None:
     """Put the weights of ``network`` into the memory format in which the recipe learns."""
     if config.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
+def learning_rate(config: Recipe, step: int, steps: int) -> float:
     """The learning rate at ``step`` of ``steps``."""
     warmup = config.warmup * steps
     if step < warmup:
@@ -106,7 +106,7 @@ def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     return config.learning_rate * (config.final + (1 - config.final) * left)
 
 
-def make_optimizer(config: TrainingConfig, network: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(config: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     """AdamW or SGD in two groups: weights, and all vectors (biases, norms, time constants), which do not decay."""
     trained = [p for p in network.parameters() if p.requires_grad]
     channels = [p for p in trained if sum(side > 1 for side in p.shape) < 2]
@@ -124,7 +124,7 @@ def make_optimizer(config: TrainingConfig, network: nn.Module) -> torch.optim.Op
     return torch.optim.AdamW(groups, config.learning_rate, (config.momentum, 0.999), fused=True)
 
 
-def averaged_copy(config: TrainingConfig, network: nn.Module) -> AveragedModel | None:
+def averaged_copy(config: Recipe, network: nn.Module) -> AveragedModel | None:
     """An exponential moving average of weights and norms' statistics, whose memory is short at the start; None if there
     is to be none."""
     if not config.ema:
@@ -142,6 +142,6 @@ def averaged_copy(config: TrainingConfig, network: nn.Module) -> AveragedModel |
     return AveragedModel(network, multi_avg_fn=average, use_buffers=True)  # type: ignore[arg-type]
 
 
-def _require(name: str, holds: bool, config: TrainingConfig, allowed: str) -> None:
+def _require(name: str, holds: bool, config: Recipe, allowed: str) -> None:
     if not holds:
         raise ValueError(f"{name}: got {getattr(config, name)}, allowed is {allowed}")

@@ -18,9 +18,9 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from snn4.learners.algorithms import LearnerConfig, make_model, policy_space
-from snn4.learners.experience import cut_last_episode, get_normalization, load_replay, replay_state, set_normalization
-from snn4.learners.finite import NotFinite, check_model, require_finite
-from snn4.policies.metering import Meter
+from snn4.learners.not_finite import NotFinite, check_model, require_finite
+from snn4.learners.sb3_state import cut_last_episode, get_normalization, load_replay, replay_state, set_normalization
+from snn4.policies.metering.meter import Meter
 from snn4.policies.sb3 import PolicyConfig
 
 

@@ -14,10 +14,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn4.learners.finite import NotFinite, check_network
 from snn4.learners.mixing import mixed
-from snn4.learners.recipe import TrainingConfig, averaged_copy, lay_out, learning_rate, make_optimizer
-from snn4.policies.classifier import Network, SpikingClassifier
+from snn4.learners.not_finite import NotFinite, check_network
+from snn4.learners.recipe import Recipe, averaged_copy, lay_out, learning_rate, make_optimizer
+from snn4.policies.networks.classifier import Network, SpikingClassifier
 
 Batches = Callable[[int, int], Iterable[tuple[Tensor, Tensor]]]
 """``(epoch, first)`` -> the epoch's batches from ``first`` on: x (B, C, H, W) or (T, B, C, H, W), labels (B,)."""
@@ -59,7 +59,7 @@ class SupervisedLearner:
     """
 
     def __init__(
-        self, config: TrainingConfig, network: Network, batches: Batches, n_batches: int, seed: int, fabric: Fabric
+        self, config: Recipe, network: Network, batches: Batches, n_batches: int, seed: int, fabric: Fabric
     ) -> None:
         if n_batches < 1:
             raise ValueError("batch_size: got more than there are training samples, allowed is at most their number")

@@ -27,8 +27,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from snn4.policies.dynamics import NeuronState
 from snn4.policies.neurons import KINDS, Neuron, NeuronConfig
-from snn4.policies.scan import NeuronState, check_state, checked_steps
+from snn4.policies.scan import check_state, checked_steps
 from snn4.policies.surrogate import spike
 
 Step = Callable[[Tensor, Tensor, Any], tuple[Tensor, Tensor, Any]]

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn4.policies.dynamics import Dynamics, NeuronState, state_dtype
 from snn4.policies.gene import Gene
-from snn4.policies.scan import Dynamics, NeuronState, is_recorded, scan, state_dtype
+from snn4.policies.scan import is_recorded, scan
 from snn4.policies.surrogate import spike
 
 Bounds = tuple[NDArray[np.float32], NDArray[np.float32]]

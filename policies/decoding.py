@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snn4.policies.scan import state_dtype
+from snn4.policies.dynamics import state_dtype
 
 DECODERS = {
     "rate": "the mean over all steps",

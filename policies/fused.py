@@ -17,7 +17,7 @@ from torch import Tensor
 from snn4.policies.surrogate import SURROGATES
 
 if TYPE_CHECKING:
-    from snn4.policies.scan import Dynamics, NeuronState
+    from snn4.policies.dynamics import Dynamics, NeuronState
 
 _SURROGATE_NUMBERS = {name: number for number, name in enumerate(SURROGATES)}
 _WORTH_A_THREAD = 1 << 17

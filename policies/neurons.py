@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from snn4.policies.dynamics import Dynamics, NeuronState, rest_state
 from snn4.policies.gene import Gene
-from snn4.policies.scan import Dynamics, NeuronState, rest_state, scan
+from snn4.policies.scan import scan
 from snn4.policies.surrogate import SURROGATES
 
 KINDS = {

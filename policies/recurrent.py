@@ -16,9 +16,9 @@ from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
-from snn4.policies.acting import Copyable
-from snn4.policies.categorical import LeanCategorical
-from snn4.policies.memory import Memory, MemoryConfig, PackedState
+from snn4.policies.acting.categorical import LeanCategorical
+from snn4.policies.acting.deciding import Copyable
+from snn4.policies.acting.memory import Memory, MemoryConfig, PackedState
 from snn4.policies.neurons import NeuronConfig
 
 _LSTM: dict[str, Any] = {"n_lstm_layers": 1, "enable_critic_lstm": True, "shared_lstm": False, "lstm_kwargs": None}

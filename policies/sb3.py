@@ -23,15 +23,15 @@ from stable_baselines3.td3.policies import Actor as TD3Actor
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
-from snn4.policies.acting import ActingLayers, Copyable, Deciding
-from snn4.policies.categorical import LeanCategorical
+from snn4.policies.acting.categorical import LeanCategorical
+from snn4.policies.acting.deciding import ActingLayers, Copyable, Deciding
+from snn4.policies.acting.features import NetworkFeatures
+from snn4.policies.acting.memory import MemoryConfig
+from snn4.policies.acting.mlp import SpikingMLP
 from snn4.policies.coding import Bounds, CodingConfig
-from snn4.policies.features import NetworkFeatures
 from snn4.policies.gene import Gene
-from snn4.policies.memory import MemoryConfig
-from snn4.policies.mlp import SpikingMLP
+from snn4.policies.networks.perception import NetworkConfig
 from snn4.policies.neurons import NeuronConfig
-from snn4.policies.perception import NetworkConfig
 
 CodingName = Literal["direct", "rate", "latency", "delta", "population", "phase"]
 ReadoutName = Literal["rate", "membrane", "weighted", "first_spike"]

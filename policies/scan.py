@@ -1,68 +1,22 @@
 """The time loop of a layer of neurons over (T, B, …): one fused kernel on CPUs, a plain loop everywhere else.
 
-Both compute, for every neuron and step, with `Dynamics`' constants::
-
-    i[t]   = syn_decay * i[t-1] + syn_gain * I[t]                   the current itself where there is no synapse
-    u_k[t] = decay_k * v_k[t-1] + (gain_k * i[t] + leak_k)          one membrane, or several time constants
-    u[t]   = mean_k u_k[t]
-    x[t]   = u[t] - (v_threshold + adaptation * a[t-1])
-    s[t]   = 1 if x[t] >= 0 else 0                                  the output; u[t] itself where reset is none
-    v_k[t] = u_k[t] - s[t] * v_threshold                            reset soft; hard: v_reset where s[t] else u_k[t]
-    a[t]   = adapt_decay * a[t-1] + s[t]
-
-The fused kernel's spikes equal the loop's to the bit. Gradients pass through surrogate, membranes, synapse and
-adaptation, not through the reset. The kernel keeps nothing but its inputs for the backward pass.
+Both compute the equations of `snn4.policies.dynamics`. The fused kernel's spikes equal the loop's to the bit.
+Gradients pass through surrogate, membranes, synapse and adaptation, not through the reset. The kernel keeps nothing
+but its inputs for the backward pass.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from snn4.policies.dynamics import Dynamics, NeuronState, rest_state, state_dtype
 from snn4.policies.fused import fused_backward, fused_forward, is_fused
 from snn4.policies.surrogate import spike
-
-
-class Dynamics(NamedTuple):
-    """Constants of the equations above."""
-
-    decay: tuple[float, ...]
-    gain: tuple[float, ...] = (1.0,)
-    leak: tuple[float, ...] = (0.0,)
-    v_threshold: float = 1.0
-    reset: str = "soft"
-    """soft, hard, or none: a leaky integrator, which does not spike."""
-    v_reset: float = 0.0
-    syn_decay: float | None = None
-    syn_gain: float = 1.0
-    adaptation: float | None = None
-    adapt_decay: float = 0.0
-    surrogate: str = "arctan"
-    slope: float = 2.0
-
-
-class NeuronState(NamedTuple):
-    """State of a layer between steps, float32 or wider; what a neuron does not have is None."""
-
-    v: Tensor
-    """Membrane after the reset: (B, …), or (K, B, …) for a neuron with K membranes."""
-    i: Tensor | None = None
-    """Synaptic current (B, …)."""
-    a: Tensor | None = None
-    """Adaptation of the threshold (B, …)."""
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> NeuronState:
-        """``function`` of every part that there is."""
-        i, a = (None if part is None else function(part) for part in (self.i, self.a))
-        return NeuronState(function(self.v), i, a)
-
-    def detach(self) -> NeuronState:
-        """The same values without their history: where truncated backpropagation through time cuts."""
-        return self.map(Tensor.detach)
 
 
 def scan(
@@ -138,35 +92,6 @@ def reference_scan(
         a = None if a is None else d.adapt_decay * a + s
         outputs.append(s)
     return torch.stack(outputs).to(current.dtype), NeuronState(vs[0] if single else torch.stack(vs), i, a)
-
-
-def rest_state(current: Tensor, dynamics: Dynamics, v_rest: float = 0.0) -> NeuronState:
-    """Membranes at ``v_rest``, synapses and adaptation at zero, for input ``current`` (T, B, …)."""
-    membranes, zero = len(dynamics.decay), current.new_zeros(current.shape[1:], dtype=state_dtype(current))
-    shape = zero.shape if membranes == 1 else (membranes, *zero.shape)
-    return NeuronState(
-        zero.new_full(shape, v_rest),
-        None if dynamics.syn_decay is None else zero,
-        None if dynamics.adaptation is None else torch.zeros_like(zero),
-    )
-
-
-def state_to_rows(state: NeuronState, dynamics: Dynamics) -> Tensor:
-    """A copy of a state in one tensor (rows, B, …): membranes, then synapse, then adaptation."""
-    v = state.v.unsqueeze(0) if len(dynamics.decay) == 1 else state.v
-    return torch.cat([v, *(part.unsqueeze(0) for part in (state.i, state.a) if part is not None)])
-
-
-def state_from_rows(rows: Tensor, dynamics: Dynamics) -> NeuronState:
-    """The state that `state_to_rows` wrote: views of ``rows``."""
-    k = len(dynamics.decay)
-    i = None if dynamics.syn_decay is None else rows[k]
-    return NeuronState(rows[0] if k == 1 else rows[:k], i, None if dynamics.adaptation is None else rows[-1])
-
-
-def state_dtype(current: Tensor) -> torch.dtype:
-    """Precision of the states that go with ``current``: its own, float32 where that is half."""
-    return torch.float32 if current.dtype in (torch.bfloat16, torch.float16) else current.dtype
 
 
 def checked_steps(current: Tensor, steps: int | None) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from snn4.agent.config_file import ConfigError
+from snn4.agent.config.file import ConfigError
 
 
 def problems_of(load: Callable[[Any, Sequence[str]], Any], path: Path | str, *overrides: str) -> list[str]:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from snn4.agent.events import Event
-from snn4.agent.journal import read_events
+from snn4.agent.run.events import Event
+from snn4.agent.run.journal import read_events
 
 
 def read(path: Path) -> Any:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from snn4.agent.cli import main
-from snn4.agent.config import ContinualConfig, RunConfig, TrainConfig, load, load_continual, load_training
+from snn4.agent.life.config import ContinualConfig, LifeConfig, TrainingConfig, load, load_continual, load_training
 
 HERE = Path(__file__).parent
 TINY = """\
@@ -61,7 +61,7 @@ def tiny_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(tiny_yaml: Path) -> Callable[..., RunConfig]:
+def tiny(tiny_yaml: Path) -> Callable[..., LifeConfig]:
     """The config of a tiny life, with overrides."""
     return lambda *overrides: load(tiny_yaml, overrides)
 
@@ -74,15 +74,15 @@ def digits_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def digits(digits_yaml: Path) -> Callable[..., TrainConfig]:
+def digits(digits_yaml: Path) -> Callable[..., TrainingConfig]:
     """The config of a tiny training, with overrides."""
     return lambda *overrides: load_training(digits_yaml, overrides)
 
 
 @pytest.fixture(scope="session")
-def trained(digits: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(digits: Callable[..., TrainingConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a training that went to its end. Tests leave it unchanged."""
-    from snn4.agent.training_session import train_session
+    from snn4.agent.training.processes import train_session
 
     runs = tmp_path_factory.mktemp("trained")
     train_session(digits(), runs, quiet=True)
@@ -106,7 +106,7 @@ def streamed(stream_yaml: Path) -> Callable[..., ContinualConfig]:
 @pytest.fixture(scope="session")
 def lived(streamed: Callable[..., ContinualConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a stream that was lived to its end. Tests leave it unchanged."""
-    from snn4.agent.continual_session import stream_session
+    from snn4.agent.stream.session import stream_session
 
     runs = tmp_path_factory.mktemp("lived")
     stream_session(streamed(), runs, quiet=True)

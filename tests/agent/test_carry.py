@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from snn4.agent.config import RunConfig, load
-from snn4.agent.config_file import CONFIGS, ConfigError
-from snn4.agent.events import Began, Compared, Ended, Entered, Event, Learned, Saved
-from snn4.agent.life import Life, live
+from snn4.agent.config.file import CONFIGS, ConfigError
+from snn4.agent.life.config import LifeConfig, load
+from snn4.agent.life.life import Life, live
+from snn4.agent.run.events import Began, Compared, Ended, Entered, Event, Learned, Saved
 
 CARRY = [
     "world=[{environment: CartPoleNoVel-v1, steps: 384}]",
@@ -31,7 +31,7 @@ def learned(events: list[Event]) -> list[Learned]:
     return [event for event in events if isinstance(event, Learned)]
 
 
-def test_a_life_that_remembers(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_a_life_that_remembers(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     life = Life(tiny(*CARRY, "policy.memory={taus: [2e-3, 8e-3], gain: 2.0}"), tmp_path)
     events = lived(life)
     assert events[-1] == Ended("finished", 2 * 384)
@@ -49,7 +49,7 @@ def test_a_life_that_remembers(tiny: Callable[..., RunConfig], tmp_path: Path) -
     assert policies == ["SpikingRecurrentPolicy", "RecurrentActorCriticPolicy"]
 
 
-def test_a_life_that_is_killed_goes_on_bit_by_bit(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_a_life_that_is_killed_goes_on_bit_by_bit(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     config = tiny(*CARRY)
     events: list[Event] = []
     copies = {}
@@ -69,7 +69,7 @@ def test_a_life_that_is_killed_goes_on_bit_by_bit(tiny: Callable[..., RunConfig]
         assert told[0] == told[1]
 
 
-def test_a_return_to_a_task_and_another_backend(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_a_return_to_a_task_and_another_backend(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     pytest.importorskip("norse")
     world = "world=[{environment: CartPoleNoVel-v1, steps: 64}, {environment: MountainCarNoVel-v0, steps: 64}, "
     config = tiny(*CARRY, world + "{environment: CartPoleNoVel-v1, steps: 64}]", "policy.backend=norse",

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from snn4.agent.config import RunConfig
-from snn4.agent.journal import Journal
+from snn4.agent.life.config import LifeConfig
+from snn4.agent.run.journal import Journal
 
 Cli = Callable[..., Any]
 SHORT = ["world.0.steps=64", "evaluation.episodes=1", "evaluation.test_episodes=1"]
@@ -124,7 +124,7 @@ def test_a_runs_folder_that_cannot_be_made(cli: Cli, tiny_yaml: Path, tmp_path: 
     assert "a file" in told
 
 
-def test_a_run_that_is_busy(cli: Cli, tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+def test_a_run_that_is_busy(cli: Cli, tmp_path: Path, tiny: Callable[..., LifeConfig]) -> None:
     with Journal.create(tmp_path, tiny()) as journal:
         (told,) = refused(cli, "resume", journal.folder)
     assert told.startswith(f"{journal.folder}: another process lives in this folder")
@@ -132,7 +132,7 @@ def test_a_run_that_is_busy(cli: Cli, tmp_path: Path, tiny: Callable[..., RunCon
 
 
 def test_options_of_classifiers_mean_nothing_for_a_life(
-    cli: Cli, tmp_path: Path, tiny: Callable[..., RunConfig]
+    cli: Cli, tmp_path: Path, tiny: Callable[..., LifeConfig]
 ) -> None:
     with Journal.create(tmp_path, tiny()) as journal:
         pass
@@ -140,7 +140,7 @@ def test_options_of_classifiers_mean_nothing_for_a_life(
     assert told == f"{journal.folder}: is a life, and --data, --steps means nothing for it; leave it out"
 
 
-def test_a_run_without_a_checkpoint(cli: Cli, tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+def test_a_run_without_a_checkpoint(cli: Cli, tmp_path: Path, tiny: Callable[..., LifeConfig]) -> None:
     with Journal.create(tmp_path, tiny()) as journal:
         pass
     (told,) = refused(cli, "evaluate", journal.folder)
@@ -150,7 +150,7 @@ def test_a_run_without_a_checkpoint(cli: Cli, tmp_path: Path, tiny: Callable[...
     assert (journal.folder / "summary.json").is_file()
 
 
-def test_a_run_with_a_config_that_was_spoilt(cli: Cli, tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+def test_a_run_with_a_config_that_was_spoilt(cli: Cli, tmp_path: Path, tiny: Callable[..., LifeConfig]) -> None:
     with Journal.create(tmp_path, tiny()) as journal:
         pass
     with (journal.folder / "config.yaml").open("a") as file:

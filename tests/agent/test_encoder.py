@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from snn4.agent.config import RunConfig, load
-from snn4.agent.config_file import ConfigError, dump
-from snn4.agent.events import Began, Compared, Ended, Entered, Event, Learned, Saved
-from snn4.agent.life import Life, live
-from snn4.policies.features import NetworkFeatures
-from snn4.policies.hybrid import HybridConfig
-from snn4.policies.perception import NetworkConfig
+from snn4.agent.config.file import ConfigError, dump
+from snn4.agent.life.config import LifeConfig, load
+from snn4.agent.life.life import Life, live
+from snn4.agent.run.events import Began, Compared, Ended, Entered, Event, Learned, Saved
+from snn4.policies.acting.features import NetworkFeatures
+from snn4.policies.networks.hybrid import HybridConfig
+from snn4.policies.networks.perception import NetworkConfig
 
 SEEING = [
     "world=[{environment: CartPolePixels-v1, steps: 192, kwargs: {height: 12, width: 30, frames: 2}}]",
@@ -27,7 +27,7 @@ SEEING = [
 ]
 
 
-def test_a_life_that_sees_goes_on_bit_by_bit(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_a_life_that_sees_goes_on_bit_by_bit(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     life, events, copies = Life(tiny(*SEEING), tmp_path / "life"), list[Event](), dict[int, Path]()
     for event in live(life):
         events.append(event)
@@ -51,7 +51,7 @@ def test_a_life_that_sees_goes_on_bit_by_bit(tiny: Callable[..., RunConfig], tmp
     assert told[0] == told[1]
 
 
-def test_another_world_gets_another_encoder(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_another_world_gets_another_encoder(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     world = "world=[{environment: CartPolePixels-v1, steps: 64}, {environment: MinAtar/Breakout-v1, steps: 64}]"
     life = Life(tiny(*SEEING[1:-1], world, "policy.encoder.options.head=average"), tmp_path)

@@ -19,18 +19,19 @@ from typing import Any, NamedTuple
 import pytest
 from run_folders import events_in, only, read
 
-from snn4.agent import checkpoint, session
-from snn4.agent.config import RunConfig
-from snn4.agent.evaluation import TEST_SEED, VALIDATION_SEED
-from snn4.agent.events import Began, Ended, Evaluated, Learned, Saved
-from snn4.agent.journal import Journal, RunBusy
+from snn4.agent.evaluation.episodes import TEST_SEED, VALIDATION_SEED
+from snn4.agent.life.config import LifeConfig
+from snn4.agent.run import checkpoint
+from snn4.agent.run import old_session as session
+from snn4.agent.run.events import Began, Ended, Evaluated, Learned, Saved
+from snn4.agent.run.journal import Journal, RunBusy
 
 Cli = Callable[..., Any]
 TWO_BEINGS = ["world.0.steps=1024", "ann_twin=true"]
 
 # To import everything takes much longer than these lives: one process does so, and those that live are forked from it.
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["pytest", "snn4.agent.session", "torch._dynamo", "torch.utils.tensorboard"])
+FORKED.set_forkserver_preload(["pytest", "snn4.agent.run.old_session", "torch._dynamo", "torch.utils.tensorboard"])
 COMMAND = """
 import os, resource, sys
 from snn4.agent.cli import main
@@ -179,7 +180,7 @@ def stories(
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(tiny: Callable[..., LifeConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the life that is killed and asked to stop in the stories, lived in one go."""
     config, runs = tiny(*TWO_BEINGS), tmp_path_factory.mktemp("undisturbed")
     session.session(config, Journal.create(runs, config), quiet=True)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from snn4.agent.config import RunConfig, load
-from snn4.agent.config_file import ConfigError
-from snn4.agent.events import Began, Ended, Entered, Evaluated, Event, Learned, Saved
-from snn4.agent.life import Life, live
-from snn4.agent.session import begin
+from snn4.agent.config.file import ConfigError
+from snn4.agent.life.config import LifeConfig, load
+from snn4.agent.life.life import Life, live
+from snn4.agent.run.events import Began, Ended, Entered, Evaluated, Event, Learned, Saved
+from snn4.agent.run.old_session import begin
 
 MIXED = [
     "world=[{data: {name: digits, limit: 200}, steps: 256}, {environment: CartPole-v1, steps: 128}]", "rounds=2",
@@ -23,7 +23,7 @@ MIXED = [
 ]  # fmt: skip
 
 
-def test_images_and_an_environment_in_one_life(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_images_and_an_environment_in_one_life(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     life = Life(tiny(*MIXED, "ann_twin=true"), tmp_path)
     events = list(live(life))
     assert [e.task for e in events if isinstance(e, Entered) and e.being == "organism"] == ["digits", "CartPole-v1"] * 2
@@ -47,7 +47,7 @@ def test_images_and_an_environment_in_one_life(tiny: Callable[..., RunConfig], t
      ("{name: cifar10, root: /nosuch, download: false}", "world.1: cifar10 cannot be built: cifar10: /nosuch/")],
 )  # fmt: skip
 def test_images_are_looked_for_before_anything_is_lived(
-    tiny: Callable[..., RunConfig], tmp_path: Path, data: str, said: str
+    tiny: Callable[..., LifeConfig], tmp_path: Path, data: str, said: str
 ) -> None:
     config = tiny(f"world=[{{environment: CartPole-v1, steps: 128}}, {{data: {data}, steps: 100}}]")
     with pytest.raises(ConfigError, match=re.escape(said)):
@@ -55,7 +55,7 @@ def test_images_are_looked_for_before_anything_is_lived(
     assert not (tmp_path / "runs").exists()
 
 
-def test_encoders_and_heads_are_each_task_s_own(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_encoders_and_heads_are_each_task_s_own(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     life = Life(tiny(*MIXED), tmp_path)
     being = life.beings[0]
     list(live(life))
@@ -72,7 +72,7 @@ def test_encoders_and_heads_are_each_task_s_own(tiny: Callable[..., RunConfig], 
 
 @pytest.mark.parametrize("protection", ["none", "freeze", "ewc", "replay"])
 def test_a_mixed_life_killed_after_a_checkpoint_goes_on_bit_by_bit(
-    tiny: Callable[..., RunConfig], tmp_path: Path, protection: str
+    tiny: Callable[..., LifeConfig], tmp_path: Path, protection: str
 ) -> None:
     config = tiny(*MIXED, f"protection={{kind: {protection}, samples: 40, batch_size: 8}}")
     events: list[Event] = []
@@ -90,7 +90,7 @@ def test_a_mixed_life_killed_after_a_checkpoint_goes_on_bit_by_bit(
         assert rest == events[position:]
 
 
-def test_a_task_s_own_network_sees_its_images(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_a_task_s_own_network_sees_its_images(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     network = "{name: vgg-small, T: 2, options: {channels: [4, 8]}}"
     life = Life(tiny(*MIXED, f"world.0.encoder={network}", "rounds=1", "protection.kind=replay"), tmp_path)
     events = list(live(life))
@@ -113,7 +113,7 @@ def test_a_task_s_own_network_sees_its_images(tiny: Callable[..., RunConfig], tm
         ("policy={state: carry, T: 1}", "policy: got state carry in a world with images"),
     ],
 )
-def test_problems(tiny: Callable[..., RunConfig], override: str, said: str) -> None:
+def test_problems(tiny: Callable[..., LifeConfig], override: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         tiny(*MIXED, override)
     (found,) = error.value.problems

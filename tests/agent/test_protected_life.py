@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from snn4.agent.config import RunConfig, load
-from snn4.agent.config_file import ConfigError, dump
-from snn4.agent.events import Entered, Evaluated, Event, Learned, Saved
-from snn4.agent.life import Life, live
+from snn4.agent.config.file import ConfigError, dump
+from snn4.agent.life.config import LifeConfig, load
+from snn4.agent.life.life import Life, live
+from snn4.agent.run.events import Entered, Evaluated, Event, Learned, Saved
 from snn4.policies.sb3 import trunk_names
 
 STREAM = [
@@ -29,7 +29,7 @@ PROTECTIONS = ["{kind: freeze}", "{kind: freeze, fraction: 0.5, samples: 30}", "
                "{kind: replay, samples: 100, batch_size: 8}"]  # fmt: skip
 
 
-def recorded(config: RunConfig, folder: Path) -> tuple[list[Event], list[tuple[int, Path]]]:
+def recorded(config: LifeConfig, folder: Path) -> tuple[list[Event], list[tuple[int, Path]]]:
     """A life, and copies of its folder after each `Saved`, as a process killed right then leaves it."""
     events: list[Event] = []
     copies = []
@@ -41,14 +41,14 @@ def recorded(config: RunConfig, folder: Path) -> tuple[list[Event], list[tuple[i
     return events, copies
 
 
-def goes_on(config: RunConfig, folder: Path) -> list[Event]:
+def goes_on(config: LifeConfig, folder: Path) -> list[Event]:
     life = Life(config, folder)
     assert life.restore() is not None
     _, *events = live(life)
     return events[1:] if isinstance(events[0], Entered) and events[0].step else events
 
 
-def retained(config: RunConfig, folder: Path) -> Any:
+def retained(config: LifeConfig, folder: Path) -> Any:
     life = Life(config, folder)
     life.restore()
     return life.summary(None)["retention"]
@@ -57,7 +57,7 @@ def retained(config: RunConfig, folder: Path) -> Any:
 @pytest.mark.parametrize("protection", PROTECTIONS)
 @pytest.mark.parametrize("learner", ["PPO", "DQN"])
 def test_a_protected_life_goes_on_bit_by_bit(
-    tiny: Callable[..., RunConfig], tmp_path: Path, protection: str, learner: str
+    tiny: Callable[..., LifeConfig], tmp_path: Path, protection: str, learner: str
 ) -> None:
     config = tiny(*STREAM, *(DQN if learner == "DQN" else []), f"protection={protection}")
     events, copies = recorded(config, tmp_path / "life")
@@ -69,7 +69,7 @@ def test_a_protected_life_goes_on_bit_by_bit(
 
 
 def test_what_is_replayed_acts_as_in_the_latest_stay(
-    tiny: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Callable[..., LifeConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stays = ("steps: 128", "steps: 128, variation: {physics: {length: 2}}", "steps: 64")
     pole = ", ".join(f"{{environment: CartPole-v1, name: pole, {stay}}}" for stay in stays)
@@ -85,7 +85,7 @@ def test_what_is_replayed_acts_as_in_the_latest_stay(
 
 
 @pytest.mark.parametrize("kind", ["spiking", "ann"])
-def test_protection_acts_from_the_second_task_on(tiny: Callable[..., RunConfig], tmp_path: Path, kind: str) -> None:
+def test_protection_acts_from_the_second_task_on(tiny: Callable[..., LifeConfig], tmp_path: Path, kind: str) -> None:
     def learned(protection: str) -> list[Learned]:
         config = tiny(*STREAM, f"protection={protection}", f"policy.kind={kind}",
                       "learner.hyperparameters.learning_rate=0.02")  # fmt: skip
@@ -99,7 +99,7 @@ def test_protection_acts_from_the_second_task_on(tiny: Callable[..., RunConfig],
 
 
 def test_a_frozen_trunk_is_that_of_the_best_moment_of_the_first_task(
-    tiny: Callable[..., RunConfig], tmp_path: Path
+    tiny: Callable[..., LifeConfig], tmp_path: Path
 ) -> None:
     life = Life(tiny(*STREAM, "protection.kind=freeze"), tmp_path)
     trunks: list[dict[str, torch.Tensor]] = []
@@ -117,7 +117,7 @@ def test_a_frozen_trunk_is_that_of_the_best_moment_of_the_first_task(
 
 
 def test_drift_goes_on_with_the_same_head_and_another_name_begins_anew(
-    tiny: Callable[..., RunConfig], tmp_path: Path
+    tiny: Callable[..., LifeConfig], tmp_path: Path
 ) -> None:
     life = Life(tiny(STREAM[0], STREAM[1], "world.2.name=''"), tmp_path)
     assert [task.name for task in life.config.world] == [
@@ -138,7 +138,7 @@ def test_drift_goes_on_with_the_same_head_and_another_name_begins_anew(
     assert gravities == [9.8, 15], "tested are the environment as it was, and as it is now"
 
 
-def test_a_task_s_own_code(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_a_task_s_own_code(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     life = Life(tiny(STREAM[0], "world.1.coding.kind=population"), tmp_path)
     list(live(life))
     inputs = []
@@ -153,7 +153,7 @@ def test_a_task_s_own_code(tiny: Callable[..., RunConfig], tmp_path: Path) -> No
 # Configs
 
 
-def problems(tiny: Callable[..., RunConfig], *overrides: str) -> list[str]:
+def problems(tiny: Callable[..., LifeConfig], *overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as error:
         tiny(*overrides)
     return [problem.partition(": ")[2] for problem in error.value.problems]
@@ -186,12 +186,12 @@ def problems(tiny: Callable[..., RunConfig], *overrides: str) -> list[str]:
         ),
     ],
 )
-def test_problems(tiny: Callable[..., RunConfig], overrides: list[str], said: str) -> None:
+def test_problems(tiny: Callable[..., LifeConfig], overrides: list[str], said: str) -> None:
     (found,) = problems(tiny, *overrides)
     assert found.startswith(said)
 
 
-def test_rounds_repeat_a_world_and_worlds_nest(tiny: Callable[..., RunConfig]) -> None:
+def test_rounds_repeat_a_world_and_worlds_nest(tiny: Callable[..., LifeConfig]) -> None:
     a, b, c = (f"{{environment: {name}, steps: 5}}" for name in ("CartPole-v1", "Acrobot-v1", "MountainCar-v0"))
     names = {"CartPole-v1": "A", "Acrobot-v1": "B", "MountainCar-v0": "C"}
 
@@ -205,7 +205,7 @@ def test_rounds_repeat_a_world_and_worlds_nest(tiny: Callable[..., RunConfig]) -
     assert len(problems(tiny, f"world=[{a}, {b}]", "world.1.steps=0", "rounds=3")) == 1
 
 
-def test_what_is_dumped_loads_to_the_same_life(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_what_is_dumped_loads_to_the_same_life(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     config = tiny(*STREAM, "rounds=2", "world.1.coding.kind=rate", "world.1.reference=-80", "protection.kind=ewc")
     (tmp_path / "config.yaml").write_text(dump(config))
     assert load(tmp_path / "config.yaml") == config

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 from scipy import stats
 
-from snn4.agent.config import load_continual
-from snn4.agent.config_file import ConfigError
-from snn4.agent.journal import Journal
+from snn4.agent.config.file import ConfigError
+from snn4.agent.life.config import load_continual
+from snn4.agent.run.journal import Journal
 from snn4.benchmarks import continual
 from snn4.benchmarks.cli import main
 from snn4.benchmarks.continual import add, bench, changes_of, summary, table

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from snn4.agent.config_file import CONFIGS
+from snn4.agent.config.file import CONFIGS
 from snn4.benchmarks import control, images
 from snn4.benchmarks.publishing import publish
 

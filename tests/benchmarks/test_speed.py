@@ -11,7 +11,7 @@ from snn4.benchmarks.cli import app
 from snn4.benchmarks.peers import PEERS, ann_net, layer_runs, snn4_net
 from snn4.benchmarks.speed import MissingPeers, Row, _judge_training, act_conv, act_mlp, speed, table
 from snn4.benchmarks.spikformer_peer import SpikingJellySpikformer, spikformer_config
-from snn4.policies.spikformer import Spikformer
+from snn4.policies.networks.spikformer import Spikformer
 
 
 @pytest.mark.parametrize("name", PEERS)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from snn4.agent import model
-from snn4.agent.config import load_training
-from snn4.agent.model import ModelError
-from snn4.agent.testing import evaluate_session
-from snn4.agent.training_session import train_session
+from snn4.agent.life.config import load_training
+from snn4.agent.models import files as model
+from snn4.agent.models.files import ModelError
+from snn4.agent.training.processes import train_session
+from snn4.agent.training.test import evaluate_session
 from snn4.benchmarks import zoo
 
 

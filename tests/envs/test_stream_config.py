@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snn4.envs.datasets import DATASETS, DataConfig, count_classes, load_data
+from snn4.envs.data.datasets import DATASETS, DataConfig, count_classes, load_data
 from snn4.envs.stream_config import StreamConfig
 
 
@@ -129,5 +129,5 @@ def test_every_data_set_has_a_number_of_classes() -> None:
 
 
 def test_avalanche_is_not_imported_before_a_stream_is_made() -> None:
-    program = "import sys, snn4.envs.continual as c; c.StreamConfig(); sys.exit('avalanche' in sys.modules)"
+    program = "import sys, snn4.envs.stream as c; c.StreamConfig(); sys.exit('avalanche' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=100, check=False).returncode == 0

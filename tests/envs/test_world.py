@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 from snn4.envs import world
-from snn4.envs.datasets import DataConfig
+from snn4.envs.data.datasets import DataConfig
 from snn4.envs.variations import VariationConfig
 from snn4.envs.world import TaskConfig, World
 

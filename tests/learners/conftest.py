@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from snn4.envs.continual import Stream, StreamConfig, make_stream
-from snn4.envs.datasets import DataConfig, load_data
-from snn4.learners.continual import ContinualLearner, ContinualTrainingConfig, StrategyConfig, n_outputs
-from snn4.policies.ann import twin
-from snn4.policies.classifier import Classifier, SpikingClassifier
-from snn4.policies.convnet import ConvNetConfig, SpikingConvNet
+from snn4.envs.data.datasets import DataConfig, load_data
+from snn4.envs.stream import Stream, StreamConfig, make_stream
+from snn4.learners.continual.learner import ContinualLearner, ContinualRecipe, StrategyConfig, n_outputs
+from snn4.policies.networks.ann import twin
+from snn4.policies.networks.classifier import Classifier, SpikingClassifier
+from snn4.policies.networks.convnet import ConvNetConfig, SpikingConvNet
 
 MakeLearner = Callable[..., ContinualLearner]
 
@@ -51,7 +51,7 @@ def make_learner(streams: dict[str, Stream]) -> MakeLearner:
         stream: Stream | None = None, **training: Any,
     ) -> ContinualLearner:  # fmt: skip
         stream = stream or streams[scenario]
-        config = ContinualTrainingConfig(**{"batch_size": 10, "learning_rate": 0.01, **training})
+        config = ContinualRecipe(**{"batch_size": 10, "learning_rate": 0.01, **training})
         strategy = StrategyConfig(name, memory, memory_bytes, options or {})
         return ContinualLearner(
             strategy, config, network or small_network(stream, ann, channels=channels), stream, seed

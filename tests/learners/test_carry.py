@@ -13,11 +13,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from torch import nn
 
-from snn4.agent import checkpoint
+from snn4.agent.run import checkpoint
 from snn4.envs.control import make_control
 from snn4.learners.algorithms import ALGORITHMS, CARRYING, LearnerConfig, algorithm_for, make_model, make_policy
 from snn4.learners.reinforcement import ReinforcementLearner
-from snn4.policies.memory import MemoryConfig
+from snn4.policies.acting.memory import MemoryConfig
 from snn4.policies.neurons import NeuronConfig
 from snn4.policies.recurrent import SpikingRecurrentPolicy
 from snn4.policies.sb3 import PolicyConfig, trunk_names

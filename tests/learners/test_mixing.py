@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snn4.learners.mixing import mixed
-from snn4.learners.recipe import TrainingConfig
+from snn4.learners.recipe import Recipe
 
 B, CLASSES = 16, 5
 
@@ -16,7 +16,7 @@ def images() -> tuple[torch.Tensor, torch.Tensor]:
     return x, torch.arange(B) % CLASSES
 
 
-def both(config: TrainingConfig, x: torch.Tensor, labels: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def both(config: Recipe, x: torch.Tensor, labels: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(seed)
     return mixed(config, x, labels, CLASSES)
 
@@ -26,7 +26,7 @@ def one_hot(labels: torch.Tensor) -> torch.Tensor:
 
 
 def test_nothing_is_mixed_without_a_parameter(images: tuple[torch.Tensor, torch.Tensor]) -> None:
-    x, labels = mixed(TrainingConfig(), *images, CLASSES)
+    x, labels = mixed(Recipe(), *images, CLASSES)
     assert x is images[0]
     assert labels is images[1]
 
@@ -34,7 +34,7 @@ def test_nothing_is_mixed_without_a_parameter(images: tuple[torch.Tensor, torch.
 @pytest.mark.parametrize("seed", range(5))
 def test_mixup_by_hand(images: tuple[torch.Tensor, torch.Tensor], seed: int) -> None:
     x, labels = images
-    y, targets = both(TrainingConfig(mixup=0.8), x, labels, seed)
+    y, targets = both(Recipe(mixup=0.8), x, labels, seed)
     share = float((y[1, 0, 0, 0] - x[0, 0, 0, 0]) / (x[1, 0, 0, 0] - x[0, 0, 0, 0]))  # of the sample itself
     assert 0 <= share <= 1
     assert torch.allclose(y, share * x + (1 - share) * x.roll(1, 0), atol=1e-5)
@@ -44,7 +44,7 @@ def test_mixup_by_hand(images: tuple[torch.Tensor, torch.Tensor], seed: int) -> 
 @pytest.mark.parametrize("seed", range(5))
 def test_cutmix_by_hand(images: tuple[torch.Tensor, torch.Tensor], seed: int) -> None:
     x, labels = images
-    y, targets = both(TrainingConfig(cutmix=1.0), x, labels, seed)
+    y, targets = both(Recipe(cutmix=1.0), x, labels, seed)
     pasted = y[1, 0] != x[1, 0]  # the same pixels in all samples and channels
     assert torch.equal(y, torch.where(pasted, x.roll(1, 0), x))
     share = 1 - pasted.float().mean()
@@ -52,15 +52,15 @@ def test_cutmix_by_hand(images: tuple[torch.Tensor, torch.Tensor], seed: int) ->
 
 
 def test_with_both_each_batch_draws_one(images: tuple[torch.Tensor, torch.Tensor]) -> None:
-    config, kinds = TrainingConfig(mixup=0.8, cutmix=1.0), set[str]()
+    config, kinds = Recipe(mixup=0.8, cutmix=1.0), set[str]()
     for seed in range(20):
         y, _ = both(config, *images, seed)
         kinds.add("mixup" if len(y[1].unique()) == 1 and float(y[1, 0, 0, 0]) % 1 else "cutmix")
     assert kinds == {"mixup", "cutmix"}
 
 
-@pytest.mark.parametrize("config", [TrainingConfig(mixup=0.8), TrainingConfig(cutmix=1.0)], ids=["mixup", "cutmix"])
-def test_events_are_mixed_alike_in_all_bins(config: TrainingConfig) -> None:
+@pytest.mark.parametrize("config", [Recipe(mixup=0.8), Recipe(cutmix=1.0)], ids=["mixup", "cutmix"])
+def test_events_are_mixed_alike_in_all_bins(config: Recipe) -> None:
     torch.manual_seed(0)
     x, labels = torch.randn(4, B, 2, 6, 6), torch.arange(B) % CLASSES  # (T, B, C, H, W)
     y, targets = both(config, x, labels, seed=3)
@@ -72,7 +72,7 @@ def test_events_are_mixed_alike_in_all_bins(config: TrainingConfig) -> None:
 
 def test_inputs_are_left_as_they_were(images: tuple[torch.Tensor, torch.Tensor]) -> None:
     x, labels = (tensor.clone() for tensor in images)
-    for config in (TrainingConfig(mixup=0.8), TrainingConfig(cutmix=1.0)):
+    for config in (Recipe(mixup=0.8), Recipe(cutmix=1.0)):
         both(config, x, labels, 0)
     assert torch.equal(x, images[0])
     assert torch.equal(labels, images[1])

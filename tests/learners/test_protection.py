@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn4.agent import checkpoint
+from snn4.agent.run import checkpoint
 from snn4.envs.control import make_control
 from snn4.learners.algorithms import LearnerConfig, make_policy
 from snn4.learners.protection import Protection, ProtectionConfig, acting_optimizer, importance, share_trunk
 from snn4.learners.reinforcement import ReinforcementLearner
-from snn4.policies.behaviour import Behaviour, head_outputs
+from snn4.policies.acting.behaviour import Behaviour, head_outputs
 from snn4.policies.neurons import NeuronConfig
 from snn4.policies.sb3 import PolicyConfig, trunk_names
 

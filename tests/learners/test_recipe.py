@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snn4.learners.recipe import TrainingConfig, averaged_copy, learning_rate, make_optimizer
+from snn4.learners.recipe import Recipe, averaged_copy, learning_rate, make_optimizer
 
 
 def network() -> nn.Sequential:
@@ -17,7 +17,7 @@ def network() -> nn.Sequential:
 
 
 def rates(steps: int, **changes: Any) -> list[float]:
-    config = TrainingConfig(**changes)
+    config = Recipe(**changes)
     return [learning_rate(config, step, steps) for step in range(steps)]
 
 
@@ -33,13 +33,13 @@ def rates(steps: int, **changes: Any) -> list[float]:
 )  # fmt: skip
 def test_impossible_values(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: got .*allowed"):
-        TrainingConfig(**{name: value})
+        Recipe(**{name: value})
 
 
 def test_steps_of_each_epoch() -> None:
-    config = TrainingConfig(epochs=5, T=((2, 1), (3, 4)))
+    config = Recipe(epochs=5, T=((2, 1), (3, 4)))
     assert [config.T_of(epoch) for epoch in range(5)] == [1, 1, 4, 4, 4]
-    assert TrainingConfig().T_of(3) is None
+    assert Recipe().T_of(3) is None
 
 
 # The learning rate
@@ -77,14 +77,14 @@ def test_short_trainings(schedule: Any, warmup: float, steps: int) -> None:
 # The optimizer
 
 
-def groups_of(config: TrainingConfig, network: nn.Module) -> list[tuple[set[str], float, float]]:
+def groups_of(config: Recipe, network: nn.Module) -> list[tuple[set[str], float, float]]:
     names = {id(p): name for name, p in network.named_parameters()}
     groups = make_optimizer(config, network).param_groups
     return [({names[id(p)] for p in group["params"]}, group["scale"], group["weight_decay"]) for group in groups]
 
 
 def test_vectors_do_not_decay_and_have_a_rate_of_their_own() -> None:
-    config = TrainingConfig(weight_decay=0.1, bias_scale=8.0)
+    config = Recipe(weight_decay=0.1, bias_scale=8.0)
     assert groups_of(config, network()) == [
         ({"0.weight", "3.weight"}, 1.0, 0.1),
         ({"0.bias", "1.weight", "1.bias", "3.bias"}, 8.0, 0.0),
@@ -94,10 +94,10 @@ def test_vectors_do_not_decay_and_have_a_rate_of_their_own() -> None:
 def test_frozen_parameters_are_left_out() -> None:
     made = network()
     made[0].requires_grad_(False)
-    assert groups_of(TrainingConfig(), made)[0][0] == {"3.weight"}
+    assert groups_of(Recipe(), made)[0][0] == {"3.weight"}
     made.requires_grad_(False)
     with pytest.raises(ValueError, match="no trainable parameter"):
-        make_optimizer(TrainingConfig(), made)
+        make_optimizer(Recipe(), made)
 
 
 @pytest.mark.parametrize("momentum", [0.9, 0.0])
@@ -106,7 +106,7 @@ def test_sgd_is_nesterov_s(momentum: float) -> None:
     w = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
     layer, v = nn.Linear(2, 2, bias=False), torch.zeros(2, 2)
     layer.weight.data = w.clone()
-    config = TrainingConfig(optimizer="sgd", learning_rate=0.1, momentum=momentum, weight_decay=0.01)
+    config = Recipe(optimizer="sgd", learning_rate=0.1, momentum=momentum, weight_decay=0.01)
     optimizer = make_optimizer(config, layer)
     for step in range(4):
         gradient = torch.full((2, 2), float(step + 1))
@@ -123,7 +123,7 @@ def test_sgd_is_nesterov_s(momentum: float) -> None:
 
 def test_the_average_is_the_recurrence_of_its_definition() -> None:
     made = network()
-    average = averaged_copy(TrainingConfig(ema=0.5), made)
+    average = averaged_copy(Recipe(ema=0.5), made)
     assert average is not None
     wanted: dict[str, Tensor] = {}
     for n in range(8):
@@ -140,7 +140,7 @@ def test_the_average_is_the_recurrence_of_its_definition() -> None:
 
 def test_the_average_of_a_network_that_stays_is_that_network() -> None:
     made = network().train()
-    average = averaged_copy(TrainingConfig(ema=0.9), made)
+    average = averaged_copy(Recipe(ema=0.9), made)
     assert average is not None
     for _ in range(300):
         made(torch.randn(8, 2, 4, 4))  # statistics go on, weights stay
@@ -154,7 +154,7 @@ def test_the_average_of_a_network_that_stays_is_that_network() -> None:
 def test_statistics_of_the_average_fit_its_weights() -> None:
     """Where weights move slowly, averaged norms are those that the averaged weights would measure."""
     made = network().train()
-    average = averaged_copy(TrainingConfig(ema=0.95), made)
+    average = averaged_copy(Recipe(ema=0.95), made)
     assert average is not None
     data = torch.randn(2000, 2, 4, 4) * 2 + 1
     for step in range(400):
@@ -171,4 +171,4 @@ def test_statistics_of_the_average_fit_its_weights() -> None:
 
 
 def test_no_average() -> None:
-    assert averaged_copy(TrainingConfig(), network()) is None
+    assert averaged_copy(Recipe(), network()) is None

@@ -14,12 +14,12 @@ from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckA
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from snn4.agent import checkpoint
-from snn4.agent.config import load
+from snn4.agent.life.config import load
+from snn4.agent.run import checkpoint
 from snn4.envs.control import make_control
 from snn4.learners.algorithms import ALGORITHMS, LearnerConfig, make_policy
-from snn4.learners.experience import get_normalization, set_normalization
 from snn4.learners.reinforcement import Progress, ReinforcementLearner
+from snn4.learners.sb3_state import get_normalization, set_normalization
 from snn4.policies.coding import CodingConfig
 from snn4.policies.sb3 import PolicyConfig
 

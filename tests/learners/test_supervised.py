@@ -12,13 +12,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn4.agent import checkpoint
-from snn4.learners.finite import NotFinite
+from snn4.agent.run import checkpoint
 from snn4.learners.mixing import mixed
-from snn4.learners.recipe import TrainingConfig, learning_rate
+from snn4.learners.not_finite import NotFinite
+from snn4.learners.recipe import Recipe, learning_rate
 from snn4.learners.supervised import Fit, Network, SupervisedLearner
-from snn4.policies.ann import twin
-from snn4.policies.convnet import ConvNetConfig, SpikingConvNet
+from snn4.policies.networks.ann import twin
+from snn4.policies.networks.convnet import ConvNetConfig, SpikingConvNet
 
 B, N_BATCHES, CLASSES = 8, 5, 3
 NET = ConvNetConfig(channels=(4, 8), in_channels=1, n_classes=CLASSES, image_size=(8, 8), T=2)
@@ -50,7 +50,7 @@ def network(config: ConvNetConfig = NET) -> SpikingConvNet:
 def learner(made: Network | None = None, source: Any = batches, precision: Any = "32-true", **changes: Any) -> Any:
     fabric = Fabric(accelerator="cpu", precision=precision)
     fabric.launch()
-    config = TrainingConfig(**{"epochs": 2, "batch_size": B, "learning_rate": 0.01, **changes})
+    config = Recipe(**{"epochs": 2, "batch_size": B, "learning_rate": 0.01, **changes})
     return SupervisedLearner(config, made or network(), source, N_BATCHES, 7, fabric)
 
 
@@ -78,7 +78,7 @@ def cross_entropy(scores: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 
 
 def plain_loop(
-    made: SpikingConvNet, config: TrainingConfig, source: Any = batches, precision: str = "32-true"
+    made: SpikingConvNet, config: Recipe, source: Any = batches, precision: str = "32-true"
 ) -> dict[str, Tensor]:
     """The same training with nothing but torch, in the usual memory format."""
     weights = [p for p in made.parameters() if p.dim() > 1]
@@ -285,4 +285,4 @@ def test_less_than_one_batch() -> None:
     fabric = Fabric(accelerator="cpu")
     fabric.launch()
     with pytest.raises(ValueError, match="batch_size: got more"):
-        SupervisedLearner(TrainingConfig(), network(), batches, 0, 0, fabric)
+        SupervisedLearner(Recipe(), network(), batches, 0, 0, fabric)

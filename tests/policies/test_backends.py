@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from snn4.policies.backends import BACKENDS, make_neuron
+from snn4.policies.dynamics import NeuronState
 from snn4.policies.neurons import KINDS, Neuron, NeuronConfig
-from snn4.policies.scan import NeuronState
 
 LIBRARIES = {name: kinds for name, (_, kinds) in BACKENDS.items() if name != "torch"}
 PLAIN: dict[str, Any] = {"tau_mem": 10e-3, "tau_spread": 2.0, "surrogate": "sigmoid", "slope": 1.5}

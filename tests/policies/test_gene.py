@@ -4,9 +4,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from snn4.policies.acting.memory import MemoryConfig
 from snn4.policies.coding import CodingConfig
 from snn4.policies.gene import Gene, genome
-from snn4.policies.memory import MemoryConfig
 from snn4.policies.neurons import NeuronConfig
 from snn4.policies.sb3 import PolicyConfig
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from snn4.policies.acting.mlp import SpikingMLP
 from snn4.policies.coding import CodingConfig
-from snn4.policies.mlp import SpikingMLP
 from snn4.policies.neurons import Neuron, NeuronConfig
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from snn4.policies.dynamics import NeuronState
 from snn4.policies.network import SpikingResidual, SpikingSequential, detach
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.normalization import StepNorm2d
-from snn4.policies.scan import NeuronState
 
 T, B = 7, 3
 LIF = NeuronConfig(tau_mem=4e-3, v_threshold=0.4)

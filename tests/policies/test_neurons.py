@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from snn4.policies.dynamics import NeuronState
 from snn4.policies.neurons import KINDS, Neuron, NeuronConfig, dynamics
-from snn4.policies.scan import NeuronState
 
 INF, NAN = float("inf"), float("nan")
 SPIKING = [kind for kind in KINDS if kind != "li"]

@@ -13,8 +13,8 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import obs_as_tensor
 
-from snn4.policies.memory import MemoryConfig
-from snn4.policies.metering import Meter
+from snn4.policies.acting.memory import MemoryConfig
+from snn4.policies.metering.meter import Meter
 from snn4.policies.neurons import NeuronConfig
 from snn4.policies.recurrent import SpikingRecurrentPolicy
 

@@ -19,9 +19,9 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
+from snn4.policies.acting.mlp import SpikingMLP
 from snn4.policies.coding import CodingConfig
-from snn4.policies.metering import Meter
-from snn4.policies.mlp import SpikingMLP
+from snn4.policies.metering.meter import Meter
 from snn4.policies.neurons import NeuronConfig
 from snn4.policies.sb3 import (
     PolicyConfig,

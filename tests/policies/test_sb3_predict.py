@@ -17,9 +17,9 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from torch import Tensor, nn
 
+from snn4.policies.acting.mlp import SpikingMLP
 from snn4.policies.coding import CodingConfig
-from snn4.policies.event_driven import EVENT_DRIVEN_BATCH
-from snn4.policies.mlp import SpikingMLP
+from snn4.policies.engine.event_driven import EVENT_DRIVEN_BATCH
 from snn4.policies.neurons import NeuronConfig
 from snn4.policies.sb3 import (
     SpikingActorCriticPolicy,

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from snn4.policies.dynamics import Dynamics, NeuronState, rest_state, state_dtype
 from snn4.policies.fused import _WORTH_A_THREAD, is_fused
 from snn4.policies.neurons import Neuron, NeuronConfig
-from snn4.policies.scan import Dynamics, NeuronState, reference_scan, rest_state, scan, state_dtype
+from snn4.policies.scan import reference_scan, scan
 
 MULTI: dict[str, Any] = {"decay": (0.9, 0.5), "gain": (1.0, 0.7), "leak": (0.02, 0.0)}
 THREE: dict[str, Any] = {"decay": (0.9, 0.5, 0.8), "gain": (1.0, 0.7, 0.3), "leak": (0.02, 0.0, -0.01)}

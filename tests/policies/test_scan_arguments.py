@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn4.policies.scan import Dynamics, NeuronState, scan
+from snn4.policies.dynamics import Dynamics, NeuronState
+from snn4.policies.scan import scan
 
 LIF, MULTI = Dynamics((0.9,)), Dynamics((0.9, 0.5), (1.0, 0.7), (0.02, 0.0))
 CUBA, ALIF = Dynamics((0.9,), syn_decay=0.7), Dynamics((0.9,), adaptation=0.3, adapt_decay=0.9)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from snn4.policies.scan import Dynamics, NeuronState, scan
+from snn4.policies.dynamics import Dynamics, NeuronState
+from snn4.policies.scan import scan
 
 
 def test_without_numba_the_plain_loop_takes_over_and_says_so_once(tmp_path: Path) -> None:
@@ -15,7 +16,8 @@ import sys
 sys.modules["numba"] = None
 import torch
 from snn4.policies.fused import _WORTH_A_THREAD, is_fused
-from snn4.policies.scan import Dynamics, NeuronState, scan
+from snn4.policies.dynamics import Dynamics, NeuronState
+from snn4.policies.scan import scan
 current = torch.load(sys.argv[1]).requires_grad_()
 for _ in range(3):
     spikes, last = scan(current, NeuronState(torch.zeros(4, 9)), Dynamics((0.9,), surrogate="sigmoid"))

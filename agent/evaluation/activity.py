@@ -1,0 +1,68 @@
+"""What the neurons of a network do for one input: spikes of some of each layer, and where in the image they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snn4.agent.evaluation.accuracy import Recognizer
+from snn4.policies.modes import evaluating
+from snn4.policies.neurons import Neuron
+
+
+@dataclass(frozen=True, eq=False)
+class LayerActivity:
+    """One layer of neurons that spike."""
+
+    name: str
+    n_neurons: int
+    spikes: Tensor
+    """(T, neurons): of a sample, evenly spread over the layer."""
+    rate: float
+    """Spikes a neuron and step, of the whole layer."""
+    map: Tensor | None
+    """(H, W): spikes a step, mean over channels; None for a layer that is no image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """One input, and what it sets going."""
+
+    picture: Tensor
+    """(H, W): mean of the input over channels, and bins if it has any."""
+    label: int
+    scores: Tensor
+    """(T, n_classes) at each step."""
+    layers: tuple[LayerActivity, ...]
+
+
+def watch(recognizer: Recognizer, x: Tensor, label: int, neurons: int = 40) -> Activity:
+    """The spikes of at most ``neurons`` of each layer for one input, (1, C, H, W) or (T, 1, C, H, W)."""
+    names = {module: name.removeprefix("network.") for name, module in recognizer.named_modules()}
+    found: list[LayerActivity] = []
+
+    def note(layer: nn.Module, inputs: tuple[Any, ...], output: tuple[Tensor, Any]) -> None:
+        found.append(_layer(names[layer], output[0], neurons))
+
+    spiking = [layer for layer in recognizer.modules() if isinstance(layer, Neuron) and layer.config.spikes]
+    handles = [layer.register_forward_hook(note) for layer in spiking]
+    try:
+        with evaluating(recognizer):
+            scores, _ = recognizer(x.to(next(recognizer.parameters()).device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    picture = x.float().flatten(0, -3).mean(0).cpu()
+    return Activity(picture, label, scores[:, 0].float().cpu(), tuple(found))
+
+
+def _layer(name: str, spikes: Tensor, neurons: int) -> LayerActivity:
+    """Of spikes (T, 1, …)."""
+    spikes = spikes.detach().float().cpu()
+    flat = spikes.flatten(1)
+    chosen = torch.linspace(0, flat.shape[1] - 1, min(neurons, flat.shape[1])).round().long()
+    image = spikes.mean((0, 1, 2)) if spikes.dim() == 5 else None
+    return LayerActivity(name, flat.shape[1], flat[:, chosen], flat.mean().item(), image)

@@ -1,0 +1,178 @@
+"""Examining a classifier: everything that is measured of it on test data, beside its ANN twin and both in int8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snn4.agent.config.fields import check_least
+from snn4.agent.evaluation.accuracy import Batch, Exit, Recognition, Recognizer, recognize, select_exit
+from snn4.agent.evaluation.activity import Activity, watch
+from snn4.agent.evaluation.indicators import Indicators, meter, spread, time_decisions
+from snn4.policies.compression.quantization import int8_bytes, quantized
+from snn4.policies.modes import device
+from snn4.policies.networks.ann import twin as make_twin
+from snn4.policies.networks.classifier import Classifier, Network, SpikingClassifier
+
+
+@dataclass(frozen=True)
+class ExaminationConfig:
+    """How a classifier is examined."""
+
+    steps: int | None = None
+    """Inner steps for an image, or the first bins of events; None takes the network's, or all."""
+    flip: bool = False
+    """Average with the mirrored input (left to right): better, at twice the cost, which is counted."""
+    metered: int = 512
+    """Test samples whose operations are counted, evenly spread over all; a smaller set is counted whole."""
+    decisions: int = 100
+    """Decisions that are timed, for each engine and number of threads."""
+    calibration: int = 256
+    """Validation samples from which int8 takes its ranges."""
+    tolerance: float = 0.001
+    """Validation accuracy that early exit may lose."""
+
+    def __post_init__(self) -> None:
+        check_least(self, 1, "metered", "decisions", "calibration")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps: got {self.steps}, allowed is None or a whole number >= 1")
+        if not 0 <= self.tolerance <= 1:
+            raise ValueError(f"tolerance: got {self.tolerance}, allowed is a fraction from 0 to 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """Everything that was measured; `tables.table` shows it, `report.write_report` draws it."""
+
+    class_names: tuple[str, ...]
+    config: ExaminationConfig
+    rows: tuple[Indicators, ...]
+    """SNN, SNN int8, ANN, ANN int8."""
+    recognition: Recognition
+    """The SNN's on test data."""
+    metered: int
+    """Test samples behind each cost."""
+    chosen: Exit | None
+    """Early exit on validation data, where its threshold was chosen; None without such data."""
+    exit: Exit | None
+    """The same threshold on test data."""
+    activity: Activity
+    notes: tuple[str, ...] = ()
+    """What is worth knowing about the data: files left out, classes of other names than the network has learned."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: fractions, seconds, joules, bytes as the names say; None where nothing was measured."""
+        r = self.recognition
+        return {
+            "classes": list(self.class_names),
+            "notes": list(self.notes),
+            "test_samples": len(r.labels),
+            "metered_samples": self.metered,
+            "steps": r.steps,
+            "flip": r.flip,
+            "indicators": [row.to_json() for row in self.rows],
+            "top1_accuracy_by_step": r.top1,
+            "top5_accuracy_by_step": r.top5,
+            "cross_entropy_nats_by_step": r.cross_entropy,
+            "early_exit": {
+                "validation": asdict(self.chosen) if self.chosen else None,
+                "test": asdict(self.exit) if self.exit else None,
+                "test_curve": [asdict(point) for point in r.exit_curve()],
+            },
+            "class_accuracy": r.class_accuracy,
+            "confusion": r.confusion.tolist(),
+        }
+
+
+def examine(
+    network: SpikingClassifier,
+    twin: Classifier | None,
+    test: Iterable[Batch],
+    validation: Iterable[Batch] | None,
+    class_names: Sequence[str],
+    config: ExaminationConfig | None = None,
+    notes: Sequence[str] = (),
+) -> Examination:
+    """Test ``network`` and measure what it costs; nothing of it changes.
+
+    Args:
+        network: a spiking classifier that has learned.
+        twin: its ANN twin that has learned; None measures the cost of one that has not, and no accuracy.
+        test: batches, as a list or a DataLoader: they are gone through several times.
+        validation: batches to choose the early exit's threshold on, and ranges of int8; None goes without both.
+        class_names: of each label.
+        config: how; None takes the defaults.
+        notes: on the data, to be told with the result.
+
+    Raises:
+        ValueError: data that do not fit the network, named, or that can be gone through only once.
+    """
+    config, names = config or ExaminationConfig(), tuple(class_names)
+    for name, batches in (("test", test), ("validation", validation)):
+        if isinstance(batches, Iterator):
+            raise ValueError(f"{name}: got an iterator, which can be used once; allowed is a list or a DataLoader")
+    recognition = recognize(network, test, len(names), config.steps, config.flip)
+    validated, ranges = None, []
+    if validation is not None:
+        validated = recognize(network, validation, len(names), config.steps, config.flip)
+        ranges = list(spread(validation, len(validated.labels), config.calibration))
+    chosen = select_exit(validated, config.tolerance) if validated else None
+    beside = recognize(twin, test, len(names), flip=config.flip) if twin else None
+    data = _Data(test, len(recognition.labels), len(names), ranges)
+    return Examination(
+        class_names=names,
+        config=config,
+        rows=(
+            *_rows("SNN", network, recognition, data, config),
+            *_rows("ANN", twin or _untrained_twin(network), beside, data, config),
+        ),
+        recognition=recognition,
+        metered=min(config.metered, data.total),
+        chosen=chosen,
+        exit=recognition.exit(chosen.threshold) if chosen else None,
+        activity=_watch_first(Recognizer(network, config.steps), test),
+        notes=tuple(notes),
+    )
+
+
+class _Data(NamedTuple):
+    test: Iterable[Batch]
+    total: int
+    n_classes: int
+    ranges: list[Tensor]
+    """Inputs from which int8 takes its ranges."""
+
+
+def _rows(
+    name: str, network: Network, recognition: Recognition | None, data: _Data, config: ExaminationConfig
+) -> Iterator[Indicators]:
+    """A network in fp32, and simulated in int8; only one with a ``recognition`` has learned."""
+    whole = Recognizer(network, config.steps, config.flip)
+    samples = [x for part in spread(data.test, data.total, 20) for x in part.split(1, dim=-4)]
+    steps = recognition.steps if recognition else 1  # only ANNs are examined untrained
+    cost = meter(whole, spread(data.test, data.total, config.metered))
+    timings = time_decisions(whole, samples, config.decisions)
+    yield Indicators(name, "fp32", steps, recognition, cost, cost.bytes, timings)
+    said = None
+    if data.ranges:
+        small = quantized(whole, data.ranges)
+        cost = meter(small, spread(data.test, data.total, config.metered))
+        if recognition:
+            said = recognize(small.network, data.test, data.n_classes, config.steps, config.flip)
+    yield Indicators(name, "int8", steps, said, cost, int8_bytes(network))
+
+
+def _watch_first(recognizer: Recognizer, batches: Iterable[Batch]) -> Activity:
+    x, labels = next(iter(batches))
+    return watch(recognizer, x[..., :1, :, :, :], int(labels[0]))
+
+
+def _untrained_twin(network: SpikingClassifier) -> Classifier:
+    """With the same weights each time, and without a trace in the caller's random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make_twin(network.config).to(device(network))

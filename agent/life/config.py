@@ -1,0 +1,193 @@
+"""The configuration of a life: one YAML file, checked as a whole before anything is made."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snn4.agent.config.fields import check_least, check_name, check_seed
+from snn4.agent.config.file import ConfigError, built, checked, mismatches, overridden, read
+from snn4.agent.evaluation.episodes import EvaluationConfig
+from snn4.agent.life.checks import contradictions, impossibilities, unbuildable
+from snn4.agent.stream.config import ContinualConfig as ContinualConfig
+from snn4.agent.training.config import TrainingConfig as TrainingConfig
+from snn4.envs.data.datasets import DataConfig
+from snn4.envs.world import TaskConfig
+from snn4.learners.algorithms import LearnerConfig
+from snn4.learners.classification import ClassificationConfig
+from snn4.learners.protection import ProtectionConfig
+from snn4.policies.coding import CodingConfig
+from snn4.policies.networks.perception import NetworkConfig
+from snn4.policies.sb3 import PolicyConfig
+
+
+@dataclass(frozen=True)
+class LifeTask(TaskConfig):
+    """A task, and how it is learned."""
+
+    learner: LearnerConfig | None = None
+    """Learner of this task alone; the life's common one if left out."""
+    recognition: ClassificationConfig = field(default_factory=ClassificationConfig)
+    """How images are learned, where the task is a data set."""
+    coding: CodingConfig | None = None
+    """Code of this task's observations; the policy's if left out."""
+    encoder: NetworkConfig | None = None
+    """A network that sees this task's images; the policy's if left out."""
+    reference: float | None = None
+    """Return of a policy that has learned nothing else, which counts as 1 where returns are normalised; the best that
+    the being itself validated here if left out."""
+
+    def policy(self, common: PolicyConfig) -> PolicyConfig:
+        """The life's ``common`` policy with what is this task's own."""
+        own = {"coding": self.coding, "encoder": self.encoder}
+        return dataclasses.replace(common, **{name: value for name, value in own.items() if value is not None})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class LifeConfig:
+    """A life: who lives, where, how it learns and when it is tested."""
+
+    name: str
+    """Name of the experiment; run folders begin with it."""
+    world: tuple[LifeTask, ...]
+    """Tasks in the order in which they are lived."""
+    seed: int = 0
+    """All randomness of the life follows from it."""
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    protection: ProtectionConfig = field(default_factory=ProtectionConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    ann_twin: bool = False
+    """Also raise the ANN twin: same widths, algorithm, hyperparameters and budget; and compare."""
+    keep_checkpoints: int = 2
+    """Checkpoints that are kept; the one before the newest is used where the newest is damaged."""
+    device: str = "cpu"
+    """torch device; small policies are fastest on a CPU."""
+    threads: int = 1
+    """CPU threads of torch; small policies are fastest with one."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if not self.world:
+            raise ValueError("world: got no task, allowed is one or more")
+        if self.protection.kind != "none" and len(self.policy.net_arch) < 2:
+            got = f"{self.protection.kind} with net_arch {list(self.policy.net_arch)}"
+            raise ValueError(f"protection: got {got}, allowed are two or more layers, between which lies the trunk")
+        if self.protection.measures and self.policy.state == "carry":
+            raise ValueError(f"protection: got {self.protection.kind} with state: carry, allowed are none and freeze")
+        if self.policy.state == "carry" and any(task.data is not None for task in self.world):
+            raise ValueError("policy: got state carry in a world with images, allowed is reset")
+        check_least(self, 1, "keep_checkpoints", "threads")
+        check_seed(self.seed)
+
+
+def load(config: str | Path, overrides: Sequence[str] = ()) -> LifeConfig:
+    """Read, override and check the life ``config``: a file, or the name of one in `CONFIGS`.
+
+    Args:
+        overrides: ``seed=3``, ``world.0.steps=1000``, ``policy.neuron.tau_mem=5e-3``.
+
+    Raises:
+        ConfigError: with all problems, each naming the file, the key, what was got and what is allowed.
+    """
+    raw, source = read(config)
+    _refuse_other_kinds(raw, source, config, "life")
+    return parse(raw, source, overrides)
+
+
+def load_training(config: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """Read, override and check the training ``config``, as `load` does a life."""
+    raw, source = read(config)
+    _refuse_other_kinds(raw, source, config, "training")
+    return checked(raw, source, overrides, TrainingConfig)  # type: ignore[no-any-return]
+
+
+def load_continual(config: str | Path, overrides: Sequence[str] = ()) -> ContinualConfig:
+    """Read, override and check the stream of experiences ``config``, as `load` does a life."""
+    raw, source = read(config)
+    _refuse_other_kinds(raw, source, config, "stream")
+    return checked(raw, source, overrides, ContinualConfig)  # type: ignore[no-any-return]
+
+
+def is_training(config: Path) -> bool:
+    """Whether the file describes a training, not a life or a stream."""
+    return config.is_file() and not {"world", "stream"} & read(config)[0].keys()
+
+
+def is_stream(config: str | Path) -> bool:
+    """Whether a file, or the shipped config of that name, describes a stream of experiences."""
+    return _kind(read(config)[0]) == "stream"
+
+
+_KINDS = {"life": ("world", "run"), "stream": ("stream", "run"), "training": ("data", "train")}
+"""What a config can describe: the key by which it is known, and the command that starts it."""
+
+
+def _kind(raw: dict[str, Any]) -> str | None:
+    """What the keys say that ``raw`` describes."""
+    return next((kind for kind, (key, _) in _KINDS.items() if key in raw), None)
+
+
+def _refuse_other_kinds(raw: dict[str, Any], source: str, config: str | Path, wanted: str) -> None:
+    kind = _kind(raw)
+    if kind is not None and _KINDS[wanted][0] not in raw:
+        told = f"describes a {kind}, not a {wanted}; start it with: snn4-agent {_KINDS[kind][1]} {config}"
+        raise ConfigError(source, [told])
+
+
+def parse(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> LifeConfig:
+    """The config in ``raw`` with ``overrides``; raises ConfigError as `load` does."""
+    problems = [*overridden(raw, overrides), *_impossible_rounds(raw)]
+    once = _unrolled(raw, repeat=False)
+    problems += [*mismatches(once, LifeConfig), *impossibilities(once)]
+    if problems:
+        raise ConfigError(source, problems)
+    config: LifeConfig = built(_unrolled(raw), LifeConfig)
+    problems += [*unlivable(config), *contradictions(config.world)]
+    if problems:
+        raise ConfigError(source, problems)
+    return config
+
+
+def unlivable(config: LifeConfig, images: bool = False) -> Iterator[str]:
+    """What is found out by making the learners of a life (`snn4.agent.life.checks.unbuildable`)."""
+    learners = [task.learner or config.learner for task in config.world]
+    policies = [task.policy(config.policy) for task in config.world]
+    return unbuildable(config.world, learners, policies, config.device, images)
+
+
+def _unrolled(raw: dict[str, Any], repeat: bool = True) -> dict[str, Any]:
+    """``raw`` with its tasks in one list: ``rounds`` repeats a world, and a world may hold worlds of its own."""
+
+    def tasks(group: dict[str, Any]) -> list[Any]:
+        inner = [tasks(entry) if _is_group(entry) else [_named(entry)] for entry in group["world"]]
+        return [task for part in inner for task in part] * (group.get("rounds", 1) if repeat else 1)
+
+    rest = {key: value for key, value in raw.items() if key != "rounds"}
+    return {**rest, "world": copy.deepcopy(tasks(raw))} if _is_group(raw) else rest
+
+
+def _impossible_rounds(group: dict[str, Any], place: str = "") -> Iterator[str]:
+    rounds = group.get("rounds", 1)
+    if type(rounds) is not int or rounds < 1:
+        yield f"{place}rounds: got {rounds!r}, allowed is a whole number >= 1"
+    for number, entry in enumerate(group["world"] if _is_group(group) else []):
+        if _is_group(entry):
+            here, others = f"{place}world.{number}.", [key for key in entry if key not in ("world", "rounds")]
+            yield from (f"{here}{key}: unknown key of a group; allowed are world, rounds" for key in others)
+            yield from _impossible_rounds(entry, here)
+
+
+def _named(task: Any) -> Any:
+    """Images need no environment: their data set gives its name."""
+    if isinstance(task, dict) and isinstance(data := task.get("data"), dict):
+        return {"environment": data.get("name", DataConfig.name), **task}
+    return task
+
+
+def _is_group(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("world"), list)

@@ -1,0 +1,86 @@
+"""Trained classifiers on disk: a folder with ``config.yaml`` and ``model.safetensors``, as a training leaves it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+ZOO = Path(__file__).parents[2] / "benchmarks" / "zoo"
+"""Models that come with the package: ``zoo:fashion-mnist``."""
+
+
+class ModelError(ValueError):
+    """No model, or one of another architecture."""
+
+
+def find_model(name: str) -> Path:
+    """The folder of a model: a path, or ``zoo:NAME``."""
+    if not name.startswith("zoo:"):
+        return Path(name)
+    shipped = sorted(path.parent.name for path in ZOO.glob("*/model.safetensors"))
+    if (chosen := name.removeprefix("zoo:")) not in shipped:
+        names = ", ".join(f"zoo:{model}" for model in shipped) or "none"
+        raise ModelError(f"{name}: no such model; shipped are {names}")
+    return ZOO / chosen
+
+
+def save_model(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write ``weights`` and what there is to know ``about`` them (plain data), as a whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    tensors = {name: x.detach().cpu().contiguous() for name, x in weights.items()}
+    try:
+        partial.write_bytes(to_bytes(tensors, {"about": json.dumps(about)}))
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What `save_model` was told about the weights in ``path``; empty where nothing was.
+
+    Raises:
+        ModelError: there is no such file, or it is damaged.
+    """
+    with _readable(path), safe_open(path, "pt") as file:
+        return json.loads((file.metadata() or {}).get("about", "{}"))  # type: ignore[no-any-return]
+
+
+def load_model(path: Path, network: nn.Module) -> None:
+    """Read the weights of ``network``.
+
+    Raises:
+        ModelError: there is no such file, it is damaged, or it is of another architecture: lists the tensors.
+    """
+    with _readable(path):
+        weights = load_file(path)
+    own = network.state_dict()
+    differing = [f"{name} is missing" for name in own if name not in weights]
+    differing += [f"{name} is not in the network" for name in weights if name not in own]
+    differing += [
+        f"{name} is {tuple(weights[name].shape)} in the file, {tuple(own[name].shape)} in the network"
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
+    ]
+    if differing:
+        shown = "; ".join(differing[:8]) + (f"; and {len(differing) - 8} more" if len(differing) > 8 else "")
+        raise ModelError(f"{path}: of another architecture than its config: {shown}")
+    network.load_state_dict(weights)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; allowed is the model of a training that has validated once or more")
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read ({error})") from error

@@ -1,0 +1,65 @@
+"""What TensorBoard is shown of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from snn4.agent.run.events import Evaluated, Event, Fitted, Learned, Recalled, Validated
+
+
+class Scalars:
+    """Writes the numbers in events to ``folder``, over steps, images or experiences."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # a second of imports that reading a journal does not need
+
+        self.folder = folder
+        self._writer = SummaryWriter(str(folder))
+
+    def write(self, event: Event, when: datetime | None = None) -> None:
+        """Add those of ``event``, which happened at ``when``, or now."""
+        for name, (value, step) in scalars(event).items():
+            self._writer.add_scalar(name, value, step, walltime=when and when.timestamp())
+
+    def write_again(self, events: Iterable[tuple[Event, datetime]]) -> None:
+        """Only those of ``events`` from here on: TensorBoard would show what older files hold beside what is new."""
+        self.close()  # it opens a new file when something is written
+        for path in self.folder.glob("events.out.tfevents.*"):
+            path.unlink()
+        for event, when in events:
+            self.write(event, when)
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self._writer.close()
+
+
+def scalars(event: Event) -> dict[str, tuple[float, int]]:
+    """Value and step of each number in ``event`` that makes a curve, by name."""
+    if isinstance(event, Learned):
+        name = f"{event.being}/{event.number}-{event.task}"
+        values = {f"{name}/{key}": value for key, value in event.losses.items()}
+        values |= {f"{name}/spike_rate/layer_{i}": rate for i, rate in enumerate(event.spike_rates)}
+        values |= {} if event.episode_return is None else {f"{name}/episode_return": event.episode_return}
+        return {key: (value, event.age) for key, value in values.items()}
+    if isinstance(event, Evaluated):
+        stage = "test" if event.final else "validation"
+        return {
+            f"{event.being}/{stage}/{task}/{key}": (score[key], event.age)
+            for task, score in event.scores.items()
+            for key in ("return_mean", "spikes_per_decision", "effective_acs", "effective_macs")
+        }
+    if isinstance(event, Fitted):
+        values = {"loss": event.loss, "accuracy": event.accuracy, "learning_rate": event.learning_rate}
+        return {f"{event.being}/train/{key}": (value, event.images) for key, value in values.items()}
+    if isinstance(event, Validated):
+        values = {"top1": event.top1, "loss": event.loss}
+        return {f"{event.being}/validation/{key}": (value, event.images) for key, value in values.items()}
+    if isinstance(event, Recalled):
+        known = event.accuracies[: event.learned]
+        values = {f"accuracy/{number}": value for number, value in enumerate(event.accuracies)}
+        values |= {"average_accuracy": sum(known) / len(known)} if known else {}
+        return {f"{event.being}/{key}": (value, event.learned) for key, value in values.items()}
+    return {}

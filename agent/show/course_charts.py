@@ -1,0 +1,90 @@
+"""Pictures of streams and lives as SVG text: a matrix of scores as a heatmap, and curves over experiences or steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from snn4.agent.show.charts import BLUE, MAX_NAMED, ORANGE, few, svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def draw_matrix(
+    matrix: Sequence[Sequence[float | None]], names: Sequence[str], title: str, moments: str = "experiences learned"
+) -> str:
+    """A score from 0 to 1 of each experience (column) at each moment (row 0: before all); None is left blank."""
+    values = [[float("nan") if value is None else 100 * value for value in row] for row in matrix]
+    width, height = 2.5 + 0.5 * len(names), 1.8 + 0.35 * len(values)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        image = axes.imshow(values, vmin=0, vmax=100, cmap="viridis", interpolation="nearest", aspect="auto")
+        figure.colorbar(image, shrink=0.8, label="%")
+        axes.set(title=title, ylabel=moments, yticks=few(range(len(values))))
+        if len(names) <= MAX_NAMED:
+            axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=90)
+        for row, column in _written(values):
+            value = values[row][column]
+            ink = "black" if value > 60 else "white"
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=ink, size=8)
+
+    return svg(draw, (min(width, 12), min(height, 9)), title)
+
+
+def draw_lines(lines: Mapping[str, Sequence[float | None]], title: str, label: str) -> str:
+    """Values after 1, 2, … experiences, the first two lines in this project's colours; None is a gap."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        longest = max((len(values) for values in lines.values()), default=0)
+        for (name, values), colour in zip(lines.items(), (BLUE, ORANGE), strict=False):
+            points = [float("nan") if value is None else value for value in values]
+            axes.plot(range(1, len(points) + 1), points, ".-", color=colour, label=name)
+        axes.set(title=title, xlabel="experiences learned", ylabel=label, xticks=few(range(1, longest + 1)))
+        axes.legend()
+
+    return svg(draw, (4.5, 3), title)
+
+
+def draw_course(
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    title: str,
+    label: str,
+    beginnings: Sequence[float] = (),
+    level: float | None = None,
+) -> str:
+    """Points (steps lived, value), the first two lines in this project's colours.
+
+    Args:
+        lines: by name.
+        title: above the picture.
+        label: of the values.
+        beginnings: steps at which an upright line stands.
+        level: value at which a line lies.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for (name, points), colour in zip(lines.items(), (BLUE, ORANGE), strict=False):
+            axes.plot([x for x, _ in points], [y for _, y in points], ".-", color=colour, label=name, markersize=3)
+        for step in beginnings:
+            axes.axvline(step, color="gray", linewidth=0.6)
+        if level is not None:
+            axes.axhline(level, color="gray", linestyle="--", linewidth=0.8)
+        axes.set(title=title, xlabel="steps lived", ylabel=label)
+        axes.legend()
+
+    return svg(draw, (5.5, 3), f"{title}: {label}")
+
+
+def _written(values: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
+    """Cells with their numbers in them: all of a small matrix."""
+    if len(values[0]) > 20:
+        return []
+    return [(i, j) for i, row in enumerate(values) for j, value in enumerate(row) if value == value]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:23]}…"

@@ -1,0 +1,45 @@
+"""The configuration of a life in a stream of experiences: one network, one stream, one strategy against forgetting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from snn4.agent.config.fields import check_least, check_name, check_seed
+from snn4.envs.stream_config import StreamConfig
+from snn4.learners.continual.config import ContinualRecipe
+from snn4.learners.continual.strategies import StrategyConfig
+from snn4.policies.networks.perception import NetworkConfig
+
+
+@dataclass(frozen=True)
+class ContinualConfig:
+    """Who learns what, in which order, and what is done against forgetting."""
+
+    name: str
+    """Name of the experiment; run folders begin with it."""
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    seed: int = 0
+    """Weights, order of the samples, augmentation and the strategy's choices follow from it; the stream does not."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    training: ContinualRecipe = field(default_factory=ContinualRecipe)
+    evaluate_on: Literal["test", "validation"] = "test"
+    """After each experience; validation to choose a strategy and its numbers by."""
+    ann_twin: bool = False
+    """Also raise the ANN twin: same layers, stream, strategy, memory and recipe; and compare."""
+    keep_checkpoints: int = 2
+    """Checkpoints that are kept; one is written after each experience."""
+    device: str = "cpu"
+    """torch device."""
+    threads: int = 0
+    """CPU threads of torch; 0 takes all cores."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.evaluate_on not in ("test", "validation"):
+            raise ValueError(f"evaluate_on: got {self.evaluate_on!r}, allowed are test, validation")
+        check_least(self, 1, "keep_checkpoints")
+        check_least(self, 0, "threads")
+        check_seed(self.seed)
+        self.strategy.check_scenario(self.stream.scenario)

@@ -1,0 +1,235 @@
+"""Data to perceive: images and recordings of event cameras, split for training, validation and testing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from snn4.envs.data.augmentation import AUGMENTATIONS, Augmentation, AugmentationName
+from snn4.envs.data.bit_depth import with_bit_depth
+from snn4.envs.data.downloads import MissingData as MissingData
+from snn4.envs.data.downloads import data_root
+from snn4.envs.data.events import Binning, read_events
+from snn4.envs.data.image_folder import class_names, read_folder
+from snn4.envs.data.image_sets import IMAGE_SETS, read_digits, read_images
+from snn4.envs.data.pool import Pool
+from snn4.envs.data.reading import OnError
+from snn4.envs.data.recordings import EVENT_SETS
+from snn4.envs.data.samples import Data as Data
+from snn4.envs.data.samples import Samples as Samples
+from snn4.envs.data.splits import fair_order, split_by_class, split_in_folds
+
+DATASETS = {
+    "digits": "1,797 handwritten digits, 8 x 8, grey; they come with scikit-learn",
+    "mnist": "70,000 handwritten digits, 28 x 28, grey",
+    "fashion-mnist": "70,000 pieces of clothing, 28 x 28, grey",
+    "cifar10": "60,000 photographs, 32 x 32, 10 classes",
+    "cifar100": "60,000 photographs, 32 x 32, 100 classes",
+    "imagefolder": "any images in folders named after their classes, e.g. a part of ImageNet",
+    "nmnist": "MNIST before a moving event camera, 34 x 34",
+    "dvs128-gesture": "11 gestures of hands and arms before an event camera, 128 x 128",
+    "cifar10-dvs": "10,000 images of CIFAR-10 before an event camera, 128 x 128; 9 to 1 for training and testing",
+}
+"""Every data set that has a name."""
+
+UNMIRRORED = ("digits", "mnist", "nmnist", "dvs128-gesture")
+"""Data sets whose classes do not survive a mirror: digits, left and right arms."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A data set, how it is split and what a network gets to see of it."""
+
+    name: str = "digits"
+    """One of `DATASETS`."""
+    root: str | None = None
+    """Folder of all data sets; None is that of the environment variable SNN4_DATA, else one in the user's cache."""
+    folder: str | None = None
+    """imagefolder: the folder with train/<class>/… and test/<class>/… (or val/<class>/…), below root or absolute."""
+    image_size: int | None = None
+    """Height and width, pixels; None keeps them, imagefolder's become 64. Of other images the largest square in the
+    middle is scaled (imagefolder), events are counted in larger pixels."""
+    validation: float = 0.1
+    """Fraction of the training set that is held out for validation, from each class its share; always the same. A
+    folder with train/, val/ and test/ has been split already."""
+    mean: tuple[float, ...] | None = None
+    """Of each channel, in 0 to 1 (events: counts), subtracted from it; None is the training set's own. Weights that
+    come from elsewhere want what they have learned with."""
+    std: tuple[float, ...] | None = None
+    """The same for what is then divided by; given with ``mean``."""
+    bit_depth: int = 8
+    """Bits that tell a pixel: 1 makes spikes of it, black or white (events: whether there was any). Memories of a
+    continual learner keep no more bits either. What augmentation adds, such as a grey square, comes after."""
+    augmentation: AugmentationName = "none"
+    """Of training samples, one of `AUGMENTATIONS`; events and digits take fewer."""
+    pad: int | None = None
+    """Largest shift of a random crop, pixels; None is an eighth of the side, 4 at 32 x 32."""
+    alternate_flips: bool = False
+    """Whether a sample is mirrored in every other epoch, so that two in a row show it once each way (Jordan 2024),
+    instead of by chance in each."""
+    erase: int = 0
+    """Side of a square in each training sample that becomes the mean (cutout, DeVries & Taylor 2017); 0 is none."""
+    bins: int = 4
+    """Events: frames (T) that a recording is cut into."""
+    binning: Binning = "time"
+    """Events: frames of equal time, or of equally many events (count)."""
+    on_error: OnError = "stop"
+    """What happens where files cannot be read: stop with an error that names them, or skip them and say so."""
+    folds: int | None = None
+    """Cross-validation: all samples in so many equal parts, of which one is for testing."""
+    fold: int = 0
+    """Which one, from 0."""
+    limit: int | None = None
+    """Only so many training samples, from each class its share: for a quick look."""
+    download: bool = True
+    """Whether data that is not there may be downloaded."""
+
+    def __post_init__(self) -> None:
+        if self.name not in DATASETS:
+            near = get_close_matches(self.name, DATASETS, n=1)
+            hint = f"did you mean {near[0]}? Allowed" if near else "allowed"
+            raise ValueError(f"name: got {self.name!r}, {hint} are {', '.join(DATASETS)}")
+        for field, kind in (("binning", Binning), ("on_error", OnError), ("augmentation", AugmentationName)):
+            if getattr(self, field) not in get_args(kind):
+                raise ValueError(f"{field}: got {getattr(self, field)!r}, allowed are {', '.join(get_args(kind))}")
+        if self.augmentation not in self.augmentations:
+            allowed = ", ".join(self.augmentations)
+            raise ValueError(f"augmentation: got {self.augmentation}, allowed for {self.name} are {allowed}")
+        if self.alternate_flips and self.augmentation in ("none", "crop"):
+            flips = ", ".join(name for name in self.augmentations if name not in ("none", "crop")) or "none that flips"
+            raise ValueError(
+                f"augmentation: got {self.augmentation} with alternate_flips, allowed for {self.name} are {flips}"
+            )
+        if (self.folder is None) == (self.name == "imagefolder"):
+            needed = "the folder of the images" if self.folder is None else f"None for {self.name}"
+            raise ValueError(f"folder: got {self.folder}, allowed is {needed}")
+        self._check_split()
+        self._check_scaling()
+
+    def _check_split(self) -> None:
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation: got {self.validation}, allowed is a fraction above 0 and below 1")
+        for field, least in {"image_size": 1, "bins": 1, "limit": 1, "pad": 0, "erase": 0}.items():
+            value = getattr(self, field)
+            if value is not None and value < least:
+                raise ValueError(f"{field}: got {value}, allowed is a whole number >= {least}")
+        if self.folds is not None and self.folds < 2:
+            raise ValueError(f"folds: got {self.folds}, allowed is null or a whole number >= 2")
+        if not 0 <= self.fold < (self.folds or 1):
+            raise ValueError(f"fold: got {self.fold}, allowed is 0 to {(self.folds or 1) - 1}, one below folds")
+
+    def _check_scaling(self) -> None:
+        if not 1 <= self.bit_depth <= 8:
+            raise ValueError(f"bit_depth: got {self.bit_depth}, allowed is a whole number from 1 to 8")
+        if len(self.mean or ()) != len(self.std or ()):
+            raise ValueError(f"std: got {self.std}, allowed are as many numbers as of mean, {self.mean}")
+        most = 255 if self.is_events else 1
+        if not all(0 <= value <= most for value in self.mean or ()):
+            raise ValueError(f"mean: got {self.mean}, allowed are numbers from 0 to {most}")
+        if not all(0 < value < math.inf for value in self.std or ()):
+            raise ValueError(f"std: got {self.std}, allowed are finite numbers > 0")
+
+    @property
+    def is_events(self) -> bool:
+        return self.name in EVENT_SETS
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """Those that leave this data set's samples in their class."""
+        if self.name in UNMIRRORED:
+            return ("none", "crop")
+        return ("none", "crop", "flip", "flip_crop") if self.is_events else tuple(AUGMENTATIONS)
+
+
+def load_data(config: DataConfig) -> Data:
+    """The data set in its three parts; it is downloaded where it is not there yet.
+
+    With ``config.folds``, all samples are parted anew: one part tests, of the others `validation` is held out.
+
+    Raises:
+        MissingData: for files that are not there and cannot be downloaded, saying how to get them.
+        ValueError: for damaged files, empty classes, and numbers that do not fit the data.
+        ImportError: for events, without tonic.
+    """
+    pool = with_bit_depth(_pool(config), config.bit_depth, counts=config.is_events)
+    train, validation, test = pool.train, pool.validation, pool.test
+    if config.folds is not None:
+        parts = split_in_folds(pool.labels, config.folds, pool.classes)
+        test, validation = parts.pop(config.fold), None
+        train = torch.cat(parts).sort().values
+    if validation is None:
+        validation, train = _hold_out(config, pool, train)
+    return _data(config, pool, train, validation, test)
+
+
+def count_classes(config: DataConfig) -> int:
+    """Classes of the data set, without reading a sample; the files are looked at for imagefolder only."""
+    if config.name == "imagefolder":
+        return len(class_names(config.name, folder_of(config)))
+    return {"cifar100": 100, "dvs128-gesture": 11}.get(config.name, 10)
+
+
+def folder_of(config: DataConfig) -> Path:
+    """Where the images of an imagefolder lie."""
+    assert config.folder is not None  # checked by the config
+    return data_root(config.root) / Path(config.folder).expanduser()
+
+
+def _pool(config: DataConfig) -> Pool:
+    root, size = data_root(config.root), config.image_size
+    cache = root / ".snn4-cache"
+    if config.name == "digits":
+        return read_digits(size)
+    if config.name in IMAGE_SETS:
+        return read_images(config.name, root, size, cache, config.on_error, config.download)
+    if config.is_events:
+        return read_events(
+            config.name, root, config.bins, config.binning, size, cache, config.on_error, config.download
+        )
+    return read_folder(config.name, folder_of(config), size or 64, cache, config.on_error)
+
+
+def _hold_out(config: DataConfig, pool: Pool, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows for validation and those that remain."""
+    n, least = round(config.validation * len(rows)), len(pool.classes)
+    n = max(min(n, len(rows) - least), least)  # a sample of each class in both parts
+    held, rest = split_by_class(pool.labels[rows], n, pool.classes)
+    return rows[held], rows[rest]
+
+
+def _data(config: DataConfig, pool: Pool, train: Tensor, validation: Tensor, test: Tensor) -> Data:
+    *_, channels, height, width = pool.pixels[test[:1]].shape
+    mean, std = pool.normalization(train) if config.mean is None else (config.mean, config.std or ())
+    if len(mean) != channels:
+        raise ValueError(f"mean: got {len(mean)} numbers, allowed are {channels}, one a channel")
+    train = _limited(config.limit, pool, train)
+    pad = min(height, width) // 8 if config.pad is None else config.pad
+    if pad >= min(height, width):
+        raise ValueError(f"pad: got {pad}, allowed is less than the images' side, {min(height, width)}")
+    augmentation = Augmentation(
+        config.augmentation, pad, config.erase, "zero" if config.is_events else "reflect",
+        (0,) if config.is_events else tuple(round(255 * value) for value in mean), config.alternate_flips,
+    )  # fmt: skip
+    part = partial(
+        Samples, pool.pixels, pool.labels, mean=mean, std=std, augmentation=augmentation, is_events=config.is_events
+    )
+    return Data(
+        name=config.name, classes=pool.classes, in_channels=channels, image_size=(height, width),
+        is_events=config.is_events, mean=mean, std=std, notes=pool.notes,
+        train=part(train), validation=part(validation), test=part(test),
+    )  # fmt: skip
+
+
+def _limited(limit: int | None, pool: Pool, rows: Tensor) -> Tensor:
+    if limit is None or limit >= len(rows):
+        return rows
+    if limit < len(pool.classes):
+        raise ValueError(f"limit: got {limit}, allowed are {len(pool.classes)} or more: one sample a class")
+    return rows[fair_order(pool.labels[rows])[:limit].sort().values]

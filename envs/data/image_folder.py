@@ -1,0 +1,172 @@
+"""Images in folders that are named after their classes: ``train/<class>/…`` and ``test/<class>/…``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from snn4.envs.data.bit_depth import in_bits
+from snn4.envs.data.downloads import MissingData
+from snn4.envs.data.pool import Pool, moments
+from snn4.envs.data.reading import OnError, read_all
+from snn4.envs.data.samples import Changed, Data, Samples
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""torchvision's."""
+MEMORY = 1_000_000_000
+"""Data sets of no more bytes than this, decoded, are kept decoded; of larger ones each image is decoded at use."""
+TRAIN, VALIDATION, TEST = 0, 1, 2
+
+
+class ImageFiles:
+    """Images that are decoded when they are asked for: rows (B,) -> uint8 (B, 3, size, size)."""
+
+    def __init__(self, files: Sequence[Path], size: int) -> None:
+        self.files, self.size = np.array([str(file) for file in files]), size  # an array, which processes can share
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return torch.stack([decode(Path(file), self.size) for file in self.files[rows.numpy()]])
+
+
+def read_folder(name: str, folder: Path, size: int, cache: Path, on_error: OnError) -> Pool:
+    """All images below ``folder``, as RGB, ``size`` pixels in the square; test/ tests, else val/ does.
+
+    Where there are both, val/ is the validation part. Each image is decoded once at first, to find the damaged ones
+    and the channels' moments; this is cached in the folder ``cache``, with the pixels if they fit in `MEMORY`.
+
+    Raises:
+        ValueError: for a class without images or in one part only, and for images that cannot be read.
+        MissingData: for a folder that is not there.
+    """
+    parts = _parts(name, folder)
+    classes = _classes(list(parts.values()))
+    found = {(part, label): _images(parts[part] / classes[label]) for part in parts for label in range(len(classes))}
+    empty = [str(parts[part] / classes[label]) for (part, label), images in found.items() if not images]
+    if empty:
+        endings = " ".join(EXTENSIONS)
+        raise ValueError(f"classes: got no image ({endings}) in {_some(empty)}, allowed is one or more in each class")
+    files = [file for images in found.values() for file in images]
+    counts = torch.tensor([len(images) for images in found.values()])
+    part_of, labels = (torch.tensor(numbers).repeat_interleave(counts) for numbers in zip(*found, strict=True))
+    fits = len(files) * 3 * size**2 <= MEMORY
+    settings = f"{size} {'pixels' if fits else 'moments'}"
+    key = hashlib.sha256(f"{folder} {settings}".encode()).hexdigest()[:12]
+    result, rows, notes = read_all(
+        files, partial(decode if fits else _moments, size=size), cache / f"{name}-{key}.safetensors", on_error, settings
+    )
+    pixels = result if fits else ImageFiles([files[row] for row in rows.tolist()], size)
+    train, validation, test = ((part_of[rows] == part).nonzero().flatten() for part in (TRAIN, VALIDATION, TEST))
+    return Pool(
+        classes, pixels, labels[rows], train, test, validation if VALIDATION in parts else None,
+        moments=None if fits else result, notes=notes,
+    )  # fmt: skip
+
+
+def in_grey(data: Data, mean: tuple[float, ...], std: tuple[float, ...], bits: int = 8) -> Data:
+    """Coloured images of 8 bits as their luminance in ``bits``, for networks that have learned grey ones.
+
+    Args:
+        data: images of three channels.
+        mean, std: of the grey channel that the network has learned, in 0 to 1.
+        bits: that tell a grey pixel, as in `in_bits`.
+    """
+
+    pixels = Changed(data.train.pixels, partial(_grey, bits=bits))  # of all parts
+
+    def grey(part: Samples) -> Samples:
+        labels = torch.zeros(len(pixels), dtype=torch.int64).index_copy(0, part.rows, part.labels)
+        return Samples(pixels, labels, part.rows, mean, std, part.augmentation)
+
+    train, validation, test = map(grey, (data.train, data.validation, data.test))
+    return replace(data, in_channels=1, mean=mean, std=std, train=train, validation=validation, test=test)
+
+
+def _grey(x: Tensor, bits: int) -> Tensor:
+    return in_bits(_luminance(x), bits, counts=False)
+
+
+def _luminance(x: Tensor) -> Tensor:
+    """RGB (B, 3, H, W), uint8, as (B, 1, H, W): ITU-R 601 in Pillow's whole numbers, which leave grey as it is."""
+    shares = torch.tensor([19595, 38470, 7471]).view(3, 1, 1)  # of 2^16
+    return ((x.int() * shares).sum(1, keepdim=True) + 2**15 >> 16).to(torch.uint8)
+
+
+def class_names(name: str, folder: Path) -> list[str]:
+    """Names of the classes in the order of their numbers, without reading an image; raises what `read_folder` does."""
+    return _classes(list(_parts(name, folder).values()))
+
+
+def decode(file: Path, size: int) -> Tensor:
+    """The image as uint8 (3, size, size): the largest square in its middle, as RGB, scaled.
+
+    Raises:
+        ValueError: the values could lie in any range.
+        Exception: of one kind or other, by Pillow, for a damaged image.
+    """
+    with Image.open(file) as stored:
+        deep = stored.mode.startswith("I;16") or (stored.mode == "I" and stored.format in ("PNG", "PPM"))
+        if stored.mode in ("I", "F") and not deep:
+            raise ValueError(f"got values of 32 bits (Pillow's mode {stored.mode}), allowed are 8 or 16 bits a channel")
+        # Pillow would cut values of 16 bits off at 255.
+        image = Image.fromarray((np.asarray(stored) >> 8).astype(np.uint8)) if deep else stored
+        rgb = image.convert("RGB")
+    square = rgb if rgb.size == (size, size) else ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+
+
+def _moments(file: Path, size: int) -> Tensor:
+    return moments(decode(file, size))
+
+
+def _parts(name: str, folder: Path) -> dict[int, Path]:
+    """Folders of the parts, those that there are."""
+    train, validation, test = folder / "train", folder / "val", folder / "test"
+    if not train.is_dir() or not (validation.is_dir() or test.is_dir()):
+        raise MissingData(
+            f"{name}: {folder} is no folder with train/<class>/… and test/<class>/… (or val/<class>/…); name the right "
+            "one by data.folder (evaluate: --data), below data.root (else the environment variable SNN4_DATA) or as an "
+            "absolute path"
+        )
+    if not test.is_dir():
+        return {TRAIN: train, TEST: validation}
+    return {TRAIN: train, VALIDATION: validation, TEST: test} if validation.is_dir() else {TRAIN: train, TEST: test}
+
+
+def _classes(parts: list[Path]) -> list[str]:
+    """Names of the class folders, the same in each part."""
+    folders = {child for part in parts for child in part.iterdir() if _is_visible(child.name) and child.is_dir()}
+    classes = sorted({folder.name for folder in folders})
+    if not classes:
+        raise ValueError(f"classes: got no folder in {parts[0]}, allowed is one a class")
+    lack = [str(part / class_) for part in parts for class_ in classes if part / class_ not in folders]
+    if lack:
+        raise ValueError(f"classes: got no folder {_some(lack)}, allowed are the same folders in each part")
+    return classes
+
+
+def _images(folder: Path) -> list[Path]:
+    """Images in a class folder, and in folders and links to folders in it."""
+    places = sorted(os.walk(folder, followlinks=True))
+    found = [Path(place, file) for place, _, files in places for file in sorted(files) if _is_visible(file)]
+    return [file for file in found if file.suffix.lower() in EXTENSIONS]
+
+
+def _is_visible(name: str) -> bool:
+    """Not so: what notebooks and archives of macOS leave among the images."""
+    return not name.startswith(".")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f", … ({len(names)} in all)" if len(names) > 3 else "")

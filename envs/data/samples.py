@@ -1,0 +1,236 @@
+"""Samples that a classifier learns from: batches in an order that can be entered anywhere, on one process or many."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from snn4.envs.data.augmentation import Augmentation
+
+
+class Pixels(Protocol):
+    """Something that gives uint8 images (B, C, H, W), or event frames (B, T, 2, H, W), for row numbers (B,)."""
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Pixels that are changed when they are asked for: the others may be a file, larger than the memory."""
+
+    pixels: Pixels
+    change: Callable[[Tensor], Tensor]
+    """Of each by itself; a function that other processes can be sent."""
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        return self.change(self.pixels[rows])
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+class Samples:
+    """Some rows of a data set, with their labels.
+
+    Args:
+        pixels: the whole data set, shared by all of its parts.
+        labels: class of each row of the data set (N,), int64.
+        rows: rows that belong to this part.
+        mean, std: of each channel, what is subtracted and what is divided by; images are in 0 to 1 by then, event
+            frames are counts.
+        augmentation: done where `batches` is asked to.
+    """
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        labels: Tensor,
+        rows: Tensor,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        augmentation: Augmentation,
+        is_events: bool = False,
+    ) -> None:
+        self.pixels, self.rows, self.augmentation, self.is_events = pixels, rows, augmentation, is_events
+        self.labels = labels[rows]
+        scale = 1.0 if is_events else 255.0
+        self._shift = scale * torch.tensor(mean).view(-1, 1, 1)
+        self._factor = 1 / (scale * torch.tensor(std).view(-1, 1, 1))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def n_batches(self, batch_size: int, drop_last: bool = False, world_size: int = 1) -> int:
+        """Batches that each of ``world_size`` processes gets in an epoch."""
+        _positive(batch_size=batch_size, world_size=world_size)
+        rounds, rest = divmod(len(self), batch_size * world_size)
+        return rounds + (rest > 0 and not drop_last)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        shuffle_seed: int | None = None,
+        epoch: int = 0,
+        first: int = 0,
+        augment: bool = False,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 0,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """An epoch from batch ``first`` on: images (B, C, H, W), or events (T, B, 2, H, W), float32, and labels (B,).
+
+        The order depends on ``shuffle_seed`` (None: as stored) and ``epoch``, a sample's augmentation on these and the
+        sample, and on nothing else: whoever starts at ``first`` gets what the whole epoch would have given from there.
+        The global random state is neither read nor changed.
+
+        Of ``world_size`` processes each gets equally many batches, and together they see each sample once. What does
+        not fill a batch for everyone is shared out in smaller ones, or left out with ``drop_last``.
+
+        Raises:
+            ValueError: naming the argument, also where there is not a sample for each process in every batch.
+        """
+        self._check(batch_size, first, drop_last, rank, world_size, workers)
+        n = self.n_batches(batch_size, drop_last, world_size)
+        shares = _Shares(len(self), batch_size, drop_last, rank, world_size)
+        epoch_ = _Epoch(self, shuffle_seed, epoch, augment, shares)
+        if workers == 0:
+            return (epoch_[number] for number in range(first, n))
+        generator = torch.Generator()  # else the loader would draw from the global one
+        loader = DataLoader[tuple[Tensor, Tensor]](
+            epoch_,  # type: ignore[arg-type]  # anything with __getitem__ will do
+            batch_size=None,
+            sampler=range(first, n),
+            num_workers=workers,
+            collate_fn=tuple,
+            generator=generator,
+        )
+        return iter(loader)
+
+    def take(self, positions: Tensor, numbers: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Samples at ``positions`` of this part, augmented as random ``numbers`` (B,) say, and their labels."""
+        x = self.pixels[self.rows[positions]]
+        x = x if numbers is None else self.augmented(x, numbers)
+        return self.normalized(x), self.labels[positions]
+
+    def augmented(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """Images (B, C, H, W), or event frames (B, T, 2, H, W), uint8, augmented as random ``numbers`` (B,) say."""
+        return self.augmentation(x.flatten(1, -3), numbers).view(x.shape)
+
+    def normalized(self, x: Tensor) -> Tensor:
+        """The same, uint8, as float32 for a network: images (B, C, H, W), events (T, B, 2, H, W)."""
+        x = x.float().sub_(self._shift.to(x.device)).mul_(self._factor.to(x.device))
+        return x.transpose(0, 1).contiguous() if self.is_events else x
+
+    def _check(self, batch_size: int, first: int, drop_last: bool, rank: int, world_size: int, workers: int) -> None:
+        _positive(batch_size=batch_size, world_size=world_size)
+        if workers < 0:
+            raise ValueError(f"workers: got {workers}, allowed is a whole number >= 0")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank: got {rank}, allowed is 0 to {world_size - 1}, one below world_size")
+        together = batch_size * world_size
+        if drop_last and len(self) < together:
+            raise ValueError(
+                f"batch_size: got {batch_size} x world_size {world_size}, allowed are {len(self)} samples together "
+                "with drop_last; nothing would be left"
+            )
+        if not drop_last and (len(self) < world_size or (batch_size == 1 and len(self) % world_size)):
+            raise ValueError(
+                f"world_size: got {world_size} for {len(self)} samples in batches of {batch_size}, allowed are as many "
+                "processes as get a sample each in every batch; take fewer, or larger batches"
+            )
+        n = self.n_batches(batch_size, drop_last, world_size)
+        if not 0 <= first <= n:
+            raise ValueError(f"first: got {first}, allowed is 0 to {n}, the number of batches")
+
+
+def _positive(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"{name}: got {value}, allowed is a whole number >= 1")
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """Which places of an epoch's order are in which batch of a process."""
+
+    n: int
+    batch_size: int
+    drop_last: bool
+    rank: int
+    world_size: int
+
+    def __getitem__(self, number: int) -> slice:
+        rounds, rest = divmod(self.n, self.batch_size * self.world_size)
+        if 0 < rest < self.world_size and not self.drop_last:
+            rounds -= 1  # too few for everyone: shared out together with the last full round
+        turn = (number - rounds) * self.world_size + self.rank
+        full = rounds * self.world_size * self.batch_size
+        if turn < 0 or self.drop_last:
+            start = full + turn * self.batch_size
+            return slice(start, start + self.batch_size)
+        left, parts = self.n - full, self.world_size * (2 if 0 < rest < self.world_size else 1)
+        return slice(full + left * turn // parts, full + left * (turn + 1) // parts)
+
+
+class _Epoch:
+    """Batches of an epoch by their number, which a process of a data loader can make without the others."""
+
+    def __init__(self, samples: Samples, seed: int | None, epoch: int, augment: bool, shares: _Shares) -> None:
+        self.samples, self.shares = samples, shares
+        generator = _generator(seed or 0, epoch)
+        shuffled = torch.randperm(len(samples), generator=generator)
+        self.order = torch.arange(len(samples)) if seed is None else shuffled
+        self.numbers = torch.randint(2**62, (len(samples),), generator=generator) if augment else None
+        if self.numbers is not None and samples.augmentation.alternate_flips:
+            first = torch.randint(2, (len(samples),), generator=_generator(seed or 0, "first flips"))
+            self.numbers = samples.augmentation.mirroring(self.numbers, (first + epoch) % 2)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        positions = self.order[self.shares[number]]
+        return self.samples.take(positions, None if self.numbers is None else self.numbers[positions])
+
+
+def _generator(*key: int | str) -> torch.Generator:
+    """A generator seeded by several things, so that neighbours have nothing in common."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set in three parts that share no sample."""
+
+    name: str
+    classes: list[str]
+    in_channels: int
+    image_size: tuple[int, int]
+    """Height and width."""
+    is_events: bool
+    mean: tuple[float, ...]
+    """Of each channel, subtracted; for images in 0 to 1."""
+    std: tuple[float, ...]
+    train: Samples
+    validation: Samples
+    test: Samples
+    notes: list[str] = field(default_factory=list)
+    """What is worth knowing about this copy of the data: files left out, fewer recordings than usual."""
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What of the training samples their order, and what they look like, depend on: plain data."""
+        digest = hashlib.sha256(self.train.labels.numpy().tobytes()).hexdigest()
+        return {"samples": len(self.train), "labels": digest[:16], "mean": list(self.mean), "std": list(self.std)}

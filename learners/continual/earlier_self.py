@@ -1,0 +1,60 @@
+"""Distillation of a network from what it was before (Hinton et al. 2015; Li & Hoiem 2016), beside replay."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from snn4.learners.continual.experiences import Batches
+from snn4.learners.continual.numbered_model import NumberedModel
+
+TEMPERATURE = 2.0
+"""Scores are divided by it, so that answers that come second count."""
+
+
+class EarlierSelf:
+    """A copy of a network as its teacher for the classes in a memory.
+
+    Args:
+        model: as it is when an experience begins.
+        memory: samples (number, label, task) of earlier experiences.
+        new: classes of the experience.
+        strength: at 1 the part of the loss that is the teacher's is that of old classes among old and new ones (Wu et
+            al. 2019).
+    """
+
+    def __init__(self, model: NumberedModel, memory: Batches, new: Collection[int], strength: float) -> None:
+        self.model = copy.deepcopy(model).eval()
+        _, labels, tasks, *_ = memory.columns
+        self.met = torch.zeros(model.heads, model.sight.stream.n_classes, dtype=torch.bool, device=model.device)
+        """Classes of each head that it has learned."""
+        self.met[tasks % model.heads, labels] = True
+        weight = strength * int(self.met.sum()) / len(new)
+        self.part = weight / (1 + weight)
+        """The teacher's, of the loss."""
+
+    def added(self, loss: Tensor, scores: Tensor, numbers: Tensor, tasks: Tensor) -> Tensor:
+        """The loss that an update learns from: ``loss`` itself, and the divergence from the teacher's answers.
+
+        Args:
+            scores: of training samples (B, n_classes).
+            numbers: of these samples (B,).
+            tasks: of these (B,).
+        """
+        known = self.met[tasks % len(self.met)]
+        taught = known.any(1)
+        with torch.no_grad():
+            wanted = _answers(self.model(numbers), known)[taught].exp()
+        said = _answers(scores, known)[taught]
+        divergence = F.kl_div(said, wanted, reduction="sum") / max(len(said), 1)
+        return (1 - self.part) * loss + self.part * divergence
+
+
+def _answers(scores: Tensor, known: Tensor) -> Tensor:
+    """Logarithms of probabilities among ``known`` classes, softened."""
+    # Not -inf: the divergence multiplies it by a probability of 0.
+    return (scores.masked_fill(~known, -1e9) / TEMPERATURE).log_softmax(1)

@@ -1,0 +1,114 @@
+"""iCaRL (Rebuffi et al. 2017) on numbered samples; the loss is Avalanche's.
+
+Avalanche's own wants benchmarks of its older kind, mirrors exemplars as if all images could be, and herds no more than
+1,000 times.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from avalanche.benchmarks.utils.utils import concat_datasets
+from avalanche.core import SupervisedPlugin
+from avalanche.training.losses import ICaRLLossPlugin
+from torch import Tensor
+from torch.nn import functional as F
+
+from snn4.learners.continual.experiences import NumberedSamples, numbers_of
+from snn4.learners.continual.memories import Kept
+from snn4.learners.continual.numbered_model import NumberedModel
+
+
+class ICaRLLoss(ICaRLLossPlugin):  # type: ignore[misc]
+    """Avalanche's loss: new classes by their labels, old ones by what the network said when the experience began."""
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        if strategy.clock.train_exp_counter:
+            self.old_model = copy.deepcopy(strategy.model).eval()
+            ours = strategy.experience.classes_in_this_experience
+            self.old_classes = sorted({int(y) for y in strategy.adapted_dataset.targets} - set(ours))
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Nothing: the network itself is the next teacher."""
+
+
+class ICaRL(SupervisedPlugin):  # type: ignore[misc]
+    """Exemplars that keep each class's mean where it is; they are replayed, and their means are the classifier.
+
+    Args:
+        memory: exemplars of all classes together.
+        samples: the training samples.
+    """
+
+    copies = 1
+
+    def __init__(self, memory: int, samples: NumberedSamples) -> None:
+        super().__init__()
+        self.memory, self.samples = memory, samples
+        self.exemplars: dict[int, Tensor] = {}
+        """Numbers of each class's exemplars, the most telling first."""
+        self.means = torch.empty(0)
+        """Of features, of length 1, of each class (n_classes, F); 0 where a class was not met."""
+
+    def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+        if self.exemplars:
+            old = self.samples.subset(torch.cat(list(self.exemplars.values())))
+            strategy.adapted_dataset = concat_datasets([strategy.adapted_dataset, old])
+
+    @torch.no_grad()
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        model: NumberedModel = strategy.model
+        new = sorted(strategy.experience.classes_in_this_experience)
+        share = self.memory // (len(self.exemplars) + len(new))
+        self.exemplars = {class_: kept[:share] for class_, kept in self.exemplars.items()}
+        numbers = numbers_of(strategy.experience.dataset)
+        with model.evaluated():
+            for class_ in new:
+                ours = numbers[self.samples.labels[numbers] == class_]
+                self.exemplars[class_] = ours[herded(features(model, ours), share)]
+            self.means = self._means(model, model.sight.stream.n_classes)
+
+    def _means(self, model: NumberedModel, n_classes: int) -> Tensor:
+        found = {class_: features(model, ours).mean(0) for class_, ours in self.exemplars.items()}
+        means = torch.zeros(n_classes, len(next(iter(found.values()))))
+        for class_, mean in found.items():
+            means[class_] = F.normalize(mean, dim=0)
+        return means
+
+    def kept(self) -> Kept:
+        exemplars = [{"class": class_, "rows": rows} for class_, rows in self.exemplars.items()]
+        return {"exemplars": exemplars, "means": self.means}
+
+    def restore(self, kept: Kept, samples: NumberedSamples) -> None:
+        self.exemplars = {group["class"]: group["rows"] for group in kept["exemplars"]}
+
+
+def features(model: NumberedModel, numbers: Tensor) -> Tensor:
+    """What the readout sees of training samples (B, F), of length 1."""
+    parts = [model.features(model.sight.samples.images(part)) for part in numbers.split(256)]
+    return unit(torch.cat(parts).cpu())
+
+
+def unit(x: Tensor) -> Tensor:
+    """Rows of length 1."""
+    return F.normalize(x.flatten(1), dim=1)
+
+
+def nearest_means(x: Tensor, means: Tensor) -> Tensor:
+    """Scores (B, n_classes) of features (B, F) by their nearness to ``means``; least for classes that were not met."""
+    met = means.norm(dim=1) > 0
+    return torch.where(met, -torch.cdist(unit(x), means), -torch.inf)
+
+
+def herded(x: Tensor, n: int) -> Tensor:
+    """Rows of features (N, F) whose running mean stays nearest to the mean of all, one after another (algorithm 4)."""
+    mean, total = x.mean(0), torch.zeros_like(x[0])
+    free, chosen = torch.ones(len(x), dtype=torch.bool), []
+    for k in range(1, min(n, len(x)) + 1):
+        distances = (mean - (total + x) / k).norm(dim=1)
+        chosen.append(int(torch.where(free, distances, torch.inf).argmin()))
+        free[chosen[-1]] = False
+        total = total + x[chosen[-1]]
+    return torch.tensor(chosen, dtype=torch.int64)

@@ -1,0 +1,244 @@
+"""Continual learning: Avalanche's strategies, and ours, around spiking networks and their ANN twins.
+
+Avalanche itself is imported by whoever makes a `ContinualLearner`, not by this module.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snn4.learners.continual.config import ContinualRecipe as ContinualRecipe
+from snn4.learners.continual.experiences import ExperienceStream as ExperienceStream
+from snn4.learners.continual.experiences import NumberedSamples
+from snn4.learners.continual.experiences import n_outputs as n_outputs
+from snn4.learners.continual.split_network import Cut, before_readout, behind_spikes
+from snn4.learners.continual.strategies import STRATEGIES as STRATEGIES
+from snn4.learners.continual.strategies import StrategyConfig as StrategyConfig
+from snn4.learners.not_finite import NotFinite, check_network
+from snn4.learners.randomness import Randomness
+from snn4.learners.recipe import make_optimizer
+from snn4.policies.metering.meter import Cost, Meter
+from snn4.policies.networks.classifier import Network
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A piece of an experience: where it stands and how it goes."""
+
+    experience: int
+    epoch: int
+    """From 0."""
+    images: int
+    """New samples, or recordings, of the experience learned from so far, in all epochs."""
+    total: int
+    """How many it will be."""
+    loss: float
+    """With the strategy's own terms."""
+    accuracy: float
+    """Of the updates since the last report, replayed samples included."""
+    seconds: float
+
+
+class ContinualLearner:
+    """A network that lives through a stream with a strategy against forgetting, an experience after another.
+
+    A strategy lives for one experience: it is made anew, is given what it kept, learns, and gives what it keeps, as
+    plain data. Everything random follows from ``seed`` and the number of the experience. So a learner that goes on from
+    `state` is the one that was never interrupted, bit by bit, and an interrupted experience leaves no trace.
+
+    Args:
+        strategy: which one, and its memory.
+        training: the recipe.
+        network: with `n_outputs` outputs: one head, or with task labels one head for each task.
+        stream: the experiences.
+        seed: of everything random.
+        device: of the network.
+
+    Raises:
+        ValueError: before anything is learned: for a strategy that cannot work in the stream's scenario or with the
+            network, a memory that is too small for it, and a network whose outputs are not those of the stream.
+        ModuleNotFoundError: without Avalanche, saying what to install.
+    """
+
+    def __init__(
+        self,
+        strategy: StrategyConfig,
+        training: ContinualRecipe,
+        network: Network,
+        stream: ExperienceStream,
+        seed: int,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        strategy.check_scenario(stream.scenario)
+        if network.config.n_classes != n_outputs(stream):
+            raise ValueError(
+                f"n_classes: got a network with {network.config.n_classes} outputs, allowed are {n_outputs(stream)}, "
+                "those of the stream's heads (n_outputs)"
+            )
+        cut = _cut(strategy, network)
+        try:
+            from snn4.learners.continual import avalanche_strategies, numbered_model, task_gates
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("Avalanche has the strategies: pip install 'snn4-agent[continual]'") from error
+        self.strategy, self.training, self.network, self.stream, self.seed = strategy, training, network, stream, seed
+        samples = NumberedSamples(stream)
+        sight = numbered_model.Sight(stream, samples, training.augment)
+        self._model = task_gates.make_model(
+            network.to(device), sight, cut, torch.device(device), training.precision == "bf16",
+            gates=(seed, strategy.chosen["gated"]) if strategy.name == "task-gates" else None,
+        )  # fmt: skip
+        self._making = avalanche_strategies.Making(strategy, training, self._model, samples)
+        self._making.check()
+        self._make = avalanche_strategies.make_strategy
+        self.learned = 0
+        """Experiences that are over."""
+        self.stopped = False
+        """Whether the last `learn` was told to stop."""
+        self._state = self._snapshot(None, None)
+
+    def learn(self, experience: Any, stop: Callable[[], bool] = lambda: False, every: float = 2.0) -> Iterator[Lesson]:
+        """Learn the next experience, with a report about every so many seconds and at the end of each epoch.
+
+        Nothing is reported of an experience that leaves nothing to learn: joint learns all in the first.
+
+        Args:
+            experience: of the stream's ``train``.
+            stop: asked after each update; True ends the work at once, and the learner is as it was before.
+            every: seconds.
+
+        Raises:
+            ValueError: for another experience than the next one.
+            NotFinite: where the loss, or a weight, is no number any more; the learner is as it was before.
+        """
+        number = experience.current_experience
+        if number != self.learned:
+            raise ValueError(f"experience: got number {number}, allowed is {self.learned}, the next")
+        self.stopped = False
+        if self.strategy.name == "joint" and number:
+            self.learned += 1
+            self._state = {**self._state, "learned": self.learned}
+            return
+        try:
+            yield from self._learn(number, stop, every)
+        finally:
+            if self.learned == number:  # stopped, left or failed on the way
+                self.load_state(self._state)
+
+    def _learn(self, number: int, stop: Callable[[], bool], every: float) -> Iterator[Lesson]:
+        randomness, optimizer = Randomness(self.seed, number), self._optimizer(number)
+        strategy = self._make(self._making, optimizer, number, self._state["memory"])
+        updates = strategy.learn(self._making.samples.experiences[number])
+        sums, started = torch.zeros(3, device=self._model.device), time.perf_counter()
+        while True:
+            with randomness:
+                update = next(updates, None)
+            if update is None:
+                break
+            sums += update.sums
+            self.stopped, seconds = stop(), time.perf_counter() - started
+            if self.stopped or seconds > every or update.ends_epoch:
+                loss, accuracy = self._means(sums, f"experience {number}, epoch {update.epoch}")
+                yield Lesson(number, update.epoch, update.images, update.total, loss, accuracy, seconds)
+                sums, started = torch.zeros_like(sums), time.perf_counter()
+            if self.stopped:
+                return
+        self.learned += 1
+        self._state = self._snapshot(optimizer, strategy)
+
+    def _optimizer(self, number: int) -> torch.optim.Optimizer:
+        if self.strategy.name == "spike-replay" and number:
+            self._model.settle()
+        optimizer = make_optimizer(self.training.recipe, self.network)
+        if self._state["optimizer"] is not None:
+            # A copy: an optimizer learns on in the tensors that it is given.
+            optimizer.load_state_dict(copy.deepcopy(self._state["optimizer"]))
+        return optimizer
+
+    def _means(self, sums: Tensor, where: str) -> tuple[float, float]:
+        """Loss and accuracy; NotFinite if learning cannot go on."""
+        loss, right, n = sums.tolist()
+        if not math.isfinite(loss):
+            raise NotFinite(f"{where}: the loss is {loss / n}; try a smaller learning_rate, or clip")
+        check_network(self.network, where)
+        return loss / n, right / n
+
+    @torch.no_grad()
+    def scores(self, experience: Any) -> float:
+        """Accuracy on all samples of an experience, of any of the stream's parts, each in the head of its task."""
+        right = 0
+        with self._model.evaluated():
+            for x, labels, tasks in batches(experience.dataset):
+                right += int((self._answer(x, tasks).argmax(1).cpu() == labels).sum())
+        return right / len(experience.dataset)
+
+    def _answer(self, x: Tensor, tasks: Tensor) -> Tensor:
+        if self.strategy.name == "icarl" and self._state["memory"] is not None:
+            from snn4.learners.continual.icarl import nearest_means
+
+            return nearest_means(self._model.features(x).cpu(), self._state["memory"]["means"])
+        return self._model.answer(x, tasks)
+
+    @torch.no_grad()
+    def cost(self, experience: Any, n: int = 256) -> Cost:
+        """What a decision costs, spikes and operations, on ``n`` samples spread over an experience.
+
+        Raises:
+            ValueError: for networks with layers whose operations cannot be counted.
+        """
+        total = len(experience.dataset)
+        places = torch.linspace(0, total - 1, min(n, total)).round().long()  # sets are often sorted by class
+        x, _, tasks = next(batches(experience.dataset.subset(places.tolist()), n))
+        with self._model.evaluated(), Meter(self.network) as meter:
+            self._model.answer(x, tasks)
+        return meter.cost()
+
+    @property
+    def replay_bytes(self) -> int:
+        """Of the samples that the strategy keeps, as it keeps them: raw, or spikes as bits."""
+        return self._making.replay_bytes(self._state["memory"])
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of all that the strategy needs besides the network: samples, scores, importances, copies of the network, and
+        the keys by which Avalanche draws samples; not labels and tasks."""
+        return self._making.memory_bytes(self._state["memory"])
+
+    def state(self) -> dict[str, Any]:
+        """All that learning depends on at the end of the last whole experience, as plain data and tensors."""
+        return self._state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self._model.unsettle()  # spike-replay settles it again where it has learned
+        self.learned, self._state = state["learned"], state
+        self.network.load_state_dict(state["network"])
+
+    def _snapshot(self, optimizer: torch.optim.Optimizer | None, strategy: Any) -> dict[str, Any]:
+        keeps_moments = not self.training.fresh_optimizer and self.strategy.name not in ("gdumb", "spike-replay")
+        return {
+            "learned": self.learned,
+            "network": {name: x.detach().clone() for name, x in self.network.state_dict().items()},
+            "optimizer": optimizer.state_dict() if optimizer and keeps_moments else None,
+            "memory": strategy.remembering.kept() if strategy and strategy.remembering else None,
+        }
+
+
+def batches(dataset: Any, size: int = 256) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Raw samples (B, …), labels and task labels (B,), in their order."""
+    for first in range(0, len(dataset), size):
+        x, y, tasks = zip(*(dataset[place] for place in range(first, min(first + size, len(dataset)))), strict=True)
+        yield torch.stack(x), torch.tensor(y), torch.tensor(tasks)
+
+
+def _cut(strategy: StrategyConfig, network: Network) -> Cut | None:
+    if strategy.name == "spike-replay":
+        return behind_spikes(network, strategy.chosen["layer"])
+    return before_readout(network) if strategy.name in ("icarl", "er-aml") else None

@@ -1,0 +1,102 @@
+"""Deterministic decisions of SB3 policies without torch, where all there is to do is to run the spiking network."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from torch import nn
+
+from snn4.policies.acting.mlp import SpikingMLP
+
+
+class ActingLayers(NamedTuple):
+    """What acts, in its order."""
+
+    extractor: nn.Module
+    body: nn.Module | None
+    """None where only torch can tell."""
+    head: nn.Module
+    bounded: bool
+    """Whether actions are bounded by tanh."""
+
+
+class Copyable:
+    """SB3 policies that can be copied after an update: its distribution, which has a history, stays behind."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        if "action_dist" in state:
+            state["action_dist"] = copy.copy(state["action_dist"])
+            state["action_dist"].distribution = None
+        return state
+
+
+class Deciding:
+    """Adds a short way to `predict`, with the results of SB3's own."""
+
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    normalize_images: bool
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], Any]:
+        """As SB3's; deterministic decisions for a few vectors are taken without torch, in a fraction of its time."""
+        actions = self._decide(observation) if deterministic and self._plain(observation) else None
+        if actions is not None:
+            return actions, state
+        return super().predict(observation, state, episode_start, deterministic)  # type: ignore[misc,no-any-return]
+
+    def acting_layers(self) -> ActingLayers:
+        """Those of the acting network."""
+        raise NotImplementedError
+
+    def _plain(self, observation: Any) -> bool:
+        """Whether SB3 would pass ``observation`` on as it is: vectors of numbers, for this very policy."""
+        space, policy = self.observation_space, type(self)
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1 or type(observation) is not np.ndarray:
+            return False
+        if observation.ndim not in (1, 2) or observation.shape[-1:] != space.shape:
+            return False
+        return policy.__module__ == _POLICIES  # what someone's own policy does with an observation is theirs to say
+
+    def _modules_once(self) -> list[nn.Module]:
+        """All modules: looking for them takes longer than a decision."""
+        if "_found_modules" not in vars(self):
+            vars(self)["_found_modules"] = list(self.modules())  # type: ignore[attr-defined]
+        return vars(self)["_found_modules"]  # type: ignore[no-any-return]
+
+    def _decide(self, observation: NDArray[Any]) -> NDArray[Any] | None:
+        """Actions, or None where only torch can tell."""
+        actions, (extractor, body, head, bounded) = self.action_space, self.acting_layers()
+        if type(body) is not SpikingMLP or not isinstance(actions, (spaces.Box, spaces.Discrete)):
+            return None
+        # Subclasses may do anything, and any of these may have been put in after the policy was made.
+        if type(extractor) is not FlattenExtractor or type(head) is not nn.Linear or head.bias is None:
+            return None
+        acting = (extractor, body, head, *self._modules_once())
+        if any(module._forward_hooks or module._forward_pre_hooks for module in acting):
+            return None
+        latent = body.decide(np.ascontiguousarray(observation.reshape(-1, body.n_inputs), np.float32))
+        if latent is None:
+            return None
+        values = latent @ head.weight.detach().numpy().T + head.bias.detach().numpy()
+        if isinstance(actions, spaces.Discrete):
+            chosen = values.argmax(1)
+        elif bounded:
+            chosen = self.unscale_action(np.tanh(values).reshape(-1, *actions.shape))  # type: ignore[attr-defined]
+        else:
+            chosen = values.reshape(-1, *actions.shape).clip(actions.low, actions.high)
+        return chosen if observation.ndim == 2 else chosen.squeeze(0)  # type: ignore[no-any-return]
+
+
+_POLICIES = "snn4.policies.sb3"

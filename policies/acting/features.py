@@ -1,0 +1,59 @@
+"""Perception of a policy: a named network, without its readout, as a features extractor of stable-baselines3."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from snn4.policies.decoding import make_decoder
+from snn4.policies.networks.ann import twin
+from snn4.policies.networks.perception import NetworkConfig, make_network
+
+
+class NetworkFeatures(BaseFeaturesExtractor):
+    """Images (B, C, H, W) -> what the linear readout of a named network would see, as its mean over T steps (B, n).
+
+    So features of a network whose last stage spikes are rates. Used like SB3's own extractors, with any policy:
+    ``policy_kwargs={"features_extractor_class": NetworkFeatures, "features_extractor_kwargs": {"network": config}}``.
+
+    Args:
+        observation_space: a Box (C, H, W); SB3 puts the channels of uint8 images first, and scales them to 0 … 1.
+        network: the network; how many steps, and whose neurons.
+        kind: spiking, or ann for its twin.
+
+    Raises:
+        ValueError: for observations that are no images, or images that the network cannot take.
+    """
+
+    def __init__(
+        self, observation_space: spaces.Space[Any], network: NetworkConfig, kind: Literal["spiking", "ann"] = "spiking"
+    ) -> None:
+        config = network.resolve(*image_shape(observation_space), n_classes=1)
+        made: Any = make_network(config, network.backend) if kind == "spiking" else twin(config)
+        *layers, readout = made.network
+        super().__init__(observation_space, readout.in_features)
+        made.network[len(layers)] = nn.Identity()
+        self.network = made
+        self.decoder = make_decoder("rate", network.T, decay=0) if kind == "spiking" else None
+
+    def forward(self, observations: Tensor) -> Tensor:
+        # Convolutions and pooling on a CPU take up to half the time in this format, the first above all.
+        observations = observations.contiguous(memory_format=torch.channels_last)
+        if self.decoder is None:
+            return self.network(observations)  # type: ignore[no-any-return]
+        return self.decoder(self.network.run(observations)[0])  # type: ignore[no-any-return]
+
+
+def image_shape(space: spaces.Space[Any]) -> tuple[int, tuple[int, int]]:
+    """Channels, and (height, width), of observations that are images with channels first; ValueError for others."""
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3:
+        raise ValueError(f"encoder: got observations {space}, allowed with an encoder are images: a Box (C, H, W)")
+    if is_image_space(space) and not is_image_space_channels_first(space):
+        raise ValueError(f"encoder: got images {space.shape}, allowed are channels first; see SB3's VecTransposeImage")
+    channels, height, width = space.shape
+    return channels, (height, width)

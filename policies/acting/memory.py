@@ -1,0 +1,148 @@
+"""A spiking network whose membranes live on between decisions: its state, packed, and what it remembers by."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from snn4.policies.backends import make_neuron
+from snn4.policies.coding import require_numbers
+from snn4.policies.decoding import WeightedDecoder
+from snn4.policies.dynamics import NeuronState, state_from_rows, state_to_rows
+from snn4.policies.engine.event_driven import EVENT_DRIVEN_BATCH, EventDriven
+from snn4.policies.gene import Gene
+from snn4.policies.neurons import Neuron, NeuronConfig
+from snn4.policies.scan import is_recorded
+
+PackedState = tuple[Tensor, Tensor]
+"""What sb3-contrib carries: (rows, B, width) twice, of which the second is not used."""
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """What is remembered of observations, and how spikes are read, where membranes are carried (``state: carry``)."""
+
+    taus: tuple[float, ...] = (2e-3,)
+    """Time constants, seconds, of dendrites: leaky integrators whose distance from the observation tells its change."""
+    gain: Annotated[float, Gene(0.5, 50.0, log=True)] = 3.0
+    """Factor of that distance: velocities are smaller than what they change."""
+    tau_readout: Annotated[float, Gene(0.5e-3, 20e-3, log=True)] = 2e-3
+    """Time constant, seconds, of the leaky integrators that read the last layer's spikes."""
+
+    def __post_init__(self) -> None:
+        for name, values in (("taus", self.taus), ("gain", (self.gain,)), ("tau_readout", (self.tau_readout,))):
+            if not all(0 < value < float("inf") for value in values):
+                raise ValueError(f"{name}: got {getattr(self, name)}, allowed are finite numbers > 0")
+
+
+class Memory(nn.Module):
+    """A network whose state lives on, in the place where sb3-contrib expects an ``nn.LSTM``.
+
+    ``(values (L, B, n), state) -> (decoded (L, B, m), state)``: L decisions, one inner step each. The state is packed
+    as its distance from rest, so that zeros are a new life: a row for every membrane, synapse and adaptation of every
+    layer of neurons, filled up with zeros to the width of the widest.
+
+    Args:
+        n_inputs: values in an observation.
+        net_arch: neurons of each layer.
+        neuron: the neurons of all layers; None for an artificial critic, which remembers by its dendrites alone.
+        config: dendrites and readout.
+        backend: whose neurons: torch (this project's), snntorch or norse.
+        dt: length of a step, seconds; None takes the neurons'.
+    """
+
+    def __init__(
+        self,
+        n_inputs: int,
+        net_arch: Sequence[int],
+        neuron: NeuronConfig | None,
+        config: MemoryConfig,
+        backend: str = "torch",
+        dt: float | None = None,
+    ) -> None:
+        super().__init__()
+        dt = dt or (neuron or NeuronConfig()).dt
+        self.gain = config.gain
+        self.dendrites = nn.ModuleList(_leaky_integrator(tau, dt) for tau in config.taus)
+        self.layers = nn.ModuleList()
+        for a, b in itertools.pairwise([n_inputs * (1 + len(config.taus)), *net_arch]):
+            self.layers += [nn.Linear(a, b), nn.Tanh() if neuron is None else make_neuron(neuron, backend, (b,))]
+        widths = [n_inputs] * len(config.taus)
+        self.event_driven: EventDriven | None = None
+        if neuron is not None:
+            if backend == "torch":
+                one_step = WeightedDecoder(torch.ones(1))
+                self.event_driven = EventDriven(list(self.layers), one_step)
+            self.layers.append(_leaky_integrator(config.tau_readout, dt))
+            widths += [*net_arch, net_arch[-1]]
+        self._shapes = [_Rows(layer, width) for layer, width in zip(self._neurons(), widths, strict=True)]
+        # nn.LSTM's names, by which sb3-contrib lays out its buffers.
+        self.input_size, self.hidden_size = n_inputs, max([*widths, 1])
+        self.num_layers = sum(rows.count for rows in self._shapes)
+
+    def _neurons(self) -> Iterator[Neuron]:
+        return (layer for layer in (*self.dendrites, *self.layers) if isinstance(layer, Neuron))
+
+    def forward(self, x: Tensor, packed: PackedState) -> tuple[Tensor, PackedState]:
+        require_numbers(x)
+        states, n = self.unpack(packed[0]), len(self.dendrites)
+        changes = [x]
+        for number, dendrite in enumerate(self.dendrites):
+            trace, states[number] = dendrite(x, states[number])
+            changes.append(self.gain * (x - trace))
+        x, layers = torch.cat(changes, -1), list(self.layers)
+        if self.event_driven is not None and self._decides(x):
+            spikes, states[n:-1] = self.event_driven.go_on(x.numpy(), states[n:-1])
+            x, layers, n = torch.from_numpy(spikes).unsqueeze(0), layers[-1:], len(states) - 1  # the readout is left
+        for layer in layers:
+            if isinstance(layer, Neuron):
+                x, states[n] = layer(x, states[n])
+                n += 1
+            else:
+                x = layer(x)
+        return x, (self.pack(states, like=packed[0]), packed[1])
+
+    def _decides(self, x: Tensor) -> bool:
+        """Whether this is a single decision for a few samples, which the event-driven engine takes faster."""
+        few = len(x) == 1 and x.shape[1] <= EVENT_DRIVEN_BATCH and x.dtype == torch.float32
+        few = few and not torch.is_grad_enabled() and not is_recorded()
+        engine = self.event_driven
+        return few and engine is not None and engine.runs(self.layers[:-1], engine.decoder)
+
+    def unpack(self, packed: Tensor) -> list[NeuronState]:
+        """The state of each layer of neurons from rows (rows, B, width)."""
+        parts = packed.split([rows.count for rows in self._shapes] + [len(packed) - self.num_layers])
+        return [rows.state(part) for rows, part in zip(self._shapes, parts, strict=False)]
+
+    def pack(self, states: Sequence[NeuronState], like: Tensor) -> Tensor:
+        """Rows of the shape of ``like`` from the state of each layer of neurons."""
+        parts = [
+            nn.functional.pad(rows.rows(state), (0, like.shape[-1] - rows.width))
+            for rows, state in zip(self._shapes, states, strict=True)
+        ]
+        return torch.cat([*parts, like[self.num_layers :]])
+
+
+class _Rows:
+    """Where the state of one layer stands among the rows, as its distance from rest."""
+
+    def __init__(self, layer: Neuron, width: int) -> None:
+        self.width, self.dynamics, self.leak = width, layer.dynamics, layer.config.v_leak
+        further = (layer.dynamics.syn_decay, layer.dynamics.adaptation)
+        self.count = len(layer.dynamics.decay) + sum(part is not None for part in further)
+
+    def state(self, rows: Tensor) -> NeuronState:
+        state = state_from_rows(rows[..., : self.width], self.dynamics)
+        return state._replace(v=state.v + self.leak)
+
+    def rows(self, state: NeuronState) -> Tensor:
+        return state_to_rows(state._replace(v=state.v - self.leak), self.dynamics)
+
+
+def _leaky_integrator(tau: float, dt: float) -> Neuron:
+    return Neuron(NeuronConfig(kind="li", tau_mem=tau, dt=dt, r=1.0))

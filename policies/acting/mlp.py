@@ -1,0 +1,169 @@
+"""Spiking multi-layer perceptron: code -> (synapses -> LIF) per layer -> decoded activity of the last layer."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from snn4.policies.backends import make_neuron
+from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encoder, require_numbers
+from snn4.policies.decoding import WeightedDecoder, make_decoder
+from snn4.policies.dynamics import rest_state
+from snn4.policies.engine.event_driven import EVENT_DRIVEN_BATCH, EventDriven
+from snn4.policies.fused import fused_backward, fused_forward
+from snn4.policies.neurons import Neuron, NeuronConfig
+from snn4.policies.scan import aliases, gradients, is_recorded, reference_scan, room
+
+
+class SpikingMLP(nn.Module):
+    """(B, n_inputs) -> (B, net_arch[-1]): T inner steps from rest, then the decoded spikes of the last layer.
+
+    Learns layer by layer over all (T, B), each layer's synapses one matrix product. Acts, under ``torch.no_grad()`` on
+    a CPU in float32, by the event-driven engine, unless the batch is large, a hook on a layer wants to see it work, the
+    neurons are a library's or the readout is no weighted sum (first_spike).
+
+    Args:
+        n_inputs: values in an observation.
+        net_arch: neurons of each layer, at least one.
+        T: inner steps, >= 1.
+        neuron: the neurons of all layers.
+        coding: how the observation enters.
+        readout: one of `decoding.DECODERS`.
+        bounds: ``(low, high)`` of the observation, for codes that cover a range.
+        backend: whose neurons: torch (this project's), snntorch or norse.
+    """
+
+    def __init__(
+        self,
+        n_inputs: int,
+        net_arch: Sequence[int],
+        T: int = 4,
+        neuron: NeuronConfig | None = None,
+        coding: CodingConfig | None = None,
+        readout: str = "rate",
+        bounds: Bounds | None = None,
+        backend: str = "torch",
+    ) -> None:
+        super().__init__()
+        if T < 1:
+            raise ValueError(f"T: got {T}, allowed is a whole number >= 1")
+        if not net_arch or min(net_arch) < 1:
+            raise ValueError(f"net_arch: got {list(net_arch)}, allowed is one or more layer sizes >= 1")
+        neuron = neuron or NeuronConfig()
+        self.T, self.n_inputs = T, n_inputs
+        self.encoder = make_encoder(n_inputs, T, coding or CodingConfig(), bounds)
+        if not neuron.spikes:
+            raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
+        self.layers = nn.ModuleList()
+        for a, b in itertools.pairwise([self.encoder.n_outputs, *net_arch]):
+            self.layers += [nn.Linear(a, b), make_neuron(neuron, backend, (b,))]
+        self.decoder = make_decoder(readout, T, neuron.decay)
+        self.event_driven: EventDriven | None = None
+        if backend == "torch" and isinstance(self.decoder, WeightedDecoder):
+            self.event_driven = EventDriven(list(self.layers), self.decoder)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1:] != (self.n_inputs,):
+            raise ValueError(f"x: got shape {tuple(x.shape)}, allowed is (B, {self.n_inputs})")
+        require_numbers(x)
+        acts = not torch.is_grad_enabled() and not is_recorded() and x.dtype == torch.float32
+        if acts and (engine := self.engine_for(len(x))):
+            return torch.from_numpy(engine(self.encoder(x).contiguous().numpy()))
+        if self._fusable(x):
+            synapses = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+            neurons = [layer for layer in self.layers if isinstance(layer, Neuron)]
+            parameters = itertools.chain(*((synapse.weight, synapse.bias) for synapse in synapses))
+            return _FusedLayers.apply(self.encoder(x), self.decoder.weights, neurons, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+        return self.decoder(self.spikes(x)[-1])  # type: ignore[no-any-return]
+
+    def _fusable(self, x: Tensor) -> bool:
+        """Whether all layers can run as one function: nothing but synapses and decoder is learned or looked at."""
+        if is_recorded() or self.event_driven is None or x.dtype != torch.float32:
+            return False
+        if not torch.is_grad_enabled():  # then there is nothing to keep
+            return False
+        learned = any(neuron.decay_logit is not None for neuron in self.event_driven.neurons)
+        plain = self.event_driven.runs(self.layers, self.decoder)
+        return plain and not learned and not torch.is_autocast_enabled("cpu")
+
+    def engine_for(self, batch: int) -> EventDriven | None:
+        """The event-driven engine, where it can act and is the faster way for so many samples."""
+        engine = self.event_driven
+        if engine is None or batch > EVENT_DRIVEN_BATCH or not engine.runs(self.layers, self.decoder):
+            return None
+        return engine
+
+    def decide(self, x: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """`forward` without torch, for a few observations (B, n_inputs); None where only torch can do it."""
+        engine = self.engine_for(len(x))
+        flat = x.reshape(-1)
+        if engine is None or math.isnan(flat.dot(flat)):  # NaN is refused by `forward`
+            return None
+        if isinstance(self.encoder, DirectEncoder):
+            return engine(x[None])
+        with torch.no_grad():
+            return engine(self.encoder(torch.from_numpy(x)).numpy())
+
+    def spikes(self, x: Tensor) -> list[Tensor]:
+        """The spike trains (T, B, n) of every layer for input ``x`` (B, n_inputs), computed in torch."""
+        signal, trains = self.encoder(x), []
+        for layer in self.layers:
+            if not isinstance(layer, Neuron):
+                signal = layer(signal)
+                continue
+            signal, _ = layer(signal, steps=self.T)  # a constant code gives the same current at every step
+            trains.append(signal)
+        return trains
+
+
+class _FusedLayers(torch.autograd.Function):
+    """All layers and a linear decoder as one function, which saves torch's bookkeeping: half of a small network's time.
+
+    ``(signal ((1 or T), B, n), decoder (T,), neurons of each layer, weight, bias, weight, bias, …) -> (B, m)``
+    """
+
+    @staticmethod
+    def forward(ctx: Any, signal: Tensor, decoder: Tensor, neurons: list[Neuron], *parameters: Tensor) -> Tensor:
+        saved = [decoder, *parameters[::2]]
+        for weight, bias, neuron in zip(parameters[::2], parameters[1::2], neurons, strict=True):
+            current = torch.addmm(bias, signal.flatten(0, 1), weight.t()).view(*signal.shape[:2], len(bias))
+            saved += [signal, current]
+            d = neuron.dynamics
+            signal = fused_forward(current, *room(current, d, None, neuron.config.v_leak), None, d, len(decoder))
+        ctx.save_for_backward(*parameters[1::2], *saved, signal)
+        ctx.neurons = neurons
+        return torch.tensordot(decoder, signal, dims=1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        neurons, n, kept = ctx.neurons, len(ctx.neurons), ctx.saved_tensors  # once: checkpoints unpack none twice
+        biases, (decoder, *saved) = kept[:n], kept[n:]
+        weights, signals, currents = saved[:n], saved[n:-1:2], saved[n + 1 :: 2]
+        if torch.is_grad_enabled():  # create_graph: these gradients are to be differentiated again
+            inputs = aliases(signals[0], decoder, *itertools.chain(*zip(weights, biases, strict=True)))
+            to_signal, to_decoder, *others = gradients([_layer_by_layer(neurons, *inputs)], inputs, grads)
+            return to_signal, to_decoder, None, *others
+        grad, found = decoder.view(-1, 1, 1) * grads[0], list[Tensor]()
+        for neuron, weight, signal, current in list(zip(neurons, weights, signals, currents, strict=True))[::-1]:
+            grad, _ = fused_backward(grad, None, current, None, neuron.config.v_leak, None, neuron.dynamics)
+            flat = grad.flatten(0, 1)
+            found = [flat.t() @ signal.flatten(0, 1), flat.sum(0), *found]
+            if signal is not signals[0] or ctx.needs_input_grad[0]:
+                grad = (flat @ weight).view(signal.shape)
+        grad_decoder = (saved[-1] * grads[0]).flatten(1).sum(1) if ctx.needs_input_grad[1] else None
+        return grad if ctx.needs_input_grad[0] else None, grad_decoder, None, *found
+
+
+def _layer_by_layer(neurons: Sequence[Neuron], signal: Tensor, decoder: Tensor, *parameters: Tensor) -> Tensor:
+    """The same in plain torch."""
+    for weight, bias, neuron in zip(parameters[::2], parameters[1::2], neurons, strict=True):
+        current, d = nn.functional.linear(signal, weight, bias), neuron.dynamics
+        signal, _ = reference_scan(current, rest_state(current, d, neuron.config.v_leak), d, steps=len(decoder))
+    return torch.tensordot(decoder, signal, dims=1)

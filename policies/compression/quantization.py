@@ -1,0 +1,92 @@
+"""Eight-bit simulation: a network as integer hardware would compute it after training, to measure what that costs.
+
+Weights are quantised for each output channel, to -127 … 127 times a scale. What enters synapses is quantised for the
+whole tensor: to 0 … 255 if it is never negative, else to -128 … 127 (uniform quantisation, Krishnamoorthi 2018). Sums,
+biases, norms and membranes keep their precision, as accumulators do; products of activations (attention) too.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from snn4.policies.metering.synaptic_operations import SYNAPSES
+from snn4.policies.modes import device, evaluating
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def quantized(network: Module, inputs: Iterable[Tensor]) -> Module:
+    """A copy of ``network`` in simulated int8, whose ranges are what ``inputs`` cause: batches not used for testing."""
+    copied = copy.deepcopy(network)
+    layers = [layer for layer in copied.modules() if isinstance(layer, SYNAPSES)]
+    ranges = {layer: Range() for layer in layers}
+    handles = [layer.register_forward_pre_hook(ranges[layer].see) for layer in layers]
+    with evaluating(copied):
+        for x in inputs:
+            copied(x.to(device(copied)))
+        for layer, handle in zip(layers, handles, strict=True):
+            handle.remove()
+            layer.weight.copy_(rounded_weights(layer.weight))
+            layer.register_forward_pre_hook(ranges[layer].round)
+    return copied
+
+
+def rounded_weights(weight: Tensor) -> Tensor:
+    """``weight`` (outputs, …) in 255 levels for each output, by its largest value."""
+    peak = weight.abs().flatten(1).amax(1).clamp(min=torch.finfo(weight.dtype).tiny)
+    scale = (peak / 127).view(-1, *[1] * (weight.dim() - 1))
+    return (weight / scale).round() * scale
+
+
+def int8_bytes(network: nn.Module) -> int:
+    """Bytes of the parameters of ``network``: one for a weight of synapses, four for any other."""
+    weights = {id(layer.weight) for layer in network.modules() if isinstance(layer, SYNAPSES)}
+    return sum(p.numel() * (1 if id(p) in weights else 4) for p in network.parameters())
+
+
+class Range:
+    """The values that enter a layer, and their rounding.
+
+    Spikes, their sums and averages are whole multiples of their smallest value: where these fit into the levels, that
+    value is the scale, and nothing is lost. Integer hardware would send the spikes themselves.
+    """
+
+    def __init__(self) -> None:
+        self.low = self.high = 0.0
+        self._unit: float | None = torch.inf
+
+    def see(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """A hook before the layer's call."""
+        x = inputs[0].float()
+        self.low, self.high = min(self.low, x.min().item()), max(self.high, x.max().item())
+        if self._unit is not None:
+            sizes = torch.cat((x.abs().flatten(), x.new_tensor([0.0 if self._unit == torch.inf else self._unit])))
+            smallest = sizes.where(sizes > 0, torch.inf).min().item()
+            self._unit = smallest if _multiples(sizes, smallest) else None
+
+    @property
+    def levels(self) -> tuple[int, int]:
+        return (0, 255) if self.low >= 0 else (-128, 127)
+
+    @property
+    def scale(self) -> float:
+        """The step between two levels; 1 for a layer that saw nothing but zeros, or nothing."""
+        peak, top = max(self.high, -self.low), self.levels[1]
+        if self._unit is not None and peak <= self._unit * top:
+            return self._unit if peak else 1.0
+        return peak / top
+
+    def round(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """A hook before the layer's call: the inputs that integer hardware would see."""
+        return ((inputs[0] / self.scale).round().clamp(*self.levels) * self.scale, *inputs[1:])
+
+
+def _multiples(x: Tensor, unit: float) -> bool:
+    """Whether ``x`` holds whole multiples of ``unit``, few enough for eight bits."""
+    parts = x / unit
+    return bool(parts.max() <= 255) and torch.allclose(parts, parts.round(), rtol=0, atol=1e-3)

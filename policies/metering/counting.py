@@ -1,0 +1,270 @@
+"""Hooks that count what single layers do, and follow the spikes between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from snn4.policies.coding import Encoder, PopulationEncoder
+from snn4.policies.decoding import FirstSpikeDecoder, WeightedDecoder
+from snn4.policies.dynamics import state_dtype
+from snn4.policies.metering.cost import LayerCost
+from snn4.policies.metering.signals import Signal, Signals
+from snn4.policies.metering.synaptic_operations import (
+    Synapses,
+    crossed,
+    fan_out,
+    recurrent_operations,
+    sample_rows,
+    total,
+    touched_weights,
+)
+from snn4.policies.networks.attention import SpikeProduct
+from snn4.policies.neurons import Neuron
+from snn4.policies.normalization import StepNorm2d
+
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus)
+POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+ADAPTIVE_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
+
+
+@dataclass
+class Tally:
+    """Sums over all decisions of one layer."""
+
+    name: str
+    layer: nn.Module
+    dense: float = 0.0
+    operations: float = 0.0
+    binary: bool = True
+    """Whether all inputs were -1, 0 or 1."""
+    events: float | None = 0.0
+    """Operations if every spike is sent on its own; None once the layer did what synapses of a chip cannot do."""
+    spikes: float = 0.0
+    neuron_steps: int = 0
+    """Steps of neurons that can spike."""
+    updates: int = 0
+    active: float = 0.0
+    bytes: float = 0.0
+    outputs: int = 0
+    """Outputs of neurons and activation functions."""
+    nonzero: float = 0.0
+
+    def row(self, decisions: int) -> LayerCost:
+        """The mean over so many decisions."""
+        parameters = list(self.layer.parameters())
+        return LayerCost(
+            name=self.name,
+            kind=self.layer.config.kind if isinstance(self.layer, Neuron) else type(self.layer).__name__,
+            spikes=self.spikes / decisions,
+            spike_rate=self.spikes / self.neuron_steps if self.neuron_steps else None,
+            dense_macs=self.dense / decisions,
+            effective_macs=0.0 if self.binary else self.operations / decisions,
+            effective_acs=self.operations / decisions if self.binary else 0.0,
+            neuron_updates=self.updates / decisions,
+            active_neuron_updates=self.active / decisions,
+            memory_bytes=self.bytes / decisions,
+            parameters=sum(p.numel() for p in parameters),
+            bytes=sum(p.numel() * p.element_size() for p in parameters),
+        )
+
+
+class Counter:
+    """Counts what layers do, in `Tally`; layers are told apart by their type, and those of other types cost nothing.
+
+    Args:
+        spiking: whether any layer spikes; without, nothing is asked about what neurons receive.
+    """
+
+    def __init__(self, spiking: bool) -> None:
+        self._spiking = spiking
+        self._signals = Signals()
+        self._fans: dict[tuple[nn.Module, torch.Size], tuple[Tensor, float]] = {}
+
+    def forget(self) -> None:
+        """The next layer begins another decision."""
+        self._signals.forget()
+
+    def forget_weights(self) -> None:
+        """Weights may have changed."""
+        self._fans.clear()
+
+    def for_layer(self, layer: nn.Module) -> Callable[[Tally, Any, tuple[Any, ...], Tensor], None] | None:
+        """What counts calls of ``layer``: ``(tally, layer, inputs, output)``."""
+        match layer:
+            case nn.Linear() | nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+                return self._synapses
+            case nn.RNNBase():
+                return self._recurrent
+            case SpikeProduct():
+                return self._product
+            case Neuron():
+                return self._neurons
+            case PopulationEncoder():
+                return self._population
+            case Encoder() if layer.spikes:
+                return self._code
+            case _BatchNorm() | StepNorm2d():
+                return self._norm
+            case WeightedDecoder():
+                return self._decoder
+            case FirstSpikeDecoder():
+                return self._first_spike
+        for kinds, count in (
+            (ACTIVATIONS, self._activation), (POOLS, self._pool), (ADAPTIVE_POOLS, self._pool), (MAX_POOLS, self._max),
+        ):  # fmt: skip
+            if isinstance(layer, kinds):
+                return count
+        return None
+
+    def _synapses(self, tally: Tally, layer: Synapses, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        signal = self._signals.of(inputs[0])
+        spikes = signal.decoded(inputs[0])
+        rows = sample_rows(layer, inputs[0] if spikes is None else spikes)
+        fan, dense = self._fan_out(layer, rows.shape[1:])
+        carrying = (rows != 0).to(fan.dtype)
+        operations = total(carrying.flatten(1) @ fan.flatten())
+        binary = torch.equal(rows.abs().to(fan.dtype), carrying)
+        tally.operations += operations
+        tally.dense += dense * len(rows)
+        tally.binary &= binary
+        if tally.events is not None and operations:
+            unit = signal.unit if spikes is None else 1.0
+            tally.events = _add(tally.events, operations if binary and unit == 1 else _spike_events(rows, fan, unit))
+        # A fully connected weight meets one input, a kernel's many.
+        touched = operations if isinstance(layer, nn.Linear) else touched_weights(layer, carrying)
+        biases = 0 if layer.bias is None else layer.bias.numel()
+        tally.bytes += layer.weight.element_size() * (touched + biases * len(rows))
+        tally.bytes += rows.element_size() * (int(torch.count_nonzero(rows)) + output.numel())
+        received = crossed(layer, carrying) > 0 if self._spiking and spikes is None else None
+        self._signals.put(output, Signal(received=received))
+
+    def _fan_out(self, layer: Synapses, sample: torch.Size) -> tuple[Tensor, float]:
+        """Effective fan-out of each input, and all dense operations of a sample."""
+        key = (layer, sample)
+        if key not in self._fans:
+            self._fans[key] = fan_out(layer, sample), total(fan_out(layer, sample, dense=True))
+        return self._fans[key]
+
+    def _recurrent(self, tally: Tally, layer: nn.RNNBase, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, state = inputs[0], inputs[1] if len(inputs) > 1 else None
+        effective, dense = recurrent_operations(layer, x, state[0] if isinstance(state, tuple) else state)
+        rows, states = x.numel() // layer.input_size, 2 if isinstance(layer, nn.LSTM) else 1
+        biases = sum(p.numel() for name, p in layer.named_parameters() if name.startswith("bias"))
+        tally.operations, tally.dense = tally.operations + effective, tally.dense + dense
+        tally.binary, tally.events = False, None
+        values = effective + rows * (biases + 2 * states * layer.hidden_size * layer.num_layers)
+        tally.bytes += x.element_size() * (values + int(torch.count_nonzero(x)))
+        self._signals.put(output, Signal())
+
+    def _product(self, tally: Tally, layer: SpikeProduct, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        effective, dense = layer.operations(*inputs)
+        tally.operations += effective
+        tally.dense += dense
+        tally.binary &= all(bool(((x == 0) | (x.abs() == 1)).all()) for x in inputs)
+        tally.events = None  # spikes that meet spikes: no synapse of a chip
+        tally.bytes += output.element_size() * (sum(int(torch.count_nonzero(x)) for x in inputs) + output.numel())
+        self._signals.put(output, Signal())
+
+    def _neurons(self, tally: Tally, layer: Neuron, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        d = layer.dynamics
+        active = self._reached(inputs[0]).expand_as(output)
+        states = len(d.decay) + (d.syn_decay is not None) + (d.adaptation is not None)
+        tally.updates += output.numel()
+        tally.bytes += output.numel() * (output.element_size() + 2 * states * state_dtype(output).itemsize)
+        if layer.config.spikes:
+            active = active | (output != 0)
+            self._activation(tally, layer, inputs, output)
+            self._code(tally, layer, inputs, output)
+        else:
+            tally.bytes += output.element_size() * output.numel()
+            self._signals.put(output, Signal(source=self._spikes(inputs[0])))
+        tally.active += int(torch.count_nonzero(active))
+
+    def _reached(self, current: Tensor) -> Tensor:
+        """Which neurons with input ``current`` (T or 1, B, …) receive something, of a shape that broadcasts to it."""
+        signal = self._signals.known(current)
+        received = None if signal is None else signal.received
+        if received is None or received.numel() not in (current.numel(), current[:1].numel()):
+            return current != 0
+        return received.reshape(-1, *current.shape[1:])
+
+    def _spikes(self, x: Tensor) -> Tensor | None:
+        """``x`` (T, B, …), if it is spikes, which may have been flattened, or pooled by their maximum."""
+        spikes = self._signals.of(x).unit is not None and bool(((x == 0) | (x == 1)).all())
+        return x.detach() if spikes else None
+
+    def _population(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._code(tally, layer, inputs, output)
+        receptive_fields = output[0].numel()
+        tally.binary, tally.events = False, None
+        tally.operations += 2 * receptive_fields
+        tally.dense += 2 * receptive_fields
+        tally.updates += output.numel()
+        tally.active += output.numel()  # by the constant activity of their fields
+        # values and parameters of the fields; current and membrane of the neurons
+        tally.bytes += output.element_size() * (inputs[0].numel() + 2 * receptive_fields + 3 * output.numel())
+
+    def _code(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        spikes = output.detach()
+        number = total(spikes)
+        tally.spikes += number
+        tally.neuron_steps += spikes.numel()
+        tally.bytes += number * spikes.element_size()
+        self._signals.put(output, Signal(unit=1.0))
+
+    def _activation(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        tally.outputs += output.numel()
+        tally.nonzero += int(torch.count_nonzero(output))
+
+    def _norm(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        signal = self._signals.known(inputs[0])
+        if signal is not None and signal.received is not None:
+            self._signals.put(output, signal)
+        if isinstance(layer, StepNorm2d) and layer.T > 1:  # synapses that change from step to step
+            tally.events = None
+
+    def _pool(self, tally: Tally, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        unit = self._signals.of(inputs[0]).unit
+        if unit is None:
+            return
+        if isinstance(layer, ADAPTIVE_POOLS):  # windows are equal where sizes divide; else nothing is a sum of spikes
+            window = inputs[0].numel() / output.numel()
+        else:
+            sides = layer.kernel_size
+            window = math.prod(sides) if isinstance(sides, tuple) else sides ** int(type(layer).__name__[-2])
+        self._signals.put(output, Signal(unit=unit / window))
+
+    def _max(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        tally.events = None
+
+    def _decoder(self, tally: Tally, layer: WeightedDecoder, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        signal, first = self._signals.of(inputs[0]), layer.weights[0]
+        # Of sums or averages of spikes, a mean over time is one more.
+        same = bool((layer.weights == first).all())
+        unit = None if signal.unit is None or not same else signal.unit * float(first)
+        source = self._spikes(inputs[0]) if signal.source is None else signal.source
+        self._signals.put(output, Signal(unit, source))
+
+    def _first_spike(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._signals.put(output, Signal())
+
+
+def _add(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a + b
+
+
+def _spike_events(rows: Tensor, fan: Tensor, unit: float | None) -> float | None:
+    """Synapses crossed by the spikes of value ``unit`` that add up to ``rows``; None if there is no such sum."""
+    if unit is None:
+        return None
+    spikes = rows.abs().to(fan.dtype) / unit
+    whole = spikes.round()
+    return total(whole.flatten(1) @ fan.flatten()) if torch.allclose(spikes, whole, rtol=0, atol=1e-3) else None

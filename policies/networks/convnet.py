@@ -1,0 +1,206 @@
+"""Spiking convolutional networks: VGG and residual, one description for the network and its ANN twin."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+from torch import nn
+
+from snn4.policies.backends import make_neuron
+from snn4.policies.network import SpikingResidual, SpikingSequential
+from snn4.policies.networks.classifier import ClassifierConfig, SpikingClassifier
+from snn4.policies.networks.whitening import PATCH, WhiteningConv2d
+from snn4.policies.normalization import StepNorm2d, threshold_norm
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvNetConfig(ClassifierConfig):
+    """A spiking convolutional network for images, or for events in bins."""
+
+    kind: Literal["vgg", "resnet"] = "vgg"
+    """vgg: stages of convolution, norm, neuron, then pooling. resnet: a stem, then stages of residual blocks."""
+    channels: tuple[int, ...] = (64, 128, 256)
+    """Channels of each stage."""
+    blocks: tuple[int, ...] | None = None
+    """Convolutions (vgg) or residual blocks (resnet) of each stage; None is one each."""
+    pools: tuple[int, ...] | None = None
+    """Size of the pooling after each stage, 1 for none (vgg); None is 2 each."""
+    pooling: Literal["avg", "max"] = "avg"
+    shortcut: Literal["sew", "ms"] = "sew"
+    """sew: adds the spikes of a block to those that enter it (spike-element-wise ADD, Fang et al. 2021). ms: adds
+    currents before the neurons, so that a membrane's shortcut goes through the whole network (MS-ResNet, Hu et al.
+    2024); where the shape changes its 1 x 1 convolution sees these real values, as in the paper."""
+    pooled: Literal["spikes", "currents"] = "spikes"
+    """What is pooled (vgg): the spikes of a stage, or the currents of its first convolution, before the norm: then
+    fewer neurons cost less, and all that synapses see are single spikes."""
+    stem: Literal["small", "large", "whitening"] = "small"
+    """small: the first convolution is 3 x 3. large: 7 x 7 with stride 2 and max pooling, for large images (resnet).
+    whitening: it sees whitened patches of 2 x 2 after a ReLU (`whitening.WhiteningConv2d`), once for all steps."""
+    norm: Literal["batch", "threshold", "step", "none"] = "batch"
+    """batch: over steps and samples. threshold: the same, scaled to the threshold (`threshold_norm`). step: each step's
+    own statistics (`StepNorm2d`). none: convolutions have a bias instead."""
+    head: Literal["average", "flatten"] = "average"
+    """What the linear readout sees: each channel's mean, for images of any size, or all neurons of the last stage."""
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {
+        "kind": ("vgg", "resnet"),
+        "shortcut": ("sew", "ms"),
+        "norm": ("batch", "threshold", "step", "none"),
+        "pooling": ("avg", "max"),
+        "pooled": ("spikes", "currents"),
+        "stem": ("small", "large", "whitening"),
+        "head": ("average", "flatten"),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("channels", "blocks", "pools"):
+            sizes, n = getattr(self, name), len(self.channels)
+            if sizes is not None and (not sizes or min(sizes) < 1 or len(sizes) != n):
+                stages = f"{n} whole numbers >= 1, one for each stage of channels" if n else "one stage or more"
+                raise ValueError(f"{name}: got {sizes}, allowed is {stages}")
+        if self.image_size is None and self.head == "flatten":
+            raise ValueError("image_size: got None, allowed is (height, width) for head: flatten")
+        if self.image_size is not None and min(self.image_size) < self.smallest_side:
+            raise ValueError(f"image_size: got {self.image_size}, allowed are sides >= {self.smallest_side}")
+        if self.kind == "resnet" and self.pools is not None:
+            raise ValueError(f"pools: got {self.pools}, allowed is None for kind: resnet, whose blocks have strides")
+        for name, other, kind in (("pooled", "currents", "vgg"), ("stem", "large", "resnet")):
+            if getattr(self, name) == other and self.kind != kind:
+                raise ValueError(f"{name}: got {other!r}, allowed for kind: {kind} alone, not {self.kind}")
+
+    @property
+    def stages(self) -> list[tuple[int, int, int]]:
+        """Channels, blocks and pooling of each stage."""
+        n = len(self.channels)
+        return list(zip(self.channels, self.blocks or (1,) * n, self.pools or (2,) * n, strict=True))
+
+    @property
+    def smallest_side(self) -> int:
+        """Smallest height and width of an image that leaves something after all pooling."""
+        pooled = math.prod([pool for _, _, pool in self.stages]) if self.kind == "vgg" else 1
+        return pooled + self.border
+
+    @property
+    def border(self) -> int:
+        """Pixels by which the stem makes images smaller."""
+        return PATCH - 1 if self.stem == "whitening" else 0
+
+    @property
+    def n_features(self) -> int:
+        """Values that the linear readout sees."""
+        if self.head == "average" or self.image_size is None:
+            return self.channels[-1]
+        halvings = len(self.channels) - 1 + (2 if self.stem == "large" else 0)
+        scale = self.smallest_side - self.border if self.kind == "vgg" else 2**halvings
+        # Pooling drops what does not fill a window, strided convolutions with padding do not.
+        return self.channels[-1] * math.prod(
+            side // scale if self.kind == "vgg" else math.ceil(side / scale)
+            for side in (whole - self.border for whole in self.image_size)
+        )
+
+
+CONVNETS = {
+    "vgg-small": ConvNetConfig(),
+    "vgg-11": ConvNetConfig(channels=(64, 128, 256, 512, 512), blocks=(1, 1, 2, 2, 2)),
+    "resnet-20": ConvNetConfig("resnet", (16, 32, 64), (3, 3, 3)),
+    "resnet-18": ConvNetConfig("resnet", (64, 128, 256, 512), (2, 2, 2, 2)),
+    "resnet-34": ConvNetConfig("resnet", (64, 128, 256, 512), (3, 4, 6, 3)),
+}
+"""Networks by name (Simonyan & Zisserman 2015, with one linear layer; He et al. 2016)."""
+
+
+def named_convnet(name: str, **changes: Any) -> ConvNetConfig:
+    """The network ``name`` of `CONVNETS` with some fields changed; ValueError for another name."""
+    if name not in CONVNETS:
+        raise ValueError(f"name: got {name!r}, allowed are {', '.join(CONVNETS)}")
+    return dataclasses.replace(CONVNETS[name], **changes)
+
+
+class SpikingConvNet(SpikingClassifier):
+    """The `SpikingClassifier` of a `ConvNetConfig`, with neurons of ``backend``."""
+
+    def __init__(self, config: ConvNetConfig, backend: str = "torch", checkpoint_steps: int | None = None) -> None:
+        super().__init__(config, _layers(config, backend), checkpoint_steps)
+
+
+def _layers(c: ConvNetConfig, backend: str) -> Iterator[nn.Module]:
+    width = c.in_channels
+    if c.stem == "whitening":
+        whitening = WhiteningConv2d(c.in_channels)
+        yield from (whitening, nn.ReLU())
+        width = whitening.out_channels
+    yield from _vgg(c, width, backend) if c.kind == "vgg" else _resnet(c, width, backend)
+    if c.head == "average":
+        yield nn.AdaptiveAvgPool2d(1)
+    yield nn.Flatten()
+    yield nn.Linear(c.n_features, c.n_classes)
+
+
+def _vgg(c: ConvNetConfig, width: int, backend: str) -> Iterator[nn.Module]:
+    for channels, blocks, pool in c.stages:
+        pooling = [] if pool == 1 else [nn.AvgPool2d(pool) if c.pooling == "avg" else nn.MaxPool2d(pool)]
+        for number in range(blocks):
+            conv, *norm = _synapses(c, width, channels)
+            between = pooling if c.pooled == "currents" and number == 0 else []
+            yield from (conv, *between, *norm, _neuron(c, channels, backend))
+            width = channels
+        if c.pooled == "spikes":
+            yield from pooling
+
+
+def _resnet(c: ConvNetConfig, entering: int, backend: str) -> Iterator[nn.Module]:
+    width, large = c.channels[0], c.stem == "large"
+    yield from _synapses(c, entering, width, kernel=7 if large else 3, stride=2 if large else 1)
+    if c.shortcut == "sew":
+        yield _neuron(c, width, backend)
+    if large:
+        yield nn.MaxPool2d(3, 2, 1)
+    block = _sew_block if c.shortcut == "sew" else _ms_block
+    for stage, (channels, blocks, _) in enumerate(c.stages):
+        for number in range(blocks):
+            yield block(c, width, channels, 2 if stage and not number else 1, backend)
+            width = channels
+    if c.shortcut == "ms":
+        yield _neuron(c, width, backend)
+
+
+def _sew_block(c: ConvNetConfig, width: int, channels: int, stride: int, backend: str) -> SpikingResidual:
+    branch = [*_synapses(c, width, channels, stride=stride), _neuron(c, channels, backend)]
+    branch += [*_synapses(c, channels, channels), _neuron(c, channels, backend)]
+    shortcut: list[nn.Module] = []
+    if stride > 1 or width != channels:
+        shortcut = [*_synapses(c, width, channels, kernel=1, stride=stride), _neuron(c, channels, backend)]
+    return SpikingResidual(SpikingSequential(*branch), SpikingSequential(*shortcut))
+
+
+def _ms_block(c: ConvNetConfig, width: int, channels: int, stride: int, backend: str) -> SpikingResidual:
+    alpha = math.sqrt(0.5)  # two currents are added
+    branch = [_neuron(c, width, backend), *_synapses(c, width, channels, stride=stride)]
+    branch += [_neuron(c, channels, backend), *_synapses(c, channels, channels, alpha=alpha)]
+    shortcut: list[nn.Module] = []
+    if stride > 1 or width != channels:
+        shortcut = _synapses(c, width, channels, kernel=1, stride=stride, alpha=alpha)
+    return SpikingResidual(SpikingSequential(*branch), SpikingSequential(*shortcut))
+
+
+def _synapses(
+    c: ConvNetConfig, width: int, channels: int, kernel: int = 3, stride: int = 1, alpha: float = 1.0
+) -> list[nn.Module]:
+    """Convolution and norm; ``alpha`` is the threshold norm's."""
+    conv = nn.Conv2d(width, channels, kernel, stride, kernel // 2, bias=c.norm == "none")
+    match c.norm:
+        case "batch":
+            return [conv, nn.BatchNorm2d(channels)]
+        case "threshold":
+            return [conv, threshold_norm(channels, c.neuron.v_threshold, alpha)]
+        case "step":
+            return [conv, StepNorm2d(channels, c.T)]
+        case "none":
+            return [conv]
+
+
+def _neuron(c: ConvNetConfig, channels: int, backend: str) -> nn.Module:
+    return make_neuron(c.neuron, backend, (channels, 1, 1))

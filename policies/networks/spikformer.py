@@ -1,0 +1,185 @@
+"""Transformers that spike: Spikformer, Spikingformer and the Spike-driven Transformer, one description for all."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+from torch import nn
+
+from snn4.policies.backends import make_neuron
+from snn4.policies.network import SpikingResidual, SpikingSequential
+from snn4.policies.networks.attention import SelfAttention, SpikeDrivenAttention
+from snn4.policies.networks.classifier import ClassifierConfig, SpikingClassifier
+from snn4.policies.neurons import Neuron
+
+
+@dataclasses.dataclass(frozen=True)
+class SpikformerConfig(ClassifierConfig):
+    """A convolutional stem makes tokens of an image, blocks of attention and of two layers for each token encode them.
+
+    Every convolution, those of the blocks are 1 x 1, has a batch norm over steps, samples and tokens.
+    """
+
+    kind: Literal["spikformer", "spikingformer", "spike-driven-transformer"] = "spikformer"
+    """spikformer (Zhou et al. 2023, ICLR): neurons after synapses; a block adds its spikes to those that enter it, so
+    that synapses see sums of spikes. spikingformer (Zhou et al. 2023, arXiv 2304.11954): neurons before synapses; a
+    block adds its currents to those that enter it, and synapses see spikes alone. spike-driven-transformer (Yao et al.
+    2023): the same with `SpikeDrivenAttention`, and neurons before the readout."""
+    depth: int = 4
+    """Encoder blocks."""
+    width: int = 256
+    """Channels of a token."""
+    heads: int = 8
+    """Of the attention; spike-driven attention, which goes channel by channel, is the same for any."""
+    mlp_ratio: float = 4.0
+    """Neurons between the two layers for each token, as a multiple of ``width``."""
+    channels: tuple[int, ...] | None = None
+    """Channels of each stage of the stem, 3 x 3 convolutions, the last ``width``; None is the papers' C/8, C/4, C/2, C.
+    Another convolution of C channels, the relative position embedding, follows."""
+    pools: tuple[int, ...] = (1, 1, 2, 2)
+    """Stride of the maximum pooling (3 x 3) after each stage, 1 for none: 32 x 32 gives 8 x 8 tokens."""
+    pooled: Literal["spikes", "currents"] = "spikes"
+    """What is pooled: the spikes of a stage, as in the papers, or its currents, before the norm: of several spikes the
+    largest says little, and gives its gradient to any of them (after Zhou et al. 2023, arXiv 2305.05954)."""
+    scale: float = 0.125
+    """Factor of self-attention's products."""
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {
+        "kind": ("spikformer", "spikingformer", "spike-driven-transformer"),
+        "pooled": ("spikes", "currents"),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("depth", "width", "heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 1")
+        for name in ("mlp_ratio", "scale"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a finite number > 0")
+        if self.width % self.heads:
+            raise ValueError(f"heads: got {self.heads}, allowed are divisors of width ({self.width})")
+        self._check_stem()
+        if self.neuron.v_reset >= self.attention_threshold:
+            raise ValueError(
+                f"neuron.v_reset: got {self.neuron.v_reset}, allowed is a value below half of v_threshold "
+                f"({self.attention_threshold}), the threshold of attention"
+            )
+
+    def _check_stem(self) -> None:
+        if self.channels is None and self.width % 8:
+            raise ValueError(f"width: got {self.width}, allowed are multiples of 8 where channels are None")
+        if not self.stem or min(self.stem) < 1 or self.stem[-1] != self.width:
+            raise ValueError(
+                f"channels: got {self.channels}, allowed are whole numbers >= 1, the last of them width ({self.width})"
+            )
+        if len(self.pools) != len(self.stem) or not set(self.pools) <= {1, 2}:
+            raise ValueError(
+                f"pools: got {self.pools}, allowed is 1 or 2 for each of {len(self.stem)} stages of the stem"
+            )
+        if self.image_size is not None and min(self.image_size) < self.smallest_side:
+            raise ValueError(f"image_size: got {self.image_size}, allowed are sides >= {self.smallest_side}")
+
+    @property
+    def stem(self) -> tuple[int, ...]:
+        """Channels of each stage of the stem."""
+        return tuple(self.width // part for part in (8, 4, 2, 1)) if self.channels is None else self.channels
+
+    @property
+    def smallest_side(self) -> int:
+        """Smallest height and width of an image: that of one token."""
+        return math.prod(self.pools)
+
+    @property
+    def hidden(self) -> int:
+        """Neurons between the two layers for each token."""
+        return max(1, int(self.width * self.mlp_ratio))
+
+    @property
+    def attention_threshold(self) -> float:
+        """Threshold of the neurons that see attention's products: half of the others', as in the papers."""
+        return self.neuron.v_threshold / 2
+
+
+def _sizes(kind: Any) -> Iterator[tuple[str, SpikformerConfig]]:
+    """The papers' sizes, depth and width, for CIFAR and for ImageNet; and small ones for a CPU."""
+    driven = kind == "spike-driven-transformer"
+    for depth, width in ((2, 256), (2, 512)) if driven else ((4, 256), (4, 384)):
+        yield f"{kind}-{depth}-{width}", SpikformerConfig(kind, depth, width, heads=width // 32)
+    for width in (512, 768) if driven else (384, 512, 768):
+        pools = (2, 2, 2, 2)
+        yield f"{kind}-8-{width}", SpikformerConfig(kind, 8, width, width // 64, pools=pools, n_classes=1000)
+    yield f"{kind}-tiny", SpikformerConfig(kind, 2, 128, 4, channels=(64, 128), pools=(2, 2))
+    yield f"{kind}-small", SpikformerConfig(kind, 2, 192, 6, channels=(64, 128, 192), pools=(2, 1, 2))
+
+
+SPIKFORMERS: dict[str, ClassifierConfig] = {
+    name: config for kind in SpikformerConfig.choices["kind"] for name, config in _sizes(kind)
+}
+"""Transformers by name: kind, depth and width. Those of depth 8 are for ImageNet: tokens of 16 x 16, 1000 classes."""
+
+
+class Spikformer(SpikingClassifier):
+    """The `SpikingClassifier` of a `SpikformerConfig`, with neurons of ``backend``."""
+
+    def __init__(self, config: SpikformerConfig, backend: str = "torch", checkpoint_steps: int | None = None) -> None:
+        super().__init__(config, _layers(config, backend), checkpoint_steps)
+
+
+def _layers(c: SpikformerConfig, backend: str) -> Iterator[nn.Module]:
+    yield from _stem(c, backend)
+    for _ in range(c.depth):
+        yield _attention(c, backend)
+        yield _perceptron(c, backend)
+    yield from (nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    if c.kind == "spike-driven-transformer":
+        yield make_neuron(c.neuron, backend, (c.width,))
+    yield nn.Linear(c.width, c.n_classes)
+
+
+def _stem(c: SpikformerConfig, backend: str) -> Iterator[nn.Module]:
+    for stage, (a, b) in enumerate(itertools.pairwise((c.in_channels, *c.stem))):
+        synapses, norm = _synapses(a, b, kernel=3)
+        # The Spike-driven Transformer's shortcuts of currents begin with the last stage.
+        neuron = [_neuron(c, b, backend)] if c.kind != "spike-driven-transformer" or stage < len(c.stem) - 1 else []
+        pool = [nn.MaxPool2d(3, 2, 1)] if c.pools[stage] > 1 else []
+        yield from [synapses, *pool, norm, *neuron] if c.pooled == "currents" else [synapses, norm, *neuron, *pool]
+    position = _synapses(c.width, c.width, kernel=3)
+    if c.kind == "spikingformer":
+        yield from position
+    else:
+        yield _residual(c, backend, position)
+
+
+def _attention(c: SpikformerConfig, backend: str) -> SpikingResidual:
+    seen = dataclasses.replace(c.neuron, v_threshold=c.attention_threshold)
+    neuron = make_neuron(seen, backend, (c.width, 1, 1))
+    attention = [SelfAttention(c.heads, c.scale), neuron]
+    if c.kind == "spike-driven-transformer":
+        attention = [SpikeDrivenAttention(neuron)]
+    layers = [*_synapses(c.width, 3 * c.width), _neuron(c, 3 * c.width, backend), *attention]
+    return _residual(c, backend, [*layers, *_synapses(c.width, c.width, bias=True)])
+
+
+def _perceptron(c: SpikformerConfig, backend: str) -> SpikingResidual:
+    first, second = _synapses(c.width, c.hidden, bias=True), _synapses(c.hidden, c.width, bias=True)
+    return _residual(c, backend, [*first, _neuron(c, c.hidden, backend), *second])
+
+
+def _residual(c: SpikformerConfig, backend: str, layers: list[nn.Module]) -> SpikingResidual:
+    """A block with the neurons of its kind: behind the last synapses, or before the first."""
+    neuron = _neuron(c, c.width, backend)
+    layers = [*layers, neuron] if c.kind == "spikformer" else [neuron, *layers]
+    return SpikingResidual(SpikingSequential(*layers), SpikingSequential())
+
+
+def _synapses(a: int, b: int, kernel: int = 1, bias: bool = False) -> list[nn.Module]:
+    """Convolution and norm; before the norm a bias does nothing, but the papers' counts of parameters have it."""
+    return [nn.Conv2d(a, b, kernel, padding=kernel // 2, bias=bias), nn.BatchNorm2d(b)]
+
+
+def _neuron(c: SpikformerConfig, channels: int, backend: str) -> Neuron:
+    return make_neuron(c.neuron, backend, (channels, 1, 1))

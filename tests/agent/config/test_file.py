@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from config_problems import problems_of
+
+from snn4.agent.config.file import ConfigError
+from snn4.agent.life.config import load
+
+problems = partial(problems_of, load)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("seed", "seed"),  # no value
+        ("=3", "=3"),
+        ("seed=[1", "seed"),  # no YAML
+        ("world.5.steps=3", "world.5.steps"),
+        ("world.first.steps=3", "world.first.steps"),
+        ("seed.x=3", "seed"),
+        ("name.x.y=3", "name.x.y"),
+        ("polcy.T=3", "polcy"),
+        ("seed=", "seed"),
+        ("policy=3", "policy"),
+        ("learner.hyperparameters=null", "learner.hyperparameters"),
+        ("seed=4294967296", "seed"),  # NumPy's seeds end here
+        ("name=..", "name"),
+        ("seed=true", "seed"),
+        ("world.0.steps=true", "world.0.steps"),
+        ("policy.neuron.tau_mem=true", "policy.neuron.tau_mem"),
+    ],
+)
+def test_bad_overrides(tiny_yaml: Path, override: str, key: str) -> None:
+    (found,) = problems(tiny_yaml, override)
+    assert found.startswith(f"{tiny_yaml}: {key}: ")
+
+
+def test_every_bad_override_is_told(tiny_yaml: Path) -> None:
+    assert len(problems(tiny_yaml, "seed", "world.7.steps=1", "policy.T=0")) == 3
+    assert len(problems(tiny_yaml, "seed=true", "threads=true", "policy.T=0")) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "got NoneType, allowed is a mapping"),
+        (b"# only a comment\n", "allowed is a mapping"),
+        (b"- a\n- b\n", "got list, allowed is a mapping"),
+        (b"CartPole-v1", "got str, allowed is a mapping"),
+        (b"name: [1\nworld: 2", "cannot be read"),
+        (b"name: x\n\tworld: 3", "cannot be read"),
+        (b"\x7fELF\x00\x01\xff\xfe", "cannot be read"),
+        (b"!!python/object/apply:os.system [ls]", "cannot be read"),
+    ],
+)
+def test_files_that_are_no_config(written: Callable[[bytes], Path], content: bytes, said: str) -> None:
+    path = written(content)
+    (found,) = problems(path)
+    assert found.startswith(f"{path}: ")
+    assert said in found
+
+
+def test_an_unreadable_file(written: Callable[[str], Path]) -> None:
+    path = written("name: x\nworld: [{environment: CartPole-v1, steps: 10}]\n")
+    path.chmod(0)
+    try:
+        path.read_text()
+    except PermissionError:
+        assert "cannot be read" in problems(path)[0]
+    else:
+        pytest.skip("root reads everything")
+
+
+@pytest.mark.parametrize("name", ["cartpol", "configs/cartpool.yaml", "Cartpole"])
+def test_a_missing_file_with_a_suggestion(name: str) -> None:
+    (found,) = problems(name)
+    assert found.startswith(f"{name}: no such file; did you mean cartpole?")
+
+
+def test_a_missing_file_without_one(tmp_path: Path) -> None:
+    for name in ("qqqq", tmp_path):  # a folder is no file
+        (found,) = problems(str(name))
+        assert "did you mean" not in found
+        assert "cartpole" in found
+
+
+def test_an_error_crosses_from_process_to_process() -> None:
+    with pytest.raises(ConfigError) as error:
+        load("cartpole", ["nothing=1", "seed=-1"])
+    copy = pickle.loads(pickle.dumps(error.value))
+    assert (str(copy), copy.problems) == (str(error.value), error.value.problems)
+    assert len(copy.problems) == 2

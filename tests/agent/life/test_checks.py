@@ -1,0 +1,161 @@
+"""What only the libraries know: environments, hyperparameters, and which algorithm can act where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from snn4.agent.config.file import ConfigError
+from snn4.agent.life.config import LifeConfig, load
+from snn4.learners.algorithms import ALGORITHMS
+
+
+@pytest.fixture
+def told(tiny_yaml: Path) -> Callable[..., list[str]]:
+    """What is said about the tiny life with these overrides."""
+
+    def ask(*overrides: str) -> list[str]:
+        try:
+            load(tiny_yaml, overrides)
+        except ConfigError as error:
+            return [problem.removeprefix(f"{tiny_yaml}: ") for problem in error.problems]
+        return []
+
+    return ask
+
+
+ACTIONS = {"CartPole-v1": "Discrete", "Pendulum-v1": "Box"}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("environment", ACTIONS)
+def test_algorithms_act_where_sb3_lets_them(told: Callable[..., list[str]], environment: str, algorithm: str) -> None:
+    import gymnasium as gym
+
+    able = True
+    try:
+        ALGORITHMS[algorithm].sb3("MlpPolicy", gym.make(environment))  # type: ignore[arg-type, call-arg]
+    except AssertionError:
+        able = False
+    for where in ("learner", "world.0.learner"):
+        found = told(f"world.0.environment={environment}", f"{where}={{algorithm: {algorithm}}}")
+        if able:
+            assert found == []
+        else:
+            (line,) = found
+            assert line.startswith(f"world.0.environment: {environment} has {ACTIONS[environment]} actions")
+            assert algorithm in line.partition(";")[0]
+            assert algorithm not in line.partition(";")[2]
+
+
+def test_a_task_s_own_learner_counts(told: Callable[..., list[str]]) -> None:
+    both = (
+        "world=[{environment: Pendulum-v1, steps: 1, learner: {algorithm: SAC}}, {environment: CartPole-v1, steps: 1}]"
+    )
+    assert told(both, "learner={algorithm: DQN}") == []
+    (found,) = told(both, "learner={algorithm: SAC}")
+    assert found.startswith("world.1.environment: CartPole-v1 has Discrete actions")
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ("CartPole-v7", "did you mean CartPole-v1"),
+        ("cartpole", "did you mean CartPole-v"),
+        ("Acrobt-v1", "did you mean Acrobot-v1"),
+        ("no_such_module:X-v0", "No module named 'no_such_module'"),
+        ("zzzzzzzz", "allowed is a registered"),
+        ("''", "allowed is a registered"),
+    ],
+)
+def test_unknown_environments(told: Callable[..., list[str]], environment: str, said: str) -> None:
+    (found,) = told(f"world.0.environment={environment}")
+    assert found.startswith("world.0.environment: ")
+    assert said in found
+
+
+def test_arguments_that_an_environment_does_not_take(told: Callable[..., list[str]]) -> None:
+    (found,) = told("world.0.kwargs={gravty: 3}")
+    assert "world.0" in found
+    assert "gravty" in found
+
+
+@pytest.mark.usefixtures("strange_worlds")
+def test_an_environment_of_one_s_own_module(told: Callable[..., list[str]]) -> None:
+    assert told("world.0.environment='strange_worlds:NotANumber-v0'", "world.0.kwargs={after: 3}") == []
+
+
+RIGHT = {
+    "PPO": "{learning_rate: lin_1e-3, n_steps: 64, clip_range: lin_0.2, clip_range_vf: null, target_kl: 0.1, gamma: 1}",
+    "A2C": "{learning_rate: 7e-4, use_rms_prop: true, ent_coef: 0, normalize_advantage: false}",
+    "DQN": "{learning_rate: 1e-3, train_freq: [4, step], gradient_steps: -1, exploration_fraction: 0.2, tau: 1.0}",
+    "SAC": "{ent_coef: auto, train_freq: 1, tau: 0.02, use_sde: true, target_entropy: auto, learning_starts: 0}",
+    "TD3": "{policy_delay: 2, train_freq: [1, episode], target_noise_clip: 0.5}",
+}
+
+
+@pytest.mark.parametrize("algorithm", RIGHT)
+def test_hyperparameters_as_rl_zoo_writes_them(told: Callable[..., list[str]], algorithm: str) -> None:
+    environment = "CartPole-v1" if algorithm == "DQN" else "Pendulum-v1"
+    found = told(
+        f"world.0.environment={environment}", f"learner={{algorithm: {algorithm}, hyperparameters: {RIGHT[algorithm]}}}"
+    )
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("hyperparameter", "said"),
+    [
+        ("n_steps=1.5", "got 1.5, allowed is int"),
+        ("n_steps=many", "got 'many', allowed is int"),
+        ("n_steps=true", "got True, allowed is int"),
+        ("gamma=high", "got 'high', allowed is float"),
+        ("gamma=null", "got None, allowed is float"),
+        ("gamma=true", "got True, allowed is float"),
+        ("use_sde=1", "got 1, allowed is bool"),
+        ("learning_rate=lin_fast", "got 'lin_fast', allowed is float or lin_<value>"),
+        ("learning_rate=lin_-1e-3", "got 'lin_-1e-3'"),
+        ("learning_rate=lin_1e", "got 'lin_1e'"),
+        ("learning_rate=[1]", "got [1]"),
+        ("gama=0.9", "unknown to PPO; did you mean gamma? Allowed are learning_rate, "),
+        ("buffer_size=5", "unknown to PPO; "),
+        ("seed=5", "unknown to PPO; "),  # the life's own business
+    ],
+)
+def test_wrong_hyperparameters(told: Callable[..., list[str]], hyperparameter: str, said: str) -> None:
+    name = hyperparameter.partition("=")[0]
+    for where in ("learner", "world.0.learner"):
+        (found,) = told(f"{where}.hyperparameters.{hyperparameter}")
+        assert found.startswith(f"{where}.hyperparameters.{name}: ")
+        assert said in found
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["learner.algorithm=[PPO]"],
+        ["world.0.environment=':'"],
+        ["world.0.environment=FrozenLake-v1", "world.0.kwargs={map_name: nowhere}"],
+        ["world.0.environment=Blackjack-v1"],  # observations are tuples
+        ["world.0.environment=FrozenLake-v1", "learner.normalize=true"],  # observations are numbers of states
+        ["device=bogus"],
+        ["learner.policy_kwargs={bogus: 1}"],
+        ["learner.hyperparameters.gamma=lin_0.9"],  # only the learning rate and clip ranges may follow a schedule
+        ["learner.hyperparameters.learning_rate=-1"],
+        ["learner.hyperparameters.n_steps=0"],
+        ["learner.hyperparameters.batch_size=1"],
+        ["learner.hyperparameters.rollout_buffer_kwargs={a: 1}"],
+        ["learner={algorithm: DQN, hyperparameters: {train_freq: [1, bogus]}}"],
+        ["learner.hyperparameters={1: 2}"],
+        ["world.0.kwargs={1: 1}"],
+        ["learner={algorithm: DQN, n_envs: 2, hyperparameters: {train_freq: [1, episode]}}"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_cannot_be_built_is_told_before_anything_is_made(
+    tiny: Callable[..., LifeConfig], tmp_path: Path, overrides: list[str]
+) -> None:
+    with pytest.raises(ConfigError):
+        tiny(*overrides)

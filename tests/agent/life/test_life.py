@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from snn4.agent.evaluation.episodes import TEST_SEED, VALIDATION_SEED
+from snn4.agent.life.config import LifeConfig
+from snn4.agent.life.life import Life, live
+from snn4.agent.run.checkpoint import Damaged
+from snn4.agent.run.events import Began, Compared, Ended, Entered, Evaluated, Event, Learned, Noted, Saved
+from snn4.learners.not_finite import NotFinite
+from snn4.policies.sb3 import trunk_names
+
+OFF_POLICY = "learning_starts: 40, buffer_size: 200, batch_size: 16"
+PENDULUM = ["world=[{environment: Pendulum-v1, steps: 240, kwargs: {max_episode_steps: 50}}]", "evaluation.every=80"]
+KINDS = {
+    "PPO": ["ann_twin=true"],
+    "PPO, normalised": [*PENDULUM, "world.0.steps=512", "learner.normalize=true", "ann_twin=true"],
+    "A2C": ["learner={algorithm: A2C, n_envs: 2, hyperparameters: {n_steps: 16}}"],
+    "DQN": [
+        f"learner={{algorithm: DQN, hyperparameters: {{{OFF_POLICY}, train_freq: 4}}}}",
+        "learner.hyperparameters.target_update_interval=50", "learner.hyperparameters.exploration_fraction=0.5",
+    ],
+    "SAC": [
+        *PENDULUM,
+        f"learner={{algorithm: SAC, n_envs: 2, hyperparameters: {{{OFF_POLICY}, train_freq: 8, gradient_steps: 4}}}}",
+    ],
+    "TD3, normalised": [
+        *PENDULUM, "learner.normalize=true", "learner.noise_std=0.1", "learner.n_envs=1", "learner.algorithm=TD3",
+        f"learner.hyperparameters={{{OFF_POLICY}, train_freq: 8}}", "learner.hyperparameters.learning_starts=48",
+    ],
+}  # fmt: skip
+STREAM = [
+    "world=[{environment: CartPole-v1, steps: 128}, {environment: Acrobot-v1, steps: 256}, "
+    "{environment: CartPole-v1, steps: 192}]",
+    "world.1.kwargs.max_episode_steps=50",
+]
+
+
+def lived(config: LifeConfig, folder: Path, **more: Any) -> list[Event]:
+    return list(live(Life(config, folder, **more)))
+
+
+def of(kind: type[Any], events: Sequence[Event], **fields: Any) -> list[Any]:
+    """Events of one kind, with these values in their fields."""
+    found = [event for event in events if isinstance(event, kind)]
+    return [event for event in found if all(getattr(event, name) == value for name, value in fields.items())]
+
+
+def untimed(compared: Compared) -> Any:
+    rows = [{task: dict(row) for task, row in half.items()} for half in (compared.scores, compared.ann_twin)]
+    for half in rows:
+        for row in half.values():
+            assert row.pop("wall_seconds") > 0
+            assert row.pop("env_steps_per_second") > 0
+    return rows
+
+
+# The same life twice
+
+
+def test_a_life_is_repeatable(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+    config = tiny("seed=3", "ann_twin=true")
+    first, second = lived(config, tmp_path / "1"), lived(config, tmp_path / "2")
+    assert first == second
+    assert untimed(of(Compared, first)[0]) == untimed(of(Compared, second)[0])
+    other = lived(dataclasses.replace(config, seed=4, ann_twin=False), tmp_path / "3")
+    assert of(Learned, other) != of(Learned, first, being="organism")
+
+
+def test_events_come_in_order(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+    events = lived(tiny("ann_twin=true"), tmp_path)
+    told = [event for event in events if not isinstance(event, Learned)]
+    being = [Entered, *[Evaluated, Saved] * 4, Evaluated, Saved]
+    assert [type(event) for event in told] == [Began, *being, *being, Compared, Ended]
+    assert [e.being for e in of(Entered, events)] == ["organism", "ann_twin"]
+    assert [e.step for e in of(Entered, events)] == [0, 0]
+    for name in ("organism", "ann_twin"):
+        assert [e.age for e in of(Evaluated, events, being=name, final=False)] == [128, 256, 384, 512]
+        assert [e.step for e in of(Learned, events, being=name)] == list(range(64, 513, 64))
+        assert [e.final for e in of(Evaluated, events, being=name)] == [False] * 4 + [True]
+    assert [e.path for e in of(Saved, events)] == [f"checkpoints/{n:06d}" for n in range(1, 11)]
+    assert [e.age for e in of(Saved, events)] == [128, 256, 384, 512, 512, 640, 768, 896, 1024, 1024]
+    assert of(Ended, events) == [Ended("finished", 1024)]
+    began = of(Began, events)[0]
+    assert (began.age, began.resumed, began.beings) == (0, False, ["organism", "ann_twin"])
+    assert began.genome["neuron.tau_mem"] == 20e-3
+
+
+def test_the_twin_is_an_ann_that_lives_the_same_life(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+    life = Life(tiny("ann_twin=true", "policy.kind=spiking"), tmp_path)
+    events = list(live(life))
+    spiking, ann = (life.summary(None)[key]["CartPole-v1"] for key in ("tasks", "ann_twin"))
+    assert (spiking["env_steps"], spiking["episodes"]) == (ann["env_steps"], ann["episodes"]) == (512, 5)
+    assert spiking["parameters"] == ann["parameters"]
+    assert spiking["spikes_per_decision"] > 0 == ann["spikes_per_decision"] == ann["effective_acs"]
+    assert all(e.spike_rates for e in of(Learned, events, being="organism"))
+    assert not any(e.spike_rates for e in of(Learned, events, being="ann_twin"))
+    # A life of an ANN alone has the same luck, and so ends the same.
+    alone = Life(tiny("policy.kind=ann"), tmp_path / "alone")
+    list(live(alone))
+    assert alone.beings[0].scores["CartPole-v1"]["return_mean"] == ann["return_mean"]
+    assert of(Compared, events)[0].ann_twin["CartPole-v1"] == ann
+
+
+def test_tested_are_the_weights_that_validated_best(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+    life = Life(tiny("policy.kind=ann", "world.0.steps=2048", "evaluation.episodes=10"), tmp_path)
+    events = list(live(life))
+    validations = of(Evaluated, events, final=False)
+    returns = [e.scores["CartPole-v1"]["return_mean"] for e in validations]
+    assert returns[-1] < max(returns), "take another seed: here the last weights are the best ones"
+    assert [e.best for e in validations] == [r >= max(returns[: i + 1]) for i, r in enumerate(returns)]
+    task, being = life.config.world[0], life.beings[0]
+    assert life.evaluate(being, [task], 10, VALIDATION_SEED)["CartPole-v1"]["return_mean"] == max(returns)
+    (test,) = of(Evaluated, events, final=True)
+    assert life.evaluate(being, [task], 5, TEST_SEED) == test.scores
+
+
+@pytest.mark.usefixtures("strange_worlds")
+def test_every_stretch_of_learning_has_seeds_of_its_own(
+    tiny: Callable[..., LifeConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny("world.0.environment=strange_worlds:Diary-v0", "ann_twin=true")
+    life, seeds = live(Life(config, tmp_path)), []
+    next(life)
+    import strange_worlds  # type: ignore[import-not-found]
+
+    monkeypatch.setattr(strange_worlds.Diary, "seeds", seeds)
+    list(life)
+    kinds = {"validation": VALIDATION_SEED, "test": TEST_SEED}
+    given = {name: [s for s in seeds if s in range(first, first + 1000)] for name, first in kinds.items()}
+    learning = [s for s in seeds if s not in given["validation"] and s not in given["test"]]
+    organism, twin = learning[: len(learning) // 2], learning[len(learning) // 2 :]
+    assert organism == twin
+    assert len(set(organism)) == len(organism) == 4 * 4  # stretches, copies of the environment
+    assert set(given["validation"]) == {VALIDATION_SEED + i for i in range(3)}
+    assert set(given["test"]) == {TEST_SEED + i for i in range(5)}
+
+
+# A stream of tasks
+
+
+def test_a_stream_of_tasks(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+    life = Life(tiny(*STREAM, "ann_twin=true"), tmp_path)
+    seen: list[set[str]] = []
+    memories: dict[tuple[int, str], dict[str, torch.Tensor]] = {}
+    events = []
+    for event in live(life):
+        events.append(event)
+        if isinstance(event, Entered) and event.being == "organism":
+            memories |= {(event.number, n): m.parameters for n, m in life.beings[0].organism.tasks.items()}
+        if isinstance(event, Evaluated) and event.being == "organism":
+            seen.append(set(event.scores))
+    both = {"CartPole-v1", "Acrobot-v1"}
+    assert seen == [{"CartPole-v1"}, both, both, both, both, both]
+    entered = [(e.task, e.number, e.step, e.steps) for e in of(Entered, events, being="organism")]
+    assert entered == [("CartPole-v1", 0, 0, 128), ("Acrobot-v1", 1, 0, 256), ("CartPole-v1", 2, 0, 192)]
+    # Each task keeps its own parameters while the other is learned.
+    assert memories[1, "CartPole-v1"].keys() == memories[2, "CartPole-v1"].keys()
+    assert all(torch.equal(v, memories[2, "CartPole-v1"][k]) for k, v in memories[1, "CartPole-v1"].items())
+    summary = life.summary("abc")
+    for half in ("tasks", "ann_twin"):
+        assert {name: row["env_steps"] for name, row in summary[half].items()} == {
+            "CartPole-v1": 128 + 192,
+            "Acrobot-v1": 256,
+        }
+    assert life.age == of(Ended, events)[0].age == 2 * (128 + 256 + 192)
+
+
+def test_returning_to_a_task_begins_with_what_is_remembered_of_it(
+    tiny: Callable[..., LifeConfig], tmp_path: Path
+) -> None:
+    life = Life(tiny(*STREAM), tmp_path)
+    events = live(life)
+    for event in events:
+        if isinstance(event, Entered) and event.number == 2:
+            break
+    being = life.beings[0]
+    learner, best = life.learner(being, life.config.world[2])
+    assert best is None
+    policy = learner.model.policy
+    names = trunk_names(policy)
+    known = being.organism.tasks["CartPole-v1"].parameters
+    own = {name: value for name, value in policy.state_dict().items() if name not in names.values()}
+    assert own.keys() == known.keys()
+    assert all(torch.equal(value, known[name]) for name, value in own.items())
+    # The trunk is the one that Acrobot left.
+    for shared, name in names.items():
+        assert torch.equal(policy.state_dict()[name], being.organism.trunk[shared])
+    assert {"CartPole-v1", "Acrobot-v1"} == set(being.organism.tasks)
+
+
+def test_returning_to_a_task_goes_on_with_its_statistics(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+    life = Life(tiny(*STREAM, "learner.normalize=true"), tmp_path)
+    for event in live(life):
+        if isinstance(event, Entered) and event.number == 2:
+            break
+    learner, _ = life.learner(life.beings[0], life.config.world[2])
+    now, known = learner.normalization(), life.beings[0].organism.tasks["CartPole-v1"].normalization
+    assert now is not None
+    assert known is not None
+    assert now["observation"]["count"] == known["observation"]["count"] > 128
+
+
+# Interrupted lives
+
+
+def recorded(config: LifeConfig, folder: Path) -> tuple[list[Event], dict[int, Path]]:
+    """A life, and copies of its folder after each `Saved`, as a process killed right then leaves it."""
+    events: list[Event] = []
+    copies = {}
+    for event in live(Life(config, folder)):
+        events.append(event)
+        if isinstance(event, Saved):
+            copies[len(events)] = folder.with_name(f"{folder.name}, killed after event {len(events)}")
+            shutil.copytree(folder, copies[len(events)])
+    return events, copies
+
+
+def goes_on(config: LifeConfig, folder: Path) -> list[Event]:
+    life = Life(config, folder)
+    restored = life.restore()
+    assert restored is not None
+    began, *events = live(life)
+    assert isinstance(began, Began)
+    assert began.resumed
+    # It enters the task again in which it was left.
+    return events[1:] if isinstance(events[0], Entered) and events[0].step else events
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_life_killed_after_a_checkpoint_goes_on_bit_by_bit(
+    tiny: Callable[..., LifeConfig], tmp_path: Path, kind: str
+) -> None:
+    config = tiny(*KINDS[kind])
+    events, copies = recorded(config, tmp_path / "life")
+    where = sorted(copies)
+    twin = where[len(where) // 2 + 1]
+    chosen = {"PPO": [where[0], where[1], twin, where[-1]], "PPO, normalised": [twin]}.get(kind, [where[0], where[-2]])
+    for position in chosen:
+        rest = goes_on(config, copies[position])
+        assert rest == events[position:], f"after event {position} of {len(events)}"
+        assert not config.ann_twin or untimed(of(Compared, rest)[0]) == untimed(of(Compared, events)[0])
+
+
+def test_a_stream_killed_between_its_tasks_goes_on_bit_by_bit(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+    config = tiny(*STREAM)
+    events, copies = recorded(config, tmp_path / "life")
+    boundaries = [p for p in copies if p < len(events) and isinstance(events[p], Entered)]
+    assert len(boundaries) == 2
+    for position in boundaries:
+        assert goes_on(config, copies[position]) == events[position:]
+
+
+class After:
+    """Asks to stop from the ``n``-th question on."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "when"),
+    [
+        *(("PPO", when) for when in ("at the first step", "in the middle", "in the twin")),
+        *((kind, "in the middle") for kind in ("DQN", "SAC")),
+    ],
+)
+def test_a_life_that_is_asked_to_stop_ends_as_long_as_ever(
+    tiny: Callable[..., LifeConfig], tmp_path: Path, kind: str, when: str
+) -> None:
+    config = tiny(*KINDS[kind], "ann_twin=true")
+    steps = config.world[0].steps // config.learner.n_envs  # it is asked about once a step
+    n = {"at the first step": 1, "in the middle": steps // 2 + 20, "in the twin": steps + steps // 2}[when]
+    events = lived(config, tmp_path, stop=After(n))
+    learned, saved, ended = events[-3:]
+    assert isinstance(learned, Learned), "it does not stay to be validated"
+    assert isinstance(saved, Saved)
+    assert ended == Ended("interrupted", saved.age)
+    assert (saved.age > config.world[0].steps) == (when == "in the twin")
+    assert (saved.age == 0) == (when == "at the first step")
+
+    life = Life(config, tmp_path)
+    assert life.restore() == saved.path
+    assert life.age == saved.age
+    rest = list(live(life))
+    assert of(Entered, rest)[0].being == ("ann_twin" if when == "in the twin" else "organism")
+    assert rest[-1] == Ended("finished", 2 * config.world[0].steps)
+    for being in life.beings:
+        assert being.scores[config.world[0].environment]["env_steps"] == config.world[0].steps
+    for being in ("organism", "ann_twin"):
+        steps_told = [e.step for e in of(Learned, [*events, *rest], being=being)]
+        assert steps_told == sorted(steps_told)
+
+
+def test_a_stretch_that_is_whole_is_validated_before_a_stop(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+    """A signal during the last update: no later life goes through that stretch again."""
+    config = tiny(*STREAM)
+    steps = config.world[0].steps // config.learner.n_envs
+    whole = lived(config, tmp_path / "whole")
+    stopped = lived(config, tmp_path / "stopped", stop=After(steps + 1))
+    evaluated, saved, ended = stopped[-3:]
+    assert isinstance(evaluated, Evaluated)
+    assert ended == Ended("interrupted", config.world[0].steps)
+    life = Life(config, tmp_path / "stopped")
+    assert life.restore() == saved.path  # type: ignore[attr-defined]
+    assert of(Evaluated, [*stopped, *live(life)]) == of(Evaluated, whole)
+
+
+def test_a_life_that_is_stopped_again_and_again(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+    config, stays = tiny(*STREAM, "ann_twin=true"), 0
+    while True:
+        life = Life(config, tmp_path, stop=After(60))
+        life.restore()
+        end = list(live(life))[-1]
+        stays += 1
+        if end == Ended("finished", 2 * (128 + 256 + 192)):
+            break
+        assert isinstance(end, Ended)
+        assert end.state == "interrupted"
+    assert stays > 5
+
+
+def test_no_checkpoint_is_birth(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+    life = Life(tiny(), tmp_path)
+    assert life.restore() is None
+    assert life.age == 0
+    began = next(iter(live(life)))
+    assert isinstance(began, Began)
+    assert not began.resumed
+
+
+def test_a_damaged_checkpoint_is_noted_and_the_one_before_it_used(
+    tiny: Callable[..., LifeConfig], tmp_path: Path
+) -> None:
+    config = tiny()
+    events = lived(config, tmp_path)
+    newest = tmp_path / of(Saved, events)[-1].path
+    (newest / "learner.safetensors").write_bytes(b"altered")
+    life = Life(config, tmp_path)
+    assert life.restore() == of(Saved, events)[-2].path
+    rest = list(live(life))
+    (note,) = of(Noted, rest)
+    assert str(newest) in note.text
+    assert "learner.safetensors" in note.text
+    assert of(Evaluated, rest, final=True) == of(Evaluated, events, final=True)
+    for folder in (tmp_path / "checkpoints").iterdir():
+        (folder / "state.json").write_text("{}")
+    with pytest.raises(Damaged):
+        Life(config, tmp_path).restore()
+
+
+# Not a number
+
+
+def test_a_loss_that_is_not_finite(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+    config = tiny("learner.hyperparameters.learning_rate=1e30")
+    with pytest.raises(NotFinite, match=r"^organism, task 0 \(CartPole-v1\), step 64: \S*"):
+        lived(config, tmp_path)
+
+
+@pytest.mark.usefixtures("strange_worlds")
+@pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
+def test_an_observation_that_is_not_finite(tiny: Callable[..., LifeConfig], tmp_path: Path, algorithm: str) -> None:
+    config = tiny(
+        f"learner={{algorithm: {algorithm}, n_envs: 2}}", "world.0.environment='strange_worlds:NotANumber-v0'",
+        "world.0.kwargs={after: 7}",
+    )  # fmt: skip
+    with pytest.raises(NotFinite) as error:
+        lived(config, tmp_path)
+    said = str(error.value)
+    assert said.startswith("organism, task 0 (strange_worlds:NotANumber-v0), step 16: observation holds nan")
+    assert said.endswith("(environment 0, index [1])")
+
+
+@pytest.mark.usefixtures("strange_worlds")
+def test_an_observation_that_is_not_finite_in_a_validation(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+    config = tiny(
+        "world.0.environment='strange_worlds:NotANumber-v0'",
+        f"world.0.kwargs={{after: 5, from_seed: {VALIDATION_SEED}, until_seed: {VALIDATION_SEED + 99}}}",
+    )
+    with pytest.raises(
+        NotFinite, match=r"^organism, task .*NotANumber-v0.*, evaluation at step 128: observation holds nan"
+    ):
+        lived(config, tmp_path)

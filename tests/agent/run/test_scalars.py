@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from snn4.agent.run.events import Evaluated, Event, Fitted, Learned, Noted, Validated
+from snn4.agent.run.scalars import Scalars
+
+ROW = {"return_mean": 9.5, "spikes_per_decision": 3.0, "effective_acs": 2.0, "effective_macs": 1.0}
+STORY: list[Event] = [
+    Learned("organism", "CartPole-v1", 0, 10, 30, 10, None, [0.25, 0.5], {"train/loss": 0.5}),
+    Evaluated("organism", "CartPole-v1", 10, {"CartPole-v1": ROW}),
+    Learned("organism", "CartPole-v1", 0, 20, 30, 20, 7.5, [0.125, 0.0], {"train/loss": 0.25}),
+    Evaluated("organism", "CartPole-v1", 30, {"CartPole-v1": ROW | {"return_mean": 100.0}}, final=True),
+    Noted("nothing to draw"),
+]
+
+
+def write(folder: Path, *events: Event) -> None:
+    scalars = Scalars(folder)
+    for event in events:
+        scalars.write(event)
+    scalars.close()
+
+
+def read(folder: Path) -> EventAccumulator:
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    return found
+
+
+def shown(folder: Path) -> dict[str, list[tuple[int, Any]]]:
+    found = read(folder)
+    return {tag: [(scalar.step, scalar.value) for scalar in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def test_of_a_life(tmp_path: Path) -> None:
+    write(tmp_path, *STORY)
+    task = "organism/0-CartPole-v1"
+    assert shown(tmp_path) == {
+        f"{task}/train/loss": [(10, 0.5), (20, 0.25)],
+        f"{task}/spike_rate/layer_0": [(10, 0.25), (20, 0.125)],
+        f"{task}/spike_rate/layer_1": [(10, 0.5), (20, 0.0)],
+        f"{task}/episode_return": [(20, 7.5)],
+        **{f"organism/validation/CartPole-v1/{key}": [(10, value)] for key, value in ROW.items()},
+        **{f"organism/test/CartPole-v1/{key}": [(30, value)] for key, value in (ROW | {"return_mean": 100.0}).items()},
+    }
+
+
+def test_of_a_training(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        Fitted("network", 1, 640, 1280, 4, loss=0.5, accuracy=0.75, learning_rate=0.25),
+        Validated("ann_twin", 1, 640, top1=0.875, loss=0.125, best=True),
+    )
+    assert shown(tmp_path) == {
+        "network/train/loss": [(640, 0.5)],
+        "network/train/accuracy": [(640, 0.75)],
+        "network/train/learning_rate": [(640, 0.25)],
+        "ann_twin/validation/top1": [(640, 0.875)],
+        "ann_twin/validation/loss": [(640, 0.125)],
+    }
+
+
+def test_what_is_lived_again_is_shown_once(tmp_path: Path) -> None:
+    write(tmp_path, *STORY)
+    before, then = shown(tmp_path), datetime(2026, 1, 1, tzinfo=timezone.utc)
+    again = Scalars(tmp_path)
+    again.write_again((event, then) for event in STORY[:2])
+    for event in STORY[2:]:
+        again.write(event)
+    again.close()
+    assert shown(tmp_path) == before
+    first, second = read(tmp_path).Scalars("organism/0-CartPole-v1/train/loss")
+    assert first.wall_time == then.timestamp() < second.wall_time
+    again.write_again([])
+    assert shown(tmp_path) == {}

@@ -1,0 +1,286 @@
+"""The command evaluate, for classifiers."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from run_folders import only, read
+from safetensors.torch import load_file, save_file
+from torchvision.utils import save_image
+
+from snn4.agent.life.config import load_training
+from snn4.agent.models import files as model
+from snn4.agent.models.files import read_about, save_model
+from snn4.agent.training import test as testing
+from snn4.agent.training.students import InOrder
+from snn4.envs.data.datasets import load_data
+
+Cli = Callable[..., Any]
+SAME = ("top1_accuracy_by_step", "top5_accuracy_by_step", "cross_entropy_nats_by_step", "early_exit", "confusion",
+        "class_accuracy", "steps", "flip", "test_samples", "config", "seed")  # fmt: skip
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    """A model's folder: no more than its config and weights."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.yaml", "model.safetensors", "ann_twin.safetensors"):
+        shutil.copy(trained / name, folder / name)
+    return folder
+
+
+def refused(cli: Cli, *arguments: Any) -> str:
+    said = cli("evaluate", *arguments)
+    assert (said.status, said.out, len(said.err.splitlines())) == (2, "", 1)
+    return said.err  # type: ignore[no-any-return]
+
+
+def test_evaluate_measures_what_the_summary_says(cli: Cli, trained: Path) -> None:
+    said = cli("evaluate", trained, "--json")
+    assert (said.status, said.err) == (0, "")
+    mine, theirs = json.loads(said.out), read(trained / "summary.json")
+    assert {key: mine[key] for key in SAME} == {key: theirs[key] for key in SAME}
+    for row, other in zip(mine["indicators"], theirs["indicators"], strict=True):
+        assert {k: v for k, v in row.items() if k != "latency"} == {k: v for k, v in other.items() if k != "latency"}
+
+
+def test_a_model_s_folder_is_enough(cli: Cli, copied: Path, trained: Path) -> None:
+    (copied / "ann_twin.safetensors").unlink()
+    data = json.loads(cli("evaluate", copied, "--json").out)
+    assert data["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
+    assert data["indicators"][2]["top1_accuracy"] is None  # a twin that has not learned
+    assert data["indicators"][2]["effective_macs"] > 0
+
+
+def test_as_a_table_with_a_report(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    said = cli("evaluate", trained, "--report", tmp_path / "mine.html")
+    top1 = read(trained / "summary.json")["indicators"][0]["top1_accuracy"]
+    assert f"{100 * top1:.2f}" in said.out
+    assert f"report: {tmp_path}/mine.html" in said.out
+    page = (tmp_path / "mine.html").read_text()
+    assert "network: training loss" in page
+    assert f"{100 * top1:.2f}" in page
+
+
+def test_a_bar_counts_samples_in_a_terminal(trained: Path) -> None:
+    config = load_training(trained / "config.yaml")
+    samples = load_data(config.data).test
+    with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as progress:
+        shown = testing._Shown("test", InOrder(samples), progress)
+        for turn in (1, 2):
+            counts = []
+            for (x, _), (same, _) in zip(shown, InOrder(samples), strict=True):
+                (bar,) = progress.tasks
+                counts.append(bar.completed)
+                assert (bar.description, bar.total) == (f"test data, turn {turn}", len(samples))
+                assert torch.equal(x, same)
+            assert counts == [128.0 * number for number in range(len(counts))], "of the batches before"
+            assert not progress.tasks
+
+
+def test_other_steps(cli: Cli, trained: Path) -> None:
+    whole = read(trained / "summary.json")
+    for steps in (1, 3):
+        data = json.loads(cli("evaluate", trained, "--steps", str(steps), "--json").out)
+        assert data["steps"] == data["indicators"][0]["latency_steps"] == steps
+        assert data["top1_accuracy_by_step"][:2] == whole["top1_accuracy_by_step"][:steps][:2]
+
+
+def test_more_steps_than_its_norms_know(cli: Cli, tmp_path: Path) -> None:
+    small = ["training.epochs=1", "data.limit=100", "network.T=2", "network.options={channels: [4, 4], norm: step}"]
+    assert cli("train", "digits", *small, "ann_twin=false", "--quiet", "--runs-dir", tmp_path).status == 0
+    (folder,) = tmp_path.iterdir()
+    assert f"{folder}: steps: got 4 after 0, allowed is 2 in all" in refused(cli, folder, "--steps", "4")
+
+
+def test_models_of_the_zoo(cli: Cli, copied: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "ZOO", copied.parent)
+    data = json.loads(cli("evaluate", "zoo:model", "--json").out)
+    assert data["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
+    assert refused(cli, "zoo:nothing") == "zoo:nothing: no such model; shipped are zoo:model\n"
+
+
+# Other data
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Callable[..., str]:
+    """A folder of coloured images of so many classes and pixels, or of classes of these names."""
+
+    def make(classes: int | str, side: int, folder: str = "images") -> str:
+        torch.manual_seed(0)
+        names = classes if isinstance(classes, str) else [f"class {number}" for number in range(classes)]
+        for part, name, number in product(("train", "test"), names, range(3)):
+            path = tmp_path / folder / part / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_image(torch.rand(3, side, side), path)
+        return str(tmp_path / folder)
+
+    return make
+
+
+@pytest.fixture
+def coloured(cli: Cli, tmp_path: Path, images: Callable[..., str]) -> Path:
+    """The run folder of a training on images of 12 x 12 pixels, two classes, a and b."""
+    path, config, runs = images("ab", 12, "learned"), tmp_path / "c.yaml", tmp_path / "runs"
+    data = f"data={{name: imagefolder, folder: {path!r}, image_size: 12, augmentation: flip, validation: 0.4}}"
+    config.write_text("name: c\ndata: {}\nthreads: 1\nnetwork: {T: 2, options: {channels: [4, 4]}}\n")
+    small = ["training.epochs=1", "training.batch_size=2", "data.on_error=skip"]
+    assert cli("train", config, data, *small, "--runs-dir", runs, "-q").status == 0
+    return only(runs)
+
+
+def test_data_that_the_model_cannot_take(cli: Cli, trained: Path, coloured: Path, images: Callable[..., str]) -> None:
+    said = refused(cli, trained, "--data", images(2, 8))
+    told = "has learned digits and cannot take imagefolder: n_classes: got 2, allowed is 10"
+    assert said == f"{trained}/model.safetensors: {told}\n"
+    said = refused(cli, coloured, "--data", "digits")
+    assert f"{coloured}/model.safetensors: has learned imagefolder and cannot take digits: " in said
+    assert "in_channels: got 1, allowed is 3; n_classes: got 10, allowed is 2" in said
+
+
+def test_another_folder_of_images(cli: Cli, coloured: Path, tmp_path: Path) -> None:
+    """Its training images are of other brightness, which must not change how the model sees the test."""
+    path = tmp_path / "learned"
+    shutil.move(path, tmp_path / "elsewhere")
+    assert str(path) in refused(cli, coloured)
+    for file in (tmp_path / "elsewhere" / "train").glob("*/*"):
+        save_image(torch.ones(3, 12, 12), file)
+    found = json.loads(cli("evaluate", coloured, "--data", tmp_path / "elsewhere", "--json").out)
+    assert found["test_samples"] == 6
+    assert found["cross_entropy_nats_by_step"] == read(coloured / "summary.json")["cross_entropy_nats_by_step"]
+    assert found["notes"] == []
+
+
+def test_a_folder_has_the_size_that_the_model_has_learned(cli: Cli, coloured: Path, images: Callable[..., str]) -> None:
+    config = coloured / "config.yaml"
+    config.write_text(config.read_text().replace("image_size: 12", "image_size: null"))  # as of CIFAR's models
+    found = json.loads(cli("evaluate", coloured, "--data", images("ab", 20), "--json").out)
+    assert (found["config"]["data"]["image_size"], found["test_samples"]) == (12, 6)
+    assert "image_size: got [8, 8], allowed is [12, 12]" in refused(cli, coloured, "--data", "digits")
+
+
+def test_grey_models_see_folders_in_grey(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    """The same digits, as grey pictures in a folder, give the same decisions."""
+    data = load_data(load_training(trained / "config.yaml").data)
+    for part, samples in (("train", data.train), ("test", data.test)):
+        for number, (row, label) in enumerate(zip(samples.rows, samples.labels, strict=True)):
+            path = tmp_path / "grey" / part / str(int(label)) / f"{number:04}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_image(data.test.pixels[row.view(1)][0] / 255, path)
+    found, known = (
+        json.loads(cli("evaluate", trained, "--data", tmp_path / "grey", "--json").out),
+        read(trained / "summary.json"),
+    )
+    for key in ("confusion", "top1_accuracy_by_step", "notes"):
+        assert found[key] == known[key]
+    assert found["cross_entropy_nats_by_step"] == pytest.approx(known["cross_entropy_nats_by_step"], rel=1e-5)
+
+
+def test_files_that_were_left_out_are_told(
+    cli: Cli, coloured: Path, images: Callable[..., str], tmp_path: Path
+) -> None:
+    path, page = images("ab", 12), tmp_path / "report.html"
+    Path(path, "test", "a", "1.png").write_text("damaged")
+    told = (coloured / "config.yaml").read_text()
+    (coloured / "config.yaml").write_text(told.replace("on_error: skip", "on_error: stop"))  # of its own training
+    said = cli("evaluate", coloured, "--data", path, "--report", page)
+    for text in (" ".join(said.out.split()), page.read_text()):
+        assert "left out: 1 of 12 files cannot be read" in text
+    (note,) = json.loads(cli("evaluate", coloured, "--data", path, "--json").out)["notes"]
+    assert note.startswith(f"left out: 1 of 12 files cannot be read: {path}/test/a/1.png (")
+
+
+def test_classes_of_other_names_are_told(cli: Cli, coloured: Path, images: Callable[..., str]) -> None:
+    told = "classes have other names than in the training, and are taken by their order: b stands for a, z stands for b"
+    path = images("bz", 12)
+    assert told in " ".join(cli("evaluate", coloured, "--data", path).out.split())
+    assert json.loads(cli("evaluate", coloured, "--data", path, "--json").out)["notes"] == [told]
+    model_file = coloured / "model.safetensors"
+    about = read_about(model_file)
+    del about["classes"]  # as in models that were saved before they told
+    save_model(model_file, load_file(model_file), about)
+    assert json.loads(cli("evaluate", coloured, "--data", path, "--json").out)["notes"] == []
+
+
+def test_names_of_data_sets_win_over_folders(
+    cli: Cli, trained: Path, images: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images(2, 8, "digits")
+    found = json.loads(cli("evaluate", trained, "--data", "digits", "--json").out)
+    assert found["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
+    assert "cannot take imagefolder: n_classes: got 2" in refused(cli, trained, "--data", "./digits")
+
+
+def test_digits_are_not_mirrored(cli: Cli, copied: Path) -> None:
+    config = copied / "config.yaml"
+    mirrored = config.read_text().replace("name: digits", "name: fashion-mnist").replace("flip: false", "flip: true")
+    config.write_text(mirrored)
+    assert load_training(config).flip
+    found = json.loads(cli("evaluate", copied, "--data", "digits", "--json").out)
+    assert (found["flip"], found["config"]["flip"]) == (False, False)
+
+
+def test_other_data_are_tested_whole(cli: Cli, copied: Path) -> None:
+    config = copied / "config.yaml"
+    config.write_text(config.read_text().replace("folds: null", "folds: 3").replace("fold: 0", "fold: 2"))
+    fold = load_data(load_training(config).data).test
+    assert len(fold) != 359
+    for name, tested in (("digits", len(fold)), ("fashion-mnist", 359)):  # what other folds hold was learned
+        config.write_text(config.read_text().replace("name: digits", f"name: {name}"))
+        found = json.loads(cli("evaluate", copied, "--data", "digits", "--json").out)
+        assert found["test_samples"] == tested
+
+
+def test_data_that_is_not_there(cli: Cli, trained: Path) -> None:
+    said = refused(cli, trained, "--data", "minst")
+    told = "there is no such folder and no such data set; did you mean mnist? Allowed are a folder of images, digits, "
+    assert said.startswith(f"--data: got 'minst', {told}")
+    assert "no such data set; allowed are a folder of images, digits, " in refused(cli, trained, "--data", "/no/such")
+    assert "name their folder instead" in refused(cli, trained, "--data", "imagefolder")
+
+
+# Models that are none
+
+
+def test_a_model_of_another_architecture(cli: Cli, copied: Path) -> None:
+    config = copied / "config.yaml"
+    config.write_text(config.read_text().replace("    - 8\n", "    - 16\n"))
+    said = refused(cli, copied)
+    assert f"{copied}/model.safetensors: of another architecture than its config" in said
+    assert "(8, 4, 3, 3) in the file, (16, 4, 3, 3) in the network" in said
+
+
+def test_a_model_that_tells_nothing_of_its_data(cli: Cli, copied: Path, trained: Path) -> None:
+    path = copied / "model.safetensors"
+    save_file(load_file(path), path)
+    data = json.loads(cli("evaluate", copied, "--json").out)
+    assert data["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
+
+
+def test_damaged_and_missing_models(cli: Cli, copied: Path) -> None:
+    (copied / "ann_twin.safetensors").write_bytes(b"x")
+    assert "ann_twin.safetensors: cannot be read" in refused(cli, copied)
+    (copied / "model.safetensors").unlink()
+    assert "model.safetensors: no such file" in refused(cli, copied)
+
+
+def test_a_report_in_no_folder_is_told_at_once(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    assert f"there is no folder {tmp_path}/no" in refused(cli, trained, "--report", tmp_path / "no" / "report.html")
+    assert f"{tmp_path}: is a folder" in refused(cli, trained, "--report", tmp_path)
+
+
+def test_options_that_mean_nothing_here(cli: Cli, trained: Path) -> None:
+    assert "--episodes means nothing" in refused(cli, trained, "--episodes", "3")
