@@ -20,15 +20,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from snn4.agent import kinds
 from snn4.agent.config.file import ConfigError, find
 from snn4.agent.evaluation.matrix import MEASURES
-from snn4.agent.life.config import ContinualConfig, load_continual
-from snn4.agent.run.events import Saved, Studied
+from snn4.agent.run.beings import ANN_TWIN, NETWORK
+from snn4.agent.run.events import Learned, Saved
 from snn4.agent.run.journal import read_events
 from snn4.agent.run.provenance import provenance
-from snn4.agent.stream.beings import prepare
-from snn4.agent.stream.session import resume, stream_session, use
-from snn4.agent.training.students import ANN_TWIN, NETWORK
+from snn4.agent.run.work import OneProcess
+from snn4.agent.stream.config import ContinualConfig
 from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown
 
 CONTINUAL = RESULTS / "continual"
@@ -59,9 +59,8 @@ def bench(
     _check_names(benchmark, strategies, changes)
     own = {name: changes_of(path, name, strategies, changes) for name in strategies}
     for mine in own.values():
-        checked = load_continual(path, [*mine, f"seed={seeds[0]}"])
-        use(checked)
-        prepare(checked)
+        kind, checked = kinds.load(path, [*mine, f"seed={seeds[0]}"])
+        kind.prepare(checked, OneProcess())
     file = results / f"{path.stem}.json"
     _check_results(file)
     cells = [(name, path, [*own[name], f"seed={seed}"], runs) for seed in seeds for name in strategies]
@@ -95,7 +94,7 @@ def command(
 
 def changes_of(path: Path, name: str, names: Sequence[str], changes: Sequence[str]) -> list[str]:
     """What differs from the config for the strategy ``name``: its own options, then what is said for it."""
-    configured = load_continual(path).strategy.name
+    configured = kinds.load(path)[1].strategy.name
     other = [f"strategy.name={name}", "strategy.options={}"] if name != configured else []
     prefixes = tuple(f"{other}:" for other in names)
     common = [change for change in changes if not change.startswith(prefixes)]
@@ -105,14 +104,12 @@ def changes_of(path: Path, name: str, names: Sequence[str], changes: Sequence[st
 
 def cell_once(name: str, path: Path, changes: list[str], runs: Path) -> dict[str, Any]:
     """One cell, finished, resumed or found finished in ``runs``: what came of it, and how long it took."""
-    config = load_continual(path, changes)
-    folder = done_once(
-        config, runs, lambda: stream_session(config, runs, quiet=True), lambda found: resume(found, quiet=True)
-    )
+    _, config = kinds.load(path, changes)
+    folder = done_once(path, changes, runs)
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     events = [event for _, event, _ in read_events(folder)]
     seconds = {
-        being: sum(event.seconds for event in events if isinstance(event, Studied) and event.being == being)
+        being: sum(event.seconds for event in events if isinstance(event, Learned) and event.being == being)
         for being in BEINGS
     }
     slowest = max(event.seconds for event in events if isinstance(event, Saved))

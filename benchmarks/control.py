@@ -19,11 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from snn4.agent.evaluation.returns import normalized
-from snn4.agent.life.config import load
-from snn4.agent.life.life import ANN_TWIN, ORGANISM
+from snn4.agent.run.beings import ANN_TWIN, ORGANISM
 from snn4.agent.run.events import Began, Evaluated, Saved
 from snn4.agent.run.journal import read_events
-from snn4.agent.run.old_session import begin, resume
 from snn4.benchmarks.publishing import RESULTS, at_least, done_once, markdown, mean_and_std, publish, spread, typed
 
 CONTROL = RESULTS / "control"
@@ -37,10 +35,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=at_least(1), default=1, help="lives at a time")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
-    parser.add_argument("--no-twin", action="store_true", help="do not raise the ANN twin, which may take far longer")
+    parser.add_argument("--no-twin", action="store_true", help="do not train the ANN twin, which may take far longer")
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
     arguments = parser.parse_intermixed_args()
-    configs, changes = typed(parser, arguments.configs, load)
+    configs, changes = typed(parser, arguments.configs)
     changes.append(f"ann_twin={str(not arguments.no_twin).lower()}")
     lives = [(config, [*changes, f"seed={seed}"], arguments.runs_dir) for config in configs for seed in arguments.seeds]
     with ProcessPoolExecutor(arguments.jobs) as pool:
@@ -54,11 +52,7 @@ def main() -> None:
 
 def live_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
     """One life, lived, resumed or found finished in ``runs``: its summary, and how long it and its checkpoints took."""
-    checked = load(config, changes)
-    folder = done_once(
-        checked, runs, lambda: begin(checked, runs, quiet=True),
-        lambda path: resume(path, quiet=True),
-    )  # fmt: skip
+    folder = done_once(config, changes, runs)
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     kept = ("seed", "commit_hash", "tasks", "ann_twin", "retention")  # the last, where there are several tasks
     return {**{key: summary[key] for key in kept if key in summary}, **_durations(folder)}
@@ -68,7 +62,7 @@ def _durations(folder: Path) -> dict[str, float | None]:
     """Seconds from the organism's birth to the end of its test (None if it was interrupted), and of the checkpoints."""
     events = [(when, event) for when, event, _ in read_events(folder)]
     births = [when for when, event in events if isinstance(event, Began)]
-    tests = [when for when, event in events if isinstance(event, Evaluated) and event.final]
+    tests = [when for when, event in events if isinstance(event, Evaluated) and event.part == "test"]
     return {
         "organism_seconds": _between(births[0], tests[0]) if len(births) == 1 else None,
         "slowest_checkpoint_seconds": max(event.seconds for _, event in events if isinstance(event, Saved)),

@@ -18,10 +18,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from snn4.agent.life.config import load_training
-from snn4.agent.run.events import Fitted
+from snn4.agent.run.events import Learned
 from snn4.agent.run.journal import read_events
-from snn4.agent.training.processes import resume, train_session
 from snn4.benchmarks.publishing import RESULTS, at_least, done_once, markdown, mean_and_std, publish, spread, typed
 
 IMAGES = RESULTS / "images"
@@ -41,7 +39,7 @@ def main() -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
     arguments = parser.parse_intermixed_args()
-    configs, common = typed(parser, arguments.configs, load_training)
+    configs, common = typed(parser, arguments.configs)
     runs = [(config, [*common, *own]) for config in configs for own in _variants(arguments.seeds, arguments.folds)]
     # Forked processes would inherit torch's threads in whatever state they are.
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
@@ -63,12 +61,9 @@ def _variants(seeds: list[int], folds: int | None) -> list[list[str]]:
 
 def train_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
     """One training, finished, resumed or found finished in ``runs``: what its test measured, and how long it took."""
-    checked = load_training(config, changes)
-    folder = done_once(
-        checked, runs, lambda: train_session(checked, runs, quiet=True), lambda path: resume(path, quiet=True)
-    )
+    folder = done_once(config, changes, runs)
     measured = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    fits = [event for _, event, _ in read_events(folder) if isinstance(event, Fitted)]
+    fits = [event for _, event, _ in read_events(folder) if isinstance(event, Learned)]
     seconds = {name: sum(fit.seconds for fit in fits if fit.being == name) for name in {fit.being for fit in fits}}
     row = {key: value for key, value in measured.items() if key not in LEFT_OUT}
     row["early_exit"] = {key: value for key, value in row["early_exit"].items() if key != "test_curve"}

@@ -9,34 +9,26 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from snn4.agent import kinds, runner
 from snn4.agent.config.file import ConfigError, dump
-from snn4.agent.life.config import ContinualConfig, LifeConfig, TrainingConfig
 from snn4.agent.run.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
 
 
-Config = LifeConfig | TrainingConfig | ContinualConfig
-
-
-AnyConfig = TypeVar("AnyConfig", LifeConfig, TrainingConfig)
-
-
-def typed(
-    parser: ArgumentParser, arguments: Sequence[str], load: Callable[[str, list[str]], AnyConfig]
-) -> tuple[dict[str, AnyConfig], list[str]]:
+def typed(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Configs by what was typed for them, and changes (key=value) of all; bad ones end the program before any run.
 
     Results are called by a config's ``name``, so that no two configs have one.
     """
     changes = [change for change in arguments if "=" in change]
     try:
-        configs = {name: load(name, changes) for name in arguments if "=" not in name}
+        configs = {name: kinds.load(name, changes)[1] for name in arguments if "=" not in name}
     except ConfigError as error:
         parser.error(str(error))
     if len(names := {config.name for config in configs.values()}) < len(configs):
@@ -55,13 +47,14 @@ def at_least(least: int) -> Callable[[str], int]:
     return number
 
 
-def done_once(config: Config, runs: Path, start: Callable[[], None], resume: Callable[[Path], None]) -> Path:
-    """The finished run folder of ``config`` below ``runs``: found, else resumed, else started."""
+def done_once(name: str | Path, changes: Sequence[str], runs: Path) -> Path:
+    """The finished run folder of a config with ``changes`` below ``runs``: found, else resumed, else begun."""
+    kind, config = kinds.load(name, changes)
     if not (same := _same(config, runs)):
-        start()
+        runner.begin(kind, config, runs, quiet=True)
         same = _same(config, runs)
     elif not (same[0] / "summary.json").is_file():
-        resume(same[0])
+        runner.resume(same[0], quiet=True)
     return same[0]
 
 
@@ -101,6 +94,6 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _same(config: Config, runs: Path) -> list[Path]:
+def _same(config: Any, runs: Path) -> list[Path]:
     files = sorted(runs.glob(f"{config.name}-*/config.yaml"))
     return [path.parent for path in files if path.read_text(encoding="utf-8") == dump(config)]

@@ -56,6 +56,8 @@ class Row:
 class MissingPeers(ValueError):
     """Libraries to compare with are not installed, or nothing of that name can be compared."""
 
+    exit_status = 2  # of the command line
+
 
 def speed(rounds: int, only: str = "") -> dict[str, Any]:
     """All rows, and the seconds from which they follow; ``only`` runs the sections whose names contain it."""

@@ -14,10 +14,12 @@ from typing import Any
 
 from safetensors.torch import load_file
 
+from snn4.agent import kinds
 from snn4.agent.config.file import dump
-from snn4.agent.life.config import TrainingConfig, load_training
 from snn4.agent.models.files import ZOO, ModelError, read_about, save_model
-from snn4.agent.training.students import NETWORK, networks
+from snn4.agent.models.twins import networks
+from snn4.agent.run.beings import NETWORK
+from snn4.agent.training.config import TrainingConfig
 from snn4.policies.metering.synaptic_operations import SYNAPSES
 
 LARGEST = 5_000_000
@@ -38,7 +40,7 @@ def ship(run: Path, zoo: Path = ZOO) -> Path:
     Raises:
         ModelError: there is no model, or it is too large.
     """
-    config = load_training(run / "config.yaml")
+    _, config = kinds.load(run / "config.yaml")
     about, weights = read_about(run / "model.safetensors"), load_file(run / "model.safetensors")
     synapses = _synapses(config, about)
     small = {name: x.half() if name in synapses else x for name, x in weights.items()}

@@ -55,7 +55,7 @@ class Stream:
         self.n_classes = 1 + max(max(group) for group in self.labels)
         """Outputs of a head: one for all experiences, or for each with task labels (scenario task)."""
         moved = shifts(config.shift, config.experiences, data.image_size, config.shift_seed)
-        self.names = [shift.name for shift in moved] if moved else _names(self.classes, data.classes)
+        self.names = _unique([shift.name for shift in moved] if moved else _names(self.classes, data.classes))
         """What each experience is, for humans."""
         parts = {"train": data.train, "validation": data.validation, "test": data.test}
         self.benchmark = _benchmark({name: self._experiences(part, moved) for name, part in parts.items()})
@@ -124,6 +124,11 @@ def _labels(classes: list[list[int]], scenario: Scenario) -> list[list[int]]:
 
 def _names(classes: list[list[int]], names: Sequence[str]) -> list[str]:
     return [", ".join(names[class_] for class_ in group) for group in classes]
+
+
+def _unique(names: list[str]) -> list[str]:
+    """With their numbers, where two are alike."""
+    return names if len(set(names)) == len(names) else [f"{number}: {name}" for number, name in enumerate(names, 1)]
 
 
 def _dataset(pictures: _Pictures, scenario: Scenario) -> AvalancheDataset[Any]:

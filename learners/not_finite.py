@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
 
 
 class NotFinite(RuntimeError):
     """A NaN or infinity appeared where learning cannot go on."""
+
+    exit_status = 1  # of the command line
 
 
 def check_model(model: BaseAlgorithm) -> None:

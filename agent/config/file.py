@@ -18,13 +18,14 @@ from typing import Any
 import pydantic
 import yaml
 
+from snn4.agent.errors import BadInput
 from snn4.agent.life.checks import booleans
 from snn4.learners.algorithms import LearnerConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-class ConfigError(ValueError):
+class ConfigError(BadInput):
     """Every problem of a config, one a line."""
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from snn4.agent.evaluation.accuracy import Recognizer
 from snn4.policies.modes import evaluating
@@ -38,6 +39,18 @@ class Activity:
     """(T, n_classes) at each step."""
     layers: tuple[LayerActivity, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that a page draws; pictures are at most 64 pixels wide and high."""
+        layers = [
+            {
+                "name": layer.name, "n_neurons": layer.n_neurons, "rate": layer.rate,
+                "spikes": layer.spikes.int().tolist(), "map": None if layer.map is None else _small(layer.map),
+            }
+            for layer in self.layers
+        ]  # fmt: skip
+        prediction = int(self.scores.mean(0).argmax())
+        return {"label": self.label, "prediction": prediction, "picture": _small(self.picture), "layers": layers}
+
 
 def watch(recognizer: Recognizer, x: Tensor, label: int, neurons: int = 40) -> Activity:
     """The spikes of at most ``neurons`` of each layer for one input, (1, C, H, W) or (T, 1, C, H, W)."""
@@ -66,3 +79,10 @@ def _layer(name: str, spikes: Tensor, neurons: int) -> LayerActivity:
     chosen = torch.linspace(0, flat.shape[1] - 1, min(neurons, flat.shape[1])).round().long()
     image = spikes.mean((0, 1, 2)) if spikes.dim() == 5 else None
     return LayerActivity(name, flat.shape[1], flat[:, chosen], flat.mean().item(), image)
+
+
+def _small(picture: Tensor) -> list[list[float]]:
+    """(H, W) with four digits, large ones averaged to 64 x 64."""
+    if max(picture.shape) > 64:
+        picture = adaptive_avg_pool2d(picture[None, None], 64)[0, 0]
+    return [[float(f"{value:.4g}") for value in row] for row in picture.tolist()]

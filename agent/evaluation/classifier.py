@@ -46,7 +46,7 @@ class ExaminationConfig:
 
 @dataclass(frozen=True, eq=False)
 class Examination:
-    """Everything that was measured; `tables.table` shows it, `report.write_report` draws it."""
+    """Everything that was measured."""
 
     class_names: tuple[str, ...]
     config: ExaminationConfig
@@ -85,6 +85,7 @@ class Examination:
             },
             "class_accuracy": r.class_accuracy,
             "confusion": r.confusion.tolist(),
+            "activity": self.activity.to_json(),
         }
 
 

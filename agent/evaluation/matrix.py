@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn4.agent.run.events import Recalled
+from snn4.agent.run.events import Evaluated
 
 Matrix = NDArray[np.float64]
 Order = Sequence[int] | None
@@ -114,9 +114,13 @@ def measures(matrix: Matrix, order: Order = None) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
-def retained(rows: Sequence[Recalled]) -> dict[str, Any]:
-    """What ``rows`` of a stream tell together: the matrix, all measures of it, and what the strategy keeps."""
-    matrix, last = as_matrix([row.accuracies for row in rows]), rows[-1]
+def retained(rows: Sequence[Evaluated]) -> dict[str, Any]:
+    """What the tests of a stream after 0, 1, … experiences say together.
+
+    The matrix, all measures of it, and what the strategy keeps.
+    """
+    accuracies = [[score["return_mean"] for score in row.scores.values()] for row in rows]
+    matrix, last = as_matrix(accuracies), rows[-1]
     return {
         "matrix": matrix.tolist(), **measures(matrix), "average_accuracies": averages(matrix),
         "memory_bytes": last.memory_bytes, "replay_bytes": last.replay_bytes,

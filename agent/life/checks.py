@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-import torch
 from stable_baselines3.common.policies import BasePolicy
 
+from snn4.agent.config.fields import unusable
 from snn4.envs.control import UnknownEnvironment, make_control
 from snn4.envs.labelled import Labelled
 from snn4.envs.variations import BadVariation, VariationConfig
@@ -138,16 +138,6 @@ def booleans(raw: Any, built: Any, place: str = "") -> Iterator[str]:
             yield from booleans(value, inner, f"{place}.{number}")
     elif isinstance(raw, bool) and isinstance(built, (int, float)) and not isinstance(built, bool):
         yield f"{place}: got {raw}, allowed is a number"
-
-
-def unusable(device: str) -> str | None:
-    """Why torch cannot compute on ``device``; None if it can."""
-    try:
-        torch.zeros(1, device=device)
-    except Exception as error:  # of another kind for each way in which there is none
-        why = " ".join(str(error).split(".")[0].split())
-        return f"device: got {device!r}, which torch cannot use here ({why}); allowed are cpu and what doctor shows"
-    return None
 
 
 def unbuildable(

@@ -6,15 +6,12 @@ import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from snn4.agent.config.fields import check_least, check_name, check_seed
-from snn4.agent.config.file import ConfigError, built, checked, mismatches, overridden, read
+from snn4.agent.config.file import ConfigError, built, mismatches, overridden
 from snn4.agent.evaluation.episodes import EvaluationConfig
 from snn4.agent.life.checks import contradictions, impossibilities, unbuildable
-from snn4.agent.stream.config import ContinualConfig as ContinualConfig
-from snn4.agent.training.config import TrainingConfig as TrainingConfig
 from snn4.envs.data.datasets import DataConfig
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import LearnerConfig
@@ -62,13 +59,15 @@ class LifeConfig:
     protection: ProtectionConfig = field(default_factory=ProtectionConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ann_twin: bool = False
-    """Also raise the ANN twin: same widths, algorithm, hyperparameters and budget; and compare."""
+    """Also train the ANN twin: same widths, algorithm, hyperparameters and budget; and compare."""
     keep_checkpoints: int = 2
     """Checkpoints that are kept; the one before the newest is used where the newest is damaged."""
     device: str = "cpu"
     """torch device; small policies are fastest on a CPU."""
     threads: int = 1
     """CPU threads of torch; small policies are fastest with one."""
+    kind: Literal["life"] = "life"
+    """What the file describes."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -85,62 +84,17 @@ class LifeConfig:
         check_seed(self.seed)
 
 
-def load(config: str | Path, overrides: Sequence[str] = ()) -> LifeConfig:
-    """Read, override and check the life ``config``: a file, or the name of one in `CONFIGS`.
+def read(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> LifeConfig:
+    """The life that ``raw`` describes.
 
     Args:
+        raw: what stands in a file.
+        source: the file.
         overrides: ``seed=3``, ``world.0.steps=1000``, ``policy.neuron.tau_mem=5e-3``.
 
     Raises:
         ConfigError: with all problems, each naming the file, the key, what was got and what is allowed.
     """
-    raw, source = read(config)
-    _refuse_other_kinds(raw, source, config, "life")
-    return parse(raw, source, overrides)
-
-
-def load_training(config: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
-    """Read, override and check the training ``config``, as `load` does a life."""
-    raw, source = read(config)
-    _refuse_other_kinds(raw, source, config, "training")
-    return checked(raw, source, overrides, TrainingConfig)  # type: ignore[no-any-return]
-
-
-def load_continual(config: str | Path, overrides: Sequence[str] = ()) -> ContinualConfig:
-    """Read, override and check the stream of experiences ``config``, as `load` does a life."""
-    raw, source = read(config)
-    _refuse_other_kinds(raw, source, config, "stream")
-    return checked(raw, source, overrides, ContinualConfig)  # type: ignore[no-any-return]
-
-
-def is_training(config: Path) -> bool:
-    """Whether the file describes a training, not a life or a stream."""
-    return config.is_file() and not {"world", "stream"} & read(config)[0].keys()
-
-
-def is_stream(config: str | Path) -> bool:
-    """Whether a file, or the shipped config of that name, describes a stream of experiences."""
-    return _kind(read(config)[0]) == "stream"
-
-
-_KINDS = {"life": ("world", "run"), "stream": ("stream", "run"), "training": ("data", "train")}
-"""What a config can describe: the key by which it is known, and the command that starts it."""
-
-
-def _kind(raw: dict[str, Any]) -> str | None:
-    """What the keys say that ``raw`` describes."""
-    return next((kind for kind, (key, _) in _KINDS.items() if key in raw), None)
-
-
-def _refuse_other_kinds(raw: dict[str, Any], source: str, config: str | Path, wanted: str) -> None:
-    kind = _kind(raw)
-    if kind is not None and _KINDS[wanted][0] not in raw:
-        told = f"describes a {kind}, not a {wanted}; start it with: snn4-agent {_KINDS[kind][1]} {config}"
-        raise ConfigError(source, [told])
-
-
-def parse(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> LifeConfig:
-    """The config in ``raw`` with ``overrides``; raises ConfigError as `load` does."""
     problems = [*overridden(raw, overrides), *_impossible_rounds(raw)]
     once = _unrolled(raw, repeat=False)
     problems += [*mismatches(once, LifeConfig), *impossibilities(once)]

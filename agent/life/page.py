@@ -1,57 +1,69 @@
-"""The report of a life: one HTML file with its test, what is left of each task, and curves over its steps."""
+"""What came of a life: tables for terminals, and the sections of its page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from snn4.agent.life.life import ORGANISM
-from snn4.agent.life.tables import BEINGS, retention_measure_rows, retention_rows, score_rows, tested
+from rich.console import Group
+
+from snn4.agent.run.beings import ANN_TWIN, ORGANISM, name_of
 from snn4.agent.run.events import Entered, Evaluated, Event, Learned
-from snn4.agent.show.course_charts import draw_course, draw_matrix
-from snn4.agent.show.tables import prefixed
-from snn4.agent.training.page import energy_sources, figure, heading, html_table, write_page
+from snn4.agent.show.charts import draw_course, draw_matrix
+from snn4.agent.show.page import energy_sources, figure, heading, html_table
+from snn4.agent.show.tables import measure_rows, rich_table
+from snn4.agent.show.text import figure as number
+from snn4.agent.show.text import prefixed, spread
 from snn4.policies.metering.energy import ENERGY_MODELS
 
-
-def write_life_report(path: Path, title: str, events: Iterable[Event], summary: Mapping[str, Any] | None) -> None:
-    """Write the file ``path``; it is there completely, or as it was before.
-
-    Args:
-        path: of the HTML file; its folder exists.
-        title: plain text.
-        events: of the journal; a life that goes on is drawn as far as it has come.
-        summary: what ``summary.json`` holds; None for a life that goes on.
-    """
-    results = _results(summary) if summary else [heading("Not tested yet")]
-    write_page(path, title, [*results, *_courses(list(events), summary)])
+Summary = Mapping[str, Any]
+BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN}
+"""Who was tested, by the keys of ``summary.json``."""
 
 
-def _results(summary: Mapping[str, Any]) -> Iterator[str]:
+def tables(summary: Summary) -> Group:
+    """The test, and what is left of each task where there were several."""
+    name = f"{summary['config']['name']}, seed {summary['seed']}"
+    retention = summary.get("retention", {})
+    title = "what is left of each task, % (0 chance, 100 reference)"
+    left = [
+        rich_table(retention_rows(own), f"{name_of(being)}: {title}", apart=2)  # returns, below percents
+        for being, own in retention.items()
+    ]
+    left += [rich_table(retention_measure_rows(retention), "of these percents")] if retention else []
+    return Group(rich_table(score_rows(summary), f"{name}: test, per decision"), *left)
+
+
+def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
+    """The test, what is left of each task, and curves over the steps; a life that goes on is drawn as far as it has
+    come."""
+    yield from _results(summary) if summary else [heading("Not tested yet")]
+    yield from _courses(list(events), summary)
+
+
+def _results(summary: Summary) -> Iterator[str]:
     yield heading("Test, per decision") + html_table(score_rows(summary))
-    if retained := summary.get("retention", {}):
+    if retention := summary.get("retention", {}):
         yield heading("What is left of each task")
-    for being, found in retained.items():
-        before = [None] * len(found["tasks"])
-        title = f"{BEINGS[being]}: return, %"
-        drawn = draw_matrix([before, *found["normalized"]], found["tasks"], title, "tasks lived")
+    for being, own in retention.items():
+        before = [None] * len(own["tasks"])
+        title = f"{name_of(being)}: return, %"
         yield figure(
-            drawn,
+            draw_matrix([before, *own["normalized"]], own["tasks"], title, "tasks lived"),
             "0 is chance, 100 the reference; validation with the weights kept, above the diagonal as the task begins.",
         )
-        yield html_table(retention_rows(found))
-    if retained:
-        yield html_table(retention_measure_rows(retained))
-    yield heading("Joules a decision, by energy model")
-    joules = [(name, row["energy_joules"]) for name, row in tested(summary)]
+        yield html_table(retention_rows(own))
+    if retention:
+        yield html_table(retention_measure_rows(retention))
+    yield heading("Joules per decision, by energy model")
+    joules = [(name, row["energy_joules"]) for name, row in _tested(summary)]
     rows = [[name, *(prefixed(values.get(model)) for model in ENERGY_MODELS)] for name, values in joules]
     yield html_table([["", *ENERGY_MODELS], *rows]) + energy_sources()
 
 
-def _courses(events: Sequence[Event], summary: Mapping[str, Any] | None) -> Iterator[str]:
-    """Pictures of the returns and of the spikes in each task, over the steps lived."""
-    validated = [event for event in events if isinstance(event, Evaluated) and not event.final]
+def _courses(events: Sequence[Event], summary: Summary | None) -> Iterator[str]:
+    """Returns and spikes in each task, over the steps lived."""
+    validated = [event for event in events if isinstance(event, Evaluated) and event.part == "validation"]
     beginnings = _beginnings(events)
     if validated:
         yield heading("Validation over the life")
@@ -61,24 +73,83 @@ def _courses(events: Sequence[Event], summary: Mapping[str, Any] | None) -> Iter
         returns = draw_course(_lines(validated, task, "return_mean"), task, "return", beginnings, mark)
         yield figure(returns, f"Upright: a task begins.{'' if mark is None else ' Level: the reference.'}")
         spikes = _lines([event for event in validated if event.being == ORGANISM], task, "spikes_per_decision")
-        yield figure(draw_course(spikes, task, "spikes a decision", beginnings), "")
+        yield figure(draw_course(spikes, task, "spikes per decision", beginnings), "")
 
 
 def _lines(events: Sequence[Evaluated], task: str, key: str) -> dict[str, list[tuple[float, float]]]:
     """Points (age, score) of each being in ``task``."""
     beings = dict.fromkeys(event.being for event in events)
     return {
-        BEINGS[being]: [(e.age, e.scores[task][key]) for e in events if e.being == being and task in e.scores]
+        name_of(being): [(e.age, e.scores[task][key]) for e in events if e.being == being and task in e.scores]
         for being in beings
     }
 
 
 def _beginnings(events: Sequence[Event]) -> list[int]:
     """Ages of the organism at which its second and later tasks began."""
-    age, found = 0, []
+    age, beginnings = 0, []
     for event in events:
         if isinstance(event, Learned) and event.being == ORGANISM:
             age = event.age
         elif isinstance(event, Entered) and event.being == ORGANISM and event.number and not event.step:
-            found.append(age)
-    return found
+            beginnings.append(age)
+    return beginnings
+
+
+def _tested(summary: Summary) -> list[tuple[str, Summary]]:
+    """Name and test row of all beings in each task, twins below each other."""
+    return [
+        (f"{task} {name_of(being)}", summary[key][task])
+        for task in summary["tasks"]
+        for key, being in BEINGS.items()
+        if task in summary[key]
+    ]
+
+
+def score_rows(summary: Summary) -> list[list[str]]:
+    """The test; the first row names the columns."""
+    return [
+        ["task", "return", "spikes", "ACs", "MACs", "nJ fp32", "nJ int8"],
+        *([name, *_test_cells(row)] for name, row in _tested(summary)),
+    ]
+
+
+def _test_cells(row: Summary) -> list[str]:
+    joules = [row["energy_joules"][model] for model in ("45nm_fp32", "45nm_int8")]
+    return [
+        spread(row["return_mean"], row["return_std"]), f"{row['spikes_per_decision']:.1f}",
+        f"{row['effective_acs']:.0f}", f"{row['effective_macs']:.0f}", *(f"{value * 1e9:.3f}" for value in joules),
+    ]  # fmt: skip
+
+
+def retention_rows(retention: Summary) -> list[list[str]]:
+    """What is left of every task after each, in percent of its reference; the first row names the columns.
+
+    Args:
+        retention: of one being, as `snn4.agent.evaluation.returns.retention` gives it.
+    """
+    after = zip(retention["order"], retention["normalized"], strict=True)
+    rows = [[f"{place} {task}", *(_percent(value) for value in row)] for place, (task, row) in enumerate(after)]
+    marks = [[f"{name}, return", *map(_return, retention[name].values())] for name in ("chance", "reference")]
+    return [["after", *retention["tasks"]], *rows, *marks]
+
+
+def retention_measure_rows(retention: Mapping[str, Summary]) -> list[list[str]]:
+    """Average, forgetting and transfer of the normalised returns, and what is kept; the first row names the columns.
+
+    Args:
+        retention: of ``summary.json``, by being.
+    """
+    bytes_kept = ("memory_bytes", "replay_bytes")
+    measures = {
+        being: {**own["measures"], **{key: own.get(key) for key in bytes_kept}} for being, own in retention.items()
+    }
+    return measure_rows(measures, "return")
+
+
+def _return(value: float | None) -> str:
+    return "-" if value is None else number(value)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f}"

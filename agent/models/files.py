@@ -13,11 +13,13 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from snn4.agent.errors import BadInput
+
 ZOO = Path(__file__).parents[2] / "benchmarks" / "zoo"
 """Models that come with the package: ``zoo:fashion-mnist``."""
 
 
-class ModelError(ValueError):
+class ModelError(BadInput):
     """No model, or one of another architecture."""
 
 

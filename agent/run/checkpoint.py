@@ -12,40 +12,49 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from snn4.agent.errors import BadInput, CannotGoOn
+
 CHECKPOINTS = "checkpoints"
 """Their folder in a run folder."""
 MANIFEST = "manifest.json"
-_PARTS = ("model", "learner")
+PARTS = ("model", "learner")
 _FREE = ("threads", "workers", "device", "accelerator", "keep_checkpoints", "root", "folder", "download")
 """Keys of a config that may change while a run lasts: on which machine it goes on, and how much it leaves there."""
 _OPEN = ("options", "kwargs", "hyperparameters", "physics")
 """Settings of a config whose keys are not fields, but may be any."""
 
 
-class Damaged(RuntimeError):
+class Damaged(CannotGoOn):
     """A checkpoint is incomplete or was altered."""
 
 
-class RunChanged(ValueError):
+class RunChanged(BadInput):
     """The config in a run folder is no longer the one that its checkpoint was written with."""
 
 
-def save(folder: Path, model: dict[str, Any], learner: dict[str, Any], config: str, keep: int = 2) -> Path:
+def save(folder: Path, state: dict[str, Any], about: dict[str, Any], config: str, keep: int = 2) -> Path:
     """Write the next checkpoint, ``folder/<number>``, and delete all but the newest ``keep`` sound ones.
 
-    ``model`` and ``learner`` are nested dicts and lists of plain data, tensors and arrays. An error while writing
-    (a full disk) leaves the earlier checkpoints as they were and nothing of this one.
+    An error while writing (a full disk) leaves the earlier checkpoints as they were and nothing of this one.
+
+    Args:
+        folder: of all checkpoints.
+        state: ``model`` and ``learner``: nested dicts and lists of plain data, tensors and arrays.
+        about: plain data on the checkpoint itself.
+        config: YAML.
+        keep: number of checkpoints.
     """
     folder.mkdir(parents=True, exist_ok=True)
     newest = max((int(path.name) for path in _complete(folder)), default=0)
@@ -54,7 +63,7 @@ def save(folder: Path, model: dict[str, Any], learner: dict[str, Any], config: s
     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
     try:
         partial.mkdir()
-        _write(partial, {"model": model, "learner": learner}, config)
+        _write(partial, {part: state[part] for part in PARTS}, about, config)
         partial.rename(target)
         _sync(folder)
     except BaseException:
@@ -66,10 +75,43 @@ def save(folder: Path, model: dict[str, Any], learner: dict[str, Any], config: s
     return target
 
 
-def load(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any], list[str]] | None:
-    """The newest sound checkpoint: its path, model state, learner state, and what was wrong with newer ones.
+class Checkpoint(NamedTuple):
+    """The newest sound checkpoint of a folder."""
 
-    None if none was ever written.
+    path: Path
+    state: dict[str, Any]
+    """``model`` and ``learner``."""
+    about: dict[str, Any]
+    notes: list[str]
+    """What a reader of the log should know: newer ones that are damaged."""
+
+    @property
+    def place(self) -> str:
+        """In the run folder."""
+        return f"{CHECKPOINTS}/{self.path.name}"
+
+    def require_same(self, run: Path, fingerprint: dict[str, Any]) -> None:
+        """A run goes on with the data that it began with.
+
+        Args:
+            run: the run folder.
+            fingerprint: of the data as they are now.
+
+        Raises:
+            RunChanged: the checkpoint's own says otherwise.
+        """
+        before = self.about.get("fingerprint", self.state["learner"].get("data", {}))  # where version 0.1 had it
+        changed = {key: value for key, value in fingerprint.items() if before.get(key, value) != value}
+        if changed:
+            then = {key: before[key] for key in changed}
+            raise RunChanged(
+                f"{run}: the training data were {then} when {self.place} was written, and are {changed}; allowed is "
+                "what they were: put the files back, or start another run"
+            )
+
+
+def load(folder: Path) -> Checkpoint | None:
+    """The newest sound checkpoint in ``folder``; None if none was ever written.
 
     Raises:
         Damaged: there are some, and none is sound.
@@ -78,54 +120,20 @@ def load(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any], list[str]]
     for path in _complete(folder):
         try:
             _verify(path)
-            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            model, learner = (_join(state[part], load_file(path / f"{part}.safetensors")) for part in _PARTS)
-            return path, model, learner, problems
+            state, about = _read(path)
         except Damaged as error:
             problems.append(str(error))
+            continue
+        notes = [f"{problem}; {path.name}, the one before it, is used" for problem in problems]
+        return Checkpoint(path, state, about, notes)
     if problems:
         raise Damaged("; ".join(problems))
     return None
 
 
-class Newest(NamedTuple):
-    """The checkpoint of a run to go on from."""
-
-    place: str
-    """In the run folder."""
-    model: dict[str, Any]
-    learner: dict[str, Any]
-    notes: list[str]
-    """What a reader of the log should know: newer ones that are damaged."""
-
-    def require_same_data(self, run: Path, now: dict[str, Any]) -> None:
-        """Learning goes on with the training data that it began with.
-
-        Args:
-            run: the run folder.
-            now: the data's `fingerprint`, and what else of them a learner depends on.
-
-        Raises:
-            RunChanged: the checkpoint's ``data`` say otherwise.
-        """
-        told = self.learner.get("data", {})  # older checkpoints do not tell
-        other = {key: value for key, value in now.items() if told.get(key, value) != value}
-        if other:
-            then = {key: told[key] for key in other}
-            raise RunChanged(
-                f"{run}: the training data were {then} when {self.place} was written, and are {other}; allowed is what "
-                "they were: put the files back, or start another run"
-            )
-
-
-def newest(run: Path) -> Newest | None:
+def newest(run: Path) -> Checkpoint | None:
     """The newest sound checkpoint in the run folder ``run``, as `load` finds it."""
-    found = load(run / CHECKPOINTS)
-    if found is None:
-        return None
-    path, model, learner, problems = found
-    notes = [f"{problem}; {path.name}, the one before it, is used" for problem in problems]
-    return Newest(f"{CHECKPOINTS}/{path.name}", model, learner, notes)
+    return load(run / CHECKPOINTS)
 
 
 def require_unchanged(run: Path) -> None:
@@ -183,8 +191,8 @@ def _sound(paths: list[Path]) -> list[Path]:
     return found
 
 
-def _write(path: Path, parts: dict[str, dict[str, Any]], config: str) -> None:
-    plain = {}
+def _write(path: Path, parts: dict[str, Any], about: dict[str, Any], config: str) -> None:
+    plain: dict[str, Any] = {"about": about}
     for name, part in parts.items():
         tensors: dict[str, Tensor] = {}
         plain[name] = _split(part, "", tensors)
@@ -197,14 +205,33 @@ def _write(path: Path, parts: dict[str, dict[str, Any]], config: str) -> None:
         _sync(file)
 
 
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """State and about; Damaged for what passes its sums and still cannot be read."""
+    try:
+        plain = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        state = {part: _join(plain[part], load_file(path / f"{part}.safetensors")) for part in PARTS}
+        return state, plain.get("about", {})  # version 0.1 wrote nothing about a checkpoint
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise Damaged(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+
+
 def _verify(path: Path) -> None:
     try:
+        _require_files(path, [MANIFEST])
         sums = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        _require_files(path, sums)
         changed = [name for name, digest in sums.items() if _sha256(path / name) != digest]
     except (OSError, ValueError, AttributeError) as error:
         raise Damaged(f"{path}: incomplete ({error})") from error
     if changed:
         raise Damaged(f"{path}: {', '.join(changed)} altered since it was written (SHA-256 differs)")
+
+
+def _require_files(path: Path, names: Iterable[str]) -> None:
+    """OSError for what is no file: to read a pipe, or a device without end, would last for ever."""
+    for name in names:
+        if not (path / name).is_file():
+            raise OSError(f"{name} is missing, or no file")
 
 
 def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

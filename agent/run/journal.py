@@ -1,9 +1,8 @@
-"""The run folder: what a life was, what happened in it, and what came out."""
+"""The run folder: what a run is about, what happened in it, and what came out."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib
 import itertools
 import json
@@ -15,22 +14,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from snn4.agent.config.file import dump
-from snn4.agent.life.config import ContinualConfig, LifeConfig, TrainingConfig
-from snn4.agent.run.events import Event, Saved, from_json
+from snn4.agent.errors import BadInput
+from snn4.agent.run.events import Ended, Event, Saved, from_json
 from snn4.agent.run.provenance import provenance
 from snn4.agent.run.scalars import Scalars
+
+CONFIG, RUN, EVENTS, SUMMARY = "config.yaml", "run.json", "events.jsonl", "summary.json"
 
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 """Without it (Windows), two processes in one folder are not noticed."""
 
 
-class RunError(ValueError):
+class RunError(BadInput):
     """A folder is no run, or no run that this can be done with."""
 
 
 class RunBusy(RunError):
-    """Another process lives in this run folder."""
+    """Another process works in this run folder."""
 
 
 class Journal:
@@ -42,28 +42,49 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = _lock(folder)
-        self._events = (folder / "events.jsonl").open("a", encoding="utf-8")
+        self._events = (folder / EVENTS).open("a", encoding="utf-8")
         self._scalars = Scalars(folder / "tensorboard")
 
     @classmethod
-    def create(cls, runs: Path, config: LifeConfig | TrainingConfig | ContinualConfig) -> Journal:
-        """A new folder ``runs/<name>-<time>`` with the resolved config."""
+    def create(cls, runs: Path, name: str, config: str, about: dict[str, Any]) -> Journal:
+        """A new folder ``runs/<name>-<time>``.
+
+        Args:
+            runs: where it is made.
+            name: of the experiment.
+            config: YAML of the resolved config.
+            about: what the run is about, for ``run.json``.
+        """
         try:
-            folder = _new_folder(runs, f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}")
+            folder = _new_folder(runs, f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
         except OSError as error:
             raise RunError(
                 f"{runs}: no folder can be made here ({error.strerror}); name another with --runs-dir"
             ) from error
-        _write(folder / "config.yaml", dump(config))
+        _write(folder / CONFIG, config)
         when = {"start": _now(), "end": None, "state": "running"}
-        _write_json(
-            folder / "run.json", {**_subject(config), "config": dataclasses.asdict(config), **provenance(), **when}
-        )
+        _write_json(folder / RUN, {**about, **provenance(), **when})
         return cls(folder)
 
-    def go_on_after(self, checkpoint: str | None) -> None:
-        """Drop what was written after ``checkpoint`` ("checkpoints/000003"; None: birth): it will be lived again."""
-        self._events.truncate(_end_of(self.folder, checkpoint) if checkpoint else 0)
+    @property
+    def position(self) -> int:
+        """Bytes of ``events.jsonl``: a checkpoint that knows them knows how much of the story it holds."""
+        return (self.folder / EVENTS).stat().st_size
+
+    def go_on_after(self, saved: Saved | None, position: int | None = None) -> None:
+        """Drop what was written after a checkpoint, which is done again; and tell of it if nobody has.
+
+        Args:
+            saved: the checkpoint; None is the beginning.
+            position: bytes of the journal when it was written; None, of version 0.1, looks for the event.
+        """
+        if saved is None:
+            end, told = 0, True
+        else:
+            end, told = _end_of(self.folder, saved, position)
+        self._events.truncate(end)
+        if saved is not None and not told:
+            self.write(saved)
         self._scalars.write_again((event, when) for when, event, _ in read_events(self.folder))
         self._update(state="running", end=None)
 
@@ -75,14 +96,14 @@ class Journal:
         self._scalars.write(event)
 
     def finish(self, state: str, summary: dict[str, Any] | None = None) -> None:
-        """Record how the life ended; ``summary`` if it is finished."""
+        """Record how the run ended; ``summary`` if it is finished."""
         self._update(state=state, end=_now())
-        if summary is not None:  # last: a life without it can still be resumed, and then gets it
-            _write_json(self.folder / "summary.json", summary)
+        if summary is not None:  # last: a run without it can still be resumed, and then gets it
+            _write_json(self.folder / SUMMARY, summary)
 
     def _update(self, **changes: Any) -> None:
-        run = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-        _write_json(self.folder / "run.json", run | changes)
+        run = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
+        _write_json(self.folder / RUN, run | changes)
 
     def __enter__(self) -> Journal:
         return self
@@ -112,10 +133,10 @@ def _new_folder(runs: Path, name: str) -> Path:
 def read_events(folder: Path, position: int = 0) -> Iterator[tuple[datetime, Event, int]]:
     """Events of a run folder from byte ``position`` on: time, event, position after it. A half line is left out.
 
-    A resumed life drops what it lives again, so ``position`` may be past the end or inside a line: reading then goes on
+    A resumed run drops what it does again, so ``position`` may be past the end or inside a line: reading then goes on
     with the next whole line.
     """
-    path = folder / "events.jsonl"
+    path = folder / EVENTS
     if not path.is_file():
         return
     with path.open("rb") as file:
@@ -131,26 +152,23 @@ def read_events(folder: Path, position: int = 0) -> Iterator[tuple[datetime, Eve
             yield datetime.fromisoformat(data["time"]), from_json(data), position
 
 
-def _subject(config: LifeConfig | TrainingConfig | ContinualConfig) -> dict[str, Any]:
-    """What a run is about."""
-    match config:
-        case TrainingConfig():
-            what: dict[str, Any] = {"data": config.data.name}
-        case ContinualConfig():
-            what = {"data": config.stream.data.name, "strategy": config.strategy.name}
-        case _:
-            what = {"environments": [task.environment for task in config.world]}
-    return {**what, "seed": config.seed}
+def _end_of(folder: Path, saved: Saved, position: int | None) -> tuple[int, bool]:
+    """Where the story of a checkpoint ends, and whether its own event is part of that.
 
-
-def _end_of(folder: Path, checkpoint: str) -> int:
-    """Where the journal told of ``checkpoint``; its end if the process was killed before it could."""
-    end = 0
-    for _, event, position in read_events(folder):
-        end = position
-        if isinstance(event, Saved) and event.path == checkpoint:
-            break
-    return end
+    A process that was killed after a checkpoint had no time to tell of it, and one that was resumed from there and
+    killed as well has written the same story again.
+    """
+    if position is None:
+        end = 0
+        for _, event, end in read_events(folder):
+            if isinstance(event, Saved) and event.path == saved.path:
+                return end, True
+        return end, False
+    end = min(position, (folder / EVENTS).stat().st_size)  # after a power cut less may be there
+    first = next(read_events(folder, end), None)
+    if first is not None and isinstance(first[1], Saved) and first[1].path == saved.path:
+        return first[2], True
+    return end, False
 
 
 def require_place(path: Path | None) -> None:
@@ -163,11 +181,39 @@ def require_place(path: Path | None) -> None:
 
 def commit_of(folder: Path) -> dict[str, Any]:
     """``commit_hash`` and ``commit_dirty`` of the code that began the run in ``folder``, which may be others now."""
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    run = json.loads((folder / RUN).read_text(encoding="utf-8"))
     return {key: run[key] for key in ("commit_hash", "commit_dirty")}
 
 
-def is_lived_in(folder: Path) -> bool:
+def following(folder: Path, follow: bool) -> Iterator[tuple[datetime, Event]]:
+    """Time and event of all that is in the journal, and of what comes as long as a process writes it."""
+    position, ended = 0, False
+    while True:
+        busy = is_busy(folder)  # asked before reading: what a process that is gone has written is all there
+        for when, event, end in read_events(folder, position):
+            position, ended = end, isinstance(event, Ended)
+            yield when, event
+        if ended or not follow or not busy:
+            return
+        time.sleep(0.25)
+
+
+def require_run(folder: Path) -> None:
+    """RunError unless ``folder`` is a run folder."""
+    if not (folder / CONFIG).is_file() or not (folder / RUN).is_file():
+        raise RunError(
+            f"{folder}: no run folder (config.yaml or run.json is missing); allowed is one that run or train made; "
+            "evaluate also takes a model's folder (config.yaml and model.safetensors), or zoo:NAME"
+        )
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """``summary.json``; None before the end."""
+    path = folder / SUMMARY
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def is_busy(folder: Path) -> bool:
     """Whether a process has the journal in ``folder`` open; where that cannot be known, it is taken to be so."""
     if fcntl is None:
         return True
@@ -182,14 +228,17 @@ def is_lived_in(folder: Path) -> bool:
 
 
 def _lock(folder: Path) -> Any:
-    file = (folder / ".lock").open("a")
+    path = folder / ".lock"
+    if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+        raise RunError(f"{path}: is no file; delete it")
+    file = path.open("a")
     if fcntl is None:
         return file
     deadline = time.monotonic() + 0.1  # others that only ask hold it for a moment
     while not _locked(file):
         if time.monotonic() > deadline:
             file.close()
-            raise RunBusy(f"{folder}: another process lives in this folder; watch it with: snn4-agent watch {folder}")
+            raise RunBusy(f"{folder}: another process works in this folder; watch it with: snn4-agent watch {folder}")
         time.sleep(0.01)
     return file
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from snn4.agent.run.events import Evaluated, Event, Fitted, Learned, Recalled, Validated
+from snn4.agent.run.events import Evaluated, Event, Learned
 
 
 class Scalars:
-    """Writes the numbers in events to ``folder``, over steps, images or experiences."""
+    """Writes the numbers in events to ``folder``, over the age of the run."""
 
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter  # a second of imports that reading a journal does not need
@@ -36,8 +36,11 @@ class Scalars:
         self._writer.close()
 
 
+_COSTS = ("loss", "spikes_per_decision", "effective_acs", "effective_macs")
+
+
 def scalars(event: Event) -> dict[str, tuple[float, int]]:
-    """Value and step of each number in ``event`` that makes a curve, by name."""
+    """Value and age of each number in ``event`` that makes a curve, by name."""
     if isinstance(event, Learned):
         name = f"{event.being}/{event.number}-{event.task}"
         values = {f"{name}/{key}": value for key, value in event.losses.items()}
@@ -45,21 +48,10 @@ def scalars(event: Event) -> dict[str, tuple[float, int]]:
         values |= {} if event.episode_return is None else {f"{name}/episode_return": event.episode_return}
         return {key: (value, event.age) for key, value in values.items()}
     if isinstance(event, Evaluated):
-        stage = "test" if event.final else "validation"
         return {
-            f"{event.being}/{stage}/{task}/{key}": (score[key], event.age)
+            f"{event.being}/{event.part}/{task}/{key}": (score[key], event.age)
             for task, score in event.scores.items()
-            for key in ("return_mean", "spikes_per_decision", "effective_acs", "effective_macs")
+            for key in ("return_mean", *_COSTS)
+            if score.get(key) is not None
         }
-    if isinstance(event, Fitted):
-        values = {"loss": event.loss, "accuracy": event.accuracy, "learning_rate": event.learning_rate}
-        return {f"{event.being}/train/{key}": (value, event.images) for key, value in values.items()}
-    if isinstance(event, Validated):
-        values = {"top1": event.top1, "loss": event.loss}
-        return {f"{event.being}/validation/{key}": (value, event.images) for key, value in values.items()}
-    if isinstance(event, Recalled):
-        known = event.accuracies[: event.learned]
-        values = {f"accuracy/{number}": value for number, value in enumerate(event.accuracies)}
-        values |= {"average_accuracy": sum(known) / len(known)} if known else {}
-        return {f"{event.being}/{key}": (value, event.learned) for key, value in values.items()}
     return {}

@@ -2,42 +2,78 @@
 
 from __future__ import annotations
 
-import math
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from statistics import fmean
+from typing import Any, Literal
 
+from snn4.agent.config.fields import unusable
 from snn4.agent.config.file import ConfigError
-from snn4.agent.life.checks import unusable
-from snn4.agent.life.config import ContinualConfig
-from snn4.agent.run.events import Recalled
-from snn4.agent.training.students import LOOKED_AT, networks, wrong_steps
+from snn4.agent.models.twins import has_whitening, looked_at, networks, whiten, wrong_steps
+from snn4.agent.run.events import Evaluated, Score
+from snn4.agent.stream.config import ContinualConfig
 from snn4.envs.data.datasets import MissingData
 from snn4.envs.stream import Stream, make_stream
 from snn4.learners.continual.learner import ContinualLearner, batches, n_outputs
+from snn4.policies.metering.cost import Cost
 from snn4.policies.networks.classifier import Network
-from snn4.policies.networks.whitening import WhiteningConv2d, fit_whitening
+
+METERED = 256
+"""Samples whose operations are counted, from each experience its share."""
+COUNTED = ("spikes_per_decision", "effective_acs", "effective_macs", "parameters")
 
 
-@dataclass
 class StreamBeing:
-    """Who lives the stream, the spiking network or its twin, and what it recalled after each experience."""
+    """Who lives the stream, the spiking network or its twin, and how it was tested after each experience."""
 
-    name: str
-    learner: ContinualLearner
-    rows: list[Recalled] = field(default_factory=list)
-    cost: dict[str, Any] = field(default_factory=dict)
-    """What a decision cost when it was tested last."""
+    def __init__(self, name: str, learner: ContinualLearner) -> None:
+        self.name, self.learner = name, learner
+        self.rows: list[Evaluated] = []
+        """Before the first experience, and after each."""
+        self.cost: dict[str, Any] = {}
+        """Of a decision, when it was tested last."""
+        self.learned_state: dict[str, Any] | None = None
+        """What it was in the end, while its twin learns."""
 
     @property
     def learned(self) -> int:
         """Experiences that are over, and tested."""
         return max(len(self.rows) - 1, 0)
 
+    def test(self, stream: Stream, part: Literal["validation", "test"], age: int) -> Evaluated:
+        """Test it, as it is now, on ``part`` of all experiences, those to come included."""
+        started, learner = time.perf_counter(), self.learner
+        experiences: Sequence[Any] = getattr(stream, part)
+        accuracies = [learner.scores(experience) for experience in experiences]
+        share = max(METERED // len(experiences), 1)
+        costs = [learner.cost(experience, share) for experience in experiences]
+        self.cost = mean_cost(costs)
+        rows = zip(stream.names, accuracies, costs, strict=True)
+        name = stream.names[learner.learned - 1] if learner.learned else ""
+        return Evaluated(
+            self.name, name, age, {task: _score(accuracy, cost) for task, accuracy, cost in rows},
+            part=part, number=learner.learned, memory_bytes=learner.memory_bytes, replay_bytes=learner.replay_bytes,
+            seconds=time.perf_counter() - started,
+        )  # fmt: skip
 
-def prepare(config: ContinualConfig) -> tuple[Stream, list[StreamBeing]]:
+
+def _score(accuracy: float, cost: Cost) -> Score:
+    counted = {name: getattr(cost, name) for name in COUNTED[:3]}
+    return {"return_mean": accuracy, **counted, "energy_joules": cost.energy_joules}
+
+
+def mean_cost(costs: Sequence[Cost]) -> dict[str, Any]:
+    """What a decision costs, in the mean over all experiences."""
+    joules: dict[str, float | None] = {}
+    for model in costs[0].energy_joules:
+        known = [joule for cost in costs if (joule := cost.energy_joules[model]) is not None]
+        joules[model] = fmean(known) if len(known) == len(costs) else None
+    return {name: fmean(getattr(cost, name) for cost in costs) for name in COUNTED} | {"energy_joules": joules}
+
+
+def stream_and_beings(config: ContinualConfig) -> tuple[Stream, list[StreamBeing]]:
     """The stream and its beings before they have learned anything, the same for the same seed.
 
     Raises:
@@ -51,23 +87,23 @@ def prepare(config: ContinualConfig) -> tuple[Stream, list[StreamBeing]]:
         stream = make_stream(config.stream)
     with _telling(config, f"network, for images of {config.stream.data.name}"):
         size = (stream.in_channels, stream.image_size, n_outputs(stream))
-        made = networks(config.network, size, config.seed, config.ann_twin)
-    for network in made.values():
-        _whiten(network, stream)
+        pair = networks(config.network, size, config.seed, config.ann_twin)
+    _whiten(list(pair.values()), stream)
     with _telling(config, "strategy"), _quietly():
-        learners = {
-            name: ContinualLearner(config.strategy, config.training, network, stream, config.seed, config.device)
-            for name, network in made.items()
-        }
-    return stream, [StreamBeing(name, learner) for name, learner in learners.items()]
+        return stream, [
+            StreamBeing(
+                name,
+                ContinualLearner(config.strategy, config.training, network, stream, config.seed, config.device),
+            )
+            for name, network in pair.items()
+        ]
 
 
-def _whiten(network: Network, stream: Stream) -> None:
+def _whiten(untrained: list[Network], stream: Stream) -> None:
     """Compute a whitening stem, where there is one, from the first experience: no other is known yet."""
-    if any(isinstance(layer, WhiteningConv2d) for layer in network.modules()):
-        some = max(LOOKED_AT // math.prod(stream.image_size), 1)
-        images, *_ = next(batches(stream.train[0].dataset, some))
-        fit_whitening(network, stream.normalized(images).flatten(0, -4))
+    if has_whitening(untrained):
+        images, *_ = next(batches(stream.train[0].dataset, looked_at(stream.image_size)))
+        whiten(untrained, stream.normalized(images))
 
 
 @contextmanager

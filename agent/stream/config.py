@@ -27,13 +27,15 @@ class ContinualConfig:
     evaluate_on: Literal["test", "validation"] = "test"
     """After each experience; validation to choose a strategy and its numbers by."""
     ann_twin: bool = False
-    """Also raise the ANN twin: same layers, stream, strategy, memory and recipe; and compare."""
+    """Also train the ANN twin: same layers, stream, strategy, memory and recipe; and compare."""
     keep_checkpoints: int = 2
     """Checkpoints that are kept; one is written after each experience."""
     device: str = "cpu"
     """torch device."""
     threads: int = 0
     """CPU threads of torch; 0 takes all cores."""
+    kind: Literal["stream"] = "stream"
+    """What the file describes."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -3,60 +3,97 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from statistics import fmean
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
-from snn4.agent.config.file import dump
 from snn4.agent.evaluation.matrix import retained
-from snn4.agent.life.config import ContinualConfig
-from snn4.agent.models.files import save_model
-from snn4.agent.run import checkpoint
-from snn4.agent.run.events import Began, Compared, Ended, Entered, Event, Noted, Recalled, Saved, Studied
+from snn4.agent.run.beings import NETWORK
+from snn4.agent.run.events import Compared, Entered, Evaluated, Event, Learned, Score, Task, from_json
+from snn4.agent.run.work import Model, Pause, State
 from snn4.agent.stream.beings import StreamBeing
-from snn4.agent.training.students import NETWORK
+from snn4.agent.stream.config import ContinualConfig
 from snn4.envs.stream import Stream
 from snn4.learners.continual.learner import n_outputs
 from snn4.learners.not_finite import NotFinite
 from snn4.policies.gene import genome
 
-LEARNED = "learned"
-"""Folder of what each being was at its end, as checkpoints are written: ``learned/network/000001``."""
-METERED = 256
-"""Samples whose operations are counted, from each experience its share."""
+Stop = Callable[[], bool]
 
 
-class ContinualLife:
-    """Everything that a life in a stream consists of, and its checkpoints in ``folder``.
+class StreamLife:
+    """Everything that a life in a stream consists of.
 
     Args:
         config: a checked config.
         stream: the experiences.
         beings: who lives them, one after the other.
-        folder: the run folder.
-        stop: asked after every update; True ends the life, and the experience will be learned anew.
     """
 
-    def __init__(
-        self,
-        config: ContinualConfig,
-        stream: Stream,
-        beings: list[StreamBeing],
-        folder: Path,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.config, self.stream, self.beings, self.folder, self.stop = config, stream, beings, folder, stop
-        self.tested: Sequence[Any] = getattr(stream, config.evaluate_on)
+    unit = "images"
+    measure: Literal["return", "accuracy"] = "accuracy"
+
+    def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
+        """Each being lives the stream to its end, and they are compared; an experience left in the middle begins anew."""
+        for being in self.beings:
+            try:
+                yield from self._live_through_stream(being, stop)
+            except NotFinite as error:
+                raise NotFinite(f"{being.name}: {error}") from error
+            if being.learned < len(self.stream):
+                return
+        if self.config.ann_twin:
+            yield Compared(*({"stream": self._result(being)} for being in self.beings))
+
+    def _live_through_stream(self, being: StreamBeing, stop: Stop) -> Iterator[Event | Pause | Model]:
+        if not being.rows:
+            yield self._test(being)
+        for number in range(being.learned, len(self.stream)):
+            name, images = self.stream.names[number], self.sizes[number]
+            yield Entered(being.name, name, number, 0, images)
+            before = self.age
+            for lesson in being.learner.learn(self.stream.train[number], stop):
+                yield Learned(
+                    being.name, name, number, lesson.images, images, before + lesson.images, lesson.accuracy, [],
+                    {"loss": lesson.loss}, lesson.seconds, lesson.epoch,
+                )  # fmt: skip
+            if being.learner.stopped:
+                return
+            yield self._test(being)
+            if being.learned == len(self.stream):
+                being.learned_state = being.learner.state()
+                yield self._model(being)
+            yield Pause()
+            if stop():
+                return
+
+    def _test(self, being: StreamBeing) -> Evaluated:
+        started_from = sum(self.sizes[: being.learner.learned]) - sum(self.sizes[: being.learned])
+        row = being.test(self.stream, self.config.evaluate_on, self.age + started_from)
+        being.rows.append(row)
+        return row
+
+    def __init__(self, config: ContinualConfig, stream: Stream, beings: list[StreamBeing]) -> None:
+        self.config, self.stream, self.beings = config, stream, beings
         self.sizes = [len(experience.dataset) * config.training.epochs for experience in stream.train]
         """Images that are learned from in each experience."""
         self.notes = list(stream.data.notes)
-        self._about_data = stream.data.fingerprint
-        self.resumed = False
 
     @property
-    def images(self) -> int:
+    def tasks(self) -> list[Task]:
+        pairs = zip(self.stream.names, self.sizes, strict=True)
+        return [{"environment": name, "steps": size} for name, size in pairs]
+
+    @property
+    def genome(self) -> dict[str, float]:
+        return genome(self.config.network)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Of the data."""
+        return self.stream.data.fingerprint
+
+    @property
+    def age(self) -> int:
         """Images that all have learned from, in whole experiences."""
         return sum(sum(self.sizes[: being.learned]) for being in self.beings)
 
@@ -65,139 +102,52 @@ class ContinualLife:
         """Whether all have lived to the end."""
         return all(being.learned == len(self.stream) for being in self.beings)
 
-    def restore(self, learns: bool = True) -> str | None:
-        """Go back to the newest sound checkpoint and name it; None if none was ever written.
+    def state(self) -> State:
+        """Everything but config and data; the learners of those who are done belong to the model."""
+        learning = next((being for being in self.beings if 0 < being.learned < len(self.stream)), None)
+        beings = [
+            {"rows": [row.to_json() for row in being.rows], "cost": being.cost, "learned": being.learned_state}
+            for being in self.beings
+        ]
+        return {"model": {"beings": beings}, "learner": {"learner": learning.learner.state() if learning else None}}
 
-        Args:
-            learns: whether learning is to go on.
+    def load_state(self, state: State) -> None:
+        """Go on from `state`, also one of version 0.1."""
+        left = state["learner"]["learner"]
+        for being, saved in zip(self.beings, state["model"]["beings"], strict=True):
+            being.rows, being.cost = [self._row(row) for row in saved["rows"]], saved["cost"]
+            being.learned_state = saved.get("learned")
+            if being.learned_state is not None:
+                being.learner.load_state(being.learned_state)
+            elif left is not None and 0 < being.learned < len(self.stream):
+                being.learner.load_state(left)
 
-        Raises:
-            checkpoint.Damaged: no checkpoint is sound.
-            checkpoint.RunChanged: learning is to go on, and the training data are others than they were.
-        """
-        self.resumed = True
-        found = checkpoint.newest(self.folder)
-        if found is None:
-            return None
-        if learns:
-            found.require_same_data(self.folder, self._about_data)
-        for being, state in zip(self.beings, found.model["beings"], strict=True):
-            being.rows, being.cost = [Recalled(**row) for row in state["rows"]], state["cost"]
-        living = next((being for being in self.beings if being.learned < len(self.stream)), None)
-        if living is not None and found.learner["learner"] is not None:
-            living.learner.load_state(found.learner["learner"])
-        self.notes += found.notes
-        return found.place
+    def _row(self, saved: dict[str, Any]) -> Evaluated:
+        """What was saved of a test; version 0.1 had other words, and no names of the experiences."""
+        event = from_json(saved if "event" in saved else {"event": "recalled", **saved})
+        assert isinstance(event, Evaluated)
+        return dataclasses.replace(event, scores=dict(zip(self.stream.names, event.scores.values(), strict=True)))
 
-    def restore_learned(self) -> None:
-        """Make all what they were in the end, or in the newest checkpoint, to be tested; who has not begun is left out.
-
-        Raises:
-            checkpoint.Damaged: no checkpoint is sound.
-        """
-        self.restore(learns=False)
-        self.beings = [being for being in self.beings if being.learned]
-        for being in self.beings:
-            found = checkpoint.load(self.folder / LEARNED / being.name) if being.learned == len(self.stream) else None
-            if found is not None:
-                being.learner.load_state(found[2])
-
-    def save(self, being: StreamBeing) -> Saved:
-        """Write a checkpoint of ``being`` after an experience; after the last one, also its model."""
-        started, over = time.perf_counter(), being.learned == len(self.stream)
-        if over:
-            checkpoint.save(self.folder / LEARNED / being.name, {}, being.learner.state(), dump(self.config), keep=1)
-            self._write_model(being)
-        beings = [{"rows": [dataclasses.asdict(row) for row in b.rows], "cost": b.cost} for b in self.beings]
-        state = {"learner": None if over else being.learner.state(), "data": self._about_data}
-        folder, keep = self.folder / checkpoint.CHECKPOINTS, self.config.keep_checkpoints
-        path = checkpoint.save(folder, {"beings": beings}, state, dump(self.config), keep)
-        seconds = time.perf_counter() - started
-        return Saved(f"{checkpoint.CHECKPOINTS}/{path.name}", self.images, checkpoint.size(path), seconds)
-
-    def recall(self, being: StreamBeing) -> Recalled:
-        """Test ``being``, as it is now, on all experiences, those to come included."""
-        started, learner = time.perf_counter(), being.learner
-        accuracies = [learner.scores(experience) for experience in self.tested]
-        being.cost = self._cost(being)
-        seconds = time.perf_counter() - started
-        spikes = being.cost["spikes_per_decision"] if being.name == NETWORK else None
-        kept = learner.memory_bytes, learner.replay_bytes
-        return Recalled(being.name, learner.learned, accuracies, spikes, *kept, seconds=seconds)
-
-    def _cost(self, being: StreamBeing) -> dict[str, Any]:
-        """What a decision costs, in the mean over all experiences."""
-        share = max(METERED // len(self.tested), 1)
-        costs = [being.learner.cost(experience, share) for experience in self.tested]
-        joules: dict[str, float | None] = {}
-        for model in costs[0].energy_joules:
-            known = [joule for cost in costs if (joule := cost.energy_joules[model]) is not None]
-            joules[model] = fmean(known) if len(known) == len(costs) else None
-        counted = ("spikes_per_decision", "effective_acs", "effective_macs", "parameters")
-        return {name: fmean(getattr(cost, name) for cost in costs) for name in counted} | {"energy_joules": joules}
-
-    def summary(self, commit: dict[str, Any]) -> dict[str, Any]:
-        """``summary.json``."""
+    def summary(self) -> dict[str, Any]:
+        """The stream, and the accuracy matrix, its measures and the cost of a decision of each being."""
+        stream, part = self.stream, self.config.evaluate_on
         about = {
-            "names": self.stream.names, "classes": self.stream.classes, "scenario": self.stream.scenario,
-            "training_samples": [len(experience.dataset) for experience in self.stream.train],
-            "tested_on": self.config.evaluate_on,
-            "test_samples": [len(experience.dataset) for experience in self.tested],
+            "names": stream.names, "classes": stream.classes, "scenario": stream.scenario,
+            "training_samples": [len(experience.dataset) for experience in stream.train],
+            "tested_on": part, "test_samples": [len(experience.dataset) for experience in getattr(stream, part)],
         }  # fmt: skip
-        told = {being.name: {**retained(being.rows), **being.cost} for being in self.beings}
-        return {"stream": about, **told, "seed": self.config.seed, **commit, "config": dataclasses.asdict(self.config)}
+        return {"stream": about, **{being.name: {**retained(being.rows), **being.cost} for being in self.beings}}
 
-    def _write_model(self, being: StreamBeing) -> None:
-        stream, name = self.stream, "model" if being.name == NETWORK else being.name
+    def _result(self, being: StreamBeing) -> Score:
+        measures = retained(being.rows)
+        kept = {key: measures[key] for key in ("average_accuracy", "forgetting")}
+        return {"return_mean": kept["average_accuracy"], **kept, "energy_joules": being.cost["energy_joules"]}
+
+    def _model(self, being: StreamBeing) -> Model:
+        stream = self.stream
         about = {
             "data": self.config.stream.data.name, "in_channels": stream.in_channels, "image_size": stream.image_size,
             "n_classes": n_outputs(stream), "mean": stream.mean, "std": stream.std, "seed": self.config.seed,
             "experiences": stream.names,
         }  # fmt: skip
-        save_model(self.folder / f"{name}.safetensors", being.learner.network.state_dict(), about)
-
-
-def live(life: ContinualLife) -> Iterator[Event]:
-    """Everything that happens: each being lives the stream to its end, and they are compared."""
-    yield _began(life)
-    yield from (Noted(note) for note in life.notes)
-    for being in life.beings:
-        try:
-            yield from _live_through_stream(life, being)
-        except NotFinite as error:
-            raise NotFinite(f"{being.name}: {error}") from error
-        if being.learned < len(life.stream):
-            yield Ended("interrupted", life.images)
-            return
-    if life.config.ann_twin:
-        yield Compared(*({"stream": retained(being.rows)} for being in life.beings))
-    yield Ended("finished", life.images)
-
-
-def _live_through_stream(life: ContinualLife, being: StreamBeing) -> Iterator[Event]:
-    if not being.rows:
-        yield _recall(life, being)
-    for number in range(being.learned, len(life.stream)):
-        name, total = life.stream.names[number], life.sizes[number]
-        yield Entered(being.name, name, number, 0, total)
-        for lesson in being.learner.learn(life.stream.train[number], life.stop):
-            yield Studied(being.name, **dataclasses.asdict(lesson))
-        if being.learner.stopped:
-            return
-        yield _recall(life, being)
-        yield life.save(being)
-        if life.stop():
-            return
-
-
-def _recall(life: ContinualLife, being: StreamBeing) -> Recalled:
-    row = life.recall(being)
-    being.rows.append(row)
-    return row
-
-
-def _began(life: ContinualLife) -> Began:
-    config, stream = life.config, life.stream
-    tasks = [{"environment": name, "steps": size} for name, size in zip(stream.names, life.sizes, strict=True)]
-    names = [being.name for being in life.beings]
-    return Began(config.name, config.seed, tasks, genome(config.network), names, life.images, life.resumed)
+        return Model("model" if being.name == NETWORK else being.name, being.learner.network.state_dict(), about)

@@ -53,6 +53,8 @@ class TrainingConfig:
     """CPU threads of torch in each process; 0 shares out all cores."""
     workers: int = 0
     """Processes beside each that prepare its batches: for large images; 0 prepares them between the steps."""
+    kind: Literal["training"] = "training"
+    """What the file describes."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -1,141 +1,163 @@
-"""The report: one HTML file that needs nothing else, light or dark as its reader likes."""
+"""What a classifier's test is shown as: tables for terminals, and the sections of its page."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from pathlib import Path
+from typing import Any
 
-from snn4.agent.evaluation.classifier import Examination
-from snn4.agent.run.events import Event, Fitted, Validated
-from snn4.agent.show import charts as pictures
-from snn4.agent.show.tables import indicator_rows, layer_rows, notes
+from rich.console import Group
+from rich.text import Text
+
+from snn4.agent.run.beings import name_of
+from snn4.agent.run.events import Evaluated, Event, Learned
+from snn4.agent.show import classifier_charts as charts
+from snn4.agent.show.charts import draw_curve
+from snn4.agent.show.page import energy_sources, figure, heading, html_table
+from snn4.agent.show.tables import Fitting
+from snn4.agent.show.text import percent, prefixed
 from snn4.policies.metering.energy import ENERGY_MODELS
 
-_STYLE = """
-:root { color-scheme: light dark; font-family: system-ui, sans-serif; }
-body { background: Canvas; color: CanvasText; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; line-height: 1.5; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid #8886; padding: .3rem .7rem; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-figure { display: inline-block; vertical-align: top; margin: .5rem 1rem .5rem 0; max-width: 100%; }
-figure svg { max-width: 100%; height: auto; }
-figcaption { opacity: .75; }
-"""
+Summary = Mapping[str, Any]
 
 
-def write_report(
-    path: Path,
-    result: Examination,
-    title: str = "Report",
-    curves: Mapping[str, Sequence[float | None]] | None = None,
-) -> None:
-    """Write the file ``path``; it is there completely, or as it was before.
-
-    Args:
-        path: of the HTML file; its folder exists.
-        result: what to show.
-        title: plain text, as all names in ``result`` and ``curves`` are: they are escaped.
-        curves: values for each epoch by name, to draw how the network learned: ``{"training loss": [2.1, 0.9]}``.
-    """
-    write_page(path, title, _sections(result, curves or {}))
-
-
-def write_curves(path: Path, title: str, curves: Mapping[str, Sequence[float | None]]) -> None:
-    """Write the file ``path`` of a training that goes on: its ``curves`` alone, as in `write_report`."""
-    write_page(path, title, _learning(curves) if curves else ["<p>No epoch is finished yet.</p>"])
-
-
-def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
-    """Write ``path``, a page that needs nothing else; it is there completely, or as it was before."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(_page(title, "\n".join(sections)), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def learning_curves(events: Iterable[Event]) -> dict[str, list[float | None]]:
-    """What `write_report` draws of a training: loss and accuracy of each student, one value an epoch."""
-    curves: dict[str, list[float | None]] = defaultdict(list)
-    pieces: list[Fitted] = []
-    for event in events:
-        if isinstance(event, Fitted):
-            pieces.append(event)
-        elif isinstance(event, Validated):
-            images = sum(piece.new_images for piece in pieces)
-            loss = sum(piece.loss * piece.new_images for piece in pieces) / images if images else None
-            curves[f"{event.being}: training loss"].append(loss)
-            curves[f"{event.being}: validation loss"].append(event.loss)
-            curves[f"{event.being}: validation top-1, %"].append(100 * event.top1)
-            pieces = []
-    return dict(curves)
-
-
-def _page(title: str, body: str) -> str:
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
-        f"<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+def tables(summary: Summary) -> Group:
+    """The indicators in one table; below it the SNN's layers, its accuracy over steps, early exit and timings."""
+    rows, layers = indicator_rows(summary), layer_rows(summary["indicators"][0]["layers"])
+    without_kind = [[name, *numbers] for name, _, *numbers in layers]
+    return Group(
+        Fitting("test: accuracy, and cost per decision", rows, list(zip(*rows, strict=True))),
+        Fitting("layers of the SNN, per decision; rate: per neuron and step", layers, without_kind, folded=True),
+        *(Text(line) for line in notes(summary)),
     )
 
 
-def _sections(result: Examination, curves: Mapping[str, Sequence[float | None]]) -> Iterator[str]:
-    yield heading("Indicators") + html_table(indicator_rows(result))
-    yield "".join(f"<p>{escape(line)}</p>" for line in notes(result))
+def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
+    """The test, and how the network learned; before the test the latter alone."""
+    curves = learning_curves(events)
+    if summary is None:
+        yield from _learning(curves) if curves else ["<p>No epoch is finished yet.</p>"]
+        return
+    yield heading("Indicators") + html_table(indicator_rows(summary))
+    yield "".join(f"<p>{escape(line)}</p>" for line in notes(summary))
     yield heading("Accuracy and latency")
-    yield figure(pictures.draw_accuracy(result), "Accuracy by the mean scores of all steps so far.")
-    yield figure(pictures.draw_exit(result), "Early exit: a sample is decided as soon as its confidence is reached.")
+    yield figure(charts.draw_accuracy(summary), "Accuracy by the mean scores of all steps so far.")
+    yield figure(charts.draw_exit(summary), "Early exit: a sample is decided as soon as its confidence is reached.")
     yield heading("Classes")
-    yield figure(pictures.draw_confusion(result), "Confusion matrix; numbers are test samples.")
-    yield figure(pictures.draw_classes(result), "Accuracy of each class.")
-    yield heading("Spikes")
-    if result.activity.layers:
-        yield figure(pictures.draw_raster(result), f"Spikes for the first test sample: {_first(result)}.")
-        yield figure(pictures.draw_rates(result), "Mean over test samples.")
-    yield figure(pictures.draw_maps(result), "The first test sample, and where the first layer spikes.")
-    yield html_table(layer_rows(result.rows[0].cost.layers))
+    yield figure(charts.draw_confusion(summary), "Confusion matrix; numbers are test samples.")
+    yield figure(charts.draw_classes(summary), "Accuracy of each class.")
+    yield from _spikes(summary)
     yield from _learning(curves)
     yield heading("Energy models") + energy_sources()
 
 
+def _spikes(summary: Summary) -> Iterator[str]:
+    layers, activity = summary["indicators"][0]["layers"], summary.get("activity")  # 0.1 did not keep the latter
+    yield heading("Spikes")
+    if activity and activity["layers"]:
+        raster = charts.draw_raster(activity["layers"])
+        yield figure(raster, f"Spikes for the first test sample: {_first(summary['classes'], activity)}.")
+    if any(layer["spike_rate"] is not None for layer in layers):
+        yield figure(charts.draw_rates(layers), "Mean over test samples.")
+    if activity:
+        yield figure(charts.draw_maps(activity), "The first test sample, and where the first layer spikes.")
+    yield html_table(layer_rows(layers))
+
+
 def _learning(curves: Mapping[str, Sequence[float | None]]) -> Iterator[str]:
-    if drawn := [figure(pictures.draw_curve(name, values), "") for name, values in curves.items() if len(values)]:
+    if drawn := [figure(draw_curve(name, values), "") for name, values in curves.items() if len(values)]:
         yield heading("Learning") + "".join(drawn)
 
 
-def _first(result: Examination) -> str:
+def _first(classes: Sequence[str], activity: Summary) -> str:
     """What the first test sample is, and what the network takes it for."""
-    taken = int(result.activity.scores.mean(0).argmax())
-    return f"{result.class_names[result.activity.label]}, taken for {result.class_names[taken]}"
+    return f"{classes[activity['label']]}, taken for {classes[activity['prediction']]}"
 
 
-def energy_sources() -> str:
-    """A list of the energy models and where their figures come from."""
-    items = "".join(f"<li>{escape(name)}: {escape(model.source)}</li>" for name, model in ENERGY_MODELS.items())
-    return f"<ul>{items}</ul>"
+def learning_curves(events: Iterable[Event]) -> dict[str, list[float | None]]:
+    """Loss and accuracy of each being, one value per epoch, by name."""
+    curves: dict[str, list[float | None]] = defaultdict(list)
+    losses: list[tuple[float, int]] = []
+    step = 0
+    for event in events:
+        if isinstance(event, Learned):
+            losses.append((event.losses["loss"], event.step - step if event.step > step else event.step))
+            step = event.step
+        elif isinstance(event, Evaluated) and event.part == "validation":
+            images = sum(number for _, number in losses)
+            mean = sum(loss * number for loss, number in losses) / images if images else None
+            (score,) = event.scores.values()
+            name = name_of(event.being)
+            curves[f"{name}: training loss"].append(mean)
+            curves[f"{name}: validation loss"].append(score["loss"])
+            curves[f"{name}: validation top-1, %"].append(100 * score["return_mean"])
+            losses = []
+    return dict(curves)
 
 
-def heading(text: str) -> str:
-    """Of a section."""
-    return f"<h2>{escape(text)}</h2>"
-
-
-def html_table(rows: Sequence[Sequence[str]]) -> str:
+def indicator_rows(summary: Summary) -> list[list[str]]:
     """The first row names the columns."""
-    header, *body = rows
-    lines = "".join(f"<tr>{_cells('td', row)}</tr>" for row in body)
-    return f'<div class="wide"><table><tr>{_cells("th", header)}</tr>{lines}</table></div>'
+    energies = [f"{model.replace('_', ' ')} J" for model in ENERGY_MODELS]
+    header = ["", "top-1 %", "top-5 %", "spikes", "steps", "ms (p95)", *energies, "parameters", "bytes"]
+    return [header, *map(_indicators, summary["indicators"])]
 
 
-def figure(svg: str, caption: str) -> str:
-    """A picture with a line below it."""
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+def layer_rows(layers: Sequence[Summary]) -> list[list[str]]:
+    """The first row names the columns: as many as fit on a page."""
+    return [["layer", "kind", "spikes", "rate", "ACs", "MACs", "parameters"], *map(_layer, layers)]
 
 
-def _cells(tag: str, row: Sequence[str]) -> str:
-    return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in row)
+def notes(summary: Summary) -> list[str]:
+    """What does not fit into a table, a line each."""
+    by_step = "  ".join(percent(value) for value in summary["top1_accuracy_by_step"])
+    lines = [f"top-1 % after t = 1 … {summary['steps']}: {by_step}", exit_line(summary["early_exit"])]
+    timed = [row for row in summary["indicators"] if row["latency"]]
+    timings = ((row["name"], "; ".join(map(_timing, row["latency"]))) for row in timed)
+    lines += [f"{name} ms per decision, median (p95): {timing}" for name, timing in timings]
+    samples, metered = summary["test_samples"], summary["metered_samples"]
+    lines.append(f"{samples:,} test samples; operations counted on {metered:,} of them")
+    if summary["flip"]:
+        lines.append("scores are means over each input and its mirror image: every cost is that of both")
+    if summary["early_exit"]["validation"] is None:
+        lines.append("int8 is not simulated without validation data: its operations are those of fp32")
+    return [*lines, *summary["notes"]]
+
+
+def exit_line(early: Summary) -> str:
+    """Early exit in words."""
+    validation, test = early["validation"], early["test"]
+    if validation is None or test is None:
+        return "early exit: -, without validation data to choose its threshold on"
+    threshold = test["threshold"]
+    at = "never" if threshold is None else f"at confidence {threshold:.5g}" if threshold else "after the first step"
+    return f"early exit {at}: {_exit(test)}; on validation data, where this was chosen, {_exit(validation)}"
+
+
+def _indicators(row: Summary) -> list[str]:
+    fastest = min(row["latency"], key=lambda timing: timing["median_milliseconds"], default=None)
+    return [
+        f"{row['name']} {row['precision']}", percent(row["top1_accuracy"]), percent(row["top5_accuracy"]),
+        prefixed(row["spikes_per_decision"]), str(row["latency_steps"]), _milliseconds(fastest) if fastest else "-",
+        *(prefixed(row["energy_joules"].get(model)) for model in ENERGY_MODELS),
+        prefixed(row["parameters"]), prefixed(row["bytes"]),
+    ]  # fmt: skip
+
+
+def _layer(layer: Summary) -> list[str]:
+    rate = "-" if layer["spike_rate"] is None else f"{layer['spike_rate']:.4g}"
+    operations = (prefixed(layer[key]) for key in ("effective_acs", "effective_macs", "parameters"))
+    return [layer["name"], layer["kind"], prefixed(layer["spikes"]), rate, *operations]
+
+
+def _timing(timing: Summary) -> str:
+    threads = "1 thread" if timing["threads"] == 1 else f"{timing['threads']} threads"
+    return f"{timing['engine']}, {threads}: {_milliseconds(timing)}"
+
+
+def _milliseconds(timing: Summary) -> str:
+    return f"{timing['median_milliseconds']:.3g} ({timing['p95_milliseconds']:.3g})"
+
+
+def _exit(point: Summary) -> str:
+    return f"{percent(point['accuracy'])} % after {point['mean_steps']:.2f} steps"

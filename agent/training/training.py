@@ -1,23 +1,23 @@
-"""The whole story of a training: a classifier learns, then its ANN twin; the best weights of each are kept."""
+"""The whole story of a training: a classifier learns, then its ANN twin; the best weights of each are tested."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from snn4.agent.config.file import dump
 from snn4.agent.evaluation.accuracy import recognize
-from snn4.agent.life.config import TrainingConfig
-from snn4.agent.models.files import save_model
-from snn4.agent.run import checkpoint
-from snn4.agent.run.events import Began, Ended, Event, Fitted, Noted, Saved, Validated
-from snn4.agent.training.students import NETWORK, InOrder, Student
+from snn4.agent.evaluation.classifier import Examination, ExaminationConfig
+from snn4.agent.evaluation.indicators import Indicators
+from snn4.agent.run.beings import ANN_TWIN, NETWORK
+from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Score, Task
+from snn4.agent.run.work import Model, Pause, State
+from snn4.agent.training.config import TrainingConfig
+from snn4.agent.training.processes import FabricProcesses
+from snn4.agent.training.students import InOrder, Student
+from snn4.agent.training.test import examined
 from snn4.envs.data.datasets import Data
 from snn4.learners.not_finite import NotFinite
 from snn4.learners.recipe import lay_out
@@ -26,42 +26,123 @@ from snn4.policies.gene import genome
 
 REPORT_EVERY, SAVE_EVERY = 2.0, 600.0
 """Seconds between reports, and between checkpoints inside an epoch; there is one of each after an epoch."""
+Stop = Callable[[], bool]
 
 
 class Training:
-    """Everything a training consists of, and its checkpoints in ``folder``.
+    """Everything a training consists of.
 
     Args:
         config: a checked config.
         data: what is learned.
         students: who learns it, one after the other.
-        folder: the run folder, the same in every process.
-        fabric: launched.
-        stop: asked after every batch; True ends the training after a checkpoint.
+        processes: that learn together; only the first one validates, tests and writes.
     """
 
-    def __init__(
-        self,
-        config: TrainingConfig,
-        data: Data,
-        students: list[Student],
-        folder: Path,
-        fabric: Fabric,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> None:
+    unit = "images"
+    measure: Literal["return", "accuracy"] = "accuracy"
+    result: Examination | None = None
+    """Of the test."""
+    _learner: SupervisedLearner | None = None
+    _left: dict[str, Any] | None = None
+    """State of the learner in the checkpoint that is gone on from."""
+
+    def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
+        """Each student learns epoch by epoch, and is tested in the end with its best weights."""
+        for student in self.students:
+            if student.finished:
+                continue
+            learner = self._learner = self._newborn(student)
+            yield from self._learn(student, learner, stop)
+            if learner.stopped and not self._learned:
+                return
+        for student in self.students:
+            yield self._take_best(student)
+        if self.processes.leads:
+            yield from self._test()
+
+    def _learn(self, student: Student, learner: SupervisedLearner, stop: Stop) -> Iterator[Event | Pause | Model]:
+        epochs = self.config.training.epochs
+        while learner.epoch < epochs and not learner.stopped:
+            try:
+                yield from self._learn_epoch(student, learner, stop)
+            except NotFinite as error:
+                raise NotFinite(f"{student.name}: {error}") from error
+            if learner.step % learner.n_batches == 0:
+                yield from self._validate(student, learner)
+            student.finished = learner.epoch == epochs
+            yield self._pause()
+
+    def _learn_epoch(self, student: Student, learner: SupervisedLearner, stop: Stop) -> Iterator[Event | Pause]:
+        """To the end of the epoch, or until the training is stopped."""
+        for fit in learner.learn(stop, REPORT_EVERY):
+            student.images = fit.images
+            losses = {"loss": fit.loss, "learning_rate": fit.learning_rate}
+            yield Learned(
+                student.name, self.data.name, 0, fit.images, self.total, self.age, fit.accuracy, [], losses,
+                fit.seconds, fit.epoch, fit.T,
+            )  # fmt: skip
+            goes_on = learner.step % learner.n_batches and not learner.stopped
+            if goes_on and self._is_time_to_save():
+                yield self._pause()
+
+    def _validate(self, student: Student, learner: SupervisedLearner) -> Iterator[Event | Model]:
+        """Accuracy on validation data; the best weights are kept, in memory and as the student's model file."""
+        started, network = time.perf_counter(), learner.learned
+        with self.fabric.autocast():
+            accuracy = recognize(network, InOrder(self.data.validation), self.data.n_classes, flip=self.config.flip)
+        top1 = accuracy.top1[-1]
+        best = not student.best or top1 >= student.best["top1"]
+        if best:
+            weights = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+            student.best = {"top1": top1, "epoch": learner.epoch, "weights": weights}
+            yield self._model(student)
+        score = {"return_mean": top1, "loss": accuracy.cross_entropy[-1]}
+        yield Evaluated(
+            student.name, self.data.name, self.age, {self.data.name: score}, best, number=learner.epoch,
+            seconds=time.perf_counter() - started,
+        )  # fmt: skip
+
+    def _test(self) -> Iterator[Event]:
+        started, models = time.perf_counter(), {student.name: student.network for student in self.students}
+        self.result = examined(models, self.data, ExaminationConfig(flip=self.config.flip))
+        seconds, epochs = time.perf_counter() - started, self.config.training.epochs
+        snn, _, ann, _ = (_score(row) for row in self.result.rows)
+        rows: dict[str, dict[str, Score]] = {NETWORK: {self.data.name: snn}, ANN_TWIN: {self.data.name: ann}}
+        for student in self.students:
+            yield Evaluated(
+                student.name, self.data.name, self.age, rows[student.name], part="test", number=epochs, seconds=seconds
+            )
+        if self.config.ann_twin:
+            yield Compared(rows[NETWORK], rows[ANN_TWIN])
+
+    def __init__(self, config: TrainingConfig, data: Data, students: list[Student], processes: FabricProcesses) -> None:
         self.config, self.data, self.students = config, data, students
-        self.folder, self.fabric, self.stop = folder, fabric, stop
+        self.processes, self.fabric = processes, processes.fabric
         self.notes = list(data.notes)
-        self.n_batches = data.train.n_batches(config.training.batch_size, True, fabric.world_size)
+        self.n_batches = data.train.n_batches(config.training.batch_size, True, self.fabric.world_size)
         """Of an epoch, in each process."""
-        self._about_data = {"batches": self.n_batches, **data.fingerprint}
-        self.resumed = False
         self._saved = time.monotonic()
-        self._interrupted: dict[str, Any] | None = None
-        """State of the learner in the last checkpoint."""
 
     @property
-    def images(self) -> int:
+    def beings(self) -> list[Student]:
+        return self.students
+
+    @property
+    def tasks(self) -> list[Task]:
+        return [{"environment": self.data.name, "steps": self.total}]
+
+    @property
+    def genome(self) -> dict[str, float]:
+        return genome(self.config.network)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Of the data, and the batches of an epoch."""
+        return {"batches": self.n_batches, **self.data.fingerprint}
+
+    @property
+    def age(self) -> int:
         """Images that all students have learned from."""
         return sum(student.images for student in self.students)
 
@@ -73,48 +154,38 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether all have learned to the end."""
+        """Whether all have learned to the end and were tested."""
+        return self._learned and (self.result is not None or not self.processes.leads)
+
+    @property
+    def _learned(self) -> bool:
         return all(student.finished for student in self.students)
 
-    def restore(self) -> str | None:
-        """Go back to the newest sound checkpoint and name it; None if none was ever written.
+    def state(self) -> State:
+        """Everything but config and data."""
+        learning = next((student for student in self.students if not student.finished), None)
+        goes_on = self._learner if learning is not None and learning.images else None
+        return {
+            "model": {"students": [{"best": s.best, "finished": s.finished} for s in self.students]},
+            "learner": {"learner": None if goes_on is None else goes_on.state()},
+        }
 
-        Raises:
-            checkpoint.Damaged: no checkpoint is sound.
-            checkpoint.RunChanged: the data are others than they were.
-        """
-        self.resumed = True
-        found = checkpoint.newest(self.folder)
-        if found is None:
-            return None
-        found.require_same_data(self.folder, self._about_data)
-        self._interrupted = found.learner["learner"]
-        for student, state in zip(self.students, found.model["students"], strict=True):
-            student.best, student.finished = state["best"], state["finished"]
+    def load_state(self, state: State) -> None:
+        """Go on from `state`, also one of version 0.1."""
+        self._left = state["learner"]["learner"]
+        for student, saved in zip(self.students, state["model"]["students"], strict=True):
+            student.best, student.finished = saved["best"], saved["finished"]
             student.images = self.total if student.finished else 0
-        if self._interrupted is not None:
-            next(s for s in self.students if not s.finished).images = self._interrupted["images"]
-        self.notes += found.notes
-        return found.place
+        if self._left is not None:
+            next(s for s in self.students if not s.finished).images = self._left["images"]
 
-    def save(self, learner: SupervisedLearner | None) -> Saved:
-        """Write a checkpoint, in the first process; all wait for it."""
-        started, where = time.perf_counter(), ("", 0)
-        if self.fabric.is_global_zero:
-            students = [{"best": s.best, "finished": s.finished} for s in self.students]
-            state = {"learner": None if learner is None else learner.state(), "data": self._about_data}
-            folder, keep = self.folder / checkpoint.CHECKPOINTS, self.config.keep_checkpoints
-            path = checkpoint.save(folder, {"students": students}, state, dump(self.config), keep)
-            where = f"{checkpoint.CHECKPOINTS}/{path.name}", checkpoint.size(path)
-        self.fabric.barrier()
-        self._saved = time.monotonic()
-        return Saved(where[0], self.images, where[1], time.perf_counter() - started)
+    def summary(self) -> dict[str, Any]:
+        """All that was measured in the test, and which weights were."""
+        assert self.result is not None
+        selected = {s.name: {"epoch": s.best["epoch"], "top1_validation": s.best["top1"]} for s in self.students}
+        return {**self.result.to_json(), "selected": selected}
 
-    def is_time_to_save(self) -> bool:
-        """Whether the last checkpoint is old, by the first process's clock."""
-        return self.fabric.broadcast(time.monotonic() - self._saved > SAVE_EVERY)
-
-    def learner(self, student: Student) -> SupervisedLearner:
+    def _newborn(self, student: Student) -> SupervisedLearner:
         """The learner of ``student``, going on where a checkpoint left it."""
         config, train, fabric = self.config.training, self.data.train, self.fabric
         share = {"rank": fabric.global_rank, "world_size": fabric.world_size}
@@ -126,84 +197,41 @@ class Training:
             )  # fmt: skip
 
         learner = SupervisedLearner(config, student.network, batches, self.n_batches, self.config.seed, fabric)
-        left, self._interrupted = self._interrupted, None
+        left, self._left = self._left, None
         if left is not None:
             learner.load_state(left)
         return learner
 
-    def validate(self, student: Student, learner: SupervisedLearner) -> Validated:
-        """Accuracy on validation data; the best weights are kept, in memory and as the student's model file."""
-        started, network = time.perf_counter(), learner.learned
-        with self.fabric.autocast():
-            found = recognize(network, InOrder(self.data.validation), self.data.n_classes, flip=self.config.flip)
-        top1 = found.top1[-1]
-        best = not student.best or top1 >= student.best["top1"]
-        if best:
-            weights = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-            student.best = {"top1": top1, "epoch": learner.epoch, "weights": weights}
-            self._write_model(student)
-        loss, seconds = found.cross_entropy[-1], time.perf_counter() - started
-        return Validated(student.name, learner.epoch, learner.images, top1, loss, best, seconds=seconds)
+    def _pause(self) -> Pause:
+        self._saved = time.monotonic()
+        return Pause()
 
-    def take_best(self) -> None:
-        """Give all students their best weights, in memory and on disk."""
-        for student in self.students:
-            student.network.to(self.fabric.device)  # one that had finished before a resume did not learn there
-            lay_out(student.network, self.config.training)
-            student.network.load_state_dict(student.best["weights"])
-            self._write_model(student)
+    def _is_time_to_save(self) -> bool:
+        """Whether the last checkpoint is old, by the first process's clock."""
+        return self.processes.broadcast(time.monotonic() - self._saved > SAVE_EVERY)
 
-    def _write_model(self, student: Student) -> None:
-        """``model.safetensors`` or ``ann_twin.safetensors``, and what it is for and how good as its metadata."""
-        if not self.fabric.is_global_zero:
-            return
+    def _take_best(self, student: Student) -> Model:
+        """Give ``student`` its best weights, in memory and on disk."""
+        student.network.to(self.fabric.device)  # one that had finished before a resume did not learn there
+        lay_out(student.network, self.config.training)
+        student.network.load_state_dict(student.best["weights"])
+        return self._model(student)
+
+    def _model(self, student: Student) -> Model:
+        """``model.safetensors`` or ``ann_twin.safetensors``, and what it is for and how good."""
+        data = self.data
         about = {
-            "data": self.data.name, "in_channels": self.data.in_channels, "image_size": self.data.image_size,
-            "n_classes": self.data.n_classes, "classes": self.data.classes, "mean": self.data.mean,
-            "std": self.data.std, "seed": self.config.seed, "epoch": student.best["epoch"],
-            "top1_validation": student.best["top1"],
+            "data": data.name, "in_channels": data.in_channels, "image_size": data.image_size,
+            "n_classes": data.n_classes, "classes": data.classes, "mean": data.mean, "std": data.std,
+            "seed": self.config.seed, "epoch": student.best["epoch"], "top1_validation": student.best["top1"],
         }  # fmt: skip
-        name = "model" if student.name == NETWORK else student.name
-        save_model(self.folder / f"{name}.safetensors", student.best["weights"], about)
+        return Model("model" if student.name == NETWORK else student.name, student.best["weights"], about)
 
 
-def train(training: Training) -> Iterator[Event]:
-    """Everything that happens: each student learns epoch by epoch, and in the end has its best weights."""
-    config = training.config
-    tasks = [{"environment": config.data.name, "steps": training.total}]
-    names = [student.name for student in training.students]
-    yield Began(config.name, config.seed, tasks, genome(config.network), names, training.images, training.resumed)
-    yield from (Noted(note) for note in training.notes)
-    for student in training.students:
-        if student.finished:
-            continue
-        learner = training.learner(student)
-        yield from _learn(training, student, learner)
-        if learner.stopped and not training.finished:
-            yield Ended("interrupted", training.images)
-            return
-    training.take_best()
-    yield Ended("finished", training.images)
-
-
-def _learn(training: Training, student: Student, learner: SupervisedLearner) -> Iterator[Event]:
-    epochs = training.config.training.epochs
-    while learner.epoch < epochs and not learner.stopped:
-        try:
-            yield from _fit(training, student, learner)
-        except NotFinite as error:
-            raise NotFinite(f"{student.name}: {error}") from error
-        if learner.step % learner.n_batches == 0:
-            yield training.validate(student, learner)
-        student.finished = learner.epoch == epochs
-        yield training.save(None if student.finished else learner)
-
-
-def _fit(training: Training, student: Student, learner: SupervisedLearner) -> Iterator[Event]:
-    """To the end of the epoch, or until the training is stopped."""
-    for fit in learner.learn(training.stop, REPORT_EVERY):
-        new, student.images = fit.images - student.images, fit.images
-        yield Fitted(student.name, total=training.total, new_images=new, **dataclasses.asdict(fit))
-        goes_on = learner.step % learner.n_batches and not learner.stopped
-        if goes_on and training.is_time_to_save():
-            yield training.save(learner)
+def _score(row: Indicators) -> Score:
+    cost = row.cost
+    return {
+        "return_mean": row.top1, "spikes_per_decision": cost.spikes_per_decision,
+        "effective_acs": cost.effective_acs, "effective_macs": cost.effective_macs,
+        "energy_joules": row.energy_joules,
+    }  # fmt: skip

@@ -14,6 +14,8 @@ from pathlib import Path
 class MissingData(ValueError):
     """Files of a data set that are neither here nor can be downloaded: what, where, and how to get them."""
 
+    exit_status = 2  # of the command line
+
 
 def data_root(root: str | None) -> Path:
     """Folder of all data sets: ``root``, else the environment variable SNN4_DATA, else one in the user's cache."""

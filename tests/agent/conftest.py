@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 import pytest
 
+from snn4.agent import kinds, runner
 from snn4.agent.cli import main
-from snn4.agent.life.config import ContinualConfig, LifeConfig, TrainingConfig, load, load_continual, load_training
+from snn4.agent.life.config import LifeConfig
+from snn4.agent.stream.config import ContinualConfig
+from snn4.agent.training.config import TrainingConfig
 
 HERE = Path(__file__).parent
 TINY = """\
@@ -63,7 +66,7 @@ def tiny_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_yaml: Path) -> Callable[..., LifeConfig]:
     """The config of a tiny life, with overrides."""
-    return lambda *overrides: load(tiny_yaml, overrides)
+    return lambda *overrides: kinds.load(tiny_yaml, overrides)[1]
 
 
 @pytest.fixture(scope="session")
@@ -76,16 +79,14 @@ def digits_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digits(digits_yaml: Path) -> Callable[..., TrainingConfig]:
     """The config of a tiny training, with overrides."""
-    return lambda *overrides: load_training(digits_yaml, overrides)
+    return lambda *overrides: kinds.load(digits_yaml, overrides)[1]
 
 
 @pytest.fixture(scope="session")
 def trained(digits: Callable[..., TrainingConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a training that went to its end. Tests leave it unchanged."""
-    from snn4.agent.training.processes import train_session
-
     runs = tmp_path_factory.mktemp("trained")
-    train_session(digits(), runs, quiet=True)
+    runner.begin(kinds.named("training"), digits(), runs, quiet=True)
     (folder,) = runs.iterdir()
     return folder
 
@@ -100,16 +101,14 @@ def stream_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def streamed(stream_yaml: Path) -> Callable[..., ContinualConfig]:
     """The config of a tiny stream, with overrides."""
-    return lambda *overrides: load_continual(stream_yaml, overrides)
+    return lambda *overrides: kinds.load(stream_yaml, overrides)[1]
 
 
 @pytest.fixture(scope="session")
 def lived(streamed: Callable[..., ContinualConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a stream that was lived to its end. Tests leave it unchanged."""
-    from snn4.agent.stream.session import stream_session
-
     runs = tmp_path_factory.mktemp("lived")
-    stream_session(streamed(), runs, quiet=True)
+    runner.begin(kinds.named("stream"), streamed(), runs, quiet=True)
     (folder,) = runs.iterdir()
     return folder
 

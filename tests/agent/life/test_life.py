@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from stories import After, Story, after, of
 
-from snn4.agent.evaluation.episodes import TEST_SEED, VALIDATION_SEED
+from snn4.agent.evaluation.episodes import TEST_SEED, VALIDATION_SEED, evaluate
 from snn4.agent.life.config import LifeConfig
-from snn4.agent.life.life import Life, live
-from snn4.agent.run.checkpoint import Damaged
-from snn4.agent.run.events import Began, Compared, Ended, Entered, Evaluated, Event, Learned, Noted, Saved
+from snn4.agent.life.life import Life
+from snn4.agent.run.events import Began, Compared, Ended, Entered, Evaluated, Event, Learned, Saved
 from snn4.learners.not_finite import NotFinite
 from snn4.policies.sb3 import trunk_names
 
@@ -43,14 +42,8 @@ STREAM = [
 ]
 
 
-def lived(config: LifeConfig, folder: Path, **more: Any) -> list[Event]:
-    return list(live(Life(config, folder, **more)))
-
-
-def of(kind: type[Any], events: Sequence[Event], **fields: Any) -> list[Any]:
-    """Events of one kind, with these values in their fields."""
-    found = [event for event in events if isinstance(event, kind)]
-    return [event for event in found if all(getattr(event, name) == value for name, value in fields.items())]
+def lived(config: LifeConfig, folder: Path, stop: Callable[[], bool] = lambda: False) -> list[Event]:
+    return Story(Life(config), folder).tell(stop)
 
 
 def untimed(compared: Compared) -> Any:
@@ -82,9 +75,9 @@ def test_events_come_in_order(tiny: Callable[..., LifeConfig], tmp_path: Path) -
     assert [e.being for e in of(Entered, events)] == ["organism", "ann_twin"]
     assert [e.step for e in of(Entered, events)] == [0, 0]
     for name in ("organism", "ann_twin"):
-        assert [e.age for e in of(Evaluated, events, being=name, final=False)] == [128, 256, 384, 512]
+        assert [e.age for e in of(Evaluated, events, being=name, part="validation")] == [128, 256, 384, 512]
         assert [e.step for e in of(Learned, events, being=name)] == list(range(64, 513, 64))
-        assert [e.final for e in of(Evaluated, events, being=name)] == [False] * 4 + [True]
+        assert [e.part for e in of(Evaluated, events, being=name)] == ["validation"] * 4 + ["test"]
     assert [e.path for e in of(Saved, events)] == [f"checkpoints/{n:06d}" for n in range(1, 11)]
     assert [e.age for e in of(Saved, events)] == [128, 256, 384, 512, 512, 640, 768, 896, 1024, 1024]
     assert of(Ended, events) == [Ended("finished", 1024)]
@@ -94,32 +87,34 @@ def test_events_come_in_order(tiny: Callable[..., LifeConfig], tmp_path: Path) -
 
 
 def test_the_twin_is_an_ann_that_lives_the_same_life(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    life = Life(tiny("ann_twin=true", "policy.kind=spiking"), tmp_path)
-    events = list(live(life))
-    spiking, ann = (life.summary(None)[key]["CartPole-v1"] for key in ("tasks", "ann_twin"))
+    life = Life(tiny("ann_twin=true", "policy.kind=spiking"))
+    events = Story(life, tmp_path).tell()
+    spiking, ann = (life.summary()[key]["CartPole-v1"] for key in ("tasks", "ann_twin"))
     assert (spiking["env_steps"], spiking["episodes"]) == (ann["env_steps"], ann["episodes"]) == (512, 5)
     assert spiking["parameters"] == ann["parameters"]
     assert spiking["spikes_per_decision"] > 0 == ann["spikes_per_decision"] == ann["effective_acs"]
     assert all(e.spike_rates for e in of(Learned, events, being="organism"))
     assert not any(e.spike_rates for e in of(Learned, events, being="ann_twin"))
     # A life of an ANN alone has the same luck, and so ends the same.
-    alone = Life(tiny("policy.kind=ann"), tmp_path / "alone")
-    list(live(alone))
+    alone = Life(tiny("policy.kind=ann"))
+    Story(alone, tmp_path / "alone").tell()
     assert alone.beings[0].scores["CartPole-v1"]["return_mean"] == ann["return_mean"]
     assert of(Compared, events)[0].ann_twin["CartPole-v1"] == ann
 
 
 def test_tested_are_the_weights_that_validated_best(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    life = Life(tiny("policy.kind=ann", "world.0.steps=2048", "evaluation.episodes=10"), tmp_path)
-    events = list(live(life))
-    validations = of(Evaluated, events, final=False)
+    life = Life(tiny("policy.kind=ann", "world.0.steps=2048", "evaluation.episodes=10"))
+    events = Story(life, tmp_path).tell()
+    validations = of(Evaluated, events, part="validation")
     returns = [e.scores["CartPole-v1"]["return_mean"] for e in validations]
     assert returns[-1] < max(returns), "take another seed: here the last weights are the best ones"
     assert [e.best for e in validations] == [r >= max(returns[: i + 1]) for i, r in enumerate(returns)]
     task, being = life.config.world[0], life.beings[0]
-    assert life.evaluate(being, [task], 10, VALIDATION_SEED)["CartPole-v1"]["return_mean"] == max(returns)
-    (test,) = of(Evaluated, events, final=True)
-    assert life.evaluate(being, [task], 5, TEST_SEED) == test.scores
+    env = being.evaluator.environment(task, 10)
+    assert evaluate(being.policy(task), env, 10, VALIDATION_SEED)["return_mean"] == max(returns)
+    (test,) = of(Evaluated, events, part="test")
+    env = being.evaluator.environment(task, 5, "test")
+    assert {"CartPole-v1": evaluate(being.policy(task), env, 5, TEST_SEED)} == test.scores
 
 
 @pytest.mark.usefixtures("strange_worlds")
@@ -127,7 +122,7 @@ def test_every_stretch_of_learning_has_seeds_of_its_own(
     tiny: Callable[..., LifeConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny("world.0.environment=strange_worlds:Diary-v0", "ann_twin=true")
-    life, seeds = live(Life(config, tmp_path)), []
+    life, seeds = Story(Life(config), tmp_path).events(), []
     next(life)
     import strange_worlds  # type: ignore[import-not-found]
 
@@ -147,11 +142,11 @@ def test_every_stretch_of_learning_has_seeds_of_its_own(
 
 
 def test_a_stream_of_tasks(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    life = Life(tiny(*STREAM, "ann_twin=true"), tmp_path)
+    life = Life(tiny(*STREAM, "ann_twin=true"))
     seen: list[set[str]] = []
     memories: dict[tuple[int, str], dict[str, torch.Tensor]] = {}
     events = []
-    for event in live(life):
+    for event in Story(life, tmp_path).events():
         events.append(event)
         if isinstance(event, Entered) and event.being == "organism":
             memories |= {(event.number, n): m.parameters for n, m in life.beings[0].organism.tasks.items()}
@@ -164,7 +159,7 @@ def test_a_stream_of_tasks(tiny: Callable[..., LifeConfig], tmp_path: Path) -> N
     # Each task keeps its own parameters while the other is learned.
     assert memories[1, "CartPole-v1"].keys() == memories[2, "CartPole-v1"].keys()
     assert all(torch.equal(v, memories[2, "CartPole-v1"][k]) for k, v in memories[1, "CartPole-v1"].items())
-    summary = life.summary("abc")
+    summary = life.summary()
     for half in ("tasks", "ann_twin"):
         assert {name: row["env_steps"] for name, row in summary[half].items()} == {
             "CartPole-v1": 128 + 192,
@@ -176,15 +171,14 @@ def test_a_stream_of_tasks(tiny: Callable[..., LifeConfig], tmp_path: Path) -> N
 def test_returning_to_a_task_begins_with_what_is_remembered_of_it(
     tiny: Callable[..., LifeConfig], tmp_path: Path
 ) -> None:
-    life = Life(tiny(*STREAM), tmp_path)
-    events = live(life)
-    for event in events:
+    life = Life(tiny(*STREAM))
+    for event in Story(life, tmp_path).events():
         if isinstance(event, Entered) and event.number == 2:
             break
     being = life.beings[0]
-    learner, best = life.learner(being, life.config.world[2])
-    assert best is None
-    policy = learner.model.policy
+    assert being.best is None
+    assert being.learner is not None
+    policy = being.learner.policy
     names = trunk_names(policy)
     known = being.organism.tasks["CartPole-v1"].parameters
     own = {name: value for name, value in policy.state_dict().items() if name not in names.values()}
@@ -197,11 +191,12 @@ def test_returning_to_a_task_begins_with_what_is_remembered_of_it(
 
 
 def test_returning_to_a_task_goes_on_with_its_statistics(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    life = Life(tiny(*STREAM, "learner.normalize=true"), tmp_path)
-    for event in live(life):
+    life = Life(tiny(*STREAM, "learner.normalize=true"))
+    for event in Story(life, tmp_path).events():
         if isinstance(event, Entered) and event.number == 2:
             break
-    learner, _ = life.learner(life.beings[0], life.config.world[2])
+    learner = life.beings[0].learner
+    assert learner is not None
     now, known = learner.normalization(), life.beings[0].organism.tasks["CartPole-v1"].normalization
     assert now is not None
     assert known is not None
@@ -211,27 +206,21 @@ def test_returning_to_a_task_goes_on_with_its_statistics(tiny: Callable[..., Lif
 # Interrupted lives
 
 
-def recorded(config: LifeConfig, folder: Path) -> tuple[list[Event], dict[int, Path]]:
-    """A life, and copies of its folder after each `Saved`, as a process killed right then leaves it."""
-    events: list[Event] = []
-    copies = {}
-    for event in live(Life(config, folder)):
-        events.append(event)
-        if isinstance(event, Saved):
-            copies[len(events)] = folder.with_name(f"{folder.name}, killed after event {len(events)}")
-            shutil.copytree(folder, copies[len(events)])
-    return events, copies
+def positions(events: list[Event]) -> list[int]:
+    """Places just after each checkpoint."""
+    return [place for place, event in enumerate(events, start=1) if isinstance(event, Saved)]
 
 
-def goes_on(config: LifeConfig, folder: Path) -> list[Event]:
-    life = Life(config, folder)
-    restored = life.restore()
-    assert restored is not None
-    began, *events = live(life)
-    assert isinstance(began, Began)
-    assert began.resumed
-    # It enters the task again in which it was left.
-    return events[1:] if isinstance(events[0], Entered) and events[0].step else events
+def untold(events: list[Event]) -> list[Event]:
+    """Without the numbers of checkpoints: those that are there already count on."""
+    return [Saved("", event.age) if isinstance(event, Saved) else event for event in events]
+
+
+def goes_on(config: LifeConfig, folder: Path, number: int) -> list[Event]:
+    """What a process does that goes on from a checkpoint."""
+    story = Story(Life(config), folder)
+    assert story.restore(number) == f"checkpoints/{number:06d}"
+    return after(story.tell())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -239,34 +228,22 @@ def test_a_life_killed_after_a_checkpoint_goes_on_bit_by_bit(
     tiny: Callable[..., LifeConfig], tmp_path: Path, kind: str
 ) -> None:
     config = tiny(*KINDS[kind])
-    events, copies = recorded(config, tmp_path / "life")
-    where = sorted(copies)
-    twin = where[len(where) // 2 + 1]
-    chosen = {"PPO": [where[0], where[1], twin, where[-1]], "PPO, normalised": [twin]}.get(kind, [where[0], where[-2]])
-    for position in chosen:
-        rest = goes_on(config, copies[position])
-        assert rest == events[position:], f"after event {position} of {len(events)}"
+    events = lived(config, tmp_path)
+    places = positions(events)
+    last, twin = len(places), len(places) // 2 + 2
+    for number in {"PPO": [1, 2, twin, last], "PPO, normalised": [twin]}.get(kind, [1, last - 1]):
+        rest = goes_on(config, tmp_path, number)
+        assert untold(rest) == untold(events[places[number - 1] :]), f"after checkpoint {number} of {last}"
         assert not config.ann_twin or untimed(of(Compared, rest)[0]) == untimed(of(Compared, events)[0])
 
 
 def test_a_stream_killed_between_its_tasks_goes_on_bit_by_bit(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     config = tiny(*STREAM)
-    events, copies = recorded(config, tmp_path / "life")
-    boundaries = [p for p in copies if p < len(events) and isinstance(events[p], Entered)]
+    events = lived(config, tmp_path)
+    boundaries = [(n, p) for n, p in enumerate(positions(events), 1) if isinstance(events[p], Entered)]
     assert len(boundaries) == 2
-    for position in boundaries:
-        assert goes_on(config, copies[position]) == events[position:]
-
-
-class After:
-    """Asks to stop from the ``n``-th question on."""
-
-    def __init__(self, n: int) -> None:
-        self.left = n
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left <= 0
+    for number, position in boundaries:
+        assert untold(goes_on(config, tmp_path, number)) == untold(events[position:])
 
 
 @pytest.mark.parametrize(
@@ -290,10 +267,11 @@ def test_a_life_that_is_asked_to_stop_ends_as_long_as_ever(
     assert (saved.age > config.world[0].steps) == (when == "in the twin")
     assert (saved.age == 0) == (when == "at the first step")
 
-    life = Life(config, tmp_path)
-    assert life.restore() == saved.path
+    life = Life(config)
+    story = Story(life, tmp_path)
+    assert story.restore() == saved.path
     assert life.age == saved.age
-    rest = list(live(life))
+    rest = story.tell()
     assert of(Entered, rest)[0].being == ("ann_twin" if when == "in the twin" else "organism")
     assert rest[-1] == Ended("finished", 2 * config.world[0].steps)
     for being in life.beings:
@@ -312,52 +290,23 @@ def test_a_stretch_that_is_whole_is_validated_before_a_stop(tiny: Callable[..., 
     evaluated, saved, ended = stopped[-3:]
     assert isinstance(evaluated, Evaluated)
     assert ended == Ended("interrupted", config.world[0].steps)
-    life = Life(config, tmp_path / "stopped")
-    assert life.restore() == saved.path  # type: ignore[attr-defined]
-    assert of(Evaluated, [*stopped, *live(life)]) == of(Evaluated, whole)
+    story = Story(Life(config), tmp_path / "stopped")
+    assert story.restore() == saved.path  # type: ignore[attr-defined]
+    assert of(Evaluated, [*stopped, *story.tell()]) == of(Evaluated, whole)
 
 
 def test_a_life_that_is_stopped_again_and_again(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     config, stays = tiny(*STREAM, "ann_twin=true"), 0
     while True:
-        life = Life(config, tmp_path, stop=After(60))
-        life.restore()
-        end = list(live(life))[-1]
+        story = Story(Life(config), tmp_path)
+        story.restore()
+        end = story.tell(After(60))[-1]
         stays += 1
         if end == Ended("finished", 2 * (128 + 256 + 192)):
             break
         assert isinstance(end, Ended)
         assert end.state == "interrupted"
     assert stays > 5
-
-
-def test_no_checkpoint_is_birth(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    life = Life(tiny(), tmp_path)
-    assert life.restore() is None
-    assert life.age == 0
-    began = next(iter(live(life)))
-    assert isinstance(began, Began)
-    assert not began.resumed
-
-
-def test_a_damaged_checkpoint_is_noted_and_the_one_before_it_used(
-    tiny: Callable[..., LifeConfig], tmp_path: Path
-) -> None:
-    config = tiny()
-    events = lived(config, tmp_path)
-    newest = tmp_path / of(Saved, events)[-1].path
-    (newest / "learner.safetensors").write_bytes(b"altered")
-    life = Life(config, tmp_path)
-    assert life.restore() == of(Saved, events)[-2].path
-    rest = list(live(life))
-    (note,) = of(Noted, rest)
-    assert str(newest) in note.text
-    assert "learner.safetensors" in note.text
-    assert of(Evaluated, rest, final=True) == of(Evaluated, events, final=True)
-    for folder in (tmp_path / "checkpoints").iterdir():
-        (folder / "state.json").write_text("{}")
-    with pytest.raises(Damaged):
-        Life(config, tmp_path).restore()
 
 
 # Not a number

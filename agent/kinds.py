@@ -1,0 +1,58 @@
+"""The kinds of runs. ``kind:`` of a config names one, whose room is imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from snn4.agent.config.file import ConfigError, find, read
+from snn4.agent.run.kind import Kind
+
+NAMES = ("life", "training", "stream")
+
+
+def named(name: str) -> Kind:
+    """The kind called so.
+
+    Raises:
+        ValueError: there is none.
+    """
+    match name:
+        case "life":
+            from snn4.agent.life import kind as life
+
+            return life
+        case "training":
+            from snn4.agent.training import kind as training
+
+            return training
+        case "stream":
+            from snn4.agent.stream import kind as stream
+
+            return stream
+    raise ValueError(f"kind: got {name!r}, allowed are {', '.join(NAMES)}")
+
+
+def kind_of(raw: dict[str, Any], source: str) -> Kind:
+    """The kind of a config; one without ``kind:`` is of version 0.1, whose keys tell it.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    by_key = "stream" if "stream" in raw else "training" if "data" in raw and "world" not in raw else "life"
+    try:
+        return named(raw.get("kind", by_key))
+    except ValueError as error:
+        raise ConfigError(source, [str(error)]) from error
+
+
+def load(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Kind, Any]:
+    """Kind and checked config of a file, or of the shipped config of that name.
+
+    Raises:
+        ConfigError: with all problems.
+    """
+    raw, source = read(find(config))
+    kind = kind_of(raw, source)
+    return kind, kind.read(raw, source, overrides)

@@ -1,0 +1,55 @@
+"""The kind ``life``: an organism in a world of environments and images; see `snn4.agent.run.kind.Kind`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snn4.agent.config.file import ConfigError
+from snn4.agent.life.config import LifeConfig, unlivable
+from snn4.agent.life.config import read as read
+from snn4.agent.life.life import Life
+from snn4.agent.life.page import sections as sections
+from snn4.agent.life.page import tables as tables
+from snn4.agent.life.plan import plan as plan
+from snn4.agent.run import checkpoint
+from snn4.agent.run.journal import RunError
+from snn4.agent.run.work import OneProcess, Processes
+
+name = "life"
+schema: type = LifeConfig
+shorthands: Mapping[str, str] = {"backend": "policy.backend"}
+options: Mapping[str, str | None] = {"episodes": "evaluation.test_episodes"}
+
+
+def processes(config: LifeConfig) -> OneProcess:
+    return OneProcess()
+
+
+def prepare(config: LifeConfig, processes: Processes) -> Life:
+    """ConfigError for images that cannot be read or learned: better before the first task than after it."""
+    if any(task.data is not None for task in config.world) and (problems := list(unlivable(config, images=True))):
+        raise ConfigError(config.name, problems)
+    return Life(config)
+
+
+def evaluate(config: LifeConfig, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    saved = checkpoint.newest(folder)
+    if saved is None:
+        raise RunError(f"{folder}: holds no checkpoint yet, so there is nothing to test")
+    life = Life(config)
+    life.load_state(saved.state)
+    for being in life.beings:
+        if being.organism.tasks:
+            being.test(config.evaluation.test_episodes)
+    return life.summary(), saved.notes
+
+
+def about(config: LifeConfig) -> dict[str, Any]:
+    return {"environments": [task.environment for task in config.world]}
+
+
+def title(config: Mapping[str, Any]) -> str:
+    tasks = dict.fromkeys(task["name"] or task["environment"] for task in config["world"])
+    return f"{config['name']}: {', '.join(tasks)}, seed {config['seed']}"

@@ -1,0 +1,38 @@
+"""Where the beings of a run are, as its journal tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from snn4.agent.run.events import Entered, Evaluated, Event, Learned
+
+
+@dataclass(frozen=True)
+class Place:
+    """A being is in the task with that number, at that step of it."""
+
+    number: int = 0
+    step: int = 0
+    tested: bool = False
+    """Whether it has come to the end and was tested."""
+
+    def progress(self, number: int, steps: int) -> str:
+        """How far it is in the task with a ``number``, which has so many ``steps``."""
+        if self.tested or number < self.number:
+            return "done"
+        if number > self.number:
+            return ""
+        return f"{self.step:,} ({self.step / steps:.0%})"
+
+
+def places(events: Iterable[Event], n_tasks: int) -> dict[str, Place]:
+    """Of each being, among ``n_tasks``."""
+    known: dict[str, Place] = {}
+    for event in events:
+        match event:
+            case Entered() | Learned():
+                known[event.being] = Place(event.number, event.step)
+            case Evaluated() if event.number > known.get(event.being, Place()).number:
+                known[event.being] = Place(event.number, tested=event.number >= n_tasks)
+    return known

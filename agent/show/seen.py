@@ -1,0 +1,77 @@
+"""What a picture of a run remembers of its events."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from datetime import datetime
+
+from snn4.agent.run.beings import ANN_TWIN
+from snn4.agent.run.events import Began, Ended, Entered, Evaluated, Event, Learned
+from snn4.agent.show.view import ENERGY_MODEL, Pace, describe, stamped
+
+
+class Seen:
+    """Nothing but what events tell, so that any journal can be drawn again."""
+
+    def __init__(self) -> None:
+        self.began: Began | None = None
+        self.entered: Entered | None = None
+        self.learned: Learned | None = None
+        self.pace = Pace()
+        self.state = "running"
+        self.log: deque[str] = deque(maxlen=8)
+        self.returns: dict[str, list[float]] = defaultdict(list)
+        """Of each being, as learning reported them."""
+        self.scores: dict[str, dict[str, float]] = defaultdict(dict)
+        """Latest return of each being in each task."""
+        self.rows: dict[str, list[Evaluated]] = defaultdict(list)
+        """Of a stream: the test after each experience."""
+        self.left: dict[tuple[str, int], float] = {}
+        """Return with which a being left a task, by the task's number."""
+        self.joules: dict[str, float] = {}
+        """Per decision of the spiking one in each task."""
+        self.ann_joules: dict[str, float] = {}
+        self.spike_rates: list[float] = []
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether scores are accuracies of several tasks, which make a matrix."""
+        return self.began is not None and self.began.measure == "accuracy" and len(self.began.tasks) > 1
+
+    def take(self, event: Event, when: datetime | None) -> None:
+        """Remember ``event``, which happened at ``when``, or now."""
+        self.pace.take(event)
+        match event:
+            case Began():
+                self.began = event
+            case Entered():
+                self.entered, self.learned = event, None
+                self._note_ann(event.task, event.ann_energy_joules.get(ENERGY_MODEL))
+            case Learned():
+                self.learned = event
+                self.spike_rates = event.spike_rates or self.spike_rates  # a twin has none
+                if event.episode_return is not None:
+                    self.returns[event.being].append(event.episode_return)
+            case Evaluated():
+                self._take_scores(event)
+            case Ended():
+                self.state = event.state
+        if line := describe(event, self.began):
+            self.log.append(stamped(line, when))
+
+    def _take_scores(self, event: Evaluated) -> None:
+        if event.best:
+            self.left[event.being, event.number] = event.scores[event.task]["return_mean"]
+        # A stream that goes on does again what came after the checkpoint.
+        self.rows[event.being] = [*self.rows[event.being][: event.number], event]
+        for task, score in event.scores.items():
+            self.scores[event.being][task] = score["return_mean"]
+            joules = score.get("energy_joules", {}).get(ENERGY_MODEL)
+            if event.being == ANN_TWIN:
+                self._note_ann(task, joules)
+            elif joules is not None:
+                self.joules[task] = joules
+
+    def _note_ann(self, task: str, joules: float | None) -> None:
+        if joules is not None:
+            self.ann_joules[task] = joules

@@ -1,0 +1,58 @@
+"""Numbers as text: returns, percents, units, durations, curves of block characters."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+_PREFIXES = {4: "T", 3: "G", 2: "M", 1: "k", 0: "", -1: "m", -2: "µ", -3: "n", -4: "p", -5: "f"}
+
+
+def figure(value: float) -> str:
+    """A return with one digit, or three where it is a fraction, as accuracy is."""
+    return f"{value:.{_digits(value)}f}"
+
+
+def spread(mean: float, std: float) -> str:
+    """``mean ± std``, both with the digits of the mean.
+
+    >>> spread(8.7, 0.4714)
+    '8.7 ± 0.5'
+    """
+    return f"{figure(mean)} ± {std:.{_digits(mean)}f}"
+
+
+def _digits(value: float) -> int:
+    return 3 if 0 < abs(value) < 1 else 1
+
+
+def percent(value: float | None) -> str:
+    """A fraction as percents, "-" for None."""
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def prefixed(value: float | None) -> str:
+    """Four digits and the prefix of a unit: 0.00000123 is "1.23 µ"; "-" for None."""
+    if value is None:
+        return "-"
+    power = max(-5, min(4, math.floor(math.log10(abs(value)) / 3))) if value else 0
+    return f"{value / 1000**power:.4g} {_PREFIXES[power]}" if power else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: ``0:02:05``."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """``values`` as ``width`` block characters, each the mean of its share, from the lowest to the highest.
+
+    >>> sparkline([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 8)
+    '▁▂▃▄▅▆▇█'
+    """
+    width = min(width, len(values))
+    edges = [round(i * len(values) / width) for i in range(width + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+    low, high = min(means), max(means)
+    return "".join("▁▂▃▄▅▆▇█"[round(7 * (m - low) / (high - low)) if high > low else 3] for m in means)

@@ -1,0 +1,197 @@
+"""A run in lines of text: one for each event, and now and then one for what is being learned."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from datetime import datetime
+from statistics import fmean
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from typing_extensions import Self
+
+from snn4.agent.run.beings import name_of
+from snn4.agent.run.events import Began, Compared, Ended, Entered, Evaluated, Event, Learned, Noted, Saved, Score
+from snn4.agent.show.text import duration, figure, percent, spread
+
+ENERGY_MODEL = "45nm_fp32"
+LINE_EVERY = 10.0
+"""Seconds between lines about learning."""
+
+
+class View(Protocol):
+    """Anything that is shown the events of a run, inside a ``with`` block."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+    def show(self, event: Event, when: datetime | None = None) -> None:
+        """Take one event in; ``when`` it happened, if not now."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, event: Event, when: datetime | None = None) -> None:
+        """Nothing."""
+
+
+class Lines:
+    """Plain log lines: every event but learning, of which at most one line in ten seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.pace = Pace()
+        self._began: Began | None = None
+        self._last = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, event: Event, when: datetime | None = None) -> None:
+        """Print the line of ``event``, if it gets one."""
+        self.pace.take(event)
+        self._began = event if isinstance(event, Began) else self._began
+        line = describe(event, self._began)
+        if isinstance(event, Learned) and time.monotonic() - self._last > LINE_EVERY:
+            line, self._last = learning(event, self._began, self.pace), time.monotonic()
+        if line:
+            self.console.print(stamped(line, when), markup=False, highlight=False, soft_wrap=True)
+
+
+class Pace:
+    """How fast the present being learns the present task."""
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[int, float]] = deque(maxlen=20)
+        self._learned: Learned | None = None
+        self._when = time.monotonic()
+
+    def take(self, event: Event) -> None:
+        """Note what was learned."""
+        if isinstance(event, (Began, Entered)):
+            self._learned = None
+            self._steps.clear()
+        if isinstance(event, Learned):
+            self._learned, self._when = event, time.monotonic()
+            self._steps.append((event.step, event.seconds))
+
+    @property
+    def per_second(self) -> float:
+        """Steps, or images, per second; 0 where that is not known yet."""
+        if len(self._steps) < 2:
+            return 0.0
+        seconds = sum(seconds for _, seconds in list(self._steps)[1:])
+        return (self._steps[-1][0] - self._steps[0][0]) / seconds if seconds else 0.0
+
+    @property
+    def left(self) -> str:
+        """Time until the present task is over."""
+        if self._learned is None or not self.per_second:
+            return "…"
+        steps = self._learned.steps - self._learned.step
+        return duration(max(0.0, steps / self.per_second - (time.monotonic() - self._when)))
+
+
+def stamped(line: str, when: datetime | None) -> str:
+    """A line after the time of day."""
+    return f"{(when or datetime.now()).astimezone():%H:%M:%S} {line}"
+
+
+def learning(event: Learned, began: Began | None, pace: Pace) -> str:
+    """One line for a piece of learning."""
+    unit = began.unit if began else "steps"
+    steps = f"{event.step:,}/{event.steps:,} {unit}"
+    epoch = "" if event.epoch is None else f", epoch {event.epoch}"
+    T = "" if event.T is None else f", T = {event.T}"
+    loss = f", loss {event.losses['loss']:.3f}" if "loss" in event.losses else ""
+    speed = f", {pace.per_second:,.0f} {unit}/s, ETA {pace.left}" if pace.per_second else ""
+    return f"{name_of(event.being)} {event.task} {steps}{epoch}{T}{loss}, {reached(event, began)}{speed}"
+
+
+def reached(event: Learned, began: Began | None) -> str:
+    """The return, or accuracy, that learning has come to."""
+    if event.episode_return is None:
+        return "no episode yet"
+    if began is not None and began.measure == "accuracy":
+        return f"accuracy {percent(event.episode_return)} %"
+    return f"return {figure(event.episode_return)}"
+
+
+def describe(event: Event, began: Began | None) -> str | None:
+    """One line for the log; None for events that need none.
+
+    Args:
+        event: what happened.
+        began: the first event of the run, where it is known.
+    """
+    unit, measure = (began.unit, began.measure) if began else ("steps", "return")
+    match event:
+        case Began():
+            goes_on = f"goes on after {event.age:,} {unit}" if event.resumed else "begins"
+            return f"{event.name} {goes_on}, seed {event.seed}: {_tasks(event)}"
+        case Entered():
+            at = f" at {event.step:,}" if event.step else ""
+            return f"{name_of(event.being)} enters task {event.number}, {event.task}{at}: {event.steps:,} {unit}"
+        case Evaluated():
+            best = "  (best)" if event.best else ""
+            scores = _accuracies(event) if measure == "accuracy" else _returns(event.scores)
+            return f"{name_of(event.being)} {event.part} at {event.age:,}: {scores}{best}"
+        case Compared():
+            pairs = ((task, row, event.ann_twin[task]) for task, row in event.scores.items())
+            return "; ".join(_comparison(*pair, measure) for pair in pairs)
+        case Saved():
+            return f"saved {event.path} ({event.bytes / 1e6:.1f} MB, {event.seconds * 1e3:.0f} ms)"
+        case Noted():
+            return event.text
+        case Ended():
+            return f"run {event.state} at {event.age:,} {unit}{': ' + event.text if event.text else ''}"
+    return None
+
+
+def _tasks(began: Began) -> str:
+    if len(began.tasks) > 6:
+        return f"{len(began.tasks)} tasks, {sum(task['steps'] for task in began.tasks):,} {began.unit}"
+    return " -> ".join(f"{task['environment']} ({task['steps']:,} {began.unit})" for task in began.tasks)
+
+
+def _returns(scores: dict[str, Score]) -> str:
+    return ", ".join(f"{name} {spread(score['return_mean'], score['return_std'])}" for name, score in scores.items())
+
+
+def _accuracies(event: Evaluated) -> str:
+    """Of one task with its loss; of several, those that are learned and those to come."""
+    values = [score["return_mean"] for score in event.scores.values()]
+    if len(values) == 1:
+        (score,) = event.scores.values()
+        loss = f", loss {score['loss']:.3f}" if "loss" in score else ""
+        return f"{percent(values[0])} %{loss}"
+    learned, to_come = values[: event.number], values[event.number :]
+    known = " ".join(f"{100 * value:.0f}" for value in learned)
+    mean = f"{known} % (mean {100 * fmean(learned):.1f})" if learned else ""
+    unknown = " ".join(f"{100 * value:.0f}" for value in to_come)
+    return "; ".join(filter(None, (mean, f"not yet learned: {unknown} %" if to_come else "")))
+
+
+def _comparison(task: str, row: Score, twin: Score, measure: str) -> str:
+    mean, twin_mean = row["return_mean"], twin["return_mean"]
+    values = (percent(mean), percent(twin_mean)) if measure == "accuracy" else (figure(mean), figure(twin_mean))
+    unit = " %" if measure == "accuracy" else ""
+    joules = row["energy_joules"].get(ENERGY_MODEL)
+    twin_joules = twin["energy_joules"].get(ENERGY_MODEL)
+    energy = f", at {joules / twin_joules:.0%} of its energy" if joules and twin_joules else ""
+    lost = [percent(score["forgetting"]) for score in (row, twin) if "forgetting" in score]
+    forgetting = f", forgetting {lost[0]} against {lost[1]}" if lost else ""
+    return f"{task}: {values[0]}{unit} against the ANN twin's {values[1]}{forgetting}{energy}"

@@ -1,0 +1,78 @@
+"""The kind ``training``: a classifier on one data set, beside its ANN twin; see `Kind`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from snn4.agent.config.file import checked
+from snn4.agent.config.file import read as read_file
+from snn4.agent.models.files import read_about
+from snn4.agent.models.other_data import changes_for
+from snn4.agent.run.beings import name_of
+from snn4.agent.run.place import Place
+from snn4.agent.run.work import Processes
+from snn4.agent.training.config import TrainingConfig
+from snn4.agent.training.page import sections as sections
+from snn4.agent.training.page import tables as tables
+from snn4.agent.training.processes import FabricProcesses, launched
+from snn4.agent.training.students import data_and_students
+from snn4.agent.training.test import tested
+from snn4.agent.training.training import Training
+from snn4.policies.allocation import keep_freed_memory
+
+name = "training"
+schema: type = TrainingConfig
+shorthands: Mapping[str, str] = {"backend": "network.backend"}
+options: Mapping[str, str | None] = {"root": "data.root", "data": None, "steps": None}
+
+
+def read(raw: dict[str, Any], source: str, overrides: Sequence[str]) -> TrainingConfig:
+    return checked(raw, source, overrides, TrainingConfig)  # type: ignore[no-any-return]
+
+
+def processes(config: TrainingConfig) -> FabricProcesses:
+    return launched(config)
+
+
+def prepare(config: TrainingConfig, processes: Processes) -> Training:
+    assert isinstance(processes, FabricProcesses)
+    return Training(config, *data_and_students(config), processes)
+
+
+def evaluate(config: TrainingConfig, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    keep_freed_memory()
+    if (data := options.get("data")) is not None:
+        about = read_about(folder / "model.safetensors")
+        place = [f"data.root={json.dumps(root)}"] if (root := options.get("root")) else []
+        changes = [*changes_for(data, about, config.data), *place]
+        config = checked(*read_file(folder / "config.yaml"), changes, TrainingConfig)
+    result = tested(config, folder, options.get("steps"))
+    return {**result.to_json(), "config": dataclasses.asdict(config)}, []
+
+
+def about(config: TrainingConfig) -> dict[str, Any]:
+    return {"data": config.data.name}
+
+
+def title(config: Mapping[str, Any]) -> str:
+    return f"{config['name']}: {config['data']['name']}"
+
+
+def plan(config: TrainingConfig, places: Mapping[str, Place]) -> RenderableType:
+    """One row: the data, and how long they are learned."""
+    recipe = config.training
+    table = Table(title=f"{config.name}, seed {config.seed}")
+    for column in ("data", "network", "epochs", "batch size", *map(name_of, places)):
+        table.add_column(column)
+    done = ["tested" if place.tested else f"{place.step:,} images" for place in places.values()]
+    cells = (config.data.name, config.network.name, f"{recipe.epochs:,}", f"{recipe.batch_size:,}")
+    table.add_row(*map(Text, cells), *done)
+    return Group(table, Text(f"learned by: the network{', and by its ANN twin after it' * config.ann_twin}"))
