@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from run_folders import events_in
 from safetensors.torch import load_file
+from stories import Story, of
 
+from snn4.agent import kinds
 from snn4.agent.config.file import ConfigError
 from snn4.agent.evaluation.matrix import as_matrix, average_accuracy, forgetting
-from snn4.agent.life.config import ContinualConfig
 from snn4.agent.run import checkpoint
-from snn4.agent.run.events import Began, Compared, Ended, Entered, Event, Noted, Recalled, Saved, Studied
-from snn4.agent.run.journal import read_events
-from snn4.agent.stream.beings import prepare
-from snn4.agent.stream.stream import ContinualLife, live
-from snn4.agent.training.students import ANN_TWIN, NETWORK
+from snn4.agent.run.beings import ANN_TWIN, NETWORK
+from snn4.agent.run.events import Began, Compared, Ended, Entered, Evaluated, Event, Learned, Saved
+from snn4.agent.run.work import OneProcess
+from snn4.agent.stream.beings import stream_and_beings
+from snn4.agent.stream.config import ContinualConfig
+from snn4.agent.stream.stream import StreamLife
 from snn4.learners.not_finite import NotFinite
 from snn4.policies.networks.whitening import WhiteningConv2d
 
@@ -30,37 +32,43 @@ N = 3
 """Experiences."""
 
 
-def begin(config: ContinualConfig, folder: Path, stop: Callable[[], bool] = lambda: False) -> ContinualLife:
-    return ContinualLife(config, *prepare(config), folder, stop)
+def begin(config: ContinualConfig, folder: Path) -> tuple[StreamLife, Story]:
+    life = kinds.named("stream").prepare(config, OneProcess())
+    assert isinstance(life, StreamLife)
+    return life, Story(life, folder)
 
 
 def go_on(config: ContinualConfig, folder: Path) -> tuple[list[Event], str | None]:
     """What happens in a stream that is resumed, and where from."""
     torch.manual_seed(1234)  # another process has other random numbers
-    life = begin(config, folder)
-    where = life.restore()
-    return list(live(life)), where
+    _, story = begin(config, folder)
+    where = story.restore()
+    return story.tell(), where
 
 
-def rows(events: list[Event]) -> list[Recalled]:
-    return [event for event in events if isinstance(event, Recalled)]
+def rows(events: list[Event]) -> list[Evaluated]:
+    return of(Evaluated, events)
+
+
+def accuracies(row: Evaluated) -> list[float]:
+    return [score["return_mean"] for score in row.scores.values()]
 
 
 @pytest.fixture(scope="module")
 def story(lived: Path) -> list[Event]:
-    return [event for _, event, _ in read_events(lived)]
+    return events_in(lived)
 
 
 # To its end
 
 
 def test_the_story(story: list[Event]) -> None:
-    began, *told, compared, ended = [event for event in story if not isinstance(event, Studied)]
+    began, *told, compared, ended = [event for event in story if not isinstance(event, Learned)]
     assert isinstance(began, Began)
     assert [task["environment"] for task in began.tasks] == ["0, 1", "2, 3", "4, 5"]
     assert (began.beings, began.age, began.resumed) == ([NETWORK, ANN_TWIN], 0, False)
-    assert [type(event) for event in told] == [Recalled, *[Entered, Recalled, Saved] * N] * 2
-    assert [(row.being, row.learned) for row in rows(story)] == list(
+    assert [type(event) for event in told] == [Evaluated, *[Entered, Evaluated, Saved] * N] * 2
+    assert [(row.being, row.number) for row in rows(story)] == list(
         itertools.product((NETWORK, ANN_TWIN), range(N + 1))
     )
     images = 2 * sum(task["steps"] for task in began.tasks)
@@ -70,28 +78,31 @@ def test_the_story(story: list[Event]) -> None:
 
 
 def test_pieces_of_learning(story: list[Event]) -> None:
-    pieces = [event for event in story if isinstance(event, Studied)]
-    last = {(event.being, event.experience): event for event in pieces}
+    pieces = of(Learned, story)
+    last = {(event.being, event.number): event for event in pieces}
     assert set(last) == set(itertools.product((NETWORK, ANN_TWIN), range(N)))
-    assert all(event.images == event.total for event in last.values())
+    assert all(event.step == event.steps for event in last.values())
+    assert [event.age for event in pieces] == sorted(event.age for event in pieces)
     assert {event.epoch for event in pieces} == {0, 1}
 
 
 def test_only_the_spiking_network_spikes(story: list[Event]) -> None:
     for row in rows(story):
-        assert (row.spikes is not None and row.spikes > 0) == (row.being == NETWORK)
-        assert row.replay_bytes == (0 if row.learned == 0 else min(20, row.replay_bytes // 64) * 64)
+        assert row.replay_bytes is not None
+        assert row.memory_bytes is not None
+        assert all((score["spikes_per_decision"] > 0) == (row.being == NETWORK) for score in row.scores.values())
+        assert row.replay_bytes == (0 if row.number == 0 else min(20, row.replay_bytes // 64) * 64)
         assert row.memory_bytes >= row.replay_bytes
 
 
 def test_accuracies_are_those_of_the_test_set(lived: Path, streamed: Streamed, story: list[Event]) -> None:
     """The kept model, asked directly, is right as often as the last row says."""
-    life = begin(streamed(), lived)
+    life, _ = begin(streamed(), lived)
     network = life.beings[0].learner.network
     network.load_state_dict(load_file(lived / "model.safetensors"))
     last = rows(story)[N]
     network.eval()
-    for experience, accuracy in zip(life.stream.test, last.accuracies, strict=True):
+    for experience, accuracy in zip(life.stream.test, accuracies(last), strict=True):
         x, y, _ = zip(*experience.dataset, strict=True)
         with torch.no_grad():
             said = network(life.stream.normalized(torch.stack(x))).argmax(1)
@@ -102,7 +113,7 @@ def test_the_summary(lived: Path, story: list[Event]) -> None:
     summary = json.loads((lived / "summary.json").read_text())
     assert summary["stream"]["classes"] == [[0, 1], [2, 3], [4, 5]]
     for being in (NETWORK, ANN_TWIN):
-        matrix = as_matrix([row.accuracies for row in rows(story) if row.being == being])
+        matrix = as_matrix([accuracies(row) for row in rows(story) if row.being == being])
         assert summary[being]["matrix"] == matrix.tolist()
         assert summary[being]["average_accuracy"] == average_accuracy(matrix)
         assert summary[being]["forgetting"] == forgetting(matrix)
@@ -115,8 +126,8 @@ def test_replay_remembers_what_naive_forgets(streamed: Streamed, tmp_path: Path)
     changes = ["stream.data.limit=null", "ann_twin=false", "network.options.channels=[8, 16]", "training.epochs=4"]
     reached = {}
     for strategy in ("naive", "replay"):
-        life = begin(streamed(*changes, f"strategy.name={strategy}", "strategy.memory=100"), tmp_path / strategy)
-        matrix = as_matrix([row.accuracies for row in rows(list(live(life)))])
+        _, story = begin(streamed(*changes, f"strategy.name={strategy}", "strategy.memory=100"), tmp_path / strategy)
+        matrix = as_matrix([accuracies(row) for row in rows(story.tell())])
         reached[strategy] = average_accuracy(matrix)
         if strategy == "naive":
             assert forgetting(matrix) > 0.5
@@ -125,22 +136,26 @@ def test_replay_remembers_what_naive_forgets(streamed: Streamed, tmp_path: Path)
 
 def test_task_labels(streamed: Streamed, tmp_path: Path) -> None:
     """Each task has a head of its own in the model; accuracies are those of its own head."""
-    life = begin(streamed("stream.scenario=task", "ann_twin=false"), tmp_path)
-    rows_of_tasks = rows(list(live(life)))[-1].accuracies
-    assert rows_of_tasks == pytest.approx(life.recall(life.beings[0]).accuracies)
-    weights = load_file(tmp_path / "model.safetensors")
+    life, story = begin(streamed("stream.scenario=task", "ann_twin=false"), tmp_path)
+    last = rows(story.tell())[-1]
+    assert accuracies(last) == pytest.approx(accuracies(life.beings[0].test(life.stream, "test", 0)))
+    weights = story.models[-1].weights
     assert [weight.shape[0] for weight in weights.values() if weight.dim() == 2] == [2 * N]
-    assert rows(list(live(begin(streamed("ann_twin=false"), tmp_path))))[-1].accuracies != rows_of_tasks
+    _, other = begin(streamed("ann_twin=false"), tmp_path / "class")
+    assert accuracies(rows(other.tell())[-1]) != accuracies(last)
 
 
 def test_validation_data_to_choose_by(streamed: Streamed, tmp_path: Path) -> None:
-    on_test, on_validation = (begin(streamed(f"evaluate_on={part}"), tmp_path) for part in ("test", "validation"))
-    assert sum(len(e.dataset) for e in on_validation.tested) < sum(len(e.dataset) for e in on_test.tested)
+    config = streamed("evaluate_on=validation", "ann_twin=false")
+    life, story = begin(config, tmp_path)
+    assert {row.part for row in rows(story.tell())} == {"validation"}
+    about = life.summary()["stream"]
+    assert about["test_samples"] == [len(experience.dataset) for experience in life.stream.validation]
 
 
 def test_a_whitening_stem_sees_the_first_experience_alone(streamed: Streamed) -> None:
     def stem(*changes: str) -> torch.Tensor:
-        _, beings = prepare(streamed("network.options={channels: [4, 8], stem: whitening}", *changes))
+        _, beings = stream_and_beings(streamed("network.options={channels: [4, 8], stem: whitening}", *changes))
         stems = [m.weight for b in beings for m in b.learner.network.modules() if isinstance(m, WhiteningConv2d)]
         assert torch.equal(*stems)
         return stems[0]
@@ -157,71 +172,58 @@ def test_a_whitening_stem_sees_the_first_experience_alone(streamed: Streamed) ->
 @pytest.mark.parametrize("where", range(2 * N))
 def test_killed_inside_an_experience(streamed: Streamed, story: list[Event], tmp_path: Path, where: int) -> None:
     """Abandoned at the first piece of learning of the n-th experience that is lived, of both beings."""
-    config, met = streamed(), 0
-    for event in live(begin(config, tmp_path)):
+    (_, story_), met = begin(streamed(), tmp_path), 0
+    for event in story_.events():
         met += isinstance(event, Entered)
-        if isinstance(event, Studied) and met == where + 1:
+        if isinstance(event, Learned) and met == where + 1:
             break
-    events, checkpoint_ = go_on(config, tmp_path)
-    assert checkpoint_ == (f"checkpoints/{where:06d}" if where else None)
+    events, place = go_on(streamed(), tmp_path)
+    assert place == (f"checkpoints/{where:06d}" if where else None)
     again, whole = rows(events), rows(story)
     begun = len(whole) - len(again)
     assert again == whole[begun:]
-    assert again[0].learned == (where % N + 1 if where % N else 0)
+    assert again[0].number == (where % N + 1 if where % N else 0)
     assert events[-1] == story[-1]
 
 
-def test_a_stream_that_was_over_but_not_summed_up(
-    lived: Path, streamed: Streamed, story: list[Event], tmp_path: Path
-) -> None:
-    folder = shutil.copytree(lived, tmp_path / "run")
-    (folder / "summary.json").unlink()
-    life = begin(streamed(), folder)
-    life.restore()
-    assert [type(event) for event in live(life)] == [Began, Compared, Ended]
+def test_a_stream_that_was_over_but_not_summed_up(lived: Path, streamed: Streamed) -> None:
+    life, story = begin(streamed(), lived)
+    story.restore()
+    assert [type(event) for event in story.events()] == [Began, Compared, Ended]
     whole = json.loads((lived / "summary.json").read_text())
-    assert json.loads(json.dumps(life.summary({}))) == {k: v for k, v in whole.items() if not k.startswith("commit")}
-
-
-def test_a_damaged_checkpoint(lived: Path, streamed: Streamed, story: list[Event], tmp_path: Path) -> None:
-    folder = shutil.copytree(lived, tmp_path / "run")
-    (folder / "checkpoints" / "000006" / "state.json").write_text("{}")
-    events, where = go_on(streamed(), folder)
-    assert where == "checkpoints/000005"
-    assert any(isinstance(event, Noted) and "altered" in event.text for event in events)
-    assert rows(events) == rows(story)[-1:]
+    assert json.loads(json.dumps(life.summary())) == {key: whole[key] for key in ("stream", NETWORK, ANN_TWIN)}
 
 
 @pytest.mark.parametrize("other", [["stream.data.limit=200"], ["stream.data.mean=[0.5]", "stream.data.std=[0.2]"]])
 def test_other_data_are_refused(lived: Path, streamed: Streamed, other: list[str]) -> None:
+    saved = checkpoint.newest(lived)
+    assert saved is not None
+    life, _ = begin(streamed(*other), lived)
     with pytest.raises(checkpoint.RunChanged, match=r"the training data were .* when checkpoints/000006 was written"):
-        begin(streamed(*other), lived).restore()
-    life = begin(streamed(*other), lived)
-    life.restore_learned()  # to be tested on whatever there is
-    assert len(life.beings) == 2
+        saved.require_same(lived, life.fingerprint)
 
 
 def test_stopped(streamed: Streamed, story: list[Event], tmp_path: Path) -> None:
     """Told to stop in the second experience, it leaves that one out; the first is in the checkpoint."""
     asked = iter(range(1000))
-    life = begin(streamed(), tmp_path, stop=lambda: next(asked) > 8)
-    events = list(live(life))
+    life, stopped = begin(streamed(), tmp_path)
+    events = stopped.tell(lambda: next(asked) > 8)
     assert isinstance(events[-1], Ended)
     assert (events[-1].state, len(rows(events)), life.finished) == ("interrupted", 2, False)
-    assert events[-1].age == life.images == life.sizes[0]
+    assert events[-1].age == life.age == life.sizes[0]
     assert rows(events) + rows(go_on(streamed(), tmp_path)[0]) == rows(story)
 
 
 def test_a_checkpoint_holds_no_images(lived: Path) -> None:
-    found = checkpoint.load(lived / "learned" / NETWORK)
-    assert found is not None
-    assert checkpoint.size(found[0]) < 40_000
+    saved = checkpoint.newest(lived)
+    assert saved is not None
+    assert checkpoint.size(saved.path) < 80_000  # of both beings
 
 
 def test_a_loss_that_is_not_finite(streamed: Streamed, tmp_path: Path) -> None:
-    life = begin(streamed("training.learning_rate=1e38", "training.optimizer=sgd"), tmp_path)
+    _, story = begin(streamed("training.learning_rate=1e38", "training.optimizer=sgd"), tmp_path)
     with pytest.raises(NotFinite, match=r"^network: experience 0"):
-        list(live(life))
+        story.tell()
 
 
 # What is wrong shows before anything is learned
@@ -240,13 +242,13 @@ def test_what_does_not_fit(streamed: Streamed, overrides: list[str], said: str) 
     if "device=cuda" in overrides and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match=said) as error:
-        prepare(streamed(*overrides))
+        stream_and_beings(streamed(*overrides))
     assert isinstance(error.value, ConfigError) or "nowhere" in said
 
 
 def test_the_same_seed_gives_the_same_beings(streamed: Streamed) -> None:
     def weights(seed: int) -> Any:
-        _, beings = prepare(streamed(f"seed={seed}"))
+        _, beings = stream_and_beings(streamed(f"seed={seed}"))
         return [torch.cat([p.flatten() for p in being.learner.network.parameters()]) for being in beings]
 
     first, same, other = weights(0), weights(0), weights(1)

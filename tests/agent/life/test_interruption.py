@@ -1,0 +1,86 @@
+"""Lives that are interrupted while they are tested, or cannot go on, and what is left in their run folders."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_folders import events_in, only, read
+
+from snn4.agent.evaluation.episodes import TEST_SEED, VALIDATION_SEED
+from snn4.agent.run.events import Ended, Evaluated, Saved
+
+Cli = Callable[..., Any]
+
+
+def untimed(summary: dict[str, Any]) -> Any:
+    """The part of a summary that is equal in equal lives."""
+    timed = ("wall_seconds", "env_steps_per_second")
+    rows = {half: summary[half].items() for half in ("tasks", "ann_twin")}
+    return {half: {t: {k: v for k, v in r.items() if k not in timed} for t, r in rows[half]} for half in rows}
+
+
+@pytest.fixture
+def interrupting(monkeypatch: pytest.MonkeyPatch, strange_worlds: None) -> Iterator[list[str]]:
+    """Overrides for a world that presses Ctrl-C once, when an episode begins with the seed given."""
+    import strange_worlds as module  # type: ignore[import-not-found]
+
+    monkeypatch.setattr(module.Interrupting, "pressed", False)
+    yield ["world.0.environment=strange_worlds:Interrupting-v0", "world.0.kwargs.from_seed={}"]
+    assert module.Interrupting.pressed
+
+
+def test_interrupted_while_validating(cli: Cli, tiny_yaml: Path, tmp_path: Path, interrupting: list[str]) -> None:
+    environment, seed = interrupting
+    run = ["run", tiny_yaml, environment, seed.format(VALIDATION_SEED + 1), "--runs-dir"]
+    said = cli(*run, tmp_path / "1")
+    folder = only(tmp_path / "1")
+    assert said.status == 130
+    assert said.err == f"interrupted; go on with: snn4-agent resume {folder}\n"
+    assert [type(event) for event in events_in(folder)[-3:]] == [Evaluated, Saved, Ended]
+    assert cli("resume", folder).status == 0
+    assert cli(*run, tmp_path / "2").status == 0  # it presses but once
+    whole = read(only(tmp_path / "2") / "summary.json")
+    assert untimed(read(folder / "summary.json")) == untimed(whole)
+
+
+def test_interrupted_in_the_very_last_test(cli: Cli, tiny_yaml: Path, tmp_path: Path, interrupting: list[str]) -> None:
+    environment, seed = interrupting
+    said = cli("run", tiny_yaml, environment, seed.format(TEST_SEED), "--runs-dir", tmp_path)
+    folder = only(tmp_path)
+    resumable = cli("resume", folder).status == 0
+    assert resumable == ("resume" in said.err)
+
+
+# Lives that cannot go on
+
+
+@pytest.mark.usefixtures("strange_worlds")
+def test_nan_stops_the_life(cli: Cli, tiny_yaml: Path, tmp_path: Path) -> None:
+    world = ["world.0.environment=strange_worlds:NotANumber-v0", "world.0.kwargs.after=7"]
+    said = cli("run", tiny_yaml, *world, "--runs-dir", tmp_path)
+    assert said.status == 1
+    assert "Traceback" not in said.err
+    told = said.err.splitlines()[-1]
+    assert told.startswith("error: organism, task 0 (strange_worlds:NotANumber-v0), step 32: observation holds nan")
+    assert read(only(tmp_path) / "run.json")["state"] == "failed"
+    ended = events_in(only(tmp_path))[-1]
+    assert isinstance(ended, Ended)
+    assert (ended.state, ended.text) == ("failed", told.removeprefix("error: "))
+
+
+def test_a_disk_too_full_for_the_journal_is_told(
+    start: Callable[..., subprocess.Popen[str]], tiny_yaml: Path, tmp_path: Path
+) -> None:
+    """In an interpreter of its own: TensorBoard's writer may complain of the disk until the very exit."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, 6_000))"
+    long = ["world.0.steps=20000", "evaluation.every=20000", "--runs-dir", tmp_path]
+    process = start("run", tiny_yaml, *long, prepare=limit)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    assert re.search(f"error: the disk is full .* snn4-agent resume {re.escape(str(only(tmp_path)))}", err)

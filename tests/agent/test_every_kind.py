@@ -1,0 +1,462 @@
+"""What every kind of run can do: begin, be killed and go on, be watched, tested and reported, and refuse bad input."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_folders import events_in, only, read
+
+from snn4.agent import kinds, runner
+from snn4.agent.run import checkpoint
+from snn4.agent.run.events import Began, Ended, Evaluated, Learned, Noted, Saved
+from snn4.agent.run.journal import CONFIG, Journal
+
+sys.path.insert(0, str(Path(__file__).parent))
+import toy_kind  # type: ignore[import-not-found]
+
+Cli = Callable[..., Any]
+TIMED = ("wall_seconds", "env_steps_per_second", "latency", "commit_hash", "commit_dirty")
+"""What differs between equal runs."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind, and what is its own in the stories below."""
+
+    kind: str
+    config: str
+    """Name of the fixture with a YAML file of a small run."""
+    told: str
+    """In the line of its end."""
+    endless: str
+    """An override that makes it last."""
+    wrong: dict[str, str]
+    """Overrides, and what is said of them."""
+    page: tuple[str, ...]
+    """In its report."""
+    meaningless: str
+    """An option of ``evaluate``."""
+    changes: tuple[str, ...] = ()
+
+
+CASES = [
+    Case(
+        "life", "tiny_yaml", "run finished at 2,048 steps", "world.0.steps=1000000",
+        {"policy.T=0": "policy.T: got 0", "policy.tee=1": "policy.tee: unknown key",
+         "learner.policy_kwargs={bogus: 1}": "bogus"},
+        ("tiny: CartPole-v1, seed 0", "Test, per decision", "Joules per decision"), "--steps",
+        ("world.0.steps=1024", "ann_twin=true"),
+    ),
+    Case(
+        "training", "digits_yaml", "run finished at 640 images", "training.epochs=100000",
+        {"training.epocs=1": "did you mean epochs?", "training.batch_size=500": "training.batch_size: got 500",
+         "network.options={channels: [4, 4, 4, 4, 4]}": "allowed are sides >= 32",
+         "data={name: mnist, root: /nowhere, download: false}": "/nowhere",
+         "data={name: imagefolder, folder: /nowhere}": "/nowhere", "fabric.accelerator=mps": "fabric: "},
+        ("tiny-digits: digits", "SNN: training loss", "ANN twin: validation top-1, %", "Confusion"), "--episodes",
+    ),
+    Case(
+        "stream", "stream_yaml", "run finished at", "training.epochs=100000",
+        {"strategy.nam=ewc": "did you mean name?", "stream.experiences=20": "experiences: got 20",
+         "stream.classes=[[0, 1], [1, 2], [3, 4]]": "class 1 twice",
+         "strategy.name=task-gates": "needs task labels, on a stream without",
+         "device=nosuch": "device: got 'nosuch', which torch cannot use here",
+         "stream.data={name: mnist, root: /nowhere, download: false}": "/nowhere"},
+        ("SNN: accuracy, %", "ANN twin: accuracy, %", "forgetting", "1: 0, 1"), "--steps",
+    ),
+    Case("toy", "toy_yaml", "run finished at 400 steps", "numbers=10000000", {"numbers=x": "numbers: got 'x'"},
+         ("toy", "mean"), "--data"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def with_the_toy() -> Iterator[None]:
+    before = kinds.named
+    toy_kind.install()
+    yield
+    kinds.named = before
+
+
+@pytest.fixture(scope="module")
+def toy_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("toys") / "toy.yaml"
+    path.write_text("name: toy\nkind: toy\n")
+    return path
+
+
+@dataclass(frozen=True)
+class Run:
+    """A small run of a case: what to type, and a folder in which it came to its end (not to be changed)."""
+
+    case: Case
+    command: list[str | Path]
+    folder: Path
+    out: str
+
+    def copy(self, place: Path) -> Path:
+        """Of the folder, as if its end had not been summed up."""
+        folder = shutil.copytree(self.folder, place)
+        for name in ("summary.json", "report.html"):
+            (folder / name).unlink()
+        return folder
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.kind)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    case, runs = request.param, tmp_path_factory.mktemp("runs")
+    path, out = request.getfixturevalue(case.config), io.StringIO()
+    kind, config = runner.read_config(str(path), case.changes, {"backend": None})
+    assert kind.name == case.kind
+    with contextlib.redirect_stdout(out):
+        runner.begin(kind, config, runs)
+    return Run(case, [path, *case.changes], only(runs), out.getvalue())
+
+
+def untimed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: untimed(inner) for key, inner in value.items() if key not in TIMED}
+    return [untimed(inner) for inner in value] if isinstance(value, list) else value
+
+
+def summary_of(folder: Path) -> Any:
+    return untimed(read(folder / "summary.json"))
+
+
+# To its end
+
+
+def test_the_run_folder(run: Run) -> None:
+    names = {path.name for path in run.folder.iterdir()}
+    assert names >= {
+        ".lock", "checkpoints", "config.yaml", "events.jsonl", "report.html", "run.json", "summary.json", "tensorboard"
+    }  # fmt: skip
+    kind, config = kinds.load(run.folder / CONFIG)
+    assert (kind.name, config) == (run.case.kind, kinds.load(run.command[0], run.case.changes)[1])
+    about, summary = read(run.folder / "run.json"), read(run.folder / "summary.json")
+    assert (about["state"], about["seed"], about["end"] > about["start"]) == ("finished", 0, True)
+    assert summary["config"] == about["config"]
+    assert {key: summary[key] for key in ("seed", "commit_hash")} == {
+        key: about[key] for key in ("seed", "commit_hash")
+    }
+    assert list((run.folder / "tensorboard").iterdir())
+
+
+def test_it_is_told_in_lines(run: Run) -> None:
+    lines = run.out.splitlines()
+    assert "\x1b" not in run.out
+    assert re.match(r"\d\d:\d\d:\d\d \S+ begins, seed 0: ", lines[0])
+    for part in (run.case.told, f"report: {run.folder / 'report.html'}", f"run folder: {run.folder}"):
+        assert part in run.out
+    assert sum("saved checkpoints/" in line for line in lines) == sum(
+        isinstance(e, Saved) for e in events_in(run.folder)
+    )
+
+
+def test_quiet_prints_nothing(cli: Cli, run: Run, tmp_path: Path) -> None:
+    if run.case.kind in ("life", "toy"):  # quick ones
+        assert cli("run", *run.command[:1], "--quiet", "--runs-dir", tmp_path) == (0, "", "")
+
+
+# kill -9, signals. To import everything takes much longer than these runs: one process does so, the others are forks.
+
+
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(
+    ["pytest", "snn4.agent.runner", "snn4.agent.life.kind", "snn4.agent.training.kind", "torch.utils.tensorboard"]
+)
+COMMAND = """
+import os, resource, sys
+sys.path.insert(0, here)
+import toy_kind
+from snn4.agent.cli import main
+toy_kind.install()
+for stream, path in ((1, out), (2, err)):
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+os.environ["COLUMNS"] = "200"
+if largest_file:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+sys.argv = ["snn4-agent", *arguments]
+main()
+"""
+
+
+class Command:
+    """``snn4-agent`` with these arguments, in a process of its own, which can write no file of more than so many bytes.
+
+    What it says goes to files in ``folder``.
+    """
+
+    def __init__(self, folder: Path, *arguments: str | Path, largest_file: int | None = None) -> None:
+        number = len(list(folder.glob("*.out")))
+        self.out, self.err = (folder / f"{number}.{stream}" for stream in ("out", "err"))
+        known: dict[str, Any] = {"arguments": [str(argument) for argument in arguments], "largest_file": largest_file}
+        known |= {"out": str(self.out), "err": str(self.err), "here": str(Path(__file__).parent)}
+        self.process = FORKED.Process(target=exec, args=(COMMAND, known), daemon=True)
+        self.process.start()
+        wait_for(self.err.is_file)
+
+    def send(self, number: int) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def done(self) -> tuple[int | None, str, str]:
+        """Exit status, output and errors, once it has ended."""
+        self.process.join(200)
+        return self.process.exitcode, self.out.read_text(), self.err.read_text()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.005)
+
+
+def wait_for_learning(runs: Path, command: Command) -> Path:
+    """Until ``command`` has begun or gone on with the run below ``runs`` and has learned something, or has ended."""
+
+    def learning() -> bool:
+        if command.process.exitcode is not None:
+            return True
+        events = [event for path in runs.glob("*/events.jsonl") for event in events_in(path.parent)]
+        since = list(itertools.takewhile(lambda event: not isinstance(event, Began), reversed(events)))
+        return any(isinstance(event, Learned) for event in since) and path_is_new()
+
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("*/events.jsonl")}
+
+    def path_is_new() -> bool:
+        return any(path.stat().st_mtime_ns > before.get(path, 0) for path in runs.glob("*/events.jsonl"))
+
+    wait_for(learning)
+    return only(runs)
+
+
+def story_of(folder: Path) -> list[Any]:
+    """Tests and checkpoints of a run, each once."""
+    events = [event for event in events_in(folder) if isinstance(event, (Evaluated, Saved))]
+    return [(event.age, event.path) if isinstance(event, Saved) else event for event in events]
+
+
+def test_kill_nine_at_any_time(run: Run, tmp_path: Path) -> None:
+    """Twice; a kill may come between a checkpoint and the line that tells of it."""
+    runs = tmp_path / "runs"
+    command = Command(tmp_path, "run", *run.command, "--quiet", "--runs-dir", runs)
+    for delay in (0.05, 0.15):
+        folder = wait_for_learning(runs, command)
+        time.sleep(delay)
+        command.process.kill()
+        command.done()
+        if (folder / "summary.json").is_file():  # it was faster
+            break
+        command = Command(tmp_path, "resume", folder, "--quiet")
+    status = command.done()
+    assert status[0] in (0, -signal.SIGKILL)
+    assert status[1:] == ("", "")
+    assert summary_of(folder) == summary_of(run.folder)
+    assert story_of(folder) == story_of(run.folder)
+    assert isinstance(events_in(folder)[-1], Ended)
+
+
+def test_signals(run: Run, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    command = Command(tmp_path, "run", *run.command, run.case.endless, "--runs-dir", runs)
+    folder = wait_for_learning(runs, command)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        command.send(number)
+        status, out, err = command.done()
+        assert (status, err) == (128 + number, f"interrupted; go on with: snn4-agent resume {folder}\n")
+        assert "run interrupted at" in out.splitlines()[-1]
+        assert read(folder / "run.json")["state"] == "interrupted"
+        assert not (folder / "summary.json").exists()
+        if number == signal.SIGINT:
+            command = Command(tmp_path, "resume", folder)
+            wait_for_learning(runs, command)
+
+
+def test_a_busy_folder(cli: Cli, run: Run, tmp_path: Path) -> None:
+    folder = run.copy(tmp_path / "run")
+    with Journal(folder):
+        said = cli("resume", folder)
+    assert (said.status, said.out, len(said.err.splitlines())) == (2, "", 1)
+    assert said.err.startswith(f"{folder}: another process works in this folder")
+    assert f"snn4-agent watch {folder}" in said.err
+
+
+# Going on
+
+
+def test_a_finished_run_is_not_resumed(cli: Cli, run: Run) -> None:
+    before = (run.folder / "events.jsonl").read_bytes()
+    said = cli("resume", run.folder)
+    assert said.status == 2
+    assert said.err == f"{run.folder}: this run is finished; test it with: snn4-agent evaluate {run.folder}\n"
+    assert (run.folder / "events.jsonl").read_bytes() == before
+
+
+def test_resume_after_the_one_before_the_last(cli: Cli, run: Run, tmp_path: Path) -> None:
+    """A folder as kill -9 and a damaged disk leave it: half a line, a damaged checkpoint; and other code goes on."""
+    folder = run.copy(tmp_path / "run")
+    newest = max((folder / "checkpoints").iterdir())
+    (newest / "model.safetensors").write_bytes(b"altered")
+    lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    (folder / "events.jsonl").write_text("".join(lines[:-1]) + lines[-1][:20])
+    (folder / "run.json").write_text(json.dumps(read(folder / "run.json") | {"commit_hash": "begun"}))
+    said = cli("resume", folder)
+    assert (said.status, said.err) == (0, "")
+    assert re.search(r"checkpoints/\d+: model.safetensors altered .*; \d+, the one before it, is used", said.out)
+    assert any(isinstance(event, Noted) for event in events_in(folder))
+    assert summary_of(folder) == summary_of(run.folder)
+    assert read(folder / "summary.json")["commit_hash"] == "begun"
+
+
+def test_all_checkpoints_damaged(cli: Cli, run: Run, tmp_path: Path) -> None:
+    folder = run.copy(tmp_path / "run")
+    for path in folder.glob("checkpoints/*"):
+        (path / "manifest.json").write_text("")
+    before = {path: path.read_bytes() for path in folder.glob("*.json*")}
+    said = cli("resume", folder)
+    assert (said.status, len(said.err.splitlines())) == (1, 1)
+    assert said.err.startswith("error: ")
+    assert "incomplete" in said.err
+    assert {path: path.read_bytes() for path in folder.glob("*.json*")} == before
+
+
+def test_a_run_without_a_checkpoint_begins_again(cli: Cli, run: Run, tmp_path: Path) -> None:
+    folder = run.copy(tmp_path / "run")
+    shutil.rmtree(folder / "checkpoints")
+    if run.case.kind != "training":  # whose model is a file
+        assert cli("evaluate", folder).status == 2
+    assert cli("resume", folder).status == 0
+    assert summary_of(folder) == summary_of(run.folder)
+
+
+def test_another_config_is_left_as_it_is(cli: Cli, run: Run, tmp_path: Path) -> None:
+    folder = run.copy(tmp_path / "run")
+    config = folder / CONFIG
+    config.write_text(config.read_text().replace("\nseed: 0", "\nseed: 1"))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    said = cli("resume", folder)
+    assert (said.status, said.out) == (2, "")
+    assert "seed (was 0, is 1)" in said.err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+# Watching, testing, reporting
+
+
+def test_watch(cli: Cli, run: Run, tmp_path: Path) -> None:
+    said = cli("watch", run.folder)
+    assert (said.status, said.err) == (0, "")
+    # Without the time, which may be the next second's when a line is shown, and without what is told now and then.
+    before, replayed = ([line[9:] for line in out.splitlines()] for out in (run.out, said.out))
+    always = [line for line in replayed if line in before]
+    assert sum("saved checkpoints/" in line for line in always) == sum("saved checkpoints/" in line for line in before)
+    assert replayed[-1].startswith(run.case.told)
+    assert cli("watch", run.folder, "--svg", tmp_path / "picture.svg") == (0, "", "")
+    svg = (tmp_path / "picture.svg").read_text()
+    assert svg.startswith("<svg")
+    assert "finished" in svg
+    said = cli("watch", run.folder, "--svg", tmp_path / "no" / "picture.svg")
+    assert (said.status, f"there is no folder {tmp_path / 'no'}" in said.err) == (2, True)
+
+
+def test_evaluate(cli: Cli, run: Run, tmp_path: Path) -> None:
+    said = cli("evaluate", run.folder, "--json", "--report", tmp_path / "r.html")
+    assert (said.status, said.err) == (0, "")
+    whole = summary_of(run.folder)
+    whole.pop("selected", None)
+    assert untimed(json.loads(said.out)) == whole
+    assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
+    assert len(cli("evaluate", run.folder).out.splitlines()) >= 1
+    said = cli("evaluate", run.folder, run.case.meaningless, "3")
+    assert (said.status, f"is a {run.case.kind}, for which {run.case.meaningless} means nothing" in said.err) == (
+        2,
+        True,
+    )
+    assert f"{tmp_path}: is a folder" in cli("evaluate", run.folder, "--report", tmp_path).err
+
+
+def test_report_at_any_time(cli: Cli, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the folder alone: nothing is built for it, nothing of the data is read."""
+    monkeypatch.setattr("torch.nn.Module.__init__", lambda *_: pytest.fail("a network was built"))
+    monkeypatch.setattr("gymnasium.make", lambda *_, **__: pytest.fail("an environment was made"))
+    page = (run.folder / "report.html").read_text()
+    assert all(part in page for part in run.case.page), [part for part in run.case.page if part not in page]
+    assert cli("report", run.folder, tmp_path / "again.html").status == 0
+    assert (tmp_path / "again.html").read_text() == page
+    folder = run.copy(tmp_path / "run")
+    lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    for n in (0, 1, len(lines) // 2, len(lines)):
+        (folder / "events.jsonl").write_text("".join(lines[:n]))
+        said = cli("report", folder)
+        assert (said.status, said.out) == (0, f"report: {folder / 'report.html'}\n")
+
+
+def test_world(cli: Cli, run: Run) -> None:
+    for place in (run.command[0], run.folder):
+        said = cli("world", place)
+        assert (said.status, said.err) == (0, "")
+        assert said.out
+
+
+# Bad input
+
+
+def test_bad_input_leaves_nothing(cli: Cli, run: Run, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for override, message in run.case.wrong.items():
+        said = cli("run", *run.command, override, "--runs-dir", runs)
+        assert (said.status, said.out, len(said.err.splitlines())) == (2, "", 1), said.err
+        assert message in said.err
+        assert not runs.exists()
+    (tmp_path / "a file").write_text("")
+    said = cli("run", *run.command, "--runs-dir", tmp_path / "a file")
+    assert (said.status, "no folder can be made here" in said.err) == (2, True)
+
+
+def test_a_full_disk(cli: Cli, run: Run, tmp_path: Path) -> None:
+    """The last checkpoint stays; when room was made, the run goes on."""
+    size = {"life": 40_000, "training": 30_000, "stream": 12_000, "toy": 30_000}[run.case.kind]
+    command = Command(
+        tmp_path, "run", *run.command, run.case.endless, "--runs-dir", tmp_path / "runs", largest_file=size
+    )
+    status, _, err = command.done()
+    folder = only(tmp_path / "runs")
+    message = err.splitlines()[-1]
+    assert (status, "Traceback" in err) == (1, False)
+    assert message.startswith("error: the disk is full")
+    assert message.endswith(f"snn4-agent resume {folder}")
+    saved = [event for event in events_in(folder) if isinstance(event, Saved)]
+    newest = checkpoint.newest(folder)
+    assert (newest is None) == (not saved)
+    assert newest is None or (newest.place, newest.notes) == (saved[-1].path, [])
+
+
+# What only one kind has
+
+
+def test_no_kind_of_that_name(cli: Cli, written: Callable[[str], Path]) -> None:
+    said = cli("run", written("name: x\nkind: dream\n"))
+    assert said.status == 2
+    assert said.err.endswith("kind: got 'dream', allowed are life, training, stream\n")
+
+
+def test_train_is_run(cli: Cli, digits_yaml: Path, tmp_path: Path) -> None:
+    said = cli("train", digits_yaml, "training.epochs=1", "--backend", "snntorch", "--runs-dir", tmp_path)
+    assert said.status == 0
+    assert read(only(tmp_path) / "run.json")["config"]["network"]["backend"] == "snntorch"
