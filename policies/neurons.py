@@ -146,9 +146,10 @@ PROFILES = {
 }
 """Neurons of papers by name.
 
-spikformer: SpikingJelly's LIF with tau = 2, of Spikformer, Spikingformer and the Spike-driven Transformer.
+spikformer: SpikingJelly's LIF with tau = 2, the neuron of Spikformer, Spikingformer and the Spike-driven Transformer.
 
-ms-resnet: that of MS-ResNet (Hu et al. 2024). Its authors' code spikes above the threshold, ours at it, too.
+ms-resnet: the neuron of MS-ResNet (Hu et al. 2024). The authors' neurons spike above the threshold, ours also
+exactly at the threshold.
 """
 
 
