@@ -265,5 +265,7 @@ def _derivative(x: Any, surrogate: int, slope: Any) -> Any:
         return one / (y * y)
     if surrogate == 3:
         return slope * max(np.float32(0.0), one - slope * abs(x))
+    if surrogate == 5:
+        return slope if slope * abs(x) < half else np.float32(0.0)
     y = slope * x
     return slope * np.float32(1 / math.sqrt(2 * math.pi)) * np.exp(-half * y * y)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,7 @@ class NeuronConfig:
     dt: float = 1e-3
     """Length of one inner step, seconds."""
     reset: Literal["soft", "hard"] = "soft"
-    surrogate: Literal["arctan", "sigmoid", "fast_sigmoid", "triangle", "gaussian"] = "arctan"
+    surrogate: Literal["arctan", "sigmoid", "fast_sigmoid", "triangle", "gaussian", "rectangle"] = "arctan"
     """Derivative of the spike in the backward pass."""
     slope: float = 2.0
     """Steepness of the surrogate."""
@@ -108,6 +108,12 @@ class NeuronConfig:
         if self.surrogate not in SURROGATES:
             raise ValueError(f"surrogate: got {self.surrogate!r}, allowed are {', '.join(SURROGATES)}")
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> dict[str, Any]:
+        # pydantic asks a type for its schema, which is plain data: a word may stand where the mapping is expected.
+        word = {"type": "no-info", "function": _word}
+        return {"type": "function-before", "function": word, "schema": handler(source)}
+
     @property
     def decay(self) -> float:
         """Fraction of the membrane that is left after one step."""
@@ -122,6 +128,61 @@ class NeuronConfig:
     def spikes(self) -> bool:
         """Whether the neuron spikes: all but the leaky integrator do."""
         return self.kind != "li"
+
+
+def _require(name: str, value: float, holds: object, allowed: str) -> None:
+    if not (math.isfinite(value) and holds(value)):  # type: ignore[operator]
+        raise ValueError(f"{name}: got {value}, allowed is {allowed}")
+
+
+PROFILES = {
+    # dt / ln 2 and dt / ln 4: decays of 0.5 and 0.25
+    "spikformer": NeuronConfig(
+        tau_mem=1e-3 / math.log(2), v_threshold=1.0, r=1.0, reset="hard", surrogate="sigmoid", slope=4.0
+    ),
+    "ms-resnet": NeuronConfig(
+        tau_mem=1e-3 / math.log(4), v_threshold=0.5, reset="hard", surrogate="rectangle", slope=1.0
+    ),
+}
+"""Neurons of papers by name.
+
+spikformer: SpikingJelly's LIF with tau = 2, the neuron of Spikformer, Spikingformer and the Spike-driven Transformer.
+
+ms-resnet: the neuron of MS-ResNet (Hu et al. 2024). The authors' neurons spike above the threshold, ours also
+exactly at the threshold.
+"""
+
+
+def neuron_config(value: NeuronConfig | Mapping[str, Any] | str) -> NeuronConfig:
+    """The neuron that ``value`` means: itself, its fields, a kind of `KINDS` or a profile of `PROFILES`.
+
+    Raises:
+        ValueError: for another name, for an unknown field, and whatever `NeuronConfig` refuses.
+        TypeError: for a value of another type.
+    """
+    if isinstance(value, NeuronConfig):
+        return value
+    if isinstance(value, str):
+        if value not in (*KINDS, *PROFILES):
+            raise ValueError(f"neuron.kind: got {value!r}, allowed are {', '.join((*KINDS, *PROFILES))}")
+        return PROFILES[value] if value in PROFILES else NeuronConfig(kind=value)  # type: ignore[arg-type]
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"neuron: got {type(value).__name__}, allowed is a NeuronConfig, a mapping of its fields, or a name"
+        )
+    names = [field.name for field in fields(NeuronConfig)]
+    for key in value:
+        if key not in names:
+            raise ValueError(f"neuron: got the key {key!r}, allowed are {', '.join(names)}")
+    return NeuronConfig(**value)
+
+
+def _word(value: Any) -> Any:
+    """The neuron of a name; other values are pydantic's to check."""
+    try:
+        return neuron_config(value) if isinstance(value, str) else value
+    except ValueError as error:  # pydantic itself names the place of the neuron
+        raise ValueError(str(error).removeprefix("neuron.")) from error
 
 
 @functools.cache
@@ -204,8 +265,3 @@ def _spread_decays(config: NeuronConfig, features: tuple[int, ...]) -> Tensor:
     places = torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1)
     taus = config.tau_mem * config.tau_spread ** places.double()
     return torch.exp(-config.dt / taus).float().reshape(features)
-
-
-def _require(name: str, value: float, holds: object, allowed: str) -> None:
-    if not (math.isfinite(value) and holds(value)):  # type: ignore[operator]
-        raise ValueError(f"{name}: got {value}, allowed is {allowed}")

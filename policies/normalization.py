@@ -11,15 +11,14 @@ from torch.nn import functional as F
 from snn4.policies.network import Stateful, checked_steps
 
 
-def threshold_norm(channels: int, v_threshold: float, alpha: float = 1.0) -> nn.BatchNorm2d:
+def threshold_norm(channels: int, v_threshold: float) -> nn.BatchNorm2d:
     """Threshold-dependent batch norm (tdBN, Zheng et al. 2021) for T * B images (T * B, channels, H, W).
 
-    ``y = weight * alpha * v_threshold * (x - mean) / sqrt(var + eps) + bias`` over all steps and samples brings the
-    current to the threshold's scale. It is a batch norm whose weight starts at ``alpha * v_threshold``; ``alpha`` is
-    1 / sqrt(n) where n such currents are added.
+    ``y = weight * (x - mean) / sqrt(var + eps) + bias`` over all steps and samples brings the current to the
+    threshold's scale: it is a batch norm whose weight starts at ``v_threshold``.
     """
     norm = nn.BatchNorm2d(channels)
-    nn.init.constant_(norm.weight, alpha * v_threshold)
+    nn.init.constant_(norm.weight, v_threshold)
     return norm
 
 

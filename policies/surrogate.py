@@ -36,12 +36,18 @@ def gaussian(x: Tensor, slope: float) -> Tensor:
     return slope / math.sqrt(2 * math.pi) * torch.exp(-0.5 * (slope * x).square())
 
 
+def rectangle(x: Tensor, slope: float) -> Tensor:
+    """slope where |x| < 1 / (2 * slope), 0 elsewhere (Wu et al. 2018)."""
+    return slope * (slope * x.abs() < 0.5).to(x.dtype)
+
+
 SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "arctan": arctan,
     "sigmoid": sigmoid,
     "fast_sigmoid": fast_sigmoid,
     "triangle": triangle,
     "gaussian": gaussian,
+    "rectangle": rectangle,
 }
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from snn4.policies.network import SpikingSequential, State
-from snn4.policies.neurons import NeuronConfig
+from snn4.policies.neurons import NeuronConfig, neuron_config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,13 @@ class ClassifierConfig:
     T: int = 4
     """Inner steps for an image; events bring their own number, for norm: step no more than this."""
     neuron: NeuronConfig = dataclasses.field(default_factory=NeuronConfig)
+    """Also what `neuron_config` takes: the name of a kind, or of a paper's neuron (spikformer, ms-resnet)."""
 
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}
     """Fields that are one of a few words."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "neuron", neuron_config(self.neuron))
         for name, allowed in self.choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(allowed)}")

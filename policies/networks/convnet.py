@@ -13,6 +13,7 @@ from snn4.policies.backends import make_neuron
 from snn4.policies.network import SpikingResidual, SpikingSequential
 from snn4.policies.networks.classifier import ClassifierConfig, SpikingClassifier
 from snn4.policies.networks.whitening import PATCH, WhiteningConv2d
+from snn4.policies.neurons import PROFILES
 from snn4.policies.normalization import StepNorm2d, threshold_norm
 
 
@@ -32,12 +33,14 @@ class ConvNetConfig(ClassifierConfig):
     shortcut: Literal["sew", "ms"] = "sew"
     """sew: adds the spikes of a block to those that enter it (spike-element-wise ADD, Fang et al. 2021). ms: adds
     currents before the neurons, so that a membrane's shortcut goes through the whole network (MS-ResNet, Hu et al.
-    2024); where the shape changes its 1 x 1 convolution sees these real values, as in the paper."""
+    2024); where the shape changes its 1 x 1 convolution sees these real values, as in the paper. The last norm of each
+    branch starts at 0, so that blocks start as their shortcuts."""
     pooled: Literal["spikes", "currents"] = "spikes"
     """What is pooled (vgg): the spikes of a stage, or the currents of its first convolution, before the norm: then
     fewer neurons cost less, and all that synapses see are single spikes."""
     stem: Literal["small", "large", "whitening"] = "small"
-    """small: the first convolution is 3 x 3. large: 7 x 7 with stride 2 and max pooling, for large images (resnet).
+    """small: the first convolution is 3 x 3. large: for large images (resnet), 7 x 7 with stride 2, then max pooling
+    (sew) or a first stage with stride 2, as the others have (ms: its stem has no neurons whose spikes could be pooled).
     whitening: it sees whitened patches of 2 x 2 after a ReLU (`whitening.WhiteningConv2d`), once for all steps."""
     norm: Literal["batch", "threshold", "step", "none"] = "batch"
     """batch: over steps and samples. threshold: the same, scaled to the threshold (`threshold_norm`). step: each step's
@@ -102,14 +105,23 @@ class ConvNetConfig(ClassifierConfig):
         )
 
 
+def _ms_resnet(*blocks: int) -> ConvNetConfig:
+    return ConvNetConfig(
+        "resnet", (64, 128, 256, 512), blocks, shortcut="ms", stem="large", norm="threshold", n_classes=1000, T=6,
+        neuron=PROFILES["ms-resnet"],
+    )  # fmt: skip
+
+
 CONVNETS = {
     "vgg-small": ConvNetConfig(),
     "vgg-11": ConvNetConfig(channels=(64, 128, 256, 512, 512), blocks=(1, 1, 2, 2, 2)),
     "resnet-20": ConvNetConfig("resnet", (16, 32, 64), (3, 3, 3)),
     "resnet-18": ConvNetConfig("resnet", (64, 128, 256, 512), (2, 2, 2, 2)),
     "resnet-34": ConvNetConfig("resnet", (64, 128, 256, 512), (3, 4, 6, 3)),
+    "ms-resnet-18": _ms_resnet(2, 2, 2, 2),
+    "ms-resnet-34": _ms_resnet(3, 4, 6, 3),
 }
-"""Networks by name (Simonyan & Zisserman 2015, with one linear layer; He et al. 2016)."""
+"""Networks by name (Simonyan & Zisserman 2015, with one linear layer; He et al. 2016; Hu et al. 2024, for ImageNet)."""
 
 
 def named_convnet(name: str, **changes: Any) -> ConvNetConfig:
@@ -156,12 +168,13 @@ def _resnet(c: ConvNetConfig, entering: int, backend: str) -> Iterator[nn.Module
     yield from _synapses(c, entering, width, kernel=7 if large else 3, stride=2 if large else 1)
     if c.shortcut == "sew":
         yield _neuron(c, width, backend)
-    if large:
+    if large and c.shortcut == "sew":
         yield nn.MaxPool2d(3, 2, 1)
     block = _sew_block if c.shortcut == "sew" else _ms_block
+    halved_first = large and c.shortcut == "ms"
     for stage, (channels, blocks, _) in enumerate(c.stages):
         for number in range(blocks):
-            yield block(c, width, channels, 2 if stage and not number else 1, backend)
+            yield block(c, width, channels, 2 if (stage or halved_first) and not number else 1, backend)
             width = channels
     if c.shortcut == "ms":
         yield _neuron(c, width, backend)
@@ -177,25 +190,24 @@ def _sew_block(c: ConvNetConfig, width: int, channels: int, stride: int, backend
 
 
 def _ms_block(c: ConvNetConfig, width: int, channels: int, stride: int, backend: str) -> SpikingResidual:
-    alpha = math.sqrt(0.5)  # two currents are added
     branch = [_neuron(c, width, backend), *_synapses(c, width, channels, stride=stride)]
-    branch += [_neuron(c, channels, backend), *_synapses(c, channels, channels, alpha=alpha)]
+    branch += [_neuron(c, channels, backend), *_synapses(c, channels, channels)]
+    if c.norm != "none":
+        nn.init.zeros_(branch[-1].weight)  # type: ignore[arg-type]
     shortcut: list[nn.Module] = []
     if stride > 1 or width != channels:
-        shortcut = _synapses(c, width, channels, kernel=1, stride=stride, alpha=alpha)
+        shortcut = _synapses(c, width, channels, kernel=1, stride=stride)
     return SpikingResidual(SpikingSequential(*branch), SpikingSequential(*shortcut))
 
 
-def _synapses(
-    c: ConvNetConfig, width: int, channels: int, kernel: int = 3, stride: int = 1, alpha: float = 1.0
-) -> list[nn.Module]:
-    """Convolution and norm; ``alpha`` is the threshold norm's."""
+def _synapses(c: ConvNetConfig, width: int, channels: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+    """Convolution and norm."""
     conv = nn.Conv2d(width, channels, kernel, stride, kernel // 2, bias=c.norm == "none")
     match c.norm:
         case "batch":
             return [conv, nn.BatchNorm2d(channels)]
         case "threshold":
-            return [conv, threshold_norm(channels, c.neuron.v_threshold, alpha)]
+            return [conv, threshold_norm(channels, c.neuron.v_threshold)]
         case "step":
             return [conv, StepNorm2d(channels, c.T)]
         case "none":

@@ -14,7 +14,7 @@ from snn4.policies.networks.convnet import CONVNETS, ConvNetConfig, SpikingConvN
 from snn4.policies.networks.dense import DENSE, Dense, DenseConfig
 from snn4.policies.networks.hybrid import HYBRIDS, Hybrid, HybridConfig
 from snn4.policies.networks.spikformer import SPIKFORMERS, Spikformer, SpikformerConfig
-from snn4.policies.neurons import NeuronConfig
+from snn4.policies.neurons import NeuronConfig, neuron_config
 
 NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS, **HYBRIDS, **SPIKFORMERS, **DENSE}
 """Every network that has a name."""
@@ -29,12 +29,14 @@ class NetworkConfig:
     T: Annotated[int, Gene(1, 16)] = 4
     """Inner steps for an image; of events, as many as the data has bins."""
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    """Also what `neuron_config` takes: the name of a kind, or of a paper's neuron (spikformer, ms-resnet)."""
     backend: Literal["torch", "snntorch", "norse"] = "torch"
     """Whose neurons: this project's, or those of a library, to compare with; slower."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of the named network's config, changed: ``{channels: [64, 128]}``."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "neuron", neuron_config(self.neuron))
         if self.name not in NETWORKS:
             near = get_close_matches(self.name, NETWORKS, n=1)
             hint = f"did you mean {near[0]}? Allowed" if near else "allowed"

@@ -104,22 +104,41 @@ class SpikformerConfig(ClassifierConfig):
         return self.neuron.v_threshold / 2
 
 
-def _sizes(kind: Any) -> Iterator[tuple[str, SpikformerConfig]]:
-    """The papers' sizes, depth and width, for CIFAR and for ImageNet; and small ones for a CPU."""
-    driven = kind == "spike-driven-transformer"
-    for depth, width in ((2, 256), (2, 512)) if driven else ((4, 256), (4, 384)):
-        yield f"{kind}-{depth}-{width}", SpikformerConfig(kind, depth, width, heads=width // 32)
-    for width in (512, 768) if driven else (384, 512, 768):
-        pools = (2, 2, 2, 2)
-        yield f"{kind}-8-{width}", SpikformerConfig(kind, 8, width, width // 64, pools=pools, n_classes=1000)
-    yield f"{kind}-tiny", SpikformerConfig(kind, 2, 128, 4, channels=(64, 128), pools=(2, 2))
-    yield f"{kind}-small", SpikformerConfig(kind, 2, 192, 6, channels=(64, 128, 192), pools=(2, 1, 2))
-
-
-SPIKFORMERS: dict[str, ClassifierConfig] = {
-    name: config for kind in SpikformerConfig.choices["kind"] for name, config in _sizes(kind)
+_CIFAR: dict[Any, tuple[tuple[int, int, int], ...]] = {
+    "spikformer": ((4, 256, 8), (2, 384, 12), (4, 384, 12)),
+    "spikingformer": ((4, 256, 8), (2, 384, 12), (4, 384, 12)),
+    "spike-driven-transformer": ((2, 256, 8), (2, 512, 8)),
 }
-"""Transformers by name: kind, depth and width. Those of depth 8 are for ImageNet: tokens of 16 x 16, 1000 classes."""
+"""Depths and widths in the papers' tables for CIFAR, and heads."""
+_IMAGENET: dict[Any, tuple[tuple[int, int], ...]] = {
+    "spikformer": ((8, 384), (6, 512), (8, 512), (10, 512), (8, 768)),
+    "spikingformer": ((8, 384), (8, 512), (8, 768)),
+    "spike-driven-transformer": ((8, 384), (6, 512), (8, 512), (10, 512), (8, 768)),
+}
+"""Depths and widths in the papers' tables for ImageNet: 8 heads, whatever the width."""
+_EVERY_STAGE = (2, 2, 2, 2)
+
+
+def _named() -> Iterator[tuple[str, SpikformerConfig]]:
+    """The papers' sizes, as their authors' configurations have them; and small ones for a CPU."""
+    for kind, small in _CIFAR.items():
+        for depth, width, heads in small:
+            yield f"{kind}-{depth}-{width}", SpikformerConfig(kind, depth, width, heads)
+    for kind, large in _IMAGENET.items():
+        for depth, width in large:
+            config = SpikformerConfig(kind, depth, width, heads=8, pools=_EVERY_STAGE, n_classes=1000)
+            yield f"{kind}-{depth}-{width}", config
+    events = SpikformerConfig("spikformer", 2, 256, heads=16, pools=_EVERY_STAGE, scale=0.25, in_channels=2)
+    yield "spikformer-2-256", events
+    yield "spikingformer-2-256", dataclasses.replace(events, kind="spikingformer", scale=0.125)
+    for kind in _CIFAR:
+        yield f"{kind}-tiny", SpikformerConfig(kind, 2, 128, 4, channels=(64, 128), pools=(2, 2))
+        yield f"{kind}-small", SpikformerConfig(kind, 2, 192, 6, channels=(64, 128, 192), pools=(2, 1, 2))
+
+
+SPIKFORMERS: dict[str, ClassifierConfig] = dict(_named())
+"""Transformers by name: kind, depth and width. Those of depth 6, 8 and 10 are for ImageNet: tokens of 16 x 16, 1000
+classes. Spikformer-2-256 and Spikingformer-2-256 are for events of 128 x 128 (CIFAR10-DVS), the others for CIFAR."""
 
 
 class Spikformer(SpikingClassifier):

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pydantic
 import pytest
 import torch
 
 from snn4.policies.dynamics import NeuronState
-from snn4.policies.neurons import KINDS, Neuron, NeuronConfig, dynamics
+from snn4.policies.neurons import KINDS, PROFILES, Neuron, NeuronConfig, dynamics, neuron_config
 
 INF, NAN = float("inf"), float("nan")
 SPIKING = [kind for kind in KINDS if kind != "li"]
@@ -47,6 +48,58 @@ def test_errors_name_field_value_and_what_is_allowed(field: str, value: Any, all
 def test_membranes_of_a_multi_timescale_neuron(taus: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=f"^tau_more: {message}"):
         NeuronConfig("multi", tau_more=taus)
+
+
+@dataclass(frozen=True)
+class Holder:
+    neuron: NeuronConfig
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("cuba", NeuronConfig("cuba")),
+        ("ms-resnet", PROFILES["ms-resnet"]),
+        ({"kind": "plif", "tau_mem": 5e-3}, NeuronConfig("plif", 5e-3)),
+        (NeuronConfig("alif"), NeuronConfig("alif")),
+    ],
+)
+def test_a_word_or_a_mapping_means_a_neuron_in_python_and_in_a_config(value: Any, expected: NeuronConfig) -> None:
+    assert neuron_config(value) == expected
+    assert pydantic.TypeAdapter(Holder).validate_python({"neuron": value}) == Holder(expected)
+
+
+def test_words_and_mappings_that_mean_no_neuron() -> None:
+    names = "lif, cuba, alif, multi, plif, li, spikformer, ms-resnet$"
+    with pytest.raises(ValueError, match=rf"^neuron.kind: got 'cubaa', allowed are {names}"):
+        neuron_config("cubaa")
+    with pytest.raises(ValueError, match=r"^neuron: got the key 'tau', allowed are kind, tau_mem"):
+        neuron_config({"tau": 1e-3})
+    with pytest.raises(TypeError, match=r"^neuron: got int, allowed is a NeuronConfig, a mapping of its fields, or a"):
+        neuron_config(3)  # type: ignore[arg-type]
+    with pytest.raises(pydantic.ValidationError, match="kind: got 'cubaa', allowed are lif") as raised:
+        pydantic.TypeAdapter(Holder).validate_python({"neuron": "cubaa"})
+    assert raised.value.errors()[0]["loc"] == ("neuron",)
+
+
+@pytest.mark.parametrize(("name", "decay", "gain", "threshold"), [("spikformer", 2, 2, 1.0), ("ms-resnet", 4, 1, 0.5)])
+def test_neurons_of_papers(name: str, decay: int, gain: int, threshold: float) -> None:
+    """Against their equations, with numbers that a float holds exactly, and the derivatives that the papers give."""
+    current = torch.randint(-8, 24, (6, 50), generator=torch.Generator().manual_seed(0)) / 8
+    v, expected = torch.zeros(50), []
+    for x in current:
+        v = v / decay + x / gain
+        expected.append((v >= threshold).float())
+        v = torch.where(v >= threshold, 0.0, v)
+    spikes, _ = Neuron(neuron_config(name))(current.unsqueeze(1))
+    assert 0.1 < spikes.mean() < 0.9
+    torch.testing.assert_close(spikes.squeeze(1), torch.stack(expected), rtol=0, atol=0)
+    distance = torch.linspace(-1, 1, 8)  # of the membrane from the threshold, in one step from rest
+    x = ((threshold + distance) * gain).requires_grad_()
+    (gradient,) = torch.autograd.grad(Neuron(neuron_config(name))(x.expand(1, 1, 8))[0].sum(), x)
+    s = (4 * distance).sigmoid()
+    derivative = 4 * s * (1 - s) if name == "spikformer" else (distance.abs() < 0.5).float()
+    torch.testing.assert_close(gradient, derivative / gain)
 
 
 def test_decay_and_gain() -> None:

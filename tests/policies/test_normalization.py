@@ -17,11 +17,11 @@ def currents(seed: int = 0) -> torch.Tensor:
 
 
 def test_threshold_norm_scales_currents_to_the_threshold() -> None:
-    x, norm = currents(), threshold_norm(C, v_threshold=0.6, alpha=0.5)
+    x, norm = currents(), threshold_norm(C, v_threshold=0.6)
     y = norm(x.flatten(0, 1)).unflatten(0, (T, B))
     mean, var = x.mean((0, 1, 3, 4), keepdim=True), x.var((0, 1, 3, 4), correction=0, keepdim=True)
-    torch.testing.assert_close(y, 0.5 * 0.6 * (x - mean) / torch.sqrt(var + norm.eps))
-    assert y.std().item() == pytest.approx(0.3, rel=1e-2)
+    torch.testing.assert_close(y, 0.6 * (x - mean) / torch.sqrt(var + norm.eps))
+    assert y.std().item() == pytest.approx(0.6, rel=1e-2)
 
 
 @pytest.mark.parametrize("affine", ["shared", "step"])

@@ -61,6 +61,9 @@ def test_ms_block_adds_currents() -> None:
     blocks = [layer for layer in resnet.network if isinstance(layer, SpikingResidual)]
     membrane = images(3, 2, 6, 5, 5)
     for block in blocks:
+        assert not block.branch[5].weight.any(), "a block starts as its shortcut"
+        torch.testing.assert_close(block(membrane)[0], over_steps(block.shortcut, membrane))
+        nn.init.constant_(block.branch[5].weight, 0.4)
         a, _ = Neuron(NEURON)(membrane)
         b, _ = Neuron(NEURON)(over_steps(block.branch[1:3], a))
         expected = over_steps(block.branch[4:6], b) + over_steps(block.shortcut, membrane)
@@ -68,9 +71,74 @@ def test_ms_block_adds_currents() -> None:
         torch.testing.assert_close(y, expected)
         membrane = y
     assert [len(block.shortcut) for block in blocks] == [0, 0, 2]
-    assert blocks[2].branch[5].weight[0].item() == pytest.approx(0.5**0.5 * NEURON.v_threshold)
+    assert blocks[2].shortcut[1].weight[0].item() == pytest.approx(NEURON.v_threshold)
     # neurons everywhere but on the way of the currents: stem, blocks, then the last neuron
     assert [isinstance(layer, Neuron) for layer in resnet.network] == [False] * 5 + [True] + [False] * 3
+
+
+class Written:
+    """MS-ResNet-18 or -34 one step at a time, from the paper and its authors' description of their network."""
+
+    def __init__(self, weights: dict[str, Tensor], blocks: tuple[int, ...]) -> None:
+        self.weights, self.blocks, self.membranes = list(weights.values()), blocks, dict[int, Tensor]()
+
+    def begin_step(self) -> None:
+        self.left, self.spikes = iter(self.weights), list[Tensor]()
+
+    def synapses(self, x: Tensor, stride: int) -> Tensor:
+        """Convolution without bias and norm; taken from the weights in the order in which they are listed."""
+        kernel, weight, bias, mean, var, _ = (next(self.left) for _ in range(6))
+        y = F.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2)
+        mean, var, weight, bias = (values[:, None, None] for values in (mean, var, weight, bias))
+        return (y - mean) / (var + 1e-5).sqrt() * weight + bias
+
+    def neuron(self, x: Tensor) -> Tensor:
+        number = len(self.spikes)
+        u = 0.25 * self.membranes.get(number, 0.0) + x
+        self.spikes.append((u > 0.5).to(x.dtype))
+        self.membranes[number] = u * (1 - self.spikes[-1])
+        return self.spikes[-1]
+
+    def step(self, x: Tensor) -> Tensor:
+        self.begin_step()
+        x = self.synapses(x, 2)
+        for stage, blocks in enumerate(self.blocks):
+            for number in range(blocks):
+                stride = 1 if number else 2
+                branch = self.synapses(self.neuron(self.synapses(self.neuron(x), stride)), 1)
+                x = branch + (x if number else self.synapses(x, 2))
+            assert x.shape[-1] == 64 >> (stage + 2)
+        weight, bias = self.left
+        return F.linear(self.neuron(x).mean((2, 3)), weight, bias)
+
+
+@torch.no_grad()
+def test_ms_resnets_are_those_of_the_paper() -> None:
+    torch.manual_seed(0)
+    config = named_convnet("ms-resnet-18", channels=(4, 6, 8, 10), n_classes=3, T=2)
+    network = SpikingConvNet(config).double().eval()
+    spikes: list[Tensor] = []
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values, low, high in ((module.running_mean, -0.2, 0.2), (module.running_var, 0.1, 0.4)):
+                values.uniform_(low, high)  # type: ignore[union-attr]
+            module.weight.uniform_(0.4, 0.8)
+            module.bias.uniform_(0, 0.3)
+        elif isinstance(module, Neuron):
+            module.register_forward_hook(lambda _, __, output: spikes.append(output[0]))
+    x, written = images(2, 1, 3, 64, 64).double(), Written(network.state_dict(), (2, 2, 2, 2))
+    got, _ = network.run(x)
+    for t in range(2):
+        torch.testing.assert_close(got[t], written.step(x[t]))
+        assert all(torch.equal(ours[t], theirs) for ours, theirs in zip(spikes, written.spikes, strict=True))
+    assert all(0 < layer.mean() < 1 for layer in spikes)
+
+
+@pytest.mark.parametrize(("name", "millions"), [("ms-resnet-18", 11.69), ("ms-resnet-34", 21.80)])
+def test_parameters_are_as_many_as_in_the_papers(name: str, millions: float) -> None:
+    with torch.device("meta"):
+        network = SpikingConvNet(CONVNETS[name])
+    assert round(sum(p.numel() for p in network.parameters()) / 1e6, 2) == millions
 
 
 @pytest.mark.parametrize(
@@ -129,13 +197,13 @@ def test_a_few_steps_of_training_learn_digits(fields: dict[str, Any]) -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 1.3 < 2 < losses[0]
+    assert losses[-1] < 1.6 < 2 < losses[0]
 
 
 @pytest.mark.parametrize("name", CONVNETS)
 def test_named_networks(name: str) -> None:
     config = named_convnet(name, T=2, n_classes=7)
-    assert CONVNETS[name].n_classes == 10
+    assert CONVNETS[name].n_classes == (1000 if name.startswith("ms") else 10)
     narrow = named_convnet(name, T=2, n_classes=7, channels=tuple(c // 16 for c in config.channels))
     network = SpikingConvNet(narrow)
     assert network(torch.rand(2, 3, 32, 32)).shape == (2, 7)

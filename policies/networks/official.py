@@ -1,0 +1,177 @@
+"""Published checkpoints: Spikformer, Spikingformer and the Spike-driven Transformer as their authors save them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from snn4.policies.networks.spikformer import SPIKFORMERS, Spikformer, SpikformerConfig
+from snn4.policies.neurons import PROFILES, NeuronConfig
+
+_NUMBERED = ("proj_conv", "proj_conv1", "proj_conv2", "proj_conv3", "rpe_conv")
+_STEMS = {
+    "spikformer": (_NUMBERED, ("block1_conv", "block2_conv", "block3_conv", "block4_conv", "rpe_conv")),
+    "spikingformer": (
+        ("proj_conv", "proj1_conv", "proj2_conv", "proj3_conv", "proj4_conv"),
+        ("block0_conv", "block1_conv", "block2_conv", "block3_conv", "block4_conv"),
+    ),
+    "spike-driven-transformer": (_NUMBERED,),
+}
+"""The authors' names for the convolutions of a stem, in each version of their code."""
+_MARKS = {
+    "spike-driven-transformer": "block.0.attn.talking_heads.weight",
+    "spikingformer": "block.0.mlp.mlp1_conv.weight",
+    "spikformer": "block.0.mlp.fc1_conv.weight",
+}
+"""A weight by which each kind is known, if none before is."""
+_UNUSED = re.compile(r"block\.\d+\.(norm[12]|attn\.talking_heads)\.|pos_embed$|norm\.|.*num_batches_tracked$")
+"""Tensors that the authors' networks have and do not use."""
+
+
+def load_official(path: str | Path, **changes: Any) -> Spikformer:
+    """The network in a published checkpoint, with the papers' neuron, ready for evaluation.
+
+    The names and shapes of its weights tell kind, depth, width and classes. What they do not show (heads, pools, the
+    factor of attention) is that of the authors' configuration of this size, by its name in `SPIKFORMERS`; heads are
+    those of the checkpoint's training arguments, where it has some. Of the file only tensors and plain data are read.
+
+    Args:
+        path: what the authors' scripts save with ``torch.save``: a state dict, alone or under ``state_dict`` or
+            ``model``.
+        changes: fields of `SpikformerConfig` that are otherwise, such as ``T=6`` or ``in_channels=1``.
+
+    Raises:
+        ValueError: in one line, for a file that cannot be read, and for a network that is none of these. Variants with
+            the same weights (Spikingformer-CML, the Spike-driven Transformer for events) cannot be told apart.
+    """
+    names = [field.name for field in dataclasses.fields(SpikformerConfig)]
+    for name in changes:
+        if name not in names:
+            raise ValueError(f"changes: got {name!r}, allowed are {', '.join(names)}")
+    try:
+        checkpoint = _read(Path(path).expanduser())
+        weights, arguments = _weights(checkpoint), checkpoint.get("args")
+        config = dataclasses.replace(_config(weights, getattr(arguments, "num_heads", None)), **changes)
+        network = Spikformer(config)
+        network.load_state_dict(_translated(network, config, weights))
+    except (ValueError, RuntimeError) as error:  # RuntimeError: tensors that cannot be put together
+        raise ValueError(f"{path}: {error}") from error
+    return network.eval()
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        # The training scripts, which are timm's, keep their arguments beside the weights: a holder of plain data.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can break its reader in any way
+        said = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
+        raise ValueError(f"cannot be read as a checkpoint of torch: {said}") from error
+    if not isinstance(checkpoint, Mapping):
+        raise ValueError(f"holds a {type(checkpoint).__name__}, allowed is a state dict: tensors by name")
+    return checkpoint
+
+
+def _weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of the authors' network, 1 x 1 convolutions under one name and in one shape."""
+    held = next((checkpoint[key] for key in ("state_dict", "model") if key in checkpoint), checkpoint)
+    weights = {}
+    for key, x in held.items() if isinstance(held, Mapping) else ():
+        name = str(key).removeprefix("module.").replace("_linear.", "_conv.")
+        if isinstance(x, Tensor):
+            weights[name] = x.reshape(*x.shape, *[1] * (4 - x.dim())) if name.endswith("_conv.weight") else x
+    return weights
+
+
+def _config(weights: Mapping[str, Tensor], heads: object) -> SpikformerConfig:
+    """The config of the size that ``weights`` have, with ``heads`` if that is a number."""
+    kind, readout = _kind(weights), weights.get("head.weight")
+    if readout is None or readout.dim() != 2:
+        raise ValueError(f"has no head.weight of two dimensions, as a {kind} has")
+    depth = 1 + max(int(key.split(".")[1]) for key in weights if re.match(r"block\.\d+\.", key))
+    n_classes, width = readout.shape
+    name = f"{kind}-{depth}-{width}"
+    if name not in SPIKFORMERS:
+        sizes = [size for size in SPIKFORMERS if size.startswith(f"{kind}-") and size[-1].isdigit()]
+        raise ValueError(f"got {name}, allowed are {', '.join(sizes)}")
+    config = cast(SpikformerConfig, SPIKFORMERS[name])
+    heads = heads if isinstance(heads, int) else config.heads
+    return dataclasses.replace(config, n_classes=n_classes, heads=heads, neuron=_neuron(config))
+
+
+def _kind(weights: Mapping[str, Tensor]) -> str:
+    for kind, key in _MARKS.items():
+        if key in weights:
+            return kind
+    some = ", ".join(list(weights)[:3]) or "no weights"
+    raise ValueError(f"got {some}, allowed are the weights of a {', '.join(_MARKS)}")
+
+
+def _neuron(config: SpikformerConfig) -> NeuronConfig:
+    neuron = PROFILES["spikformer"]
+    if config.kind == "spikingformer" and config.in_channels == 2:  # tau = 1.5 for events
+        return dataclasses.replace(neuron, tau_mem=neuron.dt / math.log(3))
+    return neuron
+
+
+def _translated(network: Spikformer, config: SpikformerConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of ``network`` with all of the authors' ``weights``."""
+    ours, left = network.state_dict(), {key: x for key, x in weights.items() if not _UNUSED.match(key)}
+    for key, theirs, x in _translations(network, config, left):
+        if x.shape != ours[key].shape:
+            got, allowed = tuple(x.shape), tuple(ours[key].shape)
+            raise ValueError(f"{theirs}: got shape {got}, allowed is {allowed}")
+        ours[key] = x
+    if left:
+        some = ", ".join(list(left)[:3]) + (", …" if len(left) > 3 else "")
+        raise ValueError(f"got {some}, which no {config.kind} has")
+    return ours
+
+
+def _translations(
+    network: Spikformer, config: SpikformerConfig, left: dict[str, Tensor]
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Our key, the authors' first key and the tensor, taken out of ``left``, of each parameter and statistic."""
+    synapses = [(name, conv) for name, conv in network.named_modules() if isinstance(conv, nn.Conv2d)]
+    norms = [name for name, norm in network.named_modules() if isinstance(norm, nn.BatchNorm2d)]
+    for (ours, conv), norm, theirs in zip(synapses, norms, _convolutions(config, left), strict=True):
+        yield f"{ours}.weight", f"{theirs[0]}.weight", _take(left, theirs, "weight")
+        shift: Tensor | float = 0.0
+        if conv.bias is not None:
+            yield f"{ours}.bias", f"{theirs[0]}.bias", _take(left, theirs, "bias")
+        elif f"{theirs[0]}.bias" in left:  # a norm that expects less by it does the same
+            shift = _take(left, theirs, "bias")
+        theirs = [name.replace("_conv", "_bn") for name in theirs]
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            x = _take(left, theirs, part)
+            yield f"{norm}.{part}", f"{theirs[0]}.{part}", x - shift if part == "running_mean" else x
+    readout = next(name for name, layer in network.named_modules() if isinstance(layer, nn.Linear))
+    for part in ("weight", "bias"):
+        yield f"{readout}.{part}", f"head.{part}", _take(left, ["head"], part)
+
+
+def _convolutions(c: SpikformerConfig, weights: Mapping[str, Tensor]) -> Iterator[list[str]]:
+    """The authors' names of each of our convolutions in order: of queries, keys and values they have one each."""
+    stems = [[f"patch_embed.{name}" for name in stem] for stem in _STEMS[c.kind]]
+    yield from ([name] for name in next((stem for stem in stems if f"{stem[0]}.weight" in weights), stems[0]))
+    hidden = "mlp.mlp" if c.kind == "spikingformer" else "mlp.fc"
+    for number in range(c.depth):
+        block = f"block.{number}"
+        yield [f"{block}.attn.{part}_conv" for part in "qkv"]
+        yield from ([f"{block}.{name}_conv"] for name in ("attn.proj", f"{hidden}1", f"{hidden}2"))
+
+
+def _take(left: dict[str, Tensor], names: list[str], part: str) -> Tensor:
+    keys = [f"{name}.{part}" for name in names]
+    for key in keys:
+        if key not in left:
+            raise ValueError(f"has no {key}")
+    return torch.cat([left.pop(key) for key in keys])
