@@ -8,7 +8,6 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 
 
 class ChannelsFirst(gym.ObservationWrapper[Any, Any, Any]):
@@ -29,10 +28,14 @@ class ChannelsFirst(gym.ObservationWrapper[Any, Any, Any]):
 def channels_first(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """``env`` with `ChannelsFirst`, if it observes images with channels last.
 
-    Those are uint8 images whose last axis is the shortest, as stable-baselines3 tells them, and boolean ones.
+    Images are a Box with three axes, of any type and bounds. Their shape tells where the channels are: an image is
+    square, or has fewer channels than pixels on either side. So (84, 84, 4), (12, 16, 3) and (5, 5, 10) have channels
+    last, and so does a cube, as Gymnasium's own images do. All others, such as (4, 84, 84), stay as they are; where no
+    end can be channels, as in (12, 4, 10), an encoder refuses them. It also refuses uint8 images of 0 to 255 that have
+    more channels than pixels on a side: SB3 takes the shortest axis of those for the channels, and turns them again.
     """
     space = env.observation_space
     if not isinstance(space, spaces.Box) or len(space.shape) != 3:
         return env
-    last = space.dtype == np.bool_ or (is_image_space(space) and not is_image_space_channels_first(space))
-    return ChannelsFirst(env) if last else env
+    height, width, channels = space.shape
+    return ChannelsFirst(env) if height == width or channels < min(height, width) else env

@@ -14,11 +14,12 @@ import snn4.envs.drawn_cartpole
 import snn4.envs.hidden_velocities  # noqa: F401  (both register environments)
 from snn4.envs.channels import channels_first
 from snn4.envs.minatar import FreshGames, register_minatar
+from snn4.envs.spaces import UnfitSpace, plain_spaces
 from snn4.envs.variations import BadVariation, VariationConfig, Varied
 
 
 class UnknownEnvironment(ValueError):
-    """The name is not registered, or the environment cannot be built here."""
+    """The name is not registered, or the environment cannot be built here, or no policy could see and act in it."""
 
 
 def make_control(
@@ -29,10 +30,11 @@ def make_control(
 ) -> VecEnv:
     """``n_envs`` copies of a Gymnasium environment; seed them with ``.seed(seed)`` before ``.reset()``.
 
-    Images come with channels first, boolean ones as 0.0 and 1.0 (`images.channels_first`).
+    Images come with channels first, boolean ones as 0.0 and 1.0 (`channels.channels_first`); other observations, and
+    actions, in the forms that policies take (`spaces.plain_spaces`).
 
     Raises:
-        UnknownEnvironment: with the nearest registered names, or what to install.
+        UnknownEnvironment: with the nearest registered names, or what to install, or which spaces are allowed.
         BadVariation: the environment cannot be varied like that.
     """
 
@@ -41,7 +43,7 @@ def make_control(
     def make() -> gym.Env[Any, Any]:
         # The checker re-validates every step; what it would find, the learner's own checks of observations find too.
         env = gym.make(environment, disable_env_checker=True, **(kwargs or {}))
-        env = channels_first(FreshGames(env) if minatar else env)
+        env = channels_first(plain_spaces(FreshGames(env) if minatar else env))
         return Monitor(env if variation is None else Varied(env, variation))
 
     try:
@@ -50,6 +52,8 @@ def make_control(
         return DummyVecEnv([make] * n_envs)
     except BadVariation:
         raise
+    except UnfitSpace as error:
+        raise UnknownEnvironment(f"{environment} has {error}") from error
     except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise UnknownEnvironment(f"{environment} needs a package that is not installed: {error}") from error
     except gym.error.Error as error:
@@ -59,4 +63,5 @@ def make_control(
             f"got {environment!r}, allowed is a registered Gymnasium environment; {hint}"
         ) from error
     except Exception as error:  # whatever an environment's constructor has to say about its arguments
-        raise UnknownEnvironment(f"{environment} cannot be made with {dict(kwargs or {})}: {error}") from error
+        arguments = f" with {dict(kwargs)}" if kwargs else ""
+        raise UnknownEnvironment(f"{environment} cannot be made{arguments}: {str(error) or repr(error)}") from error

@@ -15,7 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from snn4.policies.recurrent import SpikingRecurrentPolicy
+from snn4.policies.recurrent import LstmPolicy, SpikingRecurrentPolicy
 from snn4.policies.sb3 import (
     PolicyConfig,
     SpikingActorCriticPolicy,
@@ -125,7 +125,7 @@ def _policy_class(config: LearnerConfig, policy: PolicyConfig) -> type[BasePolic
     if policy.kind == "spiking":
         return algorithm.spiking_policy
     # The twin of a policy that remembers is one with an LSTM.
-    return algorithm.sb3.policy_aliases["MlpLstmPolicy" if policy.state == "carry" else "MlpPolicy"]
+    return LstmPolicy if policy.state == "carry" else algorithm.sb3.policy_aliases["MlpPolicy"]
 
 
 def _as_list(value: Any) -> list[Any]:

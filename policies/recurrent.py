@@ -12,20 +12,38 @@ from typing import Any, Literal
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.distributions import CategoricalDistribution
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
 from snn4.policies.acting.categorical import LeanCategorical
 from snn4.policies.acting.deciding import Copyable
 from snn4.policies.acting.memory import Memory, MemoryConfig, PackedState
+from snn4.policies.acting.spaces import require_plain
 from snn4.policies.neurons import NeuronConfig
 
 _LSTM: dict[str, Any] = {"n_lstm_layers": 1, "enable_critic_lstm": True, "shared_lstm": False, "lstm_kwargs": None}
 """Arguments of sb3-contrib's policies that say nothing here, and what they are by default."""
 
 
-class SpikingRecurrentPolicy(Copyable, RecurrentActorCriticPolicy):
+class LstmPolicy(RecurrentActorCriticPolicy):
+    """sb3-contrib's MlpLstmPolicy, which also learns from MultiDiscrete observations and by MultiBinary actions."""
+
+    def make_features_extractor(self) -> BaseFeaturesExtractor:
+        extractor = super().make_features_extractor()
+        extractor._features_dim = int(extractor.features_dim)  # of MultiDiscrete NumPy's, which torch's LSTM refuses
+        return extractor
+
+    def evaluate_actions(  # type: ignore[override]
+        self, obs: Tensor, actions: Tensor, lstm_states: RNNStates, episode_starts: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        # RecurrentPPO's buffer, unlike PPO's, gives binary actions as int8, of which torch knows no probability.
+        return super().evaluate_actions(obs, actions.float(), lstm_states, episode_starts)
+
+
+class SpikingRecurrentPolicy(Copyable, LstmPolicy):
     """Spiking actor with memory for sb3-contrib's RecurrentPPO, trained by truncated BPTT.
 
     Takes SB3's policy arguments, of which ``net_arch`` names the layers of actor and critic, and:
@@ -35,6 +53,9 @@ class SpikingRecurrentPolicy(Copyable, RecurrentActorCriticPolicy):
         memory: dendrites and readout.
         critic: ``"ann"``, with the same dendrites, or ``"spiking"``, with the actor's architecture.
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
+
+    Raises:
+        ValueError: for spaces that SB3 would learn wrongly (`require_plain`), and arguments about an LSTM.
     """
 
     def __init__(
@@ -49,6 +70,9 @@ class SpikingRecurrentPolicy(Copyable, RecurrentActorCriticPolicy):
         backend: Literal["torch", "snntorch", "norse"] = "torch",
         **kwargs: Any,
     ) -> None:
+        require_plain(observation_space, action_space)
+        if isinstance(observation_space, spaces.Dict):
+            kwargs.setdefault("features_extractor_class", CombinedExtractor)
         if critic not in ("spiking", "ann"):
             raise ValueError(f"critic: got {critic!r}, allowed are spiking, ann")
         if not isinstance(net_arch, (list, tuple)) or not net_arch or min(net_arch) < 1:

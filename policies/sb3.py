@@ -1,6 +1,7 @@
 """Spiking policies for stable-baselines3, used like its own: ``PPO(SpikingActorCriticPolicy, "CartPole-v1")``.
 
-Each takes SB3's policy arguments and, through ``policy_kwargs``, ``T``, ``neuron``, ``coding`` and ``readout``.
+Each takes SB3's policy arguments and, through ``policy_kwargs``, ``T``, ``neuron``, ``coding`` and ``readout``. Dict
+observations need no policy of their own: SB3's CombinedExtractor is the default for them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor, NatureCNN
+from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, MlpExtractor, NatureCNN
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from stable_baselines3.sac.policies import Actor as SACActor
 from stable_baselines3.sac.policies import SACPolicy
@@ -28,6 +30,7 @@ from snn4.policies.acting.deciding import ActingLayers, Copyable, Deciding
 from snn4.policies.acting.features import NetworkFeatures
 from snn4.policies.acting.memory import MemoryConfig
 from snn4.policies.acting.mlp import SpikingMLP
+from snn4.policies.acting.spaces import require_plain
 from snn4.policies.coding import Bounds, CodingConfig
 from snn4.policies.gene import Gene
 from snn4.policies.networks.perception import NetworkConfig
@@ -117,6 +120,9 @@ class _Spiking(Deciding, Copyable):
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
         bounded: whether codes that cover a range take that of the observation space. False where observations do not
             keep to it: behind VecNormalize, which leaves the space as it was.
+
+    Raises:
+        ValueError: for spaces that SB3 would learn wrongly (`require_plain`).
     """
 
     optimizer_defaults: ClassVar[dict[str, Any]] = {"fused": True}
@@ -126,6 +132,9 @@ class _Spiking(Deciding, Copyable):
 
     def __init__(
         self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
         *args: Any,
         T: int = 4,
         neuron: NeuronConfig | None = None,
@@ -135,10 +144,13 @@ class _Spiking(Deciding, Copyable):
         bounded: bool = True,
         **kwargs: Any,
     ) -> None:
+        require_plain(observation_space, action_space)
+        if isinstance(observation_space, spaces.Dict):
+            kwargs.setdefault("features_extractor_class", CombinedExtractor)
         coding = CodingConfig(kind=coding) if isinstance(coding, str) else coding
         if kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
             kwargs.setdefault("optimizer_kwargs", self.optimizer_defaults)
-        sees = kwargs.get("features_extractor_class") is NatureCNN and len(args) <= _SPACES_AND_SCHEDULE
+        sees = kwargs.get("features_extractor_class") is NatureCNN and not args
         if sees and self.arch_behind_images is not None and kwargs.get("net_arch") is None:
             kwargs["net_arch"] = [*self.arch_behind_images]
         neuron, self.bounded = neuron or NeuronConfig(), bounded
@@ -150,7 +162,7 @@ class _Spiking(Deciding, Copyable):
             "readout": readout,
             "backend": backend,
         }
-        super().__init__(*args, **kwargs)
+        super().__init__(observation_space, action_space, lr_schedule, *args, **kwargs)  # type: ignore[call-arg]
 
     def _body(self, n_inputs: int, net_arch: Sequence[int]) -> SpikingMLP:
         bounds = None
@@ -245,10 +257,6 @@ def _body_and_head(network: nn.Module, *behind: type[nn.Module]) -> tuple[nn.Mod
     layers = [*network.children()]
     own = type(network) is nn.Sequential and tuple(type(layer) for layer in layers[2:]) == behind and len(layers) > 1
     return (layers[0], layers[1]) if own else (None, network)
-
-
-_SPACES_AND_SCHEDULE = 3
-"""Arguments of SB3's policies before ``net_arch``."""
 
 
 def _bounds(space: spaces.Space[Any], n_inputs: int, normalize_images: bool) -> Bounds | None:

@@ -162,7 +162,7 @@ def unbuildable(
         try:
             built = _acting(task, learner, policy, device)
         except Exception as error:  # anything: each library has its own
-            said = " ".join(str(error).split())
+            said = " ".join(str(error).split()) or repr(error)
             how = "" if task.data is not None else f" with {learner.algorithm}"
             yield f"world.{number}: {task.environment}{how} cannot be built: {said}"
             continue

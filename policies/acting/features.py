@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
@@ -22,7 +21,8 @@ class NetworkFeatures(BaseFeaturesExtractor):
     ``policy_kwargs={"features_extractor_class": NetworkFeatures, "features_extractor_kwargs": {"network": config}}``.
 
     Args:
-        observation_space: a Box (C, H, W); SB3 puts the channels of uint8 images first, and scales them to 0 … 1.
+        observation_space: a Box (C, H, W); SB3 puts the channels of uint8 images of 0 to 255 first, and scales them to
+            0 … 1.
         network: the network; how many steps, and whose neurons.
         kind: spiking, or ann for its twin.
 
@@ -50,10 +50,16 @@ class NetworkFeatures(BaseFeaturesExtractor):
 
 
 def image_shape(space: spaces.Space[Any]) -> tuple[int, tuple[int, int]]:
-    """Channels, and (height, width), of observations that are images with channels first; ValueError for others."""
+    """Channels, and (height, width), of observations that are images with channels first; ValueError for others.
+
+    The shape tells, whatever the type: an image is square, or has fewer channels than pixels on either side.
+    """
     if not isinstance(space, spaces.Box) or len(space.shape) != 3:
         raise ValueError(f"encoder: got observations {space}, allowed with an encoder are images: a Box (C, H, W)")
-    if is_image_space(space) and not is_image_space_channels_first(space):
-        raise ValueError(f"encoder: got images {space.shape}, allowed are channels first; see SB3's VecTransposeImage")
     channels, height, width = space.shape
+    if height != width and channels >= min(height, width):
+        raise ValueError(
+            f"encoder: got images {space.shape}, allowed are (channels, height, width) that are square or have fewer "
+            f"channels than pixels on either side; transpose or pad them with gymnasium.wrappers.TransformObservation"
+        )
     return channels, (height, width)

@@ -1,20 +1,29 @@
-"""Small data sets in the layouts of torchvision, ImageFolder and tonic, and the way to the real ones."""
+"""Environments of a test's own; small data sets in the layouts of their libraries, and the way to the real ones."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import md5
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from PIL import Image
 
 EVENTS = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
 """As tonic's NMNIST has them."""
+
+
+@pytest.fixture
+def register() -> Iterator[Callable[[Any], None]]:
+    """Registers ``Test-v0`` with a given maker, for this test only."""
+    yield lambda maker: gym.register("Test-v0", maker)
+    gym.registry.pop("Test-v0", None)
 
 
 @pytest.fixture

@@ -36,7 +36,12 @@ class Pictures(gym.Env[Any, Any]):
 BOOLEAN: Any = np.bool_
 SPACES: dict[str, tuple[spaces.Space[Any], Any]] = {
     "colours, last": (spaces.Box(0, 255, (5, 7, 3), np.uint8), np.uint8),
+    "real numbers": (spaces.Box(0, 1, (5, 7, 3)), np.float32),
+    "zeros and ones": (spaces.Box(0, 1, (7, 8, 6), np.uint8), np.uint8),
+    "shorts": (spaces.Box(0, 255, (7, 5, 3), np.int16), np.int16),
     "booleans": (spaces.Box(0, 1, (4, 4, 9), BOOLEAN), np.float32),
+    "a square of many channels": (spaces.Box(0, 1, (5, 5, 10)), np.float32),
+    "a cube": (spaces.Box(0, 1, (6, 6, 6), BOOLEAN), np.float32),
 }
 
 
@@ -67,12 +72,14 @@ def test_bounds_of_each_value_move_with_it() -> None:
     "space",
     [
         spaces.Box(0, 255, (3, 5, 7), np.uint8),
+        spaces.Box(0, 1, (3, 7, 7), BOOLEAN),
+        spaces.Box(0, 1, (10, 5, 5)),
+        spaces.Box(0, 1, (8, 3, 7)),
         spaces.Box(0, 255, (5, 7), np.uint8),
-        spaces.Box(-1, 1, (5, 7, 3)),
         spaces.Box(0, 1, (5,), BOOLEAN),
         spaces.Discrete(3),
     ],
-    ids=["first already", "no channels", "real numbers", "a vector", "a number"],
+    ids=["first", "booleans, first", "many channels, first", "neither end", "no channels", "a vector", "a number"],
 )
 def test_everything_else_stays(space: spaces.Space[Any]) -> None:
     env = Pictures(space)

@@ -29,13 +29,6 @@ def test_argument_that_the_environment_does_not_take() -> None:
         make_control("CartPole-v1", kwargs={"wind": 3})
 
 
-@pytest.fixture
-def register() -> Any:
-    """Registers ``Test-v0`` with a given maker, for this test only."""
-    yield lambda maker: gym.register("Test-v0", maker)
-    gym.registry.pop("Test-v0", None)
-
-
 def test_missing_package_is_named(register: Any) -> None:
     def maker(**kwargs: Any) -> gym.Env[Any, Any]:
         raise gym.error.DependencyNotInstalled("run `pip install simulator`")
@@ -68,6 +61,15 @@ def test_value_that_the_environment_does_not_take(register: Any, error: type[Exc
     register(maker)
     with pytest.raises(UnknownEnvironment, match=r"^Test-v0 cannot be made with \{'gravity': -20\}: .*between"):
         make_control("Test-v0", kwargs={"gravity": -20})
+
+
+def test_an_error_without_words_is_named(register: Any) -> None:
+    def maker(**kwargs: Any) -> gym.Env[Any, Any]:
+        raise NotImplementedError
+
+    register(maker)
+    with pytest.raises(UnknownEnvironment, match=r"^Test-v0 cannot be made: NotImplementedError\(\)$"):
+        make_control("Test-v0")
 
 
 def episodes(env: VecEnv, seed: int, steps: int = 60) -> tuple[list[np.ndarray[Any, Any]], list[dict[str, Any]]]:

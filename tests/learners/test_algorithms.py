@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
+import gymnasium as gym
+import numpy as np
 import pytest
 from gymnasium import spaces
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
 from snn4.envs.control import make_control
@@ -64,3 +68,49 @@ def test_actions_of_the_algorithms_are_those_that_sb3_takes() -> None:
                 with pytest.raises(AssertionError):
                     algorithm.sb3(**arguments)
         assert algorithm.sb3.__name__ == name
+
+
+class Line(gym.Env[Any, Any]):
+    """Where it stands, as a goal environment tells; it goes left (-1), stays (0) or goes right (1)."""
+
+    observation_space = spaces.Dict(place=spaces.Box(-10, 10, (2,)), side=spaces.Discrete(3, start=-1))
+    action_space = spaces.Discrete(3, start=-1)
+    taken: ClassVar[Counter[int]] = Counter()
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.x = self.steps = 0
+        return self.seen(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.taken[int(action)] += 1
+        self.x, self.steps = self.x + int(action), self.steps + 1
+        return self.seen(), -float(self.x), self.steps == 10, False, {}
+
+    def seen(self) -> dict[str, Any]:
+        return {"place": np.full(2, self.x, np.float32), "side": int(np.sign(self.x))}
+
+
+@pytest.fixture
+def line() -> Iterator[str]:
+    """The name of a registered `Line`, for this test only; no action has been taken yet."""
+    gym.register("Line-v0", Line)
+    Line.taken.clear()
+    yield "Line-v0"
+    gym.registry.pop("Line-v0")
+
+
+@pytest.mark.parametrize("kind", ["spiking", "ann"])
+@pytest.mark.parametrize(("algorithm", "state"), [("PPO", "reset"), ("PPO", "carry"), ("DQN", "reset")])
+def test_it_learns_and_acts_where_spaces_are_not_plain(line: str, algorithm: Any, state: Any, kind: Any) -> None:
+    hyperparameters = {"n_steps": 32} if algorithm == "PPO" else {"learning_starts": 32, "buffer_size": 99}
+    config = LearnerConfig(algorithm, normalize=True, hyperparameters=hyperparameters | {"batch_size": 32})
+    policy = PolicyConfig(kind, (8, 8), 1, state)
+    learner = ReinforcementLearner(config, policy, make_control(line), 64, 0)
+    learner.begin(0)
+    *_, last = learner.learn(64)
+    assert last.step >= 64
+    assert set(Line.taken) == {-1, 0, 1}, "the environment's own actions are taken, not those of the policy from 0"
+    Line.taken.clear()
+    evaluate_policy(learner.policy, learner.model.get_env(), 1)  # type: ignore[arg-type]
+    assert set(Line.taken) <= {-1, 0, 1}

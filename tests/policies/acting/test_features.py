@@ -89,8 +89,10 @@ def test_the_twin_sees_without_spikes(kind: str) -> None:
     [
         (spaces.Box(-1, 1, (4,)), r"encoder: got observations Box\(-1.0, 1.0, \(4,\), float32\), allowed with an enc"),
         (spaces.Discrete(5), r"encoder: got observations Discrete\(5\), allowed with an encoder are images"),
-        (spaces.Box(0, 255, (9, 8, 3), np.uint8), r"encoder: got images \(9, 8, 3\), allowed are channels first"),
-        (spaces.Box(0, 1, (2, 9, 1)), r"image_size: got \(9, 1\), allowed are sides >= 2"),
+        (spaces.Box(0, 255, (9, 8, 3), np.uint8), r"encoder: got images \(9, 8, 3\), allowed are \(channels, height"),
+        (spaces.Box(0, 1, (9, 8, 3)), r"encoder: got images \(9, 8, 3\), allowed are .* transpose or pad them with"),
+        (spaces.Box(0, 1, (12, 4, 10)), r"encoder: got images \(12, 4, 10\), allowed are .* transpose or pad them"),
+        (spaces.Box(0, 1, (2, 1, 1)), r"image_size: got \(1, 1\), allowed are sides >= 2"),
     ],
 )  # fmt: skip
 def test_observations_that_are_no_images(space: spaces.Space[Any], message: str) -> None:
@@ -106,6 +108,7 @@ def test_codes_are_for_vectors() -> None:
 def test_shape_of_images() -> None:
     assert image_shape(BOX) == (2, (10, 9))
     assert image_shape(spaces.Box(0, 255, (3, 9, 8), np.uint8)) == (3, (9, 8))
+    assert image_shape(spaces.Box(0, 1, (10, 5, 5))) == (10, (5, 5))
 
 
 class Sides(gym.Env[NDArray[Any], Any]):
