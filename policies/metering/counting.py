@@ -26,6 +26,7 @@ from snn4.policies.metering.neuron_operations import (
 from snn4.policies.metering.signals import Signal, Signals
 from snn4.policies.metering.synaptic_operations import (
     Synapses,
+    check_batch,
     crossed,
     fan_out,
     recurrent_operations,
@@ -142,6 +143,7 @@ class Counter:
         return None
 
     def _synapses(self, tally: Tally, layer: Synapses, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        check_batch(tally.name, layer, inputs[0])
         signal = self._signals.of(inputs[0])
         spikes = signal.decoded(inputs[0])
         rows = sample_rows(layer, inputs[0] if spikes is None else spikes)
@@ -172,6 +174,7 @@ class Counter:
 
     def _recurrent(self, tally: Tally, layer: nn.RNNBase, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, state = inputs[0], inputs[1] if len(inputs) > 1 else None
+        check_batch(tally.name, layer, x)
         effective, dense = recurrent_operations(layer, x, state[0] if isinstance(state, tuple) else state)
         rows, states = x.numel() // layer.input_size, 2 if isinstance(layer, nn.LSTM) else 1
         biases = sum(p.numel() for name, p in layer.named_parameters() if name.startswith("bias"))

@@ -77,7 +77,8 @@ class Meter:
     Matrix products that are no layers are not seen. Weights must not change inside the block.
 
     Raises:
-        ValueError: the network has layers whose operations cannot be counted, naming the first.
+        ValueError: the network has layers whose operations cannot be counted, naming the first; inside the block, for
+            an input without a batch dimension.
     """
 
     def __init__(self, policy: nn.Module) -> None:
