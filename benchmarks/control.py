@@ -23,6 +23,7 @@ from snn4.agent.run.beings import ANN_TWIN, ORGANISM
 from snn4.agent.run.events import Began, Evaluated, Saved
 from snn4.agent.run.journal import read_events
 from snn4.benchmarks.publishing import RESULTS, at_least, done_once, markdown, mean_and_std, publish, spread, typed
+from snn4.policies.metering.energy import counted
 
 CONTROL = RESULTS / "control"
 _BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN}
@@ -104,7 +105,10 @@ def _left(rows: list[dict[str, Any]], who: str, task: str) -> dict[str, Any]:
 
 
 def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line for each task of each result; of a stream, with what is left of the task in percent."""
+    """Markdown: one line for each task of each result; of a stream, with what is left of the task in percent.
+
+    Below it stands what its energies hold.
+    """
     head = (
         "task",
         "seeds",
@@ -115,15 +119,16 @@ def table(results: Iterable[dict[str, Any]]) -> str:
         "SNN nJ fp32 (int8)",
         "ANN nJ fp32 (int8)",
     )
-    lines = []
+    lines, measured = list[list[str]](), list[dict[str, Any]]()
     for result in results:
+        measured += [row for seed in result["seeds"] for who in _BEINGS for row in seed[who].values()]
         for task, snn in result["summary"]["tasks"].items():
             ann, first = result["summary"].get("ann_twin", {}).get(task), result["seeds"][0]["tasks"][task]
             name = task if len(result["summary"]["tasks"]) == 1 else f"{result['config']}: {task}"
             cells = [name, str(len(result["seeds"])), f"{first['env_steps']:,}", _return(snn), _return(ann)]
             cells += [f"{snn['spikes_per_decision']['mean']:.0f}", _energy(snn), _energy(ann)]
             lines.append(cells)
-    return markdown(head, lines)
+    return f"{markdown(head, lines)}\n\n{counted(measured)}"
 
 
 def _return(row: dict[str, Any] | None) -> str:

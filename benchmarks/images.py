@@ -21,6 +21,7 @@ from typing import Any
 from snn4.agent.run.events import Learned
 from snn4.agent.run.journal import read_events
 from snn4.benchmarks.publishing import RESULTS, at_least, done_once, markdown, mean_and_std, publish, spread, typed
+from snn4.policies.metering.energy import counted
 
 IMAGES = RESULTS / "images"
 LEFT_OUT = ("confusion", "classes", "config")
@@ -95,10 +96,12 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line for each result."""
+    """Markdown: one line for each result; below it stands what its energies hold."""
     head = ["config", "runs", "parameters", "T", "SNN top-1 %", "at T = 1", "ANN top-1 %", "SNN spikes",
             "SNN µJ fp32 (int8)", "ANN µJ fp32 (int8)", "training minutes"]  # fmt: skip
-    return markdown(head, [_line(result) for result in results])
+    results = list(results)
+    measured = [row for result in results for seed in result["seeds"] for row in seed["indicators"]]
+    return f"{markdown(head, [_line(result) for result in results])}\n\n{counted(measured)}"
 
 
 def _line(result: dict[str, Any]) -> list[str]:

@@ -103,6 +103,10 @@ class DirectEncoder(Encoder):
         return x.unsqueeze(0)
 
 
+INTEGRATE_AND_FIRE = Dynamics(decay=(1.0,))
+"""The neurons of a population code: threshold 1, soft reset, no leak."""
+
+
 class PopulationEncoder(Encoder):
     """Gaussian receptive fields with learned centres and widths: (B, n) -> spikes (T, B, n * neurons_per_input).
 
@@ -126,7 +130,7 @@ class PopulationEncoder(Encoder):
         activity = torch.exp(-0.5 * distance.square()).flatten(1)
         # From half the threshold, a field spikes from the second step on even when its activity is just under 1.
         half = NeuronState(torch.full_like(activity, 0.5))
-        spikes, _ = scan(activity.unsqueeze(0), half, Dynamics(decay=(1.0,)), steps=self.T)
+        spikes, _ = scan(activity.unsqueeze(0), half, INTEGRATE_AND_FIRE, steps=self.T)
         return spikes.to(x.dtype)
 
 

@@ -7,7 +7,7 @@ observations need no policy of their own: SB3's CombinedExtractor is the default
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -39,6 +39,7 @@ from snn4.policies.neurons import NeuronConfig
 CodingName = Literal["direct", "rate", "latency", "delta", "population", "phase"]
 ReadoutName = Literal["rate", "membrane", "weighted", "first_spike"]
 BackendName = Literal["torch", "snntorch", "norse"]
+ANN_ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ class PolicyConfig:
     or how early the first one comes."""
     critic: Literal["spiking", "ann"] = "ann"
     """Critic of PPO and A2C; those of SAC and TD3 are always ANNs, a critic being needed for learning only."""
+    ann_activation: Literal["tanh", "relu"] | None = None
+    """Activation function of the artificial twin's actor and critic; SB3's if left out: tanh with PPO and A2C, relu
+    with DQN, SAC and TD3. A zero behind relu costs no synaptic operations; behind tanh there is none."""
     memory: MemoryConfig | None = None
     """What is remembered of observations, and how spikes are read (state: carry); its defaults if left out."""
 
@@ -83,12 +87,21 @@ class PolicyConfig:
             raise ValueError(
                 f"readout: got {self.readout!r}, allowed is rate with state: carry; see memory.tau_readout"
             )
+        if self.ann_activation not in (None, *ANN_ACTIVATIONS):
+            allowed = ", ".join(ANN_ACTIVATIONS)
+            raise ValueError(f"ann_activation: got {self.ann_activation!r}, allowed are {allowed}, or null for SB3's")
+        if self.state == "carry" and self.ann_activation is not None:
+            raise ValueError("ann_activation: not allowed with state: carry, where the twin is an LSTM; leave it out")
         if self.state == "reset" and self.memory is not None:
             raise ValueError("memory: got a memory with state: reset, allowed is it with state: carry")
         if not self.neuron.spikes:
             raise ValueError("neuron: got kind li, which does not spike; it is for readouts")
         if self.encoder is not None and self.coding.kind != "direct":
             raise ValueError(f"coding: got kind {self.coding.kind!r}, allowed is direct with an encoder")
+
+    def ann_twin(self, activation: Literal["tanh", "relu"] | None = None) -> PolicyConfig:
+        """The artificial twin, with its own ``ann_activation`` unless ``activation`` names another."""
+        return replace(self, kind="ann", ann_activation=activation or self.ann_activation)
 
     def sb3_kwargs(self, algorithm: str) -> dict[str, Any]:
         """The ``policy_kwargs`` with which ``algorithm``'s policy is built to this description."""
@@ -99,6 +112,8 @@ class PolicyConfig:
         if self.state == "carry" and self.kind == "ann":
             return {**kwargs, "net_arch": [], "lstm_hidden_size": self.net_arch[-1], "n_lstm_layers": 1}
         kwargs["net_arch"] = list(self.net_arch)
+        if self.kind == "ann" and self.ann_activation is not None:
+            kwargs["activation_fn"] = ANN_ACTIVATIONS[self.ann_activation]
         if self.kind == "spiking":
             kwargs |= {"neuron": self.neuron, "backend": self.backend}
             kwargs |= {"critic": self.critic} if algorithm in ("PPO", "A2C") else {}

@@ -136,7 +136,8 @@ _THINNING = 10
 
 SUMMARY_KEYS = (
     "return_mean", "return_std", "episodes", "env_steps", "wall_seconds", "env_steps_per_second",
-    "spikes_per_decision", "effective_acs", "effective_macs", "energy_joules", "parameters", "bytes",
+    "spikes_per_decision", "effective_acs", "effective_macs", "neuron_macs", "neuron_acs", "energy_joules",
+    "parameters", "bytes",
 )  # fmt: skip
 
 

@@ -24,6 +24,8 @@ class LayerCost:
     memory_bytes: float
     parameters: int
     bytes: int
+    neuron_macs: float = 0.0
+    neuron_acs: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Cost:
     neuron_updates: float = 0.0
     active_neuron_updates: float = 0.0
     """Updates of neurons that spike or receive something in that step."""
+    neuron_macs: float = 0.0
+    """Multiply-accumulates inside neurons and activation functions (`neuron_operations`): no synaptic operations."""
+    neuron_acs: float = 0.0
+    """Additions and comparisons there."""
     memory_bytes: float = 0.0
     """Bytes read and written."""
     footprint_bytes: int = 0

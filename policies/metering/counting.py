@@ -11,13 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from snn4.policies.coding import Encoder, PopulationEncoder
+from snn4.policies.coding import INTEGRATE_AND_FIRE, Encoder, PopulationEncoder
 from snn4.policies.decoding import FirstSpikeDecoder, WeightedDecoder
-from snn4.policies.dynamics import state_dtype
+from snn4.policies.dynamics import Dynamics, state_dtype
 from snn4.policies.metering.cost import LayerCost
+from snn4.policies.metering.neuron_operations import (
+    ACTIVATIONS,
+    Arithmetic,
+    activation_arithmetic,
+    gate_arithmetic,
+    spike_arithmetic,
+    update_arithmetic,
+)
 from snn4.policies.metering.signals import Signal, Signals
 from snn4.policies.metering.synaptic_operations import (
     Synapses,
+    check_batch,
     crossed,
     fan_out,
     recurrent_operations,
@@ -29,7 +38,6 @@ from snn4.policies.networks.attention import SpikeProduct
 from snn4.policies.neurons import Neuron
 from snn4.policies.normalization import StepNorm2d
 
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus)
 POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 ADAPTIVE_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
@@ -52,10 +60,17 @@ class Tally:
     """Steps of neurons that can spike."""
     updates: int = 0
     active: float = 0.0
+    neuron_macs: float = 0.0
+    neuron_acs: float = 0.0
     bytes: float = 0.0
     outputs: int = 0
     """Outputs of neurons and activation functions."""
     nonzero: float = 0.0
+
+    def compute(self, arithmetic: Arithmetic, number: float) -> None:
+        """Charge ``number`` times what neurons or an activation function do."""
+        self.neuron_macs += arithmetic.macs * number
+        self.neuron_acs += arithmetic.acs * number
 
     def row(self, decisions: int) -> LayerCost:
         """The mean over so many decisions."""
@@ -73,6 +88,8 @@ class Tally:
             memory_bytes=self.bytes / decisions,
             parameters=sum(p.numel() for p in parameters),
             bytes=sum(p.numel() * p.element_size() for p in parameters),
+            neuron_macs=self.neuron_macs / decisions,
+            neuron_acs=self.neuron_acs / decisions,
         )
 
 
@@ -118,13 +135,15 @@ class Counter:
             case FirstSpikeDecoder():
                 return self._first_spike
         for kinds, count in (
-            (ACTIVATIONS, self._activation), (POOLS, self._pool), (ADAPTIVE_POOLS, self._pool), (MAX_POOLS, self._max),
+            (tuple(ACTIVATIONS), self._activation), (POOLS, self._pool), (ADAPTIVE_POOLS, self._pool),
+            (MAX_POOLS, self._max),
         ):  # fmt: skip
             if isinstance(layer, kinds):
                 return count
         return None
 
     def _synapses(self, tally: Tally, layer: Synapses, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        check_batch(tally.name, layer, inputs[0])
         signal = self._signals.of(inputs[0])
         spikes = signal.decoded(inputs[0])
         rows = sample_rows(layer, inputs[0] if spikes is None else spikes)
@@ -155,6 +174,7 @@ class Counter:
 
     def _recurrent(self, tally: Tally, layer: nn.RNNBase, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, state = inputs[0], inputs[1] if len(inputs) > 1 else None
+        check_batch(tally.name, layer, x)
         effective, dense = recurrent_operations(layer, x, state[0] if isinstance(state, tuple) else state)
         rows, states = x.numel() // layer.input_size, 2 if isinstance(layer, nn.LSTM) else 1
         biases = sum(p.numel() for name, p in layer.named_parameters() if name.startswith("bias"))
@@ -162,6 +182,7 @@ class Counter:
         tally.binary, tally.events = False, None
         values = effective + rows * (biases + 2 * states * layer.hidden_size * layer.num_layers)
         tally.bytes += x.element_size() * (values + int(torch.count_nonzero(x)))
+        tally.compute(gate_arithmetic(layer), rows * layer.hidden_size * layer.num_layers)
         self._signals.put(output, Signal())
 
     def _product(self, tally: Tally, layer: SpikeProduct, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -177,16 +198,23 @@ class Counter:
         d = layer.dynamics
         active = self._reached(inputs[0]).expand_as(output)
         states = len(d.decay) + (d.syn_decay is not None) + (d.adaptation is not None)
-        tally.updates += output.numel()
+        self._update(tally, d, output)
         tally.bytes += output.numel() * (output.element_size() + 2 * states * state_dtype(output).itemsize)
         if layer.config.spikes:
             active = active | (output != 0)
-            self._activation(tally, layer, inputs, output)
+            _add_outputs(tally, output)
             self._code(tally, layer, inputs, output)
         else:
             tally.bytes += output.element_size() * output.numel()
             self._signals.put(output, Signal(source=self._spikes(inputs[0])))
         tally.active += int(torch.count_nonzero(active))
+
+    def _update(self, tally: Tally, dynamics: Dynamics, output: Tensor) -> None:
+        """Every neuron in every step, and the resets of those that spike in ``output``."""
+        tally.updates += output.numel()
+        tally.compute(update_arithmetic(dynamics), output.numel())
+        if dynamics.reset != "none":
+            tally.compute(spike_arithmetic(dynamics), total(output.detach()))
 
     def _reached(self, current: Tensor) -> Tensor:
         """Which neurons with input ``current`` (T or 1, B, …) receive something, of a shape that broadcasts to it."""
@@ -207,7 +235,7 @@ class Counter:
         tally.binary, tally.events = False, None
         tally.operations += 2 * receptive_fields
         tally.dense += 2 * receptive_fields
-        tally.updates += output.numel()
+        self._update(tally, INTEGRATE_AND_FIRE, output)
         tally.active += output.numel()  # by the constant activity of their fields
         # values and parameters of the fields; current and membrane of the neurons
         tally.bytes += output.element_size() * (inputs[0].numel() + 2 * receptive_fields + 3 * output.numel())
@@ -221,8 +249,8 @@ class Counter:
         self._signals.put(output, Signal(unit=1.0))
 
     def _activation(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        tally.outputs += output.numel()
-        tally.nonzero += int(torch.count_nonzero(output))
+        _add_outputs(tally, output)
+        tally.compute(activation_arithmetic(layer), output.numel())
 
     def _norm(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         signal = self._signals.known(inputs[0])
@@ -255,6 +283,11 @@ class Counter:
 
     def _first_spike(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._signals.put(output, Signal())
+
+
+def _add_outputs(tally: Tally, output: Tensor) -> None:
+    tally.outputs += output.numel()
+    tally.nonzero += int(torch.count_nonzero(output))
 
 
 def _add(a: float | None, b: float | None) -> float | None:

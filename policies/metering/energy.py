@@ -1,12 +1,19 @@
-"""Energy models: joules of a decision, from what it counts and from published energies of single operations.
+"""Energy models: joules per decision, from its operations and from published energies of single operations.
 
 They are models: no clock, no idle power and no wires but those named. They compare networks, not products.
+
+At 45 nm (Horowitz 2014) a multiply-accumulate (MAC) costs 4.6 pJ in fp32 and 0.23 pJ in int8, an addition (AC) 0.9 pJ
+and 0.03 pJ. Synapses, neuron updates and activation functions pay the same prices; `neuron_operations` says what an
+update takes: 1 MAC and 1 AC for a LIF neuron. Sums and membranes pay the prices of eight bits in int8 as well, although
+integer hardware keeps them wider.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,10 @@ class Operations:
     """Effective multiply-accumulates: real values other than 0 that cross a synapse."""
     acs: float = 0.0
     """Effective accumulates: spikes that cross a synapse."""
+    neuron_macs: float = 0.0
+    """Multiply-accumulates inside neurons and activation functions."""
+    neuron_acs: float = 0.0
+    """Additions and comparisons inside neurons and activation functions."""
     active_updates: float = 0.0
     """Neuron updates in steps in which the neuron receives something or spikes."""
     inactive_updates: float = 0.0
@@ -38,15 +49,13 @@ class EnergyModel:
     source: str
     mac: float
     ac: float
-    neuron_update: float = 0.0
     memories: tuple[tuple[float, float], ...] = ()
     """Capacity in bytes and joules a byte, from small to large: the smallest that holds the parameters is used."""
 
     def joules(self, work: Operations) -> float:
         """Energy of a decision."""
-        updates = work.active_updates + work.inactive_updates
-        energy = work.macs * self.mac + work.acs * self.ac + updates * self.neuron_update
-        return energy + work.memory_bytes * self.joules_a_byte(work.weight_bytes)
+        arithmetic = (work.macs + work.neuron_macs) * self.mac + (work.acs + work.neuron_acs) * self.ac
+        return arithmetic + work.memory_bytes * self.joules_a_byte(work.weight_bytes)
 
     def joules_a_byte(self, weight_bytes: float) -> float:
         """Energy of an access to the memory that ``weight_bytes`` of parameters need; 0 if memory is not modelled."""
@@ -58,7 +67,8 @@ class SpikingChip:
     """A chip that knows spikes and neurons only, and the host that computes its input currents and reads it out.
 
     A real-valued input is a bias current: its neuron is updated in every step, but no synapse on the chip is crossed;
-    the host multiplies once a decision, which is charged as ``host_mac`` lest it seem free.
+    the host multiplies once a decision, which is charged as ``host_mac`` lest it seem free. The host's activation
+    functions are not charged.
     """
 
     source: str
@@ -89,10 +99,9 @@ ENERGY_MODELS: dict[str, EnergyModel | SpikingChip] = {
     "45nm_fp32": EnergyModel("Horowitz 2014, 45 nm: fp32 multiply 3.7 pJ + add 0.9 pJ", _FP32_MAC, _FP32_ADD),
     "45nm_int8": EnergyModel("Horowitz 2014, 45 nm: int8 multiply 0.2 pJ + add 0.03 pJ", 0.23e-12, 0.03e-12),
     "45nm_fp32_memory": EnergyModel(
-        "Horowitz 2014, 45 nm: as 45nm_fp32, a multiply-accumulate for every neuron update, and all memory traffic at "
-        "the price of the smallest memory that holds the parameters: 64 bits cost 10 pJ in 8 KB, 20 pJ in 32 KB and "
-        "100 pJ in 1 MB of SRAM, 1.3 nJ in DRAM",
-        _FP32_MAC, _FP32_ADD, _FP32_MAC, HOROWITZ_MEMORIES,
+        "Horowitz 2014, 45 nm: as 45nm_fp32, and all memory traffic at the price of the smallest memory that holds the "
+        "parameters: 64 bits cost 10 pJ in 8 KB, 20 pJ in 32 KB and 100 pJ in 1 MB of SRAM, 1.3 nJ in DRAM",
+        _FP32_MAC, _FP32_ADD, HOROWITZ_MEMORIES,
     ),
     "loihi1": SpikingChip(
         "Davies et al. 2018, table 2 (simulated before silicon, 0.75 V): synaptic operation at least 23.6 pJ, neuron "
@@ -101,4 +110,21 @@ ENERGY_MODELS: dict[str, EnergyModel | SpikingChip] = {
         synaptic_event=23.6e-12, active_update=81e-12, inactive_update=52e-12, host_mac=_FP32_MAC,
     ),
 }  # fmt: skip
-"""Joules a decision by name; each says its source."""
+"""Joules per decision by name; each says its source."""
+
+COUNTED = (
+    "Energies at 45 nm hold the arithmetic of synapses, neuron updates and activation functions, without exponentials "
+    "(tanh is free), norms, pooling, residual sums, decoders and codes other than population, and without memory, "
+    "except in 45nm_fp32_memory."
+)
+"""What to print below every table of energies."""
+METERED_BEFORE = (
+    "Some of these energies at 45 nm were metered by an earlier version, which left out activation functions and, but "
+    "for a multiply-accumulate per update in 45nm_fp32_memory, neuron updates."
+)
+"""What to print below a table with rows of which `COUNTED` is not true."""
+
+
+def counted(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The sentence to print below a table of the energies of ``rows``, which are test rows of ``summary.json``."""
+    return COUNTED if all("neuron_macs" in row for row in rows) else METERED_BEFORE

@@ -62,6 +62,9 @@ class Meter:
     a weight that is not 0. A constant real-valued current reaches it in every step. Where the current is a sum over
     several layers, or comes through pooling, any current but 0 counts, biases included.
 
+    **Arithmetic of neurons and activation functions** has MACs and ACs of its own (`neuron_operations`), as effective
+    operations are those of synapses. Energies hold both.
+
     **Memory** traffic is in bytes, each value with the size of its dtype: the weights that a sample's non-zero inputs
     touch in a step, each once (so kernels are reused over an image, but nothing over steps or samples), and biases;
     non-zero inputs and all outputs of synapses; for each neuron update its current, and its states read and written;
@@ -74,7 +77,8 @@ class Meter:
     Matrix products that are no layers are not seen. Weights must not change inside the block.
 
     Raises:
-        ValueError: the network has layers whose operations cannot be counted, naming the first.
+        ValueError: the network has layers whose operations cannot be counted, naming the first; inside the block, for
+            an input without a batch dimension.
     """
 
     def __init__(self, policy: nn.Module) -> None:
@@ -151,7 +155,7 @@ class Meter:
             footprint_bytes=size + buffers,
             connection_sparsity=_connection_sparsity(self.network),
             activation_sparsity=self._activation_sparsity(),
-            layers=[row for row in layers if row.parameters or row.memory_bytes],
+            layers=[row for row in layers if row.parameters or row.memory_bytes or row.neuron_macs or row.neuron_acs],
             **sums,
         )
 
@@ -161,6 +165,8 @@ class Meter:
         return Operations(
             macs=sums["effective_macs"],
             acs=sums["effective_acs"],
+            neuron_macs=sums["neuron_macs"],
+            neuron_acs=sums["neuron_acs"],
             active_updates=active,
             inactive_updates=sums["neuron_updates"] - active,
             memory_bytes=sums["memory_bytes"],
@@ -190,7 +196,8 @@ class Meter:
 
 
 _SUMS = (
-    "effective_acs", "effective_macs", "dense_macs", "neuron_updates", "active_neuron_updates", "memory_bytes",
+    "effective_acs", "effective_macs", "dense_macs", "neuron_updates", "active_neuron_updates",
+    "neuron_macs", "neuron_acs", "memory_bytes",
 )  # fmt: skip
 
 

@@ -21,6 +21,14 @@ UNCOUNTED = (nn.RNNCellBase, nn.MultiheadAttention, nn.Bilinear, nn.modules.conv
 Synapses = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
+def check_batch(name: str, layer: Synapses | nn.RNNBase, x: Tensor) -> None:
+    """ValueError for an input ``x`` of layer ``name`` without a batch dimension: outputs would pass for decisions."""
+    dims = 2 if isinstance(layer, nn.RNNBase) else 1 if isinstance(layer, nn.Linear) else layer.weight.dim() - 1
+    if x.dim() == dims:
+        got = f"shape {tuple(x.shape)} in layer {name or type(layer).__name__}"
+        raise ValueError(f"x: got {got}, allowed is an input with a batch dimension: give one sample as a batch of 1")
+
+
 def sample_rows(layer: Synapses, x: Tensor) -> Tensor:
     """Input ``x`` (…, *sample) of ``layer`` as (rows, *sample): a row for every sample and step."""
     dims = 1 if isinstance(layer, nn.Linear) else layer.weight.dim() - 1
@@ -80,7 +88,7 @@ def recurrent_operations(layer: nn.RNNBase, x: Tensor, hidden: Tensor | None) ->
     if layer.bidirectional or layer.proj_size:
         raise ValueError(f"network: got {layer}, allowed is one direction without projection")
     rows = x.numel() // layer.input_size
-    batch = hidden.shape[-2] if hidden is not None and hidden.dim() == 3 else _batch(layer, x)
+    batch = x.shape[0 if layer.batch_first else 1]
     effective = dense = 0.0
     for number in range(layer.num_layers):
         inputs, states = (getattr(layer, f"weight_{part}_l{number}") for part in ("ih", "hh"))
@@ -91,10 +99,6 @@ def recurrent_operations(layer: nn.RNNBase, x: Tensor, hidden: Tensor | None) ->
         effective += _products(states, None, rows - batch)
         dense += rows * (inputs.numel() + states.numel())
     return effective, dense
-
-
-def _batch(layer: nn.RNNBase, x: Tensor) -> int:
-    return x.shape[0 if layer.batch_first else 1] if x.dim() == 3 else 1
 
 
 def _products(weight: Tensor, values: Tensor | None, rows: int) -> float:

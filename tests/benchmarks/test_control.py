@@ -10,6 +10,7 @@ import yaml
 from snn4.agent.config.file import CONFIGS
 from snn4.benchmarks import control, images
 from snn4.benchmarks.publishing import publish
+from snn4.policies.metering.energy import COUNTED
 
 
 @pytest.fixture
@@ -40,6 +41,7 @@ def test_the_table_shows_the_mean_over_seeds(tiny: str, tmp_path: Path) -> None:
     mean = sum(row["tasks"]["CartPole-v1"]["return_mean"] for row in rows) / 2
     assert result["summary"]["tasks"]["CartPole-v1"]["return_mean"]["mean"] == pytest.approx(mean)
     assert f"{mean:.1f}" in control.table([result])
+    assert control.table([result]).endswith(COUNTED)
     assert {"command", "commit_hash", "versions", "machine"} <= set(result)
 
 

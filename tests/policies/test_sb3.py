@@ -349,9 +349,23 @@ def test_policy_config_builds_the_policy_that_it_describes() -> None:
     assert widths(PPO("MlpPolicy", "CartPole-v1", policy_kwargs=twin).policy.mlp_extractor.policy_net) == [9, 7]
 
 
+@pytest.mark.parametrize(("algorithm", "usual"), [(PPO, nn.Tanh), (A2C, nn.Tanh), (DQN, nn.ReLU), (SAC, nn.ReLU)])
+def test_the_twins_activation_can_be_chosen(algorithm: type[BaseAlgorithm], usual: type[nn.Module]) -> None:
+    config, world = PolicyConfig(net_arch=(9, 7)), "Pendulum-v1" if algorithm is SAC else "CartPole-v1"
+    small: dict[str, Any] = {"buffer_size": 10} if algorithm in (DQN, SAC) else {}
+    for activation, kind in ((None, usual), ("tanh", nn.Tanh), ("relu", nn.ReLU)):
+        kwargs = config.ann_twin(activation).sb3_kwargs(algorithm.__name__)
+        policy: Any = algorithm("MlpPolicy", world, policy_kwargs=kwargs, device="cpu", **small).policy
+        kinds = {type(layer) for layer in policy.modules() if isinstance(layer, (nn.Tanh, nn.ReLU))}
+        assert kinds == {kind}
+    assert config.sb3_kwargs("PPO") == PolicyConfig(net_arch=(9, 7), ann_activation="relu").sb3_kwargs("PPO")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"ann_activation": "gelu"}, "^ann_activation: got 'gelu', allowed are tanh, relu"),
+        ({"ann_activation": "relu", "state": "carry", "T": 1}, "^ann_activation: not allowed with state: carry"),
         ({"T": 0}, "^T: got 0, allowed is a whole number >= 1"),
         ({"net_arch": ()}, r"^net_arch: got \[\], allowed"),
         ({"net_arch": (4, 0)}, r"^net_arch: got \[4, 0\], allowed"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -225,6 +226,15 @@ def test_a_trace_commutes_with_the_head_at_every_step() -> None:
 def test_layers_that_cannot_be_counted() -> None:
     with pytest.raises(ValueError, match=r"^network: got a layer of type MultiheadAttention, .* allowed with synapses"):
         Meter(nn.Sequential(nn.Linear(4, 4), nn.MultiheadAttention(4, 2)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(nn.Linear(4, 8), (4,)), (nn.Conv2d(1, 8, 3), (1, 5, 5)), (nn.GRU(4, 8), (3, 4))]
+)
+def test_an_input_without_a_batch_dimension_is_no_batch(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    got = f"x: got shape {shape} in layer 1, allowed is an input with a batch dimension"
+    with pytest.raises(ValueError, match=f"^{re.escape(got)}"):
+        metered(nn.Sequential(nn.Identity(), layer), torch.rand(shape))
 
 
 def test_an_output_without_samples() -> None:

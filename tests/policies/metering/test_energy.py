@@ -1,17 +1,28 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from snn4.policies.metering.energy import ENERGY_MODELS, EnergyModel, Operations, SpikingChip
+from snn4.policies.metering.energy import (
+    COUNTED,
+    ENERGY_MODELS,
+    METERED_BEFORE,
+    EnergyModel,
+    Operations,
+    SpikingChip,
+    counted,
+)
 
 WORK = Operations(macs=10, acs=100, active_updates=1000, inactive_updates=500, memory_bytes=20, weight_bytes=64)
 
 
 def test_arithmetic() -> None:
     assert EnergyModel("", mac=4.0, ac=2.0).joules(WORK) == 240
-    assert EnergyModel("", mac=4.0, ac=2.0, neuron_update=0.5).joules(WORK) == 240 + 750
-    assert ENERGY_MODELS["45nm_fp32"].joules(Operations(macs=1000, acs=1000)) == pytest.approx(5.5e-9)
-    assert ENERGY_MODELS["45nm_int8"].joules(Operations(macs=1000, acs=1000)) == pytest.approx(0.26e-9)
+    assert EnergyModel("", mac=4.0, ac=2.0).joules(replace(WORK, neuron_macs=3, neuron_acs=5)) == 240 + 3 * 4 + 5 * 2
+    for work in (Operations(macs=1000, acs=1000), Operations(neuron_macs=1000, neuron_acs=1000)):
+        assert ENERGY_MODELS["45nm_fp32"].joules(work) == pytest.approx(5.5e-9)
+        assert ENERGY_MODELS["45nm_int8"].joules(work) == pytest.approx(0.26e-9)
 
 
 @pytest.mark.parametrize(("weights", "joules"), [(63, 20 * 3), (64, 20 * 3), (65, 20 * 5), (1 << 40, 20 * 5)])
@@ -29,7 +40,7 @@ def test_memory_of_horowitz(weights: int, joules_a_word: float) -> None:
 
 
 def test_memory_comes_on_top_of_arithmetic() -> None:
-    work = Operations(macs=100, acs=50, weight_bytes=100)
+    work = Operations(macs=100, acs=50, neuron_macs=7, neuron_acs=9, weight_bytes=100)
     assert ENERGY_MODELS["45nm_fp32_memory"].joules(work) == ENERGY_MODELS["45nm_fp32"].joules(work)
 
 
@@ -37,7 +48,7 @@ def test_a_chip_charges_events_updates_and_its_host() -> None:
     chip = SpikingChip("", synaptic_event=2.0, active_update=3.0, inactive_update=1.0, host_mac=0.5)
     assert chip.joules(WORK) is None
     # MACs and ACs elsewhere are none of its operations.
-    work = Operations(7, 7, active_updates=10, inactive_updates=20, synaptic_events=5, host_operations=4)
+    work = Operations(7, 7, 7, 7, active_updates=10, inactive_updates=20, synaptic_events=5, host_operations=4)
     assert chip.joules(work) == 5 * 2 + 10 * 3 + 20 * 1 + 4 * 0.5
 
 
@@ -57,3 +68,8 @@ def test_models_name_their_source(name: str) -> None:
         f"{author} {year}" in ENERGY_MODELS[name].source
         for author, year in (("Horowitz", 2014), ("Davies et al.", 2018))
     )
+
+
+def test_a_table_says_what_its_energies_hold() -> None:
+    now, before = {"neuron_macs": 0.0}, {"effective_macs": 0.0}
+    assert (counted([now, now]), counted([now, before])) == (COUNTED, METERED_BEFORE)

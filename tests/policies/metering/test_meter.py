@@ -89,6 +89,8 @@ def test_operations_of_an_ann(name: str) -> None:
     assert cost.effective_macs == pytest.approx(expected)
     assert expected < 20 * x.shape[1] + 20 * 12 + 12 * n_actions(policy), "zeros must be free"
     assert (cost.effective_acs, cost.spikes_per_decision, cost.spike_rates) == (0, 0, [])
+    assert (cost.neuron_macs, cost.neuron_acs) == (0, 20 + 12), "a comparison for each relu"
+    assert cost.energy_joules["45nm_fp32"] == pytest.approx(cost.effective_macs * 4.6e-12 + (20 + 12) * 0.9e-12)
     assert cost.energy_joules["loihi1"] is None
 
 
@@ -107,6 +109,11 @@ def test_operations_of_a_spiking_network(name: str) -> None:
     assert cost.neuron_updates == 5 * (20 + 12)
     heard = len(x) * 5 * 20 + int(first.any(2).sum()) * 12  # the first layer's current never ends
     assert cost.active_neuron_updates == pytest.approx((heard + count(last[~first.any(2)])) / len(x))
+    assert cost.neuron_macs == cost.neuron_updates
+    assert cost.neuron_acs == pytest.approx(cost.neuron_updates + cost.spikes_per_decision)
+    for model, mac, ac in (("45nm_fp32", 4.6e-12, 0.9e-12), ("45nm_int8", 0.23e-12, 0.03e-12)):
+        joules = (cost.effective_macs + cost.neuron_macs) * mac + (cost.effective_acs + cost.neuron_acs) * ac
+        assert cost.energy_joules[model] == pytest.approx(joules)
     inactive = cost.neuron_updates - cost.active_neuron_updates
     loihi = cost.effective_acs * 23.6e-12 + cost.active_neuron_updates * 81e-12 + inactive * 52e-12
     assert cost.energy_joules["loihi1"] == pytest.approx(loihi + cost.effective_macs * 4.6e-12)
@@ -120,6 +127,8 @@ def test_operations_of_a_population_code() -> None:
     first, last = (train.detach().double() for train in body.spikes(torch.as_tensor(x)))
     assert code.shape[2] == 40
     cost = measure(policy, x)
+    assert cost.neuron_macs == 5 * (20 + 12), "the fields' neurons do not leak"
+    assert cost.neuron_acs == pytest.approx(5 * (2 * 40 + 20 + 12) + cost.spikes_per_decision)
     assert cost.effective_macs == 2 * 40
     assert cost.effective_acs == pytest.approx(float(code.sum() * 20 + first.sum() * 12 + last.sum() * 2) / len(x))
     assert cost.spike_rates == pytest.approx([train.mean().item() for train in (code, first, last)])
@@ -240,6 +249,7 @@ def test_operations_of_an_lstm() -> None:
     assert cost.effective_macs == lstm.effective_macs + 16
     assert cost.parameters == 4 * (3 + 16 + 2) * 16 + 16 + 1
     assert (cost.neuron_updates, cost.energy_joules["loihi1"]) == (0, None)
+    assert (cost.neuron_macs, cost.neuron_acs) == (3 * 16, 0), "f * c, i * g and o * tanh(c)"
 
 
 def test_convolutions_before_a_policy_act_too() -> None:
@@ -261,6 +271,8 @@ def test_layers_add_up(coding: Any) -> None:
         "effective_acs",
         "neuron_updates",
         "active_neuron_updates",
+        "neuron_macs",
+        "neuron_acs",
         "memory_bytes",
         "parameters",
         "bytes",
