@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -231,7 +230,7 @@ class Being:
     def _ann_joules(self, task: LifeTask) -> dict[str, float | None]:
         """Joules per decision of an untrained ANN of the same widths: a mark to compare with from the start."""
         learner, env = task.learner or self.config.learner, self.evaluator.environment(task, 1)
-        policy = make_policy(learner, task.policy(dataclasses.replace(self.config.policy, kind="ann")), env)
+        policy = make_policy(learner, task.policy(self.config.policy.ann_twin()), env)
         env.seed(VALIDATION_SEED)
         with Meter(policy) as meter:
             policy.predict(env.reset(), deterministic=True)  # type: ignore[arg-type]

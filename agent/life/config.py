@@ -60,6 +60,8 @@ class LifeConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ann_twin: bool = False
     """Also train the ANN twin: same widths, algorithm, hyperparameters and budget; and compare."""
+    relu_twin: bool = False
+    """Also train a twin with ReLU, whose zeros are skipped: it costs less than one with PPO's tanh."""
     keep_checkpoints: int = 2
     """Checkpoints that are kept; the one before the newest is used where the newest is damaged."""
     device: str = "cpu"
@@ -80,6 +82,8 @@ class LifeConfig:
             raise ValueError(f"protection: got {self.protection.kind} with state: carry, allowed are none and freeze")
         if self.policy.state == "carry" and any(task.data is not None for task in self.world):
             raise ValueError("policy: got state carry in a world with images, allowed is reset")
+        if self.relu_twin and self.policy.state == "carry":
+            raise ValueError("relu_twin: not allowed with state: carry, where a twin is an LSTM; leave it out")
         check_least(self, 1, "keep_checkpoints", "threads")
         check_seed(self.seed)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -11,7 +10,7 @@ import torch
 from snn4.agent.evaluation.episodes import Evaluator
 from snn4.agent.life.being import Being
 from snn4.agent.life.config import LifeConfig
-from snn4.agent.run.beings import ANN_TWIN, ORGANISM
+from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN
 from snn4.agent.run.events import Compared, Event, Task
 from snn4.agent.run.work import Pause, State
 from snn4.policies.allocation import keep_freed_memory
@@ -41,7 +40,7 @@ class Life:
             yield being.test(self.config.evaluation.test_episodes)
             yield Pause()
         if self.config.ann_twin:
-            yield Compared(*(being.scores for being in self.beings))
+            yield Compared(*(being.scores for being in self.beings[:2]))
 
     def _live_through_world(self, being: Being, stop: Callable[[], bool]) -> Iterator[Event | Pause]:
         every = self.config.evaluation.every
@@ -65,7 +64,9 @@ class Life:
         self.notes: list[str] = []
         policies = {ORGANISM: config.policy}
         if config.ann_twin:
-            policies[ANN_TWIN] = dataclasses.replace(config.policy, kind="ann")
+            policies[ANN_TWIN] = config.policy.ann_twin()
+        if config.relu_twin:
+            policies[RELU_TWIN] = config.policy.ann_twin("relu")
         evaluator = Evaluator()
         self.beings = [Being(name, config, policy, evaluator) for name, policy in policies.items()]
 
@@ -112,7 +113,9 @@ class Life:
     def summary(self) -> dict[str, Any]:
         """The tests, and where there were several tasks what is left of each."""
         scores = {being.name: being.scores for being in self.beings}
-        summary: dict[str, Any] = {"tasks": scores[ORGANISM], "ann_twin": scores.get(ANN_TWIN, {})}
+        summary: dict[str, Any] = {"tasks": scores[ORGANISM], ANN_TWIN: scores.get(ANN_TWIN, {})}
+        if self.config.relu_twin:
+            summary[RELU_TWIN] = scores[RELU_TWIN]
         if len(self.config.world) > 1:
             summary["retention"] = {being.name: being.retention() for being in self.beings}
         return summary

@@ -6,18 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
+from rich.text import Text
 
-from snn4.agent.run.beings import ANN_TWIN, ORGANISM, name_of
+from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN, name_of
 from snn4.agent.run.events import Entered, Evaluated, Event, Learned
 from snn4.agent.show.charts import draw_course, draw_matrix
-from snn4.agent.show.page import energy_sources, figure, heading, html_table
+from snn4.agent.show.page import energy_sources, figure, heading, html_table, paragraph
 from snn4.agent.show.tables import measure_rows, rich_table
 from snn4.agent.show.text import figure as number
 from snn4.agent.show.text import prefixed, spread
-from snn4.policies.metering.energy import ENERGY_MODELS
+from snn4.policies.metering.energy import ENERGY_MODELS, counted
 
 Summary = Mapping[str, Any]
-BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN}
+BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN, "relu_twin": RELU_TWIN}
 """Who was tested, by the keys of ``summary.json``."""
 
 
@@ -31,7 +32,8 @@ def tables(summary: Summary) -> Group:
         for being, own in retention.items()
     ]
     left += [rich_table(retention_measure_rows(retention), "of these percents")] if retention else []
-    return Group(rich_table(score_rows(summary), f"{name}: test, per decision"), *left)
+    energies = Text(counted(row for _, row in _tested(summary)), style="dim")
+    return Group(rich_table(score_rows(summary), f"{name}: test, per decision"), energies, *left)
 
 
 def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
@@ -58,7 +60,8 @@ def _results(summary: Summary) -> Iterator[str]:
     yield heading("Joules per decision, by energy model")
     joules = [(name, row["energy_joules"]) for name, row in _tested(summary)]
     rows = [[name, *(prefixed(values.get(model)) for model in ENERGY_MODELS)] for name, values in joules]
-    yield html_table([["", *ENERGY_MODELS], *rows]) + energy_sources()
+    sentence = counted(row for _, row in _tested(summary))
+    yield html_table([["", *ENERGY_MODELS], *rows]) + paragraph(sentence) + energy_sources()
 
 
 def _courses(events: Sequence[Event], summary: Summary | None) -> Iterator[str]:
@@ -102,7 +105,7 @@ def _tested(summary: Summary) -> list[tuple[str, Summary]]:
         (f"{task} {name_of(being)}", summary[key][task])
         for task in summary["tasks"]
         for key, being in BEINGS.items()
-        if task in summary[key]
+        if task in summary.get(key, {})
     ]
 
 

@@ -62,7 +62,8 @@ def _notes(config: LifeConfig) -> Iterator[str]:
     else:
         yield f"shared: the synapses between hidden layers ({trunk}); own encoders and heads: {', '.join(names)}"
     yield f"protection of what is shared: {_protection(config.protection)}"
-    yield f"lived by: the organism{', and by its ANN twin after it' if config.ann_twin else ''}"
+    twins = ["its ANN twin"] * config.ann_twin + ["its ReLU twin"] * config.relu_twin
+    yield f"lived by: {', and after it by '.join(['the organism', *twins])}"
 
 
 def _protection(config: ProtectionConfig) -> str:

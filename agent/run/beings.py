@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-ORGANISM, NETWORK, ANN_TWIN = "organism", "network", "ann_twin"
-NAMES = {ORGANISM: "SNN", NETWORK: "SNN", ANN_TWIN: "ANN twin"}
+ORGANISM, NETWORK = "organism", "network"
+"""Who spikes: in a life, and in all else."""
+ANN_TWIN, RELU_TWIN = "ann_twin", "relu_twin"
+TWINS = (ANN_TWIN, RELU_TWIN)
+NAMES = {ORGANISM: "SNN", NETWORK: "SNN", ANN_TWIN: "ANN twin", RELU_TWIN: "ReLU twin"}
 
 
 def name_of(being: str) -> str:

@@ -51,6 +51,11 @@ def heading(text: str) -> str:
     return f"<h2>{escape(text)}</h2>"
 
 
+def paragraph(text: str) -> str:
+    """Of plain text."""
+    return f"<p>{escape(text)}</p>"
+
+
 def html_table(rows: Sequence[Sequence[str]]) -> str:
     """The first row names the columns."""
     header, *body = rows

@@ -21,7 +21,8 @@ from snn4.agent.show.tables import heatmap, measure_rows
 from snn4.agent.show.text import figure, percent, sparkline
 from snn4.agent.show.view import ENERGY_MODEL, reached
 
-STYLES = ("green", "yellow")
+STYLES = ("green", "yellow", "blue")
+"""Of the spiking one, and of its twins."""
 
 
 def header(seen: Seen) -> Panel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from datetime import datetime
 
-from snn4.agent.run.beings import ANN_TWIN
+from snn4.agent.run.beings import TWINS
 from snn4.agent.run.events import Began, Ended, Entered, Evaluated, Event, Learned
 from snn4.agent.show.view import ENERGY_MODEL, Pace, describe, stamped
 
@@ -67,7 +67,7 @@ class Seen:
         for task, score in event.scores.items():
             self.scores[event.being][task] = score["return_mean"]
             joules = score.get("energy_joules", {}).get(ENERGY_MODEL)
-            if event.being == ANN_TWIN:
+            if event.being in TWINS:
                 self._note_ann(task, joules)
             elif joules is not None:
                 self.joules[task] = joules

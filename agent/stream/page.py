@@ -5,37 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group
+from rich.text import Text
 
 from snn4.agent.evaluation.matrix import as_matrix, forgetting_curve, retained
 from snn4.agent.run.beings import ANN_TWIN, NETWORK, name_of
 from snn4.agent.run.events import Began, Evaluated, Event
 from snn4.agent.show.charts import draw_lines, draw_matrix
-from snn4.agent.show.page import figure, heading, html_table
+from snn4.agent.show.page import figure, heading, html_table, paragraph
 from snn4.agent.show.tables import measure_rows, rich_table
+from snn4.policies.metering.energy import counted
 
 Summary = Mapping[str, Any]
+COSTS = ("spikes_per_decision", "energy_joules", "neuron_macs", "neuron_acs")
+"""Of a decision; version 0.1 knew the first two."""
 
 
-def tables(summary: Summary) -> RenderableType:
+def tables(summary: Summary) -> Group:
     """The measures of ``summary.json``."""
     config = summary["config"]
     title = f"{config['name']}, {config['strategy']['name']}, seed {summary['seed']}"
-    return rich_table(measure_rows(_beings(summary)), title)
+    beings = _beings(summary)
+    return Group(rich_table(measure_rows(beings), title), Text(counted(beings.values()), style="dim"))
 
 
 def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
     """Measures, matrices and curves; a stream that goes on is drawn as far as it has come."""
     names, rows = rows_of(events)
-    costs = {
-        being: {key: own[key] for key in ("spikes_per_decision", "energy_joules")}
-        for being, own in _beings(summary or {}).items()
-    }
+    costs = {being: {key: own[key] for key in COSTS if key in own} for being, own in _beings(summary or {}).items()}
     results = {being: {**retained(own), **costs.get(being, {})} for being, own in rows.items()}
     if not results:
         yield heading("Nothing has been tested yet")
         return
-    yield heading("Measures") + html_table(measure_rows(results))
+    sentence = paragraph(counted(costs.values())) if costs else ""
+    yield heading("Measures") + html_table(measure_rows(results)) + sentence
     yield heading("Accuracy matrix")
     for being, result in results.items():
         matrix = draw_matrix(result["matrix"], names, f"{name_of(being)}: accuracy, %")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
 from typing import Any
 
 from rich.console import Group
@@ -14,10 +13,10 @@ from snn4.agent.run.beings import name_of
 from snn4.agent.run.events import Evaluated, Event, Learned
 from snn4.agent.show import classifier_charts as charts
 from snn4.agent.show.charts import draw_curve
-from snn4.agent.show.page import energy_sources, figure, heading, html_table
+from snn4.agent.show.page import energy_sources, figure, heading, html_table, paragraph
 from snn4.agent.show.tables import Fitting
 from snn4.agent.show.text import percent, prefixed
-from snn4.policies.metering.energy import ENERGY_MODELS
+from snn4.policies.metering.energy import ENERGY_MODELS, counted
 
 Summary = Mapping[str, Any]
 
@@ -37,10 +36,10 @@ def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
     """The test, and how the network learned; before the test the latter alone."""
     curves = learning_curves(events)
     if summary is None:
-        yield from _learning(curves) if curves else ["<p>No epoch is finished yet.</p>"]
+        yield from _learning(curves) if curves else [paragraph("No epoch is finished yet.")]
         return
     yield heading("Indicators") + html_table(indicator_rows(summary))
-    yield "".join(f"<p>{escape(line)}</p>" for line in notes(summary))
+    yield "".join(map(paragraph, notes(summary)))
     yield heading("Accuracy and latency")
     yield figure(charts.draw_accuracy(summary), "Accuracy by the mean scores of all steps so far.")
     yield figure(charts.draw_exit(summary), "Early exit: a sample is decided as soon as its confidence is reached.")
@@ -121,7 +120,7 @@ def notes(summary: Summary) -> list[str]:
         lines.append("scores are means over each input and its mirror image: every cost is that of both")
     if summary["early_exit"]["validation"] is None:
         lines.append("int8 is not simulated without validation data: its operations are those of fp32")
-    return [*lines, *summary["notes"]]
+    return [*lines, counted(summary["indicators"]), *summary["notes"]]
 
 
 def exit_line(early: Summary) -> str:
