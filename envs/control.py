@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 import snn4.envs.drawn_cartpole
 import snn4.envs.hidden_velocities  # noqa: F401  (both register environments)
@@ -22,13 +22,29 @@ class UnknownEnvironment(ValueError):
     """The name is not registered, or the environment cannot be built here, or no policy could see and act in it."""
 
 
+class Control(DummyVecEnv):
+    """Copies of an environment, all in this process."""
+
+    cut_after: int | None = None
+    """Steps after which episodes are truncated that would go on otherwise."""
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether every episode ends by itself, as far as Gymnasium knows."""
+        spec = self.envs[0].spec
+        return spec is not None and spec.max_episode_steps is not None
+
+
 def make_control(
     environment: str,
     n_envs: int = 1,
     kwargs: Mapping[str, Any] | None = None,
     variation: VariationConfig | None = None,
-) -> VecEnv:
+    cut_after: int | None = None,
+) -> Control:
     """``n_envs`` copies of a Gymnasium environment; seed them with ``.seed(seed)`` before ``.reset()``.
+
+    With ``cut_after``, episodes are truncated after so many steps, whatever the environment's own limit is.
 
     Images come with channels first, boolean ones as 0.0 and 1.0 (`channels.channels_first`); other observations, and
     actions, in the forms that policies take (`spaces.plain_spaces`).
@@ -43,13 +59,16 @@ def make_control(
     def make() -> gym.Env[Any, Any]:
         # The checker re-validates every step; what it would find, the learner's own checks of observations find too.
         env = gym.make(environment, disable_env_checker=True, **(kwargs or {}))
+        env = env if cut_after is None else gym.wrappers.TimeLimit(env, cut_after)
         env = channels_first(plain_spaces(FreshGames(env) if minatar else env))
         return Monitor(env if variation is None else Varied(env, variation))
 
     try:
         if minatar:
             register_minatar()
-        return DummyVecEnv([make] * n_envs)
+        copies = Control([make] * n_envs)
+        copies.cut_after = cut_after
+        return copies
     except BadVariation:
         raise
     except UnfitSpace as error:

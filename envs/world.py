@@ -50,11 +50,11 @@ class TaskConfig:
         varied = str(self.variation or "")
         return self.name if varied in self.name else f"{self.name}, {varied}"
 
-    def make(self, n_envs: int, part: Part = "train") -> VecEnv:
+    def make(self, n_envs: int, part: Part = "train", cut_after: int | None = None) -> VecEnv:
         """``n_envs`` copies of the environment (see `make_control`), or of a part of the data set (`make_guessing`)."""
         if self.data is not None:
             return make_guessing(self.data, n_envs, part)
-        return make_control(self.environment, n_envs, self.kwargs, self.variation)
+        return make_control(self.environment, n_envs, self.kwargs, self.variation, cut_after)
 
 
 TaskT = TypeVar("TaskT", bound=TaskConfig)

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 from snn4.agent.config.fields import check_least
-from snn4.agent.evaluation.counted import Counted
 from snn4.agent.run.events import Score
+from snn4.envs.control import Control
 from snn4.envs.labelled import Labelled, Part
 from snn4.envs.world import TaskConfig
+from snn4.learners.not_finite import require_finite
 from snn4.learners.sb3_state import set_normalization
 from snn4.policies.metering.meter import Meter
 
+Result = TypeVar("Result")
 VALIDATION_SEED, TEST_SEED = 1_000_000, 2_000_000
 """Base seeds of validation and test episodes, the same for every life; training seeds are drawn elsewhere."""
 
@@ -37,15 +39,35 @@ class EvaluationConfig:
     """Validation episodes; the weights that do best on them are kept at the end of a task."""
     test_episodes: int = 100
     """Test episodes at the end of the life, on seeds that are used for nothing else."""
+    max_episode_steps: int | None = None
+    """Steps after which an episode of an evaluation is cut; null takes the environment's own limit, or 10,000 steps
+    where it has none."""
 
     def __post_init__(self) -> None:
         check_least(self, 1, "every", "episodes", "test_episodes")
+        if self.max_episode_steps is not None:
+            check_least(self, 1, "max_episode_steps")
+
+
+UNLIMITED_EPISODE = 10_000
+"""Steps after which an episode of an evaluation is cut in an environment that has no limit of its own."""
+SIGN_OF_LIFE = 2_000
+"""Steps of all copies of an environment between two reports of an evaluation."""
+
+
+class Interrupted(Exception):
+    """An evaluation was asked to stop."""
 
 
 class Evaluator:
-    """Environments for evaluation, made once and kept: validation comes often."""
+    """Environments for evaluation, made once and kept: validation comes often.
 
-    def __init__(self) -> None:
+    Args:
+        max_episode_steps: of `EvaluationConfig`.
+    """
+
+    def __init__(self, max_episode_steps: int | None = None) -> None:
+        self.max_episode_steps = max_episode_steps
         self._environments: dict[str, VecEnv] = {}
         self._chances: dict[tuple[int, int], float] = {}
 
@@ -58,7 +80,11 @@ class Evaluator:
         key = f"{task.environment} {sorted(task.kwargs.items())} {task.variation!r} {n_envs}"
         key += "" if task.data is None else f" {task.data} {part}"
         if key not in self._environments:
-            self._environments[key] = task.make(n_envs, part)
+            env = task.make(n_envs, part, self.max_episode_steps)
+            if isinstance(env, Control) and env.cut_after is None and not env.has_limit:
+                env.close()
+                env = task.make(n_envs, part, UNLIMITED_EPISODE)
+            self._environments[key] = env
         return self._environments[key]
 
     def chance(self, task: TaskConfig, episodes: int) -> float:
@@ -67,14 +93,13 @@ class Evaluator:
         if (key := (id(env), episodes)) not in self._chances:
             env.seed(VALIDATION_SEED)
             env.action_space.seed(VALIDATION_SEED)
-            number, random = _episodes(env, episodes), _Chance(env.action_space)
-            returns, _ = evaluate_policy(random, env, number, return_episode_rewards=True, warn=False)  # type: ignore[arg-type]
-            self._chances[key] = float(np.mean(returns))  # type: ignore[arg-type]
+            played = _finished(_play(_Chance(env.action_space), env, _episodes(env, episodes), lambda: False))
+            self._chances[key] = float(np.mean([episode.episode_return for episode in played]))
         return self._chances[key]
 
 
 class _Chance:
-    """Acts at random; SB3's evaluation asks it as it asks a policy."""
+    """Acts at random, with the face of a policy."""
 
     def __init__(self, space: spaces.Space[Any]) -> None:
         self.space = space
@@ -83,30 +108,121 @@ class _Chance:
         return np.array([self.space.sample() for _ in range(len(observation))]), state
 
 
+@dataclass(frozen=True)
+class Underway:
+    """An evaluation that takes long."""
+
+    steps: int
+    """Of each copy of the environment."""
+    done: int
+    """Episodes that are over, of ``episodes``."""
+    episodes: int
+
+
+class Episode(NamedTuple):
+    """One that was played to its end."""
+
+    episode_return: float
+    steps: int
+
+
 def evaluate(
     policy: BasePolicy, env: VecEnv, episodes: int, seed: int, normalization: dict[str, Any] | None = None
 ) -> Score:
+    """`evaluation`, at once."""
+    return _finished(evaluation(policy, env, episodes, seed, normalization))
+
+
+def evaluation(
+    policy: BasePolicy, env: VecEnv, episodes: int, seed: int, normalization: dict[str, Any] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Generator[Underway, None, Score]:  # fmt: skip
     """Return, and cost of a decision, over ``episodes`` that ``seed`` fixes: the measured part of a summary's row.
 
-    Of images it is all there are, and the mean return is the accuracy.
+    Of images it is all there are, and the mean return is the accuracy. A score also has ``episodes_cut`` where episodes
+    were cut that had no end of their own.
+
+    Raises:
+        Interrupted: ``stop``, which is asked before each step, said True.
+        NotFinite: an observation is no number.
     """
     episodes = _episodes(env, episodes)
+    cut_after = getattr(env, "cut_after", None)
     if normalization is not None:
         env = VecNormalize(env, training=False, norm_reward=False)
         set_normalization(env, normalization)
     env.seed(seed)
-    counted = Counted(policy, episodes, env.num_envs)
     with torch.random.fork_rng(), Meter(policy) as meter:
         torch.manual_seed(seed)  # of codes that draw their spikes
-        returns, _ = evaluate_policy(
-            counted, env, episodes, deterministic=True, return_episode_rewards=True, callback=counted, warn=False,
-        )  # type: ignore[arg-type, misc]  # fmt: skip
+        played = yield from _play(policy, env, episodes, stop)
+    returns = [episode.episode_return for episode in played]
+    cut = sum(cut_after is not None and episode.steps >= cut_after for episode in played)
     return {
         "return_mean": float(np.mean(returns)),
         "return_std": float(np.std(returns)),
         "episodes": episodes,
+        **({"episodes_cut": cut} if cut else {}),
         **{name: value for name, value in asdict(meter.cost()).items() if name != "layers"},  # they fill the journal
     }
+
+
+def _play(
+    policy: Any, env: VecEnv, episodes: int, stop: Callable[[], bool]
+) -> Generator[Underway, None, list[Episode]]:
+    """Whole episodes in all copies of ``env``, as SB3's ``evaluate_policy`` shares them out.
+
+    Only copies that still owe an episode are decided for, so that whoever watches the policy sees the decisions of the
+    counted episodes and no others; the rest repeat the action of one of them.
+    """
+    owed = (episodes + np.arange(env.num_envs)) // env.num_envs
+    played: list[Episode] = []
+    observation, state, starts, steps = env.reset(), None, np.ones(env.num_envs, dtype=bool), 0
+    lengths, returns = np.zeros(env.num_envs, int), np.zeros(env.num_envs)
+    while len(rows := np.flatnonzero(owed)):
+        if stop():
+            raise Interrupted
+        actions, state = _decide(policy, observation, state, starts, rows)
+        observation, rewards, starts, infos = env.step(actions)
+        require_finite("observation", observation)  # type: ignore[arg-type]
+        lengths, returns, steps = lengths + 1, returns + rewards, steps + 1
+        for copy in rows[starts[rows]]:
+            told = infos[copy].get("episode")  # by SB3's Monitor, which sees what wrappers change
+            episode_return = float(returns[copy] if told is None else told["r"])
+            played.append(Episode(episode_return, int(lengths[copy])))
+        owed = np.where(starts, np.maximum(owed - 1, 0), owed)
+        lengths, returns = np.where(starts, 0, lengths), np.where(starts, 0.0, returns)
+        if steps % SIGN_OF_LIFE == 0:
+            yield Underway(steps, len(played), episodes)
+    return played
+
+
+def _decide(
+    policy: Any, observation: Any, state: Any, starts: NDArray[np.bool_], rows: NDArray[np.int64]
+) -> tuple[NDArray[Any], Any]:
+    """Actions for all copies, of which only those in ``rows`` are asked for; and the states after it."""
+    if len(rows) == len(starts):
+        return policy.predict(observation, state, starts, deterministic=True)  # type: ignore[no-any-return]
+    before = None if state is None else tuple(part[:, rows] for part in state)
+    decided, after = policy.predict(observation[rows], before, starts[rows], deterministic=True)
+    actions = np.repeat(decided[:1], len(starts), 0)
+    actions[rows] = decided
+    return actions, None if after is None else tuple(_whole(part, rows, len(starts)) for part in after)
+
+
+def _whole(part: NDArray[Any], rows: NDArray[np.int64], copies: int) -> NDArray[Any]:
+    """A state (layers, copies, n), of zeros for those that are not in ``rows``."""
+    whole = np.zeros((len(part), copies, *part.shape[2:]), part.dtype)
+    whole[:, rows] = part
+    return whole
+
+
+def _finished(generator: Generator[Any, None, Result]) -> Result:
+    """What a generator returns in the end."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 def _episodes(env: VecEnv, asked: int) -> int:

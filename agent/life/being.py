@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 
-from snn4.agent.evaluation.episodes import TEST_SEED, VALIDATION_SEED, Evaluator, evaluate, observe, summary_row
+from snn4.agent.evaluation.episodes import (
+    TEST_SEED,
+    UNLIMITED_EPISODE,
+    VALIDATION_SEED,
+    Evaluator,
+    Underway,
+    evaluation,
+    observe,
+    summary_row,
+)
 from snn4.agent.evaluation.returns import retention
 from snn4.agent.life.config import LifeConfig, LifeTask
 from snn4.agent.life.organism import Learner, Organism
-from snn4.agent.run.events import Entered, Evaluated, Learned, Score
+from snn4.agent.run.beings import name_of
+from snn4.agent.run.events import Entered, Evaluated, Event, Learned, Noted, Score
 from snn4.envs.labelled import Labelled, Part
 from snn4.envs.world import World
 from snn4.learners.algorithms import make_policy
@@ -54,6 +63,8 @@ class Being:
         """Of the present task; None between tasks."""
         self.best: dict[str, Any] | None = None
         """The best validation in the present task, with a snapshot."""
+        self.owes_validation = False
+        """Whether a whole stretch of the present task was learned and not validated yet."""
         self._left: dict[str, Any] | None = None
         """State of the learner in the checkpoint that is gone on from."""
 
@@ -62,21 +73,21 @@ class Being:
         """Of the present task."""
         return self._learner().step
 
-    def take_up(self, task: LifeTask) -> Entered:
+    def take_up(self, task: LifeTask, stop: Stop) -> Iterator[Event]:
         """Begin ``task``, or go on with it where a checkpoint left it; test it first where it is new."""
         learner = self.learner = self._newborn(task, self._seed(0))
         if self._left is not None:
             learner.load_state(self._left)
             self._left = None
         else:
-            self.best = None
+            self.best, self.owes_validation = None, False
             self.organism.prepare(task.name, learner.policy)
             if (memory := self.organism.tasks.get(task.name)) is not None:
                 learner.normalize_as(memory.normalization)
         self._guard(task, learner)
-        self._look_ahead(task, learner)
+        yield from self._look_ahead(task, learner, stop)
         joules = self._ann_joules(task)
-        return Entered(self.name, task.label, self.world.position, learner.step, task.steps, joules)
+        yield Entered(self.name, task.label, self.world.position, learner.step, task.steps, joules)
 
     def learn(self, task: LifeTask, until: int, stop: Stop) -> Iterator[Learned]:
         """Learn up to step ``until`` of ``task``, in a stretch that can be repeated.
@@ -99,18 +110,24 @@ class Being:
         except NotFinite as error:
             raise NotFinite(f"{self.name}, task {number} ({task.label}), {error}") from error
         self.organism.remember(task.name, learner)
+        self.owes_validation = learner.step >= until
 
-    def validate(self, task: LifeTask) -> Evaluated:
-        """Test all tasks seen so far in validation episodes; the best weights in ``task`` are remembered."""
+    def validate(self, task: LifeTask, stop: Stop) -> Iterator[Event]:
+        """Test all tasks seen so far in validation episodes; the best weights in ``task`` are remembered.
+
+        Raises:
+            Interrupted: it was asked to stop; the validation is still owed.
+        """
         started = time.perf_counter()
-        scores = self._evaluate(self.world.seen, self.config.evaluation.episodes, VALIDATION_SEED)
+        scores = yield from self._evaluate(self.config.evaluation.episodes, VALIDATION_SEED, stop)
         returns = {name: score["return_mean"] for name, score in scores.items()}
         better = self.best is None or returns[task.label] >= self.best["return_mean"]
         if better:
             snapshot = self.organism.snapshot(task.name)
             self.best = {"return_mean": returns[task.label], "returns": returns, "snapshot": snapshot}
+        self.owes_validation = False
         seconds = time.perf_counter() - started
-        return Evaluated(
+        yield Evaluated(
             self.name, task.label, self.organism.age, scores, better, number=self.world.position, seconds=seconds
         )
 
@@ -129,15 +146,15 @@ class Being:
             behaviour = Behaviour.of(policy, seen)
         protection.finish(task.name, policy, behaviour)
 
-    def test(self, episodes: int) -> Evaluated:
+    def test(self, episodes: int, stop: Stop = lambda: False) -> Iterator[Event]:
         """Test all tasks met so far on test episodes, and keep the rows of ``summary.json``."""
         started = time.perf_counter()
-        scores = self._evaluate(self.world.seen, episodes, TEST_SEED)
+        scores = yield from self._evaluate(episodes, TEST_SEED, stop)
         for task in self.world.seen:
             memory = self.organism.tasks[task.name]
             self.scores[task.label] = summary_row(scores[task.label], memory.env_steps, memory.seconds)
         last, position = self.world.tasks[-1], self.world.position
-        return Evaluated(
+        yield Evaluated(
             self.name, last.label, self.organism.age, scores, part="test", number=position,
             seconds=time.perf_counter() - started,
         )  # fmt: skip
@@ -170,7 +187,9 @@ class Being:
 
     def task_state(self) -> dict[str, Any] | None:
         """What goes on inside the present task."""
-        return None if self.learner is None else {"learner": self.learner.state(), "best": self.best}
+        if self.learner is None:
+            return None
+        return {"learner": self.learner.state(), "best": self.best, "owes_validation": self.owes_validation}
 
     def load_state(self, state: dict[str, Any], task: dict[str, Any] | None) -> None:
         """Become who was saved; ``task`` is its `task_state`, None where it was in none."""
@@ -179,6 +198,7 @@ class Being:
         self.returns, self.newborn = state.get("returns", []), state.get("newborn", {})  # 0.1 saved none at first
         if task is not None:
             self._left, self.best = task["learner"], task["best"]
+            self.owes_validation = task.get("owes_validation", False)  # 0.1 validated before it stopped
 
     def _newborn(self, task: LifeTask, seed: int) -> Learner:
         """A learner who knows nothing."""
@@ -200,32 +220,47 @@ class Being:
         earlier = {name: self.policy(stays[name]) for name in protection.earlier(task.name)}
         protection.guard(task.name, learner.policy, earlier)
 
-    def _look_ahead(self, task: LifeTask, learner: Learner) -> None:
+    def _look_ahead(self, task: LifeTask, learner: Learner, stop: Stop) -> Iterator[Event]:
         """Test a task that was not met yet: what earlier ones have taught for it, and what a newborn can do."""
         rows = self.returns
         if learner.step or not rows or task.label in rows[-1]:
             return
         newborn = self._newborn(task, self._seed(0))
-        taught, untaught = (self._score(task, own.policy, own.normalization()) for own in (learner, newborn))
+        returns = []
+        for own in (learner, newborn):
+            play = self.config.evaluation.episodes, VALIDATION_SEED, own.normalization(), stop
+            score = yield from self._score(task, own.policy, *play)
+            returns.append(score["return_mean"])
         newborn.close()
-        rows[-1], self.newborn[task.label] = {**rows[-1], task.label: taught}, untaught
+        rows[-1], self.newborn[task.label] = {**rows[-1], task.label: returns[0]}, returns[1]
 
-    def _score(self, task: LifeTask, policy: BasePolicy, normalization: dict[str, Any] | None) -> float:
-        episodes = self.config.evaluation.episodes
-        env = self.evaluator.environment(task, episodes)
-        with self._naming(task):
-            return float(evaluate(policy, env, episodes, VALIDATION_SEED, normalization)["return_mean"])
-
-    def _evaluate(self, tasks: list[LifeTask], episodes: int, seed: int) -> dict[str, Score]:
-        """Scores in each of ``tasks``, with the weights that it has now."""
-        part: Part = "test" if seed == TEST_SEED else "validation"
+    def _evaluate(self, episodes: int, seed: int, stop: Stop) -> Generator[Event, None, dict[str, Score]]:
+        """Scores in each task seen so far, with the weights that it has now."""
         scores = {}
-        for task in tasks:
-            env, policy = self.evaluator.environment(task, episodes, part), self.policy(task)
-            with self._naming(task):
-                normalization = self.organism.tasks[task.name].normalization
-                scores[task.label] = evaluate(policy, env, episodes, seed, normalization)
+        for task in self.world.seen:
+            normalization = self.organism.tasks[task.name].normalization
+            score = yield from self._score(task, self.policy(task), episodes, seed, normalization, stop)
+            scores[task.label] = score
         return scores
+
+    def _score(
+        self, task: LifeTask, policy: BasePolicy, episodes: int, seed: int, normalization: Any, stop: Stop
+    ) -> Generator[Event, None, Score]:
+        """Of ``policy`` in ``task``, with a note now and then where that takes long."""
+        part: Part = "test" if seed == TEST_SEED else "validation"
+        env, what = self.evaluator.environment(task, episodes, part), f"{name_of(self.name)} {part} in {task.label}"
+        try:
+            play = evaluation(policy, env, episodes, seed, normalization, stop)
+            score = yield from _told(play, what)
+        except NotFinite as error:
+            where = f"{self.name}, task {task.label}, evaluation at step {self.organism.age}"
+            raise NotFinite(f"{where}: {error}") from error
+        if cut := score.get("episodes_cut", 0):
+            limit = self.config.evaluation.max_episode_steps or UNLIMITED_EPISODE
+            yield Noted(
+                f"{what}: cut {cut} of {episodes} episodes after {limit:,} steps (evaluation.max_episode_steps)"
+            )
+        return score
 
     def _ann_joules(self, task: LifeTask) -> dict[str, float | None]:
         """Joules per decision of an untrained ANN of the same widths: a mark to compare with from the start."""
@@ -236,17 +271,18 @@ class Being:
             policy.predict(env.reset(), deterministic=True)  # type: ignore[arg-type]
         return meter.cost().energy_joules
 
-    @contextmanager
-    def _naming(self, task: LifeTask) -> Iterator[None]:
-        """Where numbers stop being finite."""
-        try:
-            yield
-        except NotFinite as error:
-            where = f"{self.name}, task {task.label}, evaluation at step {self.organism.age}"
-            raise NotFinite(f"{where}: {error}") from error
-
     def _seed(self, step: int) -> int:
         """Of the stretch of the present task that begins at ``step``; the twin draws the same, to live under equal
         luck."""
         sequence = np.random.SeedSequence([self.config.seed, self.world.position, step])
         return int(sequence.generate_state(1)[0] >> 1)
+
+
+def _told(play: Generator[Underway, None, Score], what: str) -> Generator[Event, None, Score]:
+    """The result of an evaluation, with a note now and then where it takes long."""
+    while True:
+        try:
+            underway = next(play)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        yield Noted(f"{what}: {underway.done} of {underway.episodes} episodes after {underway.steps:,} steps")

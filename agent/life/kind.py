@@ -42,7 +42,8 @@ def evaluate(config: LifeConfig, folder: Path, options: Mapping[str, Any]) -> tu
     life.load_state(saved.state)
     for being in life.beings:
         if being.organism.tasks:
-            being.test(config.evaluation.test_episodes)
+            for _ in being.test(config.evaluation.test_episodes):
+                pass
     return life.summary(), saved.notes
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from snn4.agent.evaluation.episodes import Evaluator
+from snn4.agent.evaluation.episodes import Evaluator, Interrupted
 from snn4.agent.life.being import Being
 from snn4.agent.life.config import LifeConfig
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN
@@ -31,13 +31,19 @@ class Life:
         """The whole story, from where `load_state` put it."""
         torch.set_num_threads(self.config.threads)
         keep_freed_memory()
+        try:
+            yield from self._lives(stop)
+        except Interrupted:  # in the middle of an evaluation
+            yield Pause()
+
+    def _lives(self, stop: Callable[[], bool]) -> Iterator[Event | Pause]:
         for being in self.beings:
             if being.scores:
                 continue
             yield from self._live_through_world(being, stop)
             if stop():
                 return
-            yield being.test(self.config.evaluation.test_episodes)
+            yield from being.test(self.config.evaluation.test_episodes, stop)
             yield Pause()
         if self.config.ann_twin:
             yield Compared(*(being.scores for being in self.beings[:2]))
@@ -45,15 +51,12 @@ class Life:
     def _live_through_world(self, being: Being, stop: Callable[[], bool]) -> Iterator[Event | Pause]:
         every = self.config.evaluation.every
         for task in being.world.remaining():
-            entered = being.take_up(task)
-            yield entered
-            step = entered.step
-            while step < task.steps:
-                until = min(task.steps, (step // every + 1) * every)
-                yield from being.learn(task, until, stop)
-                step = being.step
-                if step >= until or not stop():  # a whole stretch is not lived again: validate it now
-                    yield being.validate(task)
+            yield from being.take_up(task, stop)
+            while being.owes_validation or being.step < task.steps:
+                if not being.owes_validation:
+                    yield from being.learn(task, min(task.steps, (being.step // every + 1) * every), stop)
+                if being.owes_validation:
+                    yield from being.validate(task, stop)
                 yield Pause()
                 if stop():
                     return
@@ -67,7 +70,7 @@ class Life:
             policies[ANN_TWIN] = config.policy.ann_twin()
         if config.relu_twin:
             policies[RELU_TWIN] = config.policy.ann_twin("relu")
-        evaluator = Evaluator()
+        evaluator = Evaluator(config.evaluation.max_episode_steps)
         self.beings = [Being(name, config, policy, evaluator) for name, policy in policies.items()]
 
     @property
