@@ -18,12 +18,19 @@ app.add_typer(bench, name="bench")
 def speed(
     rounds: Annotated[int, typer.Option(min=1, help="Turns that each contender takes.")] = 7,
     only: Annotated[str, typer.Option(help="Run only the sections whose names contain this.")] = "",
+    results_dir: Annotated[
+        Path, typer.Option(help="Folder of the results; speed/ in it keeps each section as it ends.")
+    ] = Path("runs/benchmarks/results"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure kept sections anew.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print everything that was measured.")] = False,
 ) -> None:
-    """Compare speed and memory with snnTorch, Norse and SpikingJelly (pip install 'snn4-agent\\[peers]') and SB3."""
+    """Compare speed and memory with snnTorch, Norse and SpikingJelly (pip install 'snn4-agent\\[peers]') and SB3.
+
+    Goes on where it was interrupted.
+    """
     from snn4.benchmarks.speed import report
 
-    report(rounds, only, as_json=json)
+    report(rounds, only, json, results_dir, fresh)
 
 
 @bench.command()

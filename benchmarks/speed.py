@@ -1,8 +1,9 @@
 """``snn4-agent bench speed``: this project's speed and memory against its peers', in one run on this machine.
 
-Every section runs in a process of its own, in which contenders take turns. Training sections run twice: with
-`keep_freed_memory`, which this project's command switches on, for all contenders, and with the C library's own handling
-of memory, again for all. Peers run in float32 and in their own memory format; this project's networks in channels_last.
+Every section runs in processes of its own, in which contenders take turns, and is kept as it ends. Training sections
+run twice: with `keep_freed_memory`, which this project's command switches on, for all contenders, and with the C
+library's own handling of memory, again for all. Peers run in float32 and in their own memory format; this project's
+networks in channels_last.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib.util
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,14 +20,18 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch.nn import functional as F
 
 from snn4.benchmarks.peers import PEERS, layer_runs, snn4_net
 from snn4.benchmarks.publishing import markdown
+from snn4.benchmarks.sections import Kept, measure
 from snn4.benchmarks.spikformer_peer import SpikingJellySpikformer, spikformer_config
 from snn4.benchmarks.timing import Times, fastest, ratio, take_turns
 from snn4.policies.allocation import keep_freed_memory
@@ -59,33 +65,48 @@ class MissingPeers(ValueError):
     exit_status = 2  # of the command line
 
 
-def speed(rounds: int, only: str = "") -> dict[str, Any]:
-    """All rows, and the seconds from which they follow; ``only`` runs the sections whose names contain it."""
+def speed(rounds: int, only: str, folder: Path, fresh: bool = False) -> dict[str, Any]:
+    """All rows, and the seconds from which they follow.
+
+    Args:
+        rounds: turns of each contender.
+        only: a part of the names of the sections that run; all have the empty one.
+        folder: keeps each section as it ends; a later call with the same settings goes on after these.
+        fresh: whether to measure them anew instead.
+
+    Raises:
+        MissingPeers: before anything is measured.
+    """
     missing = [name for name in PEERS if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingPeers(f"{', '.join(missing)}: not installed; pip install 'snn4-agent[peers]' brings the peers")
-    if not any(only in name for name in _JUDGES):
+    chosen = {name: partial(_runs, name, rounds) for name in _JUDGES if only in name}
+    if not chosen:
         raise MissingPeers(f"--only: got {only!r}, allowed is a part of one of: {', '.join(_JUDGES)}")
-    rows, seconds = list[Row](), dict[str, Any]()
-    for name, judge in _JUDGES.items():
-        if only not in name:
-            continue
-        if name.startswith("train"):
-            runs = [_section(name, rounds, keep_memory) for keep_memory in (False, True)]
-        elif name == "memory":
-            runs = [_section(f"memory {who}", rounds, keep_memory=False) for who in ("snn4", "spikingjelly")]
-        else:
-            runs = [_section(name, rounds, keep_memory=True)]
-        seconds[name] = runs
-        rows += judge(runs)
-    return {"rows": [{**asdict(row), "reached": row.reached} for row in rows], "seconds": seconds}
+    from snn4.agent.run.provenance import provenance  # takes long to import, and sections run in processes of their own
+
+    kept = Kept(folder, {"rounds": rounds, "threads": torch.get_num_threads(), **provenance()})
+    try:
+        seconds = measure(chosen, kept, Console(stderr=True), fresh)
+    except KeyboardInterrupt:
+        print(f"interrupted; what has ended is in {folder}, and the same command goes on after it", file=sys.stderr)
+        raise
+    rows = [row for name, runs in seconds.items() for row in _JUDGES[name](runs)]
+    return {**kept.settings, "rows": [{**asdict(row), "reached": row.reached} for row in rows], "seconds": seconds}
 
 
-def report(rounds: int, only: str, as_json: bool) -> None:
+def _runs(name: str, rounds: int) -> list[Any]:
+    if name.startswith("train"):
+        return [_section(name, rounds, keep_memory) for keep_memory in (False, True)]
+    if name == "memory":
+        return [_section(f"memory {who}", rounds, keep_memory=False) for who in ("snn4", "spikingjelly")]
+    return [_section(name, rounds, keep_memory=True)]
+
+
+def report(rounds: int, only: str, as_json: bool, results: Path, fresh: bool) -> None:
     """Measure and print: a table, or everything as JSON."""
-    from snn4.agent.run.provenance import provenance
-
-    result = {"command": shlex.join(["snn4-agent", *sys.argv[1:]]), **provenance(), **speed(rounds, only)}
+    measured = speed(rounds, only, results / "speed", fresh)
+    result = {"command": shlex.join(["snn4-agent", *sys.argv[1:]]), **measured}
     print(json.dumps(result, indent=1) if as_json else table(result["rows"]))
 
 
@@ -368,6 +389,7 @@ _JUDGES: dict[str, Callable[[list[Any]], list[Row]]] = {
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # without a traceback: whoever waits for it says what that means
     section, number, keep = sys.argv[1:]
     if int(keep):
         keep_freed_memory()

@@ -20,6 +20,10 @@ class Stateful(nn.Module):
     """Base of layers and blocks that are called as ``(x (T, B, …), state, steps) -> (y (T, B, …), state)``."""
 
 
+class OverSteps(nn.Module):
+    """Base of layers without a state that tell steps from samples: called as ``(x (T * B, …), T) -> y (T * B, …)``."""
+
+
 class SpikingSequential(Stateful, nn.Sequential):
     """Layers in a row: ``(x (T, B, …), state) -> (y (T, B, …), state)``.
 
@@ -133,7 +137,7 @@ def _run(layers: list[nn.Module], x: Tensor, state: tuple[State, ...], steps: in
 
 
 def _over_steps(layer: nn.Module, x: Tensor) -> Tensor:
-    y = layer(_samples(x))
+    y = layer(_samples(x), len(x)) if isinstance(layer, OverSteps) else layer(_samples(x))
     if not isinstance(y, Tensor):
         raise TypeError(
             f"{type(layer).__name__}: got an output of type {type(y).__name__}, allowed is a Tensor; a layer with a "

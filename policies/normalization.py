@@ -1,4 +1,4 @@
-"""Norms of spiking networks: scaled to the threshold, and with statistics of their own at every step."""
+"""Norms of spiking networks: of single samples too, scaled to the threshold, with statistics of each step."""
 
 from __future__ import annotations
 
@@ -7,17 +7,51 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from snn4.policies.network import Stateful, checked_steps
+from snn4.policies.network import OverSteps, Stateful, checked_steps
 
 
-def threshold_norm(channels: int, v_threshold: float) -> nn.BatchNorm2d:
+class _FromTwo(OverSteps, _BatchNorm):
+    """Batch norm that learns statistics only where a step has two values or more per channel.
+
+    A single sample of a fully connected layer has no spread. The running statistics normalize it and stay as they are.
+    torch raises an error there; over T such steps it would normalize the sample by its own course in time, which no
+    evaluation does.
+    """
+
+    def forward(self, x: Tensor, steps: int = 1) -> Tensor:
+        if not self.training or _has_spread(x, steps):
+            return super().forward(x)
+        return _by_known(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
+
+
+class BatchNorm1d(_FromTwo, nn.BatchNorm1d):
+    """torch's for (T * B, C); the running statistics normalize a mini-batch of one sample."""
+
+
+class BatchNorm2d(_FromTwo, nn.BatchNorm2d):
+    """torch's for (T * B, C, H, W); the running statistics normalize a mini-batch of one pixel."""
+
+
+def _has_spread(x: Tensor, steps: int = 1) -> bool:
+    """Whether each channel of ``x`` (T * B, C, ...) has two values or more in a step."""
+    return x.numel() > steps * x.shape[1]
+
+
+def _by_known(x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    # Copies: the backward pass needs these statistics, and another forward pass may change the originals before it.
+    mean, var = (None if values is None else values.clone() for values in (mean, var))
+    return F.batch_norm(x, mean, var, weight, bias, eps=eps)
+
+
+def threshold_norm(channels: int, v_threshold: float) -> BatchNorm2d:
     """Threshold-dependent batch norm (tdBN, Zheng et al. 2021) for T * B images (T * B, channels, H, W).
 
     ``y = weight * (x - mean) / sqrt(var + eps) + bias`` over all steps and samples brings the current to the
     threshold's scale: it is a batch norm whose weight starts at ``v_threshold``.
     """
-    norm = nn.BatchNorm2d(channels)
+    norm = BatchNorm2d(channels)
     nn.init.constant_(norm.weight, v_threshold)
     return norm
 
@@ -26,7 +60,8 @@ class StepNorm2d(Stateful):
     """Batch norm with statistics of each step alone: ``(x (T, B, C, H, W), state) -> (y (T, B, C, H, W), state)``.
 
     Batch norm through time (BNTT, Kim & Panda 2021): means and variances, running ones too, are those of the B samples
-    at one step. The state is the number of steps before, so that one step at a time gives what all at once do.
+    at one step; a single value per channel is normalized by the running ones. The state is the number of steps before,
+    so that one step at a time gives what all at once do.
 
     Args:
         channels: C.
@@ -75,6 +110,8 @@ class StepNorm2d(Stateful):
     def _step(self, x: Tensor, t: int) -> Tensor:
         weight, bias = (self.weight, self.bias) if self.affine == "shared" else (self.weight[t], self.bias[t])
         mean, var = self.running_mean[t], self.running_var[t]
+        if self.training and not _has_spread(x):
+            return _by_known(x, mean, var, weight, bias, self.eps)
         return F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
 
     def extra_repr(self) -> str:

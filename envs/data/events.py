@@ -40,7 +40,7 @@ def read_events(
     known = EVENT_SETS[name]
     if size is not None and size > known.side:
         raise ValueError(f"image_size: got {size}, allowed for {name} is 1 to {known.side}, the sensor's pixels")
-    found, classes = find_recordings(name, root, download)
+    found, classes, left_out = find_recordings(name, root, download)
     by_file = {recording.file: recording for recording in found}
     settings = f"{name} {root} {bins} {binning} {size}"
 
@@ -52,6 +52,7 @@ def read_events(
     file = cache / f"{name}-{hashlib.sha256(settings.encode()).hexdigest()[:12]}.safetensors"
     pixels, rows, notes = read_all(list(by_file), read, file, on_error, settings)
     labels, is_test = (torch.tensor(x)[rows] for x in ([r.label for r in found], [r.is_test for r in found]))
+    notes = [*left_out, *notes]
     if len(found) < known.n_recordings:
         notes.append(f"{len(found):,} recordings of the {known.n_recordings:,} of the official data set")
     train, test = (~is_test).nonzero().flatten(), is_test.nonzero().flatten()

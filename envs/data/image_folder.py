@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from snn4.envs.data.bit_depth import in_bits
 from snn4.envs.data.downloads import MissingData
+from snn4.envs.data.folders import Listing, files_below, folders_in, notes_on, some
 from snn4.envs.data.pool import Pool, moments
 from snn4.envs.data.reading import OnError, read_all
 from snn4.envs.data.samples import Changed, Data, Samples
@@ -51,15 +51,15 @@ def read_folder(name: str, folder: Path, size: int, cache: Path, on_error: OnErr
         MissingData: for a folder that is not there.
     """
     parts = _parts(name, folder)
-    classes = _classes(list(parts.values()))
-    found = {(part, label): _images(parts[part] / classes[label]) for part in parts for label in range(len(classes))}
-    empty = [str(parts[part] / classes[label]) for (part, label), images in found.items() if not images]
-    if empty:
-        endings = " ".join(EXTENSIONS)
-        raise ValueError(f"classes: got no image ({endings}) in {_some(empty)}, allowed is one or more in each class")
-    files = [file for images in found.values() for file in images]
-    counts = torch.tensor([len(images) for images in found.values()])
-    part_of, labels = (torch.tensor(numbers).repeat_interleave(counts) for numbers in zip(*found, strict=True))
+    folders = [folders_in(part) for part in parts.values()]
+    classes = _classes(list(parts.values()), folders)
+    places = [(part, label) for part in parts for label in range(len(classes))]
+    listings = [files_below(parts[part] / classes[label], EXTENSIONS) for part, label in places]
+    left_out = notes_on([*folders, *listings])
+    _require_images([parts[part] / classes[label] for part, label in places], listings, left_out)
+    files = [file for listing in listings for file in listing.found]
+    counts = torch.tensor([len(listing.found) for listing in listings])
+    part_of, labels = (torch.tensor(numbers).repeat_interleave(counts) for numbers in zip(*places, strict=True))
     fits = len(files) * 3 * size**2 <= MEMORY
     settings = f"{size} {'pixels' if fits else 'moments'}"
     key = hashlib.sha256(f"{folder} {settings}".encode()).hexdigest()[:12]
@@ -70,7 +70,7 @@ def read_folder(name: str, folder: Path, size: int, cache: Path, on_error: OnErr
     train, validation, test = ((part_of[rows] == part).nonzero().flatten() for part in (TRAIN, VALIDATION, TEST))
     return Pool(
         classes, pixels, labels[rows], train, test, validation if VALIDATION in parts else None,
-        moments=None if fits else result, notes=notes,
+        moments=None if fits else result, notes=[*left_out, *notes],
     )  # fmt: skip
 
 
@@ -105,7 +105,8 @@ def _luminance(x: Tensor) -> Tensor:
 
 def class_names(name: str, folder: Path) -> list[str]:
     """Names of the classes in the order of their numbers, without reading an image; raises what `read_folder` does."""
-    return _classes(list(_parts(name, folder).values()))
+    parts = list(_parts(name, folder).values())
+    return _classes(parts, [folders_in(part) for part in parts])
 
 
 def decode(file: Path, size: int) -> Tensor:
@@ -144,29 +145,20 @@ def _parts(name: str, folder: Path) -> dict[int, Path]:
     return {TRAIN: train, VALIDATION: validation, TEST: test} if validation.is_dir() else {TRAIN: train, TEST: test}
 
 
-def _classes(parts: list[Path]) -> list[str]:
+def _classes(parts: list[Path], listings: list[Listing]) -> list[str]:
     """Names of the class folders, the same in each part."""
-    folders = {child for part in parts for child in part.iterdir() if _is_visible(child.name) and child.is_dir()}
+    folders = {folder for listing in listings for folder in listing.found}
     classes = sorted({folder.name for folder in folders})
     if not classes:
         raise ValueError(f"classes: got no folder in {parts[0]}, allowed is one a class")
     lack = [str(part / class_) for part in parts for class_ in classes if part / class_ not in folders]
     if lack:
-        raise ValueError(f"classes: got no folder {_some(lack)}, allowed are the same folders in each part")
+        raise ValueError(f"classes: got no folder {some(lack)}, allowed are the same folders in each part")
     return classes
 
 
-def _images(folder: Path) -> list[Path]:
-    """Images in a class folder, and in folders and links to folders in it."""
-    places = sorted(os.walk(folder, followlinks=True))
-    found = [Path(place, file) for place, _, files in places for file in sorted(files) if _is_visible(file)]
-    return [file for file in found if file.suffix.lower() in EXTENSIONS]
-
-
-def _is_visible(name: str) -> bool:
-    """Not so: what notebooks and archives of macOS leave among the images."""
-    return not name.startswith(".")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f", … ({len(names)} in all)" if len(names) > 3 else "")
+def _require_images(folders: list[Path], listings: list[Listing], left_out: list[str]) -> None:
+    empty = [str(folder) for folder, listing in zip(folders, listings, strict=True) if not listing.found]
+    if empty:
+        got = f"classes: got no image ({' '.join(EXTENSIONS)}) in {some(empty)}, allowed is one or more in each class"
+        raise ValueError("; ".join([got, *left_out]))

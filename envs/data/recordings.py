@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -13,7 +15,25 @@ import numpy as np
 import torch
 
 from snn4.envs.data.downloads import require
+from snn4.envs.data.folders import Listing, files_below, notes_on
 from snn4.envs.data.splits import split_by_class
+
+Label = Callable[[Path, Sequence[str]], int]
+"""The class of a file, as tonic tells it by names; ValueError where it cannot."""
+
+
+def _of_digit(file: Path, classes: Sequence[str]) -> int:
+    return int(file.parent.name[-1])
+
+
+def _of_gesture(file: Path, classes: Sequence[str]) -> int:
+    if not re.fullmatch(r"user\d+_.*", file.parent.name):
+        raise ValueError(f"{file.parent} is no user<number>_<lighting>")
+    return int(file.stem)
+
+
+def _of_class(file: Path, classes: Sequence[str]) -> int:
+    return classes.index(file.parent.name)
 
 
 @dataclass(frozen=True)
@@ -28,18 +48,33 @@ class EventSet:
     """In the official data set."""
     page: str
     """Where a human finds the files that tonic reads."""
+    ending: str
+    """Of a file of events."""
+    label: Label
+    parts: tuple[str, ...]
+    """Folders for training and for testing, or one for both, of which a tenth of each class, always the same, is for
+    testing."""
     bytes_an_event: int = 1
     """A file whose size is no multiple of this was cut off."""
-    has_test: bool = True
-    """Else a tenth of each class, always the same, is for testing."""
+
+    @property
+    def has_test(self) -> bool:
+        return len(self.parts) > 1
 
 
 _FIGSHARE = "https://figshare.com/ndownloader/files"
 EVENT_SETS = {
-    "nmnist": EventSet("NMNIST", 34, 70_000, "https://www.garrickorchard.com/datasets/n-mnist", 5),
-    "dvs128-gesture": EventSet("DVSGesture", 128, 1_341, f"{_FIGSHARE}/38022171 and {_FIGSHARE}/38020584"),
-    "cifar10-dvs": EventSet("CIFAR10DVS", 128, 10_000, f"{_FIGSHARE}/38023437", has_test=False),
-}
+    "nmnist": EventSet(
+        "NMNIST", 34, 70_000, "https://www.garrickorchard.com/datasets/n-mnist", ".bin", _of_digit, ("Train", "Test"), 5
+    ),
+    "dvs128-gesture": EventSet(
+        "DVSGesture", 128, 1_341, f"{_FIGSHARE}/38022171 and {_FIGSHARE}/38020584", ".npy", _of_gesture,
+        ("ibmGestureTrain", "ibmGestureTest"),
+    ),
+    "cifar10-dvs": EventSet(
+        "CIFAR10DVS", 128, 10_000, f"{_FIGSHARE}/38023437", ".aedat4", _of_class, ("",)
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,8 +88,9 @@ class Recording:
     """Reads them: a structured array with x, y, p and t in microseconds."""
 
 
-def find_recordings(name: str, root: Path, download: bool) -> tuple[list[Recording], list[str]]:
-    """Recordings of one of `EVENT_SETS`, in the order of their paths, those for training first; names of the classes.
+def find_recordings(name: str, root: Path, download: bool) -> tuple[list[Recording], list[str], list[str]]:
+    """Recordings of one of `EVENT_SETS`, in the order of their paths, those for training first; the names of the
+    classes; notes on what was left out.
 
     A folder in tonic's layout with fewer recordings than the official data set is fine.
 
@@ -64,11 +100,12 @@ def find_recordings(name: str, root: Path, download: bool) -> tuple[list[Recordi
     """
     known, theirs = EVENT_SETS[name], _theirs(name)
     folder, classes = root / known.theirs, list(theirs.classes)
-    parts: list[dict[str, bool]] = [{"train": True}, {"train": False}] if known.has_test else [{}]
-    require(name, folder, known.page, partial(_download, theirs, parts) if download else None)
-    found = [recording for part in parts for recording in _list(theirs, folder, part)]
+    require(name, folder, known.page, partial(_download, theirs, known.has_test) if download else None)
+    listings = [files_below(folder / part, (known.ending,)) for part in known.parts]
+    parts = zip(listings, (False, True), strict=False)  # the second tests
+    found = [x for listing, is_test in parts for x in _recordings(theirs, known.label, folder, listing, is_test)]
     _check(found, classes, folder, known.has_test)
-    return (found if known.has_test else _with_test(found, classes)), classes
+    return (found if known.has_test else _with_test(found, classes)), classes, notes_on(listings)
 
 
 def _theirs(name: str) -> Any:
@@ -82,24 +119,24 @@ def _theirs(name: str) -> Any:
     return getattr(datasets, EVENT_SETS[name].theirs)
 
 
-def _download(theirs: Any, parts: list[dict[str, bool]], place: Path) -> None:
-    for part in parts:
+def _download(theirs: Any, has_test: bool, place: Path) -> None:
+    for part in [{"train": True}, {"train": False}] if has_test else [{}]:
         theirs(str(place), **part)
 
 
-def _list(theirs: Any, folder: Path, part: dict[str, bool]) -> Iterator[Recording]:
-    # tonic's own check asks for the archive and for most of the recordings.
-    local = type(theirs.__name__, (theirs,), {"_check_exists": lambda self: True})
+def _recordings(theirs: Any, label: Label, folder: Path, listing: Listing, is_test: bool) -> list[Recording]:
+    # tonic's own list has hidden files too, and stops at hidden folders. So it finds nothing, and reads ours.
+    local = type(theirs.__name__, (theirs,), {"_check_exists": lambda self: True})(os.devnull)
+    files, classes = sorted(listing.found, key=str), list(theirs.classes)
     try:
-        recordings = local(str(folder.parent), **part)
-    except (ValueError, KeyError) as error:
+        labels = [label(file, classes) for file in files]
+    except ValueError as error:
         raise ValueError(
             f"{folder}: a file or folder in it is not named after a class or user as in "
             f"tonic.datasets.{theirs.__name__}: {error}"
         ) from error
-    for index in sorted(range(len(recordings)), key=recordings.data.__getitem__):
-        file, label = Path(recordings.data[index]), int(recordings.targets[index])
-        yield Recording(file, label, not part.get("train", True), partial(_events, recordings, index))
+    local.data, local.targets = list(map(str, files)), labels
+    return [Recording(file, labels[n], is_test, partial(_events, local, n)) for n, file in enumerate(files)]
 
 
 def _events(recordings: Any, index: int) -> np.ndarray:

@@ -47,8 +47,8 @@ def refill(policy: BalancedExemplarsBuffer, kept: Kept, samples: NumberedSamples
 
 def _kept_group(key: int, group: ReservoirSamplingBuffer) -> Kept:
     kept = {"key": key, "size": group.max_size, "rows": numbers_of(group.buffer), "weights": group._buffer_weights}
-    if hasattr(group.buffer, "logits") and len(group.buffer):
-        kept["scores"] = torch.stack(list(group.buffer.logits))
+    if hasattr(group.buffer, "logits"):  # also for no sample: Avalanche joins groups only where each has scores
+        kept["scores"] = torch.stack(list(group.buffer.logits)) if len(group.buffer) else torch.empty(0)
     return kept
 
 

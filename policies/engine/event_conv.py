@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from snn4.policies.engine.event_driven import is_watched
 from snn4.policies.fused import is_fused, run_in_threads
 from snn4.policies.network import is_stateful
+from snn4.policies.normalization import BatchNorm2d
 
 DENSE = 0.35
 """Above this fraction of non-zero values a dense convolution is faster."""
@@ -136,12 +137,16 @@ def _fold_norms(layers: nn.Sequential) -> None:
         if isinstance(pooling, (nn.AvgPool2d, nn.MaxPool2d)) and after + 1 < len(layers):
             after += 1
         norm = layers[after]
-        if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or not _passes(pooling, norm):
+        if type(conv) is not nn.Conv2d or not _is_norm(norm) or not _passes(pooling, norm):
             continue
         layers[number], layers[after] = fuse_conv_bn_eval(conv, norm), nn.Identity()
     for number in reversed(range(len(layers))):
         if isinstance(layers[number], nn.Identity):
             del layers[number]
+
+
+def _is_norm(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    return type(layer) in (nn.BatchNorm2d, BatchNorm2d)  # a subclass of anyone else's may compute something else
 
 
 def _passes(pooling: nn.Module, norm: nn.BatchNorm2d) -> bool:

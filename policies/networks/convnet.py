@@ -14,7 +14,7 @@ from snn4.policies.network import SpikingResidual, SpikingSequential
 from snn4.policies.networks.classifier import ClassifierConfig, SpikingClassifier
 from snn4.policies.networks.whitening import PATCH, WhiteningConv2d
 from snn4.policies.neurons import PROFILES
-from snn4.policies.normalization import StepNorm2d, threshold_norm
+from snn4.policies.normalization import BatchNorm2d, StepNorm2d, threshold_norm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _synapses(c: ConvNetConfig, width: int, channels: int, kernel: int = 3, stri
     conv = nn.Conv2d(width, channels, kernel, stride, kernel // 2, bias=c.norm == "none")
     match c.norm:
         case "batch":
-            return [conv, nn.BatchNorm2d(channels)]
+            return [conv, BatchNorm2d(channels)]
         case "threshold":
             return [conv, threshold_norm(channels, c.neuron.v_threshold)]
         case "step":

@@ -11,6 +11,7 @@ from torch import nn
 
 from snn4.policies.backends import make_neuron
 from snn4.policies.networks.classifier import ClassifierConfig, SpikingClassifier
+from snn4.policies.normalization import BatchNorm1d
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,8 @@ class DenseConfig(ClassifierConfig):
     hidden: tuple[int, ...] = (256, 256)
     """Neurons of each layer."""
     norm: Literal["batch", "none"] = "batch"
-    """batch: of the currents, over steps and samples. none: layers have a bias instead."""
+    """batch: of the currents, over steps and samples; one sample alone has no spread, so the running statistics
+    normalize it and stay as they are. none: layers have a bias instead."""
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"norm": ("batch", "none")}
 
     def __post_init__(self) -> None:
@@ -48,7 +50,7 @@ def _layers(c: DenseConfig, backend: str) -> Iterator[nn.Module]:
     for neurons in c.hidden:
         yield nn.Linear(width, neurons, bias=c.norm == "none")
         if c.norm == "batch":
-            yield nn.BatchNorm1d(neurons)
+            yield BatchNorm1d(neurons)
         yield make_neuron(c.neuron, backend, (neurons,))
         width = neurons
     yield nn.Linear(width, c.n_classes)

@@ -17,6 +17,7 @@ from snn4.policies.networks.classifier import ClassifierConfig, SpikingClassifie
 from snn4.policies.networks.convnet import ConvNetConfig, SpikingConvNet
 from snn4.policies.networks.front_end import SMALL, FrontEnd, load_weights, torchvision_front
 from snn4.policies.neurons import NeuronConfig
+from snn4.policies.normalization import BatchNorm2d
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +170,7 @@ def _front_end(c: HybridConfig) -> FrontEnd:
     for a, b in itertools.pairwise((c.in_channels, *c.front_channels)):
         layers.append(nn.Conv2d(a, b, 3, padding=1, bias=c.norm == "none"))
         if c.norm == "batch":
-            layers.append(nn.BatchNorm2d(b))
+            layers.append(BatchNorm2d(b))
         layers.extend([nn.ReLU(), nn.AvgPool2d(2) if c.pooling == "avg" else nn.MaxPool2d(2)])
     if c.weights is not None:
         load_weights(layers, c.weights)

@@ -15,6 +15,7 @@ from snn4.policies.network import SpikingResidual, SpikingSequential
 from snn4.policies.networks.attention import SelfAttention, SpikeDrivenAttention
 from snn4.policies.networks.classifier import ClassifierConfig, SpikingClassifier
 from snn4.policies.neurons import Neuron
+from snn4.policies.normalization import BatchNorm2d
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +198,7 @@ def _residual(c: SpikformerConfig, backend: str, layers: list[nn.Module]) -> Spi
 
 def _synapses(a: int, b: int, kernel: int = 1, bias: bool = False) -> list[nn.Module]:
     """Convolution and norm; before the norm a bias does nothing, but the papers' counts of parameters have it."""
-    return [nn.Conv2d(a, b, kernel, padding=kernel // 2, bias=bias), nn.BatchNorm2d(b)]
+    return [nn.Conv2d(a, b, kernel, padding=kernel // 2, bias=bias), BatchNorm2d(b)]
 
 
 def _neuron(c: SpikformerConfig, channels: int, backend: str) -> Neuron:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -78,28 +80,47 @@ def test_table_says_what_was_missed() -> None:
     assert "(missed)" in printed
 
 
-def test_command_prints_json_with_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in PEERS:
-        pytest.importorskip(name)
-    monkeypatch.setattr("snn4.benchmarks.speed._section", lambda *_, **__: {"sparsity": 0.95, "times": _TIMES})
-    done = CliRunner().invoke(app, ["bench", "speed", "--only", "act conv", "--json"])
-    assert done.exit_code == 0
-    result = json.loads(done.stdout)
-    assert [row["reached"] for row in result["rows"]] == [True, True]
-    assert "machine" in result
+def test_command_prints_json_with_its_origin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("snn4.benchmarks.speed.PEERS", {})  # these sections need none
+    measured = list[str]()
+    monkeypatch.setattr("snn4.benchmarks.speed._section", lambda name, *_, **__: measured.append(name) or _CONV)
+    command = ["bench", "speed", "--only", "act conv", "--json", "--results-dir", str(tmp_path)]
+    for options, sections in (([], 2), ([], 2), (["--fresh"], 4), (["--rounds", "3"], 6)):
+        done = CliRunner().invoke(app, [*command, *options])
+        assert done.exit_code == 0
+        result = json.loads(done.stdout)
+        assert [row["reached"] for row in result["rows"]] == [True, True]
+        assert "machine" in result
+        assert len(measured) == sections
+    assert sorted(path.name for path in tmp_path.rglob("*.json")) == ["act-conv-T=2.json", "act-conv-T=4.json"]
 
 
-_TIMES = {"snn4": [1.0], "ann": [2.0], "ann folded": [1.5]}
+def test_an_interrupted_command_says_where_it_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("snn4.benchmarks.speed.PEERS", {})  # these sections need none
+
+    def section(name: str, *_: Any, **__: Any) -> Any:
+        if name == "act conv T=2":
+            raise KeyboardInterrupt
+        return _CONV
+
+    monkeypatch.setattr("snn4.benchmarks.speed._section", section)
+    done = CliRunner().invoke(app, ["bench", "speed", "--only", "act conv", "--results-dir", str(tmp_path)])
+    assert done.exit_code != 0
+    assert f"interrupted; what has ended is in {tmp_path}/speed, and the same command goes on" in done.stderr
+    assert [path.name for path in tmp_path.rglob("*.json")] == ["act-conv-T=4.json"]
 
 
-def test_missing_peers_and_unknown_sections_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+_CONV = {"sparsity": 0.95, "times": {"snn4": [1.0], "ann": [2.0], "ann folded": [1.5]}}
+
+
+def test_missing_peers_and_unknown_sections_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = set(PEERS) - {"norse"}
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name in found else None)
     with pytest.raises(MissingPeers, match=r"^norse: not installed; pip install 'snn4-agent\[peers\]'"):
-        speed(1)
+        speed(1, "", tmp_path)
     found.add("norse")
     with pytest.raises(MissingPeers, match=r"got 'spam', allowed is a part of one of: train layer,"):
-        speed(1, "spam")
+        speed(1, "spam", tmp_path)
 
 
 def test_rounds_must_be_positive() -> None:

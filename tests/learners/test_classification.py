@@ -16,6 +16,7 @@ from snn4.learners.algorithms import LearnerConfig, make_policy
 from snn4.learners.classification import ClassificationConfig, ClassificationLearner
 from snn4.learners.not_finite import NotFinite
 from snn4.policies.acting.behaviour import head_outputs
+from snn4.policies.networks.perception import NetworkConfig
 from snn4.policies.sb3 import PolicyConfig
 
 
@@ -24,9 +25,12 @@ def data() -> Data:
     return load_data(DataConfig("digits", augmentation="crop", pad=1))
 
 
-def made(data: Data, steps: int = 640, kind: Any = "spiking", **config: Any) -> ClassificationLearner:
+def made(
+    data: Data, steps: int = 640, kind: Any = "spiking", encoder: NetworkConfig | None = None, **config: Any
+) -> ClassificationLearner:
     torch.manual_seed(0)
-    policy = make_policy(LearnerConfig(), PolicyConfig(kind, (32, 32), T=3), Labelled(data.train, data.n_classes))
+    body = PolicyConfig(kind, (32, 32), T=3, encoder=encoder)
+    policy = make_policy(LearnerConfig(), body, Labelled(data.train, data.n_classes))
     return ClassificationLearner(ClassificationConfig(**config), policy, data.train, steps)
 
 
@@ -112,6 +116,18 @@ def test_it_stops_when_asked(data: Data) -> None:
     learner.begin(0)
     reports = list(learner.learn(640, lambda: next(asked)))
     assert learner.step == reports[-1].step == 48
+
+
+@pytest.mark.parametrize("kind", ["spiking", "ann"])
+@pytest.mark.parametrize(("batch_size", "steps"), [(1, 5), (32, 65)])
+def test_a_norm_of_the_encoder_takes_a_single_image(data: Data, kind: str, batch_size: int, steps: int) -> None:
+    """A mini-batch of one, or what remains of the steps."""
+    learner = made(data, steps, kind, NetworkConfig("dense-small", T=2), batch_size=batch_size)
+    before = weights(learner)
+    learner.begin(0)
+    reports = list(learner.learn(steps))
+    assert reports[-1].step == steps
+    assert not all(torch.equal(value, before[name]) for name, value in weights(learner).items())
 
 
 def test_what_is_not_finite_is_named(data: Data) -> None:

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from snn4.policies.normalization import StepNorm2d, threshold_norm
+from snn4.policies.networks.ann import twin
+from snn4.policies.networks.perception import NetworkConfig, make_network
+from snn4.policies.normalization import BatchNorm1d, BatchNorm2d, StepNorm2d, threshold_norm
 
 T, B, C = 3, 4, 2
 
@@ -82,3 +84,45 @@ def test_errors_name_field_value_and_what_is_allowed(arguments: dict[str, Any], 
 def test_an_input_of_other_channels_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"^x: got shape \(1, 4, 3, 5, 5\), allowed is \(T, B, 2, H, W\)"):
         StepNorm2d(C, T)(torch.zeros(1, B, 3, 5, 5))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize(
+    ("ours", "theirs", "shape"), [(BatchNorm1d, nn.BatchNorm1d, (C,)), (BatchNorm2d, nn.BatchNorm2d, (C, 1, 1))]
+)
+def test_running_statistics_normalize_a_single_sample(
+    ours: Any, theirs: Any, shape: tuple[int, ...], steps: int
+) -> None:
+    norm, plain = ours(C), theirs(C)
+    batch, one = torch.randn(8 * steps, *shape) + 1, torch.randn(steps, *shape)
+    torch.testing.assert_close(norm.train()(batch, steps), plain.train()(batch))
+    torch.testing.assert_close(list(norm.buffers()), list(plain.buffers()))
+    x, z = one.clone().requires_grad_(), one.clone().requires_grad_()
+    y, expected = norm(x, steps), plain.eval()(z)
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(list(norm.buffers()), list(plain.buffers()))
+    norm(batch, steps)  # changes the statistics before the backward pass
+    (y.square().sum() + expected.square().sum()).backward()
+    torch.testing.assert_close(x.grad, z.grad)
+
+
+VGG = {"channels": (4, 4), "pools": (1, 1)}
+
+
+@pytest.mark.parametrize("kind", ["spiking", "ann"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dense-small", {}), ("resnet-20", {"channels": (4,), "blocks": (1,)}),
+        *(("vgg-small", {**VGG, "norm": norm}) for norm in ("batch", "threshold", "step")),
+    ],
+)  # fmt: skip
+def test_training_on_a_single_value_per_channel_is_evaluation(kind: str, name: str, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    config = NetworkConfig(name, T=3, options=options).resolve(1, (1, 1), 5)
+    net = make_network(config) if kind == "spiking" else twin(config)
+    net(torch.randn(8, 1, 1, 1))
+    known, x = {key: value.clone() for key, value in net.state_dict().items()}, torch.randn(1, 1, 1, 1)
+    learning = net.train()(x)
+    torch.testing.assert_close(learning, net.eval()(x))
+    torch.testing.assert_close(dict(net.state_dict()), known)

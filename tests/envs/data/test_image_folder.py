@@ -63,12 +63,19 @@ def test_endings_are_torchvisions() -> None:
     assert EXTENSIONS == IMG_EXTENSIONS
 
 
-def test_hidden_files_and_folders_are_not_seen(pictures: Path) -> None:
-    (pictures / "train" / ".ipynb_checkpoints").mkdir()
-    (pictures / "train" / "cat" / "._0.png").write_bytes(b"\0\5\x16\7")
+def test_hidden_files_and_folders_and_links_back_are_left_out_with_a_note(pictures: Path) -> None:
+    train, plain = pictures / "train", read(pictures)
+    shutil.copytree(train / "cat", train / "cat" / ".ipynb_checkpoints")
+    shutil.copytree(train / "cat", train / ".thumbnails")
+    (train / "cat" / "._0.png").write_bytes(b"\0\5\x16\7")
+    (train / "dog" / "again").symlink_to(train / "dog")
+    (train / "all").symlink_to(train)
     pool = read(pictures)
-    assert pool.classes == ["cat", "dog", "eel"]
-    assert len(pool.train) == 18
+    assert (pool.classes, len(pool.train)) == (["cat", "dog", "eel"], 18)
+    assert torch.equal(all_of(pool), all_of(plain))
+    hidden, links = pool.notes
+    assert hidden == f"left out: hidden: {train}/.thumbnails, {train}/cat/._0.png, {train}/cat/.ipynb_checkpoints"
+    assert links == f"left out: folders that are read anyway: {train}/all, {train}/dog/again"
 
 
 def test_three_parts(pictures: Path) -> None:
@@ -175,6 +182,9 @@ def test_an_empty_class_folder(pictures: Path) -> None:
     shutil.rmtree(pictures / "train" / "dog")
     (pictures / "train" / "dog").mkdir()
     with pytest.raises(ValueError, match=rf"^classes: got no image \(.jpg .*\) in {pictures}/train/dog, allowed is"):
+        read(pictures)
+    shutil.copytree(pictures / "train" / "cat", pictures / "train" / "dog" / ".hidden")
+    with pytest.raises(ValueError, match=rf"in each class; left out: hidden: {pictures}/train/dog/.hidden$"):
         read(pictures)
 
 

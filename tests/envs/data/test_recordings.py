@@ -15,7 +15,8 @@ tonic = pytest.importorskip("tonic")
 
 
 def find(name: str, root: Path) -> tuple[list[Recording], list[str]]:
-    return find_recordings(name, root, download=False)
+    recordings, classes, _ = find_recordings(name, root, download=False)
+    return recordings, classes
 
 
 def names(recordings: list[Recording]) -> list[str]:
@@ -46,6 +47,32 @@ def test_gestures(gestures: Path) -> None:
         events = recording.events()
         for axis, column in (("x", x), ("y", y), ("p", p), ("t", 1000 * t)):
             assert (events[axis] == column).all()
+
+
+@pytest.mark.parametrize("name", ["nmnist", "dvs128-gesture"])
+def test_hidden_files_and_folders_and_links_back_are_left_out_with_a_note(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    root = request.getfixturevalue({"nmnist": "nmnist", "dvs128-gesture": "gestures"}[name])
+    plain, _ = find(name, root)
+    first = next(recording.file for recording in plain if recording.label == 3)
+    shutil.copytree(first.parent, first.parent / ".ipynb_checkpoints")
+    shutil.copy(first, first.with_name(f"._{first.name}"))
+    (first.parent / "again").symlink_to(first.parent)
+    found, _, notes = find_recordings(name, root, download=False)
+    assert [recording.file for recording in found] == [recording.file for recording in plain]
+    assert [note.split(": ")[1] for note in notes] == ["hidden", "folders that are read anyway"]
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("nmnist", "NMNIST"), ("dvs128-gesture", "DVSGesture")])
+def test_recordings_are_those_that_tonic_lists(name: str, theirs: str, request: pytest.FixtureRequest) -> None:
+    root = request.getfixturevalue({"nmnist": "nmnist", "dvs128-gesture": "gestures"}[name])
+    kind, listed = type(theirs, (getattr(tonic.datasets, theirs),), {"_check_exists": lambda self: True}), []
+    for is_test in (False, True):
+        local = kind(str(root), train=not is_test)
+        listed += [(Path(file), label, is_test) for file, label in zip(local.data, local.targets, strict=True)]
+    found, _ = find(name, root)
+    assert sorted((recording.file, recording.label, recording.is_test) for recording in found) == sorted(listed)
 
 
 def flatbuffer(identifier: bytes, slot: int, vector: bytes) -> bytes:

@@ -17,6 +17,8 @@ from snn4.envs.stream import Stream
 from snn4.learners.continual.learner import STRATEGIES, ContinualLearner, Lesson, n_outputs
 from snn4.learners.not_finite import NotFinite
 from snn4.policies.metering.meter import Meter
+from snn4.policies.networks.ann import twin
+from snn4.policies.networks.dense import Dense, DenseConfig
 
 ONCE_EACH = [(name, strategy.scenarios[0]) for name, strategy in STRATEGIES.items()]
 WITH_HEADS = [(name, "task") for name, strategy in STRATEGIES.items() if "task" in strategy.scenarios]
@@ -187,6 +189,25 @@ def test_a_bf16_life(make_learner: Any) -> None:
 
 
 # Reports
+
+
+@pytest.mark.parametrize(
+    ("name", "memory", "options", "sizes", "ann"),
+    [
+        ("gem", 3, {}, {}, False), ("agem", 3, {}, {}, True), ("agem", 60, {"sample_size": 1}, {}, False),
+        ("mir", 1, {}, {}, True), ("mir", 60, {"subsample": 1}, {}, False), ("gdumb", 1, {}, {}, True),
+        ("der", 1, {}, {"batch_size": 1}, False), ("er-ace", 60, {}, {"batch_size": 1, "memory_batch_size": 20}, True),
+        ("naive", 1, {}, {"batch_size": 1}, False),
+    ],
+)  # fmt: skip
+def test_memories_and_mini_batches_of_a_single_sample(
+    name: str, memory: int, options: Any, sizes: dict[str, int], ann: bool, make_learner: Any
+) -> None:
+    config = DenseConfig(in_channels=1, image_size=(8, 8), n_classes=6, T=2, hidden=(8, 8))
+    network = twin(config) if ann else Dense(config)
+    learner = make_learner(name, memory=memory, options=options, network=network, **sizes)
+    live(learner)
+    assert learner.learned == 3
 
 
 def test_lessons_say_where_an_experience_stands(make_learner: Any) -> None:

@@ -1,0 +1,84 @@
+"""What counts as a sample in a folder: hidden files and folders never do, and no folder is read twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+
+@dataclass
+class Listing:
+    """What a folder holds, and what was left out of it."""
+
+    found: list[Path] = field(default_factory=list)
+    hidden: list[Path] = field(default_factory=list)
+    """Files and folders of the same kind that notebooks, file managers and archives leave behind."""
+    read_before: list[Path] = field(default_factory=list)
+    """Links to folders that are read anyway, or hold the folder itself."""
+
+
+def folders_in(folder: Path) -> Listing:
+    """The folders directly in ``folder``, by name."""
+    listing, around = Listing(), _around(folder)
+    for child in sorted(folder.iterdir()):
+        if not child.is_dir():
+            continue
+        if _is_hidden(child.name):
+            listing.hidden.append(child)
+        elif os.path.realpath(child) in around:
+            listing.read_before.append(child)
+        else:
+            listing.found.append(child)
+    return listing
+
+
+def files_below(folder: Path, endings: Sequence[str]) -> Listing:
+    """Files with one of ``endings``, in capitals or not, in ``folder``, its folders and what links in it lead to.
+
+    They are sorted by their folder, then by name.
+    """
+    listing, places = Listing(), [folder]
+    read = _around(folder.parent) | _around(Path(os.path.realpath(folder)).parent)  # the folder may be a link itself
+    for start in places:  # what links lead to comes behind, when all real folders were read
+        for name, folders, files in os.walk(start):
+            place, real = Path(name), os.path.realpath(name)
+            if real in read:
+                listing.read_before.append(place)
+                folders.clear()
+                continue
+            read.add(real)
+            samples = [file for file in files if file.lower().endswith(tuple(endings))]
+            listing.hidden += [place / child for child in sorted([*folders, *samples]) if _is_hidden(child)]
+            listing.found += [place / file for file in samples if not _is_hidden(file)]
+            folders[:] = sorted(child for child in folders if not _is_hidden(child))
+            places += [place / child for child in folders if (place / child).is_symlink()]
+    listing.found.sort(key=lambda file: (str(file.parent), file.name))
+    return listing
+
+
+def notes_on(listings: Iterable[Listing]) -> list[str]:
+    """What was left out, in words; nothing where that is nothing."""
+    listings = list(listings)
+    hidden = list(chain.from_iterable(listing.hidden for listing in listings))
+    before = list(chain.from_iterable(listing.read_before for listing in listings))
+    whys = {"hidden": hidden, "folders that are read anyway": before}
+    return [f"left out: {why}: {some(map(str, paths))}" for why, paths in whys.items() if paths]
+
+
+def some(names: Iterable[str]) -> str:
+    """The first three of ``names``, and how many there are."""
+    names = list(names)
+    return ", ".join(names[:3]) + (f", … ({len(names)} in all)" if len(names) > 3 else "")
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
+def _around(folder: Path) -> set[str]:
+    """Real paths of ``folder`` and of all that hold it."""
+    real = Path(os.path.realpath(folder))
+    return {str(place) for place in (real, *real.parents)}
