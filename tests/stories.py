@@ -30,6 +30,13 @@ class Story:
         """All that happens."""
         return list(self.events(stop))
 
+    def tell_until(self, condition: Callable[[Event], bool]) -> list[Event]:
+        """What happens if it is asked to stop from the first event on that fulfils ``condition``."""
+        events: list[Event] = []
+        for event in self.events(lambda: any(map(condition, events))):
+            events.append(event)
+        return events
+
     def restore(self, number: int | None = None) -> str | None:
         """Go back to a checkpoint, or the newest, and name it."""
         folder = self.folder / checkpoint.CHECKPOINTS
@@ -64,14 +71,3 @@ def after(events: Sequence[Event]) -> list[Event]:
     assert began.resumed
     # It enters the task again in which it was left.
     return rest[1:] if isinstance(rest[0], Entered) and rest[0].step else rest
-
-
-class After:
-    """Asks to stop from the ``n``-th question on."""
-
-    def __init__(self, n: int) -> None:
-        self.left = n
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left <= 0

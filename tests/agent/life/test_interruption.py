@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 from run_folders import events_in, only, read
+from stories import Story
 
+from snn4.agent.evaluation import episodes
 from snn4.agent.evaluation.episodes import TEST_SEED, VALIDATION_SEED
-from snn4.agent.run.events import Ended, Evaluated, Saved
+from snn4.agent.life.life import Life
+from snn4.agent.run.events import Ended, Learned, Noted, Saved
 
 Cli = Callable[..., Any]
 
@@ -41,7 +44,7 @@ def test_interrupted_while_validating(cli: Cli, tiny_yaml: Path, tmp_path: Path,
     folder = only(tmp_path / "1")
     assert said.status == 130
     assert said.err == f"interrupted; go on with: snn4-agent resume {folder}\n"
-    assert [type(event) for event in events_in(folder)[-3:]] == [Evaluated, Saved, Ended]
+    assert [type(event) for event in events_in(folder)[-3:]] == [Learned, Saved, Ended]
     assert cli("resume", folder).status == 0
     assert cli(*run, tmp_path / "2").status == 0  # it presses but once
     whole = read(only(tmp_path / "2") / "summary.json")
@@ -84,3 +87,28 @@ def test_a_disk_too_full_for_the_journal_is_told(
     assert process.returncode == 1
     assert "Traceback" not in err
     assert re.search(f"error: the disk is full .* snn4-agent resume {re.escape(str(only(tmp_path)))}", err)
+
+
+# Environments without a time limit
+
+
+def test_an_episode_without_an_end_is_cut(cli: Cli, tiny_yaml: Path, tmp_path: Path) -> None:
+    """In CliffWalking nobody falls for good: who does not find the goal walks for ever."""
+    changes = ["world.0.environment=CliffWalking-v1", "world.0.steps=128", "evaluation.max_episode_steps=50"]
+    said = cli("run", tiny_yaml, *changes, "--runs-dir", tmp_path)
+    assert said.status == 0
+    assert "SNN validation in CliffWalking-v1: 3 episodes of 3 cut at evaluation.max_episode_steps, 50" in said.out
+    row = read(only(tmp_path) / "summary.json")["tasks"]["CliffWalking-v1"]
+    assert row["return_mean"] <= -50
+
+
+def test_a_long_validation_tells_of_itself_and_hears_signals(
+    tiny: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(episodes, "SIGN_OF_LIFE", 20)
+    config = tiny("world.0.environment=CliffWalking-v1", "world.0.steps=128")
+    events = Story(Life(config), tmp_path).tell_until(lambda event: isinstance(event, Noted))
+    note, saved, ended = events[-3:]
+    assert note == Noted("SNN validation in CliffWalking-v1: 0 of 3 episodes after 20 steps")
+    assert isinstance(saved, Saved)
+    assert ended == Ended("interrupted", 128)

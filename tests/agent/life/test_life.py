@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from stories import After, Story, after, of
+from stories import Story, after, of
 
 from snn4.agent.evaluation.episodes import TEST_SEED, VALIDATION_SEED, evaluate
 from snn4.agent.life.config import LifeConfig
@@ -257,9 +257,14 @@ def test_a_life_that_is_asked_to_stop_ends_as_long_as_ever(
     tiny: Callable[..., LifeConfig], tmp_path: Path, kind: str, when: str
 ) -> None:
     config = tiny(*KINDS[kind], "ann_twin=true")
-    steps = config.world[0].steps // config.learner.n_envs  # it is asked about once a step
-    n = {"at the first step": 1, "in the middle": steps // 2 + 20, "in the twin": steps + steps // 2}[when]
-    events = lived(config, tmp_path, stop=After(n))
+    being = "ann_twin" if when == "in the twin" else "organism"
+    enough = 0 if when == "at the first step" else config.world[0].steps / 2 - 1
+
+    def here(event: Event) -> bool:
+        place = event.step if isinstance(event, (Entered, Learned)) else -1
+        return place >= enough and event.being == being  # type: ignore[attr-defined]
+
+    events = Story(Life(config), tmp_path).tell_until(here)
     learned, saved, ended = events[-3:]
     assert isinstance(learned, Learned), "it does not stay to be validated"
     assert isinstance(saved, Saved)
@@ -281,15 +286,19 @@ def test_a_life_that_is_asked_to_stop_ends_as_long_as_ever(
         assert steps_told == sorted(steps_told)
 
 
-def test_a_stretch_that_is_whole_is_validated_before_a_stop(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    """A signal during the last update: no later life goes through that stretch again."""
-    config = tiny(*STREAM)
-    steps = config.world[0].steps // config.learner.n_envs
+@pytest.mark.parametrize("step", [64, 128])
+def test_a_validation_that_was_interrupted_is_made_up_for(
+    tiny: Callable[..., LifeConfig], tmp_path: Path, step: int
+) -> None:
+    """A signal in the last update of a stretch: no later life goes through that stretch again."""
+    config = tiny(*STREAM, "evaluation.every=64")
     whole = lived(config, tmp_path / "whole")
-    stopped = lived(config, tmp_path / "stopped", stop=After(steps + 1))
-    evaluated, saved, ended = stopped[-3:]
-    assert isinstance(evaluated, Evaluated)
-    assert ended == Ended("interrupted", config.world[0].steps)
+    stopped = Story(Life(config), tmp_path / "stopped").tell_until(
+        lambda event: isinstance(event, Learned) and event.step == step
+    )
+    learned, saved, ended = stopped[-3:]
+    assert isinstance(learned, Learned)
+    assert ended == Ended("interrupted", step)
     story = Story(Life(config), tmp_path / "stopped")
     assert story.restore() == saved.path  # type: ignore[attr-defined]
     assert of(Evaluated, [*stopped, *story.tell()]) == of(Evaluated, whole)
@@ -300,7 +309,7 @@ def test_a_life_that_is_stopped_again_and_again(tiny: Callable[..., LifeConfig],
     while True:
         story = Story(Life(config), tmp_path)
         story.restore()
-        end = story.tell(After(60))[-1]
+        end = story.tell_until(lambda event: isinstance(event, Learned))[-1]
         stays += 1
         if end == Ended("finished", 2 * (128 + 256 + 192)):
             break
