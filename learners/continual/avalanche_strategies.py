@@ -38,7 +38,7 @@ from snn4.learners.continual.memories import (
 )
 from snn4.learners.continual.numbered_model import NumberedModel
 from snn4.learners.continual.penalties import Ewc, Lwf, Mas, Si
-from snn4.learners.continual.spike_replay import Code, SpikeReplay, code_behind
+from snn4.learners.continual.spike_replay import Code, SpikeReplay, latent_code
 from snn4.learners.continual.strategies import STRATEGIES, StrategyConfig
 from snn4.learners.plain_data import on_device, tensors
 
@@ -124,7 +124,7 @@ class Making:
     @cached_property
     def code(self) -> Code:
         """How spike-replay keeps what passes its layer."""
-        return code_behind(self.model, self.samples.images(torch.zeros(1, dtype=torch.int64)))
+        return latent_code(self.model, self.samples.images(torch.zeros(1, dtype=torch.int64)))
 
     @property
     def memory(self) -> int:

@@ -30,12 +30,12 @@ def test_activity_is_floats() -> None:
 
 def test_what_is_kept_is_what_passes_the_layer(make_learner: Any) -> None:
     learner = make_learner("spike-replay")
-    front = learner._model.cut.before
+    lower_layers = learner._model.split.lower_layers
     for k, experience in enumerate(learner.stream.train):
         list(learner.learn(experience))
         if k == 0:
-            before = [x.clone() for layer in front for x in layer.state_dict().values()]
-    after = [x for layer in front for x in layer.state_dict().values()]
+            before = [x.clone() for layer in lower_layers for x in layer.state_dict().values()]
+    after = [x for layer in lower_layers for x in layer.state_dict().values()]
     assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))  # norms too
     passed = {}
     for experience in learner.stream.train:
