@@ -161,8 +161,8 @@ class Making:
             "er-aml": max(self.memory_batch_size, n_classes * self.training.batch_size),
         }.get(name, 1)  # fmt: skip
         if STRATEGIES[name].replays and self.memory < least:
-            told = "memory: got" if self.config.memory_bytes is None else "memory_bytes: got room for"
-            raise ValueError(f"{told} {self.memory} samples, allowed for {name} here are {least} or more")
+            setting = "memory: got" if self.config.memory_bytes is None else "memory_bytes: got room for"
+            raise ValueError(f"{setting} {self.memory} samples, allowed for {name} here are {least} or more")
         if name == "er-aml" and (few := self._smallest_class()) < self.training.batch_size:
             raise ValueError(
                 f"batch_size: got {self.training.batch_size}, allowed for er-aml here is {few} or less, the samples of "

@@ -48,9 +48,9 @@ class EarlierSelf:
         known = self.met[tasks % len(self.met)]
         taught = known.any(1)
         with torch.no_grad():
-            wanted = _answers(self.model(numbers), known)[taught].exp()
-        said = _answers(scores, known)[taught]
-        divergence = F.kl_div(said, wanted, reduction="sum") / max(len(said), 1)
+            targets = _answers(self.model(numbers), known)[taught].exp()
+        answers = _answers(scores, known)[taught]
+        divergence = F.kl_div(answers, targets, reduction="sum") / max(len(answers), 1)
         return (1 - self.part) * loss + self.part * divergence
 
 

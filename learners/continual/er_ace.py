@@ -18,9 +18,9 @@ def asymmetric_cross_entropy(new: Tensor, labels: Tensor, old: Tensor, old_label
 
     Args:
         new: scores (B, classes) of a mini-batch.
-        labels: theirs (B,).
+        labels: of these samples (B,).
         old: scores (M, classes) of samples out of the memory.
-        old_labels: theirs (M,).
+        old_labels: of these samples (M,).
     """
     met, places = labels.unique(return_inverse=True)
     return (F.cross_entropy(old, old_labels) + F.cross_entropy(new[:, met], places)) / 2

@@ -138,8 +138,8 @@ class Batches:
 
 def columns(dataset: Any) -> list[Tensor]:
     """Of one of Avalanche's datasets: numbers, labels, tasks, and what else it has for each sample."""
-    found = zip(*dataset, strict=True)
-    return [torch.stack(values) if isinstance(values[0], Tensor) else torch.tensor(values) for values in found]
+    values = zip(*dataset, strict=True)
+    return [torch.stack(column) if isinstance(column[0], Tensor) else torch.tensor(column) for column in values]
 
 
 class _Numbers:

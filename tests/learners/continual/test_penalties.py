@@ -65,7 +65,7 @@ def test_importances_of_si_add_up(make_learner: Any) -> None:
     learner, other = (make_learner("si", options={"si_lambda": 0.0}) for _ in range(2))
     list(learner.learn(learner.stream.train[0]))
     kept = learner.state()["memory"]
-    nothing = {name: {key: torch.zeros_like(x) for key, x in found.items()} for name, found in kept.items()}
+    nothing = {name: {key: torch.zeros_like(x) for key, x in tensors.items()} for name, tensors in kept.items()}
     other.load_state({**learner.state(), "memory": nothing})
     for one in (learner, other):
         list(one.learn(one.stream.train[1]))
@@ -120,9 +120,9 @@ def test_what_is_kept_goes_where_the_weights_are(name: str, make_learner: Any) -
     learner._model.device = torch.device("meta")
     optimizer = torch.optim.SGD(learner.network.parameters(), 0.1)
     restored = learner._make(learner._making, optimizer, 1, kept).remembering.kept()
-    found = list(devices(restored))
-    assert found
-    assert set(found) == {"meta"}
+    kinds = list(devices(restored))
+    assert kinds
+    assert set(kinds) == {"meta"}
 
 
 def devices(value: Any) -> Iterator[str]:

@@ -29,17 +29,17 @@ def avalanche_class(name: str) -> Any:
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES.keys() - OURS))
 def test_options_are_avalanches(name: str) -> None:
-    theirs = inspect.signature(avalanche_class(name).__init__).parameters
+    parameters = inspect.signature(avalanche_class(name).__init__).parameters
     for option, default in STRATEGIES[name].options.items():
-        assert option in theirs
-        assert option in OTHER_DEFAULTS or theirs[option].default in (default, inspect.Parameter.empty)
+        assert option in parameters
+        assert option in OTHER_DEFAULTS or parameters[option].default in (default, inspect.Parameter.empty)
 
 
 def test_the_readme_lists_every_strategy_with_its_options() -> None:
-    told = (
+    table = (
         (Path(__file__).parents[3] / "README.md").read_text().partition("| `strategy.name` |")[2].partition("\n\n")[0]
     )
-    rows = re.findall(r"^\| `([\w-]+)` \|.*?\|(?: `(\{.*\})`.*?)? \|(.*)\|$", told, re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \|.*?\|(?: `(\{.*\})`.*?)? \|(.*)\|$", table, re.MULTILINE)
     assert {name: yaml.safe_load(options or "{}") for name, options, _ in rows} == {
         name: strategy.options for name, strategy in STRATEGIES.items()
     }
