@@ -65,7 +65,8 @@ class Der(_Buffered, DER):  # type: ignore[misc]
 
 
 class ErAce(_Buffered, ER_ACE):  # type: ignore[misc]
-    """Avalanche's ER-ACE, whose memory would have all samples of an experience, met or not, when it begins."""
+    """Avalanche's ER-ACE, but a sample enters the memory once it has been learned from: there, the memory holds its
+    share of an experience from the beginning."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -86,11 +87,11 @@ class ErAce(_Buffered, ER_ACE):  # type: ignore[misc]
 
 
 class ErAml(_Buffered, ER_AML):  # type: ignore[misc]
-    """Avalanche's ER-AML, whose memory has all samples of an experience from its beginning."""
+    """Avalanche's ER-AML, whose memory holds its share of an experience, samples to come, from the beginning."""
 
 
 class Together(SupervisedTemplate):  # type: ignore[misc]
-    """Several experiences as one: what Avalanche's JointTraining and Cumulative do, an experience at a time.
+    """Several experiences as one, as in Avalanche's JointTraining and Cumulative.
 
     Args:
         samples: the training samples.
@@ -151,8 +152,12 @@ class Making:
         return min(int(part.unique(return_counts=True)[1].min()) for part in parts)
 
     def check(self) -> None:
-        """ValueError for a memory or batch size with which Avalanche would wait for ever, or learn without memory; for
-        a layer that does not pass single spikes."""
+        """ValueError for a memory too small for the strategy, for a batch size too large, for a layer whose outputs are
+        not single spikes.
+
+        With less, Avalanche's DER and ER-ACE learn without memory, and its ER-AML waits for ever for a whole mini-batch
+        of a class.
+        """
         name, n_classes = self.config.name, self.model.sight.stream.n_classes
         shared = len(self.samples.experiences)
         least = {

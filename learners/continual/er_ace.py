@@ -14,7 +14,7 @@ from snn4.learners.continual.experiences import columns
 def asymmetric_cross_entropy(new: Tensor, labels: Tensor, old: Tensor, old_labels: Tensor) -> Tensor:
     """Mean of the cross entropies of replayed samples, over all classes, and of new ones, over those among them alone.
 
-    Avalanche's is the same up to a difference of about 100 between two scores, and then not a number.
+    Avalanche's is the same up to a difference of about 100 between two scores, and beyond infinite or not a number.
 
     Args:
         new: scores (B, classes) of a mini-batch.

@@ -1,7 +1,9 @@
 """iCaRL (Rebuffi et al. 2017) on numbered samples; the loss is Avalanche's.
 
-Avalanche's own wants benchmarks of its older kind, mirrors exemplars as if all images could be, and herds no more than
-1,000 times.
+Avalanche's iCaRL runs on its class-incremental benchmarks alone (`nc_benchmark`). A mean there is that of images and
+their mirror images, digits too; shares are rounded up, so that a memory of 200 holds 204 exemplars of six classes; a
+class has 1,000 at most; and classes that were not met can be the answer (1 to 3 % of answers after the first experience
+of Split-digits).
 """
 
 from __future__ import annotations
@@ -22,7 +24,11 @@ from snn4.learners.continual.numbered_model import NumberedModel
 
 
 class ICaRLLoss(ICaRLLossPlugin):  # type: ignore[misc]
-    """Avalanche's loss: new classes by their labels, old ones by what the network said when the experience began."""
+    """Avalanche's loss: new classes by their labels, old ones by what the network said when the experience began.
+
+    The teacher is in evaluation mode. Avalanche's is in training mode, which makes no difference on Split-digits (92.0
+    against 92.2 %).
+    """
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         if strategy.clock.train_exp_counter:

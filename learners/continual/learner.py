@@ -101,7 +101,7 @@ class ContinualLearner:
         self.learned = 0
         """Experiences that are over."""
         self.stopped = False
-        """Whether the last `learn` was told to stop."""
+        """Whether ``stop`` ended the last `learn`."""
         self._state = self._snapshot(None, None)
 
     def learn(self, experience: Any, stop: Callable[[], bool] = lambda: False, every: float = 2.0) -> Iterator[Lesson]:

@@ -32,8 +32,11 @@ class Ewc(EWCPlugin):  # type: ignore[misc]
 
 
 class Si(SynapticIntelligencePlugin):  # type: ignore[misc]
-    """Avalanche's SI, which on CPUs takes the weights themselves for what they were: then nothing ever moves; and which
-    cuts all importances off at 0.001, where nearly all of them lie: then all weights are held alike.
+    """Avalanche's SI, made to work on CPUs and without its limit to importances.
+
+    On a CPU, Avalanche's keeps views of the weights for copies: no weight seems to move, all importances are 0, and it
+    learns as without SI. Its limit, 0.001, holds all weights above it alike: 43 to 87 % of them after one experience
+    of digits or Split-MNIST (eps 0.1; 91 to 100 % with Avalanche's 1e-7), and more after each further one.
 
     All but importances and trajectories is made anew at the start of each experience.
     """
@@ -70,8 +73,8 @@ class Si(SynapticIntelligencePlugin):  # type: ignore[misc]
 
 
 class Mas(MASPlugin):  # type: ignore[misc]
-    """Avalanche's MAS, which takes a loss of exactly 0 for one that is missing, and measures importances in training
-    mode: norms would end with the statistics of the last samples."""
+    """Avalanche's MAS, but a loss of exactly 0 is no error, and importances are measured in evaluation mode. There,
+    training mode and a loader that does not shuffle leave norms with statistics of the last samples stored."""
 
     beside_weights = True
     copies = 1

@@ -13,7 +13,7 @@ from snn4.learners.continual.learner import STRATEGIES, ContinualRecipe, Strateg
 OURS = {"naive", "joint", "cumulative", "icarl", "gdumb", "replay", "spike-replay", "active-synapses", "task-gates"}
 """Strategies whose options are not Avalanche's."""
 OTHER_DEFAULTS = {"eps"}
-"""Avalanche's would make importances of SI endless without its limit to them."""
+"""Without a limit to them, Avalanche's 1e-7 lets importances of SI reach 10^7 on digits."""
 
 
 def avalanche_class(name: str) -> Any:
