@@ -31,7 +31,8 @@ class ActiveSynapses(SupervisedPlugin):  # type: ignore[misc]
     it, in the layer's own measure (`activity`): what fires together stays together.
 
     Args:
-        strength: of the force.
+        strength: of the force. The best one depends on the stream: 0.3, the default, leaves 50 % of Permuted-digits on
+            average and 24 % of Split-digits by class, 3 leaves 33 and 51 %, none 37 and 21 (validation data, 3 seeds).
         n: samples of an experience that the rates are measured on.
     """
 
