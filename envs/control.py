@@ -10,6 +10,8 @@ import gymnasium as gym
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+import snn4.envs.drawn_cartpole
+import snn4.envs.hidden_velocities  # noqa: F401  (both register environments)
 from snn4.envs.channels import channels_first
 from snn4.envs.minatar import FreshGames, register_minatar
 from snn4.envs.variations import BadVariation, VariationConfig, Varied
