@@ -25,3 +25,15 @@ def check_seed(seed: int) -> None:
     """ValueError unless NumPy takes ``seed``, too."""
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed: got {seed}, allowed is a whole number from 0 to 2^32 - 1")
+
+
+def unusable(device: str) -> str | None:
+    """Why torch cannot compute on ``device``; None if it can."""
+    import torch  # a second, which checks of other fields need not take
+
+    try:
+        torch.zeros(1, device=device)
+    except Exception as error:  # of another kind for each way in which there is none
+        why = " ".join(str(error).split(".")[0].split())
+        return f"device: got {device!r}, which torch cannot use here ({why}); allowed are cpu and what doctor shows"
+    return None
