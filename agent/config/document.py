@@ -31,6 +31,12 @@ def write(value: Any) -> str:
     return yaml.dump(_plain(value), Dumper=_Dumper, sort_keys=False)
 
 
+def write_inline(value: Any) -> str:
+    """The same in one line."""
+    text = yaml.dump(_plain(value), Dumper=_Dumper, sort_keys=False, default_flow_style=True, width=float("inf"))
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
 class _Loader(yaml.SafeLoader):
     """YAML 1.2 numbers: 1e-3 is a float, as people write it in papers; a date is a text."""
 
@@ -69,12 +75,17 @@ class _Loader(yaml.SafeLoader):
         try:
             value = super().construct_object(node, deep)
             if isinstance(value, int) and abs(value) >= LARGEST:
-                raise ValueError("too large")
-            return value
+                raise ValueError(value)
+            if isinstance(value, str):
+                value.encode()  # YAML can write half a character
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            kind = "whole number below 2^63" if node.tag.endswith(":int") else node.tag.rpartition(":")[2]
-            problem = f"{str(node.value)[:60]!r} is no {kind}"
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{str(node.value)[:60]!r} is no {_IN_WORDS.get(kind, kind)}"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+        return value
+
+
+_IN_WORDS = {"int": "whole number below 2^63", "str": "text of whole characters"}
 
 
 class _Dumper(yaml.SafeDumper):
