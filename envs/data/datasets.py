@@ -123,7 +123,9 @@ class DataConfig:
         for field, (least, most) in _WHOLE_NUMBERS.items():
             value = getattr(self, field)
             if value is not None and not least <= value <= most:
-                raise ValueError(f"{field}: got {value}, allowed is a whole number >= {least} and <= {most:,}")
+                null = "null or " if field == "folds" else ""
+                allowed = f"{null}a whole number >= {least} and <= {most:,}"
+                raise ValueError(f"{field}: got {value}, allowed is {allowed}")
         if not 0 <= self.fold < (self.folds or 1):
             raise ValueError(f"fold: got {self.fold}, allowed is 0 to {(self.folds or 1) - 1}, one below folds")
 
