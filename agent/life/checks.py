@@ -47,7 +47,8 @@ def impossibilities(raw: dict[str, Any]) -> Iterator[str]:
             continue
         own = _mapping(task, "learner")
         yield from (f"world.{number}.learner.hyperparameters.{problem}" for problem in unfit(own, carry))
-        learner, where = (own, f"world.{number}.learner") if own else (common, "learner")
+        has_own = isinstance(task.get("learner"), dict)
+        learner, where = (own, f"world.{number}.learner") if has_own else (common, "learner")
         same = repr([task.get(key) for key in ("data", "environment", "kwargs", "variation")] + [learner])
         if same not in seen and task.get("data") is None:
             seen.add(same)
