@@ -26,12 +26,13 @@ class ClassificationConfig:
     learning_rate: float = 1e-3
     """Of the policy's Adam."""
     batch_size: int = 64
+    """Images of an update."""
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate: got {self.learning_rate}, allowed is a finite number > 0")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size: got {self.batch_size}, allowed is a whole number >= 1")
+        if not 1 <= self.batch_size <= 10**6:
+            raise ValueError(f"batch_size: got {self.batch_size}, allowed is a whole number >= 1 and <= 1,000,000")
 
 
 class Images(Protocol):

@@ -33,7 +33,7 @@ from snn4.policies.acting.mlp import SpikingMLP
 from snn4.policies.acting.spaces import require_plain
 from snn4.policies.coding import Bounds, CodingConfig
 from snn4.policies.gene import Gene
-from snn4.policies.networks.perception import NetworkConfig
+from snn4.policies.networks.perception import MOST_STEPS, NetworkConfig
 from snn4.policies.neurons import NeuronConfig
 
 CodingName = Literal["direct", "rate", "latency", "delta", "population", "phase"]
@@ -75,10 +75,11 @@ class PolicyConfig:
     """What is remembered of observations, and how spikes are read (state: carry); its defaults if left out."""
 
     def __post_init__(self) -> None:
-        if self.T < 1:
-            raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1")
-        if not self.net_arch or min(self.net_arch) < 1:
-            raise ValueError(f"net_arch: got {list(self.net_arch)}, allowed is one or more layer sizes >= 1")
+        if not 1 <= self.T <= MOST_STEPS:
+            raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1 and <= {MOST_STEPS:,}")
+        if not 1 <= len(self.net_arch) <= 100 or not 1 <= min(self.net_arch) <= max(self.net_arch) <= 10**6:
+            got = list(self.net_arch) if len(self.net_arch) <= 100 else f"{len(self.net_arch)} layers"
+            raise ValueError(f"net_arch: got {got}, allowed are 1 to 100 layer sizes >= 1 and <= 1,000,000")
         if self.state == "carry" and self.T != 1:
             raise ValueError(f"T: got {self.T}, allowed is 1 with state: carry, where a decision is one inner step")
         if self.state == "carry" and self.coding.kind != "direct":

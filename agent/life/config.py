@@ -11,7 +11,7 @@ from typing import Any, Literal
 from snn4.agent.config.fields import check_least, check_name, check_seed
 from snn4.agent.config.file import ConfigError, built, mismatches, overridden
 from snn4.agent.evaluation.episodes import EvaluationConfig
-from snn4.agent.life.checks import contradictions, impossibilities, unbuildable
+from snn4.agent.life.checks import contradictions, impossibilities, too_many_tasks, unbuildable
 from snn4.envs.data.datasets import DataConfig
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import LearnerConfig
@@ -100,6 +100,8 @@ def read(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Lif
         ConfigError: with all problems, each naming the file, the key, what was got and what is allowed.
     """
     problems = [*overridden(raw, overrides), *_impossible_rounds(raw)]
+    if too_many := list(too_many_tasks(raw)):
+        raise ConfigError(source, [*problems, *too_many])
     once = _unrolled(raw, repeat=False)
     problems += [*mismatches(once, LifeConfig), *impossibilities(once)]
     if problems:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -18,6 +18,9 @@ from snn4.policies.neurons import NeuronConfig, neuron_config
 
 NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS, **HYBRIDS, **SPIKFORMERS, **DENSE}
 """Every network that has a name."""
+
+MOST_STEPS, LARGEST_OPTION = 10_000, 1_000_000
+"""Inner steps for an input; channels, widths and whatever else a network is made of."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class NetworkConfig:
             near = get_close_matches(self.name, NETWORKS, n=1)
             hint = f"did you mean {near[0]}? Allowed" if near else "allowed"
             raise ValueError(f"name: got {self.name!r}, {hint} are {', '.join(NETWORKS)}")
-        if self.T < 1:
-            raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1")
+        if not 1 <= self.T <= MOST_STEPS:
+            raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1 and <= {MOST_STEPS:,}")
         theirs = [f.name for f in dataclasses.fields(NETWORKS[self.name])]
         allowed = [name for name in theirs if name not in ("in_channels", "image_size", "n_classes", "T", "neuron")]
         for key in self.options:
@@ -51,6 +54,8 @@ class NetworkConfig:
                     f"options: got {key!r}, allowed for {self.name} are {', '.join(allowed)}; or options={{}}, without "
                     "those of another network"
                 )
+            if any(number > LARGEST_OPTION for number in _numbers(self.options[key])):
+                raise ValueError(f"options: got {key}: {self.options[key]}, allowed are numbers <= {LARGEST_OPTION:,}")
 
     def resolve(self, in_channels: int, image_size: tuple[int, int], n_classes: int) -> ClassifierConfig:
         """The whole config for such data; ValueError naming a field that does not fit."""
@@ -62,6 +67,15 @@ class NetworkConfig:
             )  # fmt: skip
         except TypeError as error:  # options have no types of their own
             raise ValueError(f"options: got {options}, of which one is of a wrong type ({error})") from error
+
+
+def _numbers(option: Any) -> Iterator[float]:
+    """All numbers in an option: one, or those of a list."""
+    if isinstance(option, (list, tuple)):
+        for inner in option:
+            yield from _numbers(inner)
+    elif isinstance(option, (int, float)):
+        yield option
 
 
 def make_network(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 from config_problems import problems_of
 
+from snn4.agent.config.document import BYTES
 from snn4.agent.config.file import ConfigError
 from snn4.agent.life.config import load
 
@@ -32,6 +35,21 @@ problems = partial(problems_of, load)
         ("name=..", "name"),
         ("seed=true", "seed"),
         ("world.0.steps=true", "world.0.steps"),
+        ("policy..T=1", "policy..T"),
+        (".seed=1", ".seed"),
+        ("world.-1.steps=3", "world.-1.steps"),
+        ("world.7.x=1", "world.7.x"),
+        ("policy.7.x=1", "policy.7"),
+        ("world.0.variation=word", "world.0.variation"),
+        ("world.0.variation={physics: word}", "world.0.variation.physics"),
+        ("policy.net_arch=[1, word]", "policy.net_arch.1"),
+        ("learner.n_envs=1000000000", "learner.n_envs"),
+        ("threads=1000000000", "threads"),
+        ("policy.T=1000000000", "policy.T"),
+        ("policy.net_arch=[1000000000000]", "policy.net_arch"),
+        ("policy.net_arch=[1000000, 1000000]", "world.0"),  # more parameters than anyone has memory for
+        ("learner.hyperparameters.n_steps=1000000000000", "learner.hyperparameters.n_steps"),
+        ("'policy'=3", "'policy'"),
         ("policy.neuron.tau_mem=true", "policy.neuron.tau_mem"),
     ],
 )
@@ -43,6 +61,41 @@ def test_bad_overrides(tiny_yaml: Path, override: str, key: str) -> None:
 def test_every_bad_override_is_told(tiny_yaml: Path) -> None:
     assert len(problems(tiny_yaml, "seed", "world.7.steps=1", "policy.T=0")) == 3
     assert len(problems(tiny_yaml, "seed=true", "threads=true", "policy.T=0")) == 3
+    # Neither a default that is wrong (T with state: carry) nor a place in a list hides what else is wrong.
+    assert len(problems(tiny_yaml, "policy.T=4", "policy.state=carry", "evaluation.every=0", "seed=-1")) == 3
+    assert len(problems(tiny_yaml, "policy.net_arch=[word]", "policy.T=0", "seed=-1")) == 3
+
+
+def test_an_override_goes_through_null(tiny_yaml: Path) -> None:
+    config = load(tiny_yaml, ["world.0.variation=null", "world.0.variation.noise=0.5"])
+    assert config.world[0].variation is not None
+    assert config.world[0].variation.noise == 0.5
+
+
+def test_problems_are_short(tiny_yaml: Path) -> None:
+    lines = [*problems(tiny_yaml, f"seed={[1] * 10_000}"), *problems(tiny_yaml, f"{'x' * 10_000}=1")]
+    lines += [*problems(tiny_yaml, ".".join("a" * 10_000) + "=1"), *problems(tiny_yaml, '"a\\nb"=1', 'name="a\\nb"')]
+    assert max(map(len, lines)) < 1000
+
+
+def test_a_file_that_is_too_large(written: Callable[[str], Path]) -> None:
+    (found,) = problems(written("name: x # " + "x" * BYTES))
+    assert "too large, allowed are 4,000,000 bytes" in found
+
+
+def test_reading_a_config_needs_no_other_part_of_this_project() -> None:
+    """In a process of its own: which modules of this repository come with ``agent/config/file.py``."""
+    script = (
+        "import sys, snn4.agent.config.file\n"
+        "files = {n: m.__file__ for n, m in sys.modules.items() if n.startswith('snn4.')}\n"
+        "print(*(n for n, file in files.items() if not file.endswith('__init__.py')))\n"
+        "print('torch' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    names, torch = told.stdout.splitlines()
+    assert len(names.split()) <= 4
+    assert all(name.startswith("snn4.agent.config.") for name in names.split())
+    assert torch == "False"
 
 
 @pytest.mark.parametrize(
