@@ -31,7 +31,8 @@ class ActiveSynapses(SupervisedPlugin):  # type: ignore[misc]
     it, in the layer's own measure (`activity`): what fires together stays together.
 
     Args:
-        strength: of the force.
+        strength: of the force. The best one depends on the stream: 0.3, the default, leaves 50 % of Permuted-digits on
+            average and 24 % of Split-digits by class, 3 leaves 33 and 51 %, none 37 and 21 (validation data, 3 seeds).
         n: samples of an experience that the rates are measured on.
     """
 
@@ -82,22 +83,22 @@ def activity(model: NumberedModel, batches: Iterable[Tensor]) -> dict[str, Tenso
         with rates:
             rates.behind_waiting(_probabilities(model, numbers), 1)  # nothing but the readout waits by now
     names = {layer: name for name, layer in model.named_modules()}
-    found: dict[str, Tensor] = {}
+    importances: dict[str, Tensor] = {}
     for layer, behind in rates.behind.items():
         for name, parameter in layer.named_parameters(recurse=False):
             weights = isinstance(layer, _SYNAPSES) and name == "weight"
             x = _products(layer, rates.before[layer], behind) if weights else behind.expand_as(parameter)
-            found[f"{names[layer]}.{name}"] = x / x.max().clamp_min(torch.finfo(x.dtype).tiny)
-    return found
+            importances[f"{names[layer]}.{name}"] = x / x.max().clamp_min(torch.finfo(x.dtype).tiny)
+    return importances
 
 
 def _probabilities(model: NumberedModel, numbers: Tensor) -> Tensor:
     """Of all outputs (B, outputs): 0 in the heads of other tasks."""
-    own = model(numbers).softmax(1)
+    probabilities = model(numbers).softmax(1)
     if model.heads == 1:
-        return own
-    heads = own.new_zeros(len(own), model.heads, own.shape[1])
-    heads[torch.arange(len(own)), model.sight.samples.tasks[numbers]] = own
+        return probabilities
+    heads = probabilities.new_zeros(len(probabilities), model.heads, probabilities.shape[1])
+    heads[torch.arange(len(heads)), model.sight.samples.tasks[numbers]] = probabilities
     return heads.flatten(1)
 
 
@@ -106,8 +107,8 @@ def _products(layer: nn.Module, before: Tensor, behind: Tensor) -> Tensor:
     if weight.dim() == 2:
         return torch.outer(behind, before)
     groups: int = layer.groups  # type: ignore[assignment]
-    seen = before.view(groups, -1).repeat_interleave(len(behind) // groups, 0)  # what each output channel sees
-    return (behind[:, None] * seen)[:, :, None, None].expand_as(weight)
+    inputs = before.view(groups, -1).repeat_interleave(len(behind) // groups, 0)  # of each output channel
+    return (behind[:, None] * inputs)[:, :, None, None].expand_as(weight)
 
 
 class _Rates:

@@ -38,7 +38,7 @@ from snn4.learners.continual.memories import (
 )
 from snn4.learners.continual.numbered_model import NumberedModel
 from snn4.learners.continual.penalties import Ewc, Lwf, Mas, Si
-from snn4.learners.continual.spike_replay import Code, SpikeReplay, code_behind
+from snn4.learners.continual.spike_replay import Code, SpikeReplay, latent_code
 from snn4.learners.continual.strategies import STRATEGIES, StrategyConfig
 from snn4.learners.plain_data import on_device, tensors
 
@@ -65,7 +65,8 @@ class Der(_Buffered, DER):  # type: ignore[misc]
 
 
 class ErAce(_Buffered, ER_ACE):  # type: ignore[misc]
-    """Avalanche's ER-ACE, whose memory would have all samples of an experience, met or not, when it begins."""
+    """Avalanche's ER-ACE, but a sample enters the memory once it has been learned from: there, the memory holds its
+    share of an experience from the beginning."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -86,11 +87,11 @@ class ErAce(_Buffered, ER_ACE):  # type: ignore[misc]
 
 
 class ErAml(_Buffered, ER_AML):  # type: ignore[misc]
-    """Avalanche's ER-AML, whose memory has all samples of an experience from its beginning."""
+    """Avalanche's ER-AML, whose memory holds its share of an experience, samples to come, from the beginning."""
 
 
 class Together(SupervisedTemplate):  # type: ignore[misc]
-    """Several experiences as one: what Avalanche's JointTraining and Cumulative do, an experience at a time.
+    """Several experiences as one, as in Avalanche's JointTraining and Cumulative.
 
     Args:
         samples: the training samples.
@@ -124,7 +125,7 @@ class Making:
     @cached_property
     def code(self) -> Code:
         """How spike-replay keeps what passes its layer."""
-        return code_behind(self.model, self.samples.images(torch.zeros(1, dtype=torch.int64)))
+        return latent_code(self.model, self.samples.images(torch.zeros(1, dtype=torch.int64)))
 
     @property
     def memory(self) -> int:
@@ -151,8 +152,12 @@ class Making:
         return min(int(part.unique(return_counts=True)[1].min()) for part in parts)
 
     def check(self) -> None:
-        """ValueError for a memory or batch size with which Avalanche would wait for ever, or learn without memory; for
-        a layer that does not pass single spikes."""
+        """ValueError for a memory too small for the strategy, for a batch size too large, for a layer whose outputs are
+        not single spikes.
+
+        With less, Avalanche's DER and ER-ACE learn without memory, and its ER-AML waits for ever for a whole mini-batch
+        of a class.
+        """
         name, n_classes = self.config.name, self.model.sight.stream.n_classes
         shared = len(self.samples.experiences)
         least = {
@@ -161,8 +166,8 @@ class Making:
             "er-aml": max(self.memory_batch_size, n_classes * self.training.batch_size),
         }.get(name, 1)  # fmt: skip
         if STRATEGIES[name].replays and self.memory < least:
-            told = "memory: got" if self.config.memory_bytes is None else "memory_bytes: got room for"
-            raise ValueError(f"{told} {self.memory} samples, allowed for {name} here are {least} or more")
+            setting = "memory: got" if self.config.memory_bytes is None else "memory_bytes: got room for"
+            raise ValueError(f"{setting} {self.memory} samples, allowed for {name} here are {least} or more")
         if name == "er-aml" and (few := self._smallest_class()) < self.training.batch_size:
             raise ValueError(
                 f"batch_size: got {self.training.batch_size}, allowed for er-aml here is {few} or less, the samples of "

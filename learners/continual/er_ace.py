@@ -14,13 +14,13 @@ from snn4.learners.continual.experiences import columns
 def asymmetric_cross_entropy(new: Tensor, labels: Tensor, old: Tensor, old_labels: Tensor) -> Tensor:
     """Mean of the cross entropies of replayed samples, over all classes, and of new ones, over those among them alone.
 
-    Avalanche's is the same up to a difference of about 100 between two scores, and then not a number.
+    Avalanche's is the same up to a difference of about 100 between two scores, and beyond infinite or not a number.
 
     Args:
         new: scores (B, classes) of a mini-batch.
-        labels: theirs (B,).
+        labels: of these samples (B,).
         old: scores (M, classes) of samples out of the memory.
-        old_labels: theirs (M,).
+        old_labels: of these samples (M,).
     """
     met, places = labels.unique(return_inverse=True)
     return (F.cross_entropy(old, old_labels) + F.cross_entropy(new[:, met], places)) / 2

@@ -42,9 +42,9 @@ def stacked(dataset: Any, places: Sequence[int]) -> Tensor:
 class NumberedSamples:
     """Training samples, numbered through all experiences.
 
-    Avalanche's strategies move samples around one by one, copy them into buffers, and know nothing of how to write
-    those to disk. Here they are given numbers instead of images: `experiences` has the datasets (number, y, t), and
-    networks look the images up. So nothing is copied, a buffer is a list of numbers, and it can be made anew.
+    Avalanche's loaders fetch samples one by one, the memories of its GEM and iCaRL copy images, and its checkpoints
+    pickle whole strategies. Here strategies are given numbers instead of images: `experiences` has the datasets
+    (number, y, t), and networks look the images up. So a memory is a list of numbers, which is written as plain data.
     """
 
     def __init__(self, stream: ExperienceStream) -> None:
@@ -88,7 +88,7 @@ def numbers_of(dataset: Any) -> Tensor:
 
 
 class Batches:
-    """Mini-batches in random order: lists of tensors, as Avalanche's loaders give them, which collate one by one.
+    """Mini-batches in random order: lists of tensors like those of Avalanche's loaders, but indexed as a whole.
 
     Args:
         columns: of all samples, such as `columns` of a dataset.
@@ -138,8 +138,8 @@ class Batches:
 
 def columns(dataset: Any) -> list[Tensor]:
     """Of one of Avalanche's datasets: numbers, labels, tasks, and what else it has for each sample."""
-    found = zip(*dataset, strict=True)
-    return [torch.stack(values) if isinstance(values[0], Tensor) else torch.tensor(values) for values in found]
+    values = zip(*dataset, strict=True)
+    return [torch.stack(column) if isinstance(column[0], Tensor) else torch.tensor(column) for column in values]
 
 
 class _Numbers:

@@ -1,7 +1,9 @@
 """iCaRL (Rebuffi et al. 2017) on numbered samples; the loss is Avalanche's.
 
-Avalanche's own wants benchmarks of its older kind, mirrors exemplars as if all images could be, and herds no more than
-1,000 times.
+Avalanche's iCaRL runs on its class-incremental benchmarks alone (`nc_benchmark`). A mean there is that of images and
+their mirror images, digits too; shares are rounded up, so that a memory of 200 holds 204 exemplars of six classes; a
+class has 1,000 at most; and classes that were not met can be the answer (1 to 3 % of answers after the first experience
+of Split-digits).
 """
 
 from __future__ import annotations
@@ -22,13 +24,17 @@ from snn4.learners.continual.numbered_model import NumberedModel
 
 
 class ICaRLLoss(ICaRLLossPlugin):  # type: ignore[misc]
-    """Avalanche's loss: new classes by their labels, old ones by what the network said when the experience began."""
+    """Avalanche's loss: new classes by their labels, old ones by what the network said when the experience began.
+
+    The teacher is in evaluation mode. Avalanche's is in training mode, which makes no difference on Split-digits (92.0
+    against 92.2 %).
+    """
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         if strategy.clock.train_exp_counter:
             self.old_model = copy.deepcopy(strategy.model).eval()
-            ours = strategy.experience.classes_in_this_experience
-            self.old_classes = sorted({int(y) for y in strategy.adapted_dataset.targets} - set(ours))
+            new_classes = strategy.experience.classes_in_this_experience
+            self.old_classes = sorted({int(y) for y in strategy.adapted_dataset.targets} - set(new_classes))
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Nothing: the network itself is the next teacher."""
@@ -66,16 +72,16 @@ class ICaRL(SupervisedPlugin):  # type: ignore[misc]
         numbers = numbers_of(strategy.experience.dataset)
         with model.evaluated():
             for class_ in new:
-                ours = numbers[self.samples.labels[numbers] == class_]
-                self.exemplars[class_] = ours[herded(features(model, ours), share)]
+                candidates = numbers[self.samples.labels[numbers] == class_]
+                self.exemplars[class_] = candidates[herded(features(model, candidates), share)]
             self.means = self._means(model, model.sight.stream.n_classes)
 
     def _means(self, model: NumberedModel, n_classes: int) -> Tensor:
-        found = {class_: features(model, ours).mean(0) for class_, ours in self.exemplars.items()}
-        means = torch.zeros(n_classes, len(next(iter(found.values()))))
-        for class_, mean in found.items():
-            means[class_] = F.normalize(mean, dim=0)
-        return means
+        means = {class_: features(model, exemplars).mean(0) for class_, exemplars in self.exemplars.items()}
+        unit_means = torch.zeros(n_classes, len(next(iter(means.values()))))
+        for class_, mean in means.items():
+            unit_means[class_] = F.normalize(mean, dim=0)
+        return unit_means
 
     def kept(self) -> Kept:
         exemplars = [{"class": class_, "rows": rows} for class_, rows in self.exemplars.items()]

@@ -19,7 +19,7 @@ from snn4.learners.continual.config import ContinualRecipe as ContinualRecipe
 from snn4.learners.continual.experiences import ExperienceStream as ExperienceStream
 from snn4.learners.continual.experiences import NumberedSamples
 from snn4.learners.continual.experiences import n_outputs as n_outputs
-from snn4.learners.continual.split_network import Cut, before_readout, behind_spikes
+from snn4.learners.continual.split_network import SplitNetwork, split_after_spikes, split_before_readout
 from snn4.learners.continual.strategies import STRATEGIES as STRATEGIES
 from snn4.learners.continual.strategies import StrategyConfig as StrategyConfig
 from snn4.learners.not_finite import NotFinite, check_network
@@ -83,7 +83,7 @@ class ContinualLearner:
                 f"n_classes: got a network with {network.config.n_classes} outputs, allowed are {n_outputs(stream)}, "
                 "those of the stream's heads (n_outputs)"
             )
-        cut = _cut(strategy, network)
+        split = _split(strategy, network)
         try:
             from snn4.learners.continual import avalanche_strategies, numbered_model, task_gates
         except ModuleNotFoundError as error:
@@ -92,7 +92,7 @@ class ContinualLearner:
         samples = NumberedSamples(stream)
         sight = numbered_model.Sight(stream, samples, training.augment)
         self._model = task_gates.make_model(
-            network.to(device), sight, cut, torch.device(device), training.precision == "bf16",
+            network.to(device), sight, split, torch.device(device), training.precision == "bf16",
             gates=(seed, strategy.chosen["gated"]) if strategy.name == "task-gates" else None,
         )  # fmt: skip
         self._making = avalanche_strategies.Making(strategy, training, self._model, samples)
@@ -101,7 +101,7 @@ class ContinualLearner:
         self.learned = 0
         """Experiences that are over."""
         self.stopped = False
-        """Whether the last `learn` was told to stop."""
+        """Whether ``stop`` ended the last `learn`."""
         self._state = self._snapshot(None, None)
 
     def learn(self, experience: Any, stop: Callable[[], bool] = lambda: False, every: float = 2.0) -> Iterator[Lesson]:
@@ -155,7 +155,7 @@ class ContinualLearner:
 
     def _optimizer(self, number: int) -> torch.optim.Optimizer:
         if self.strategy.name == "spike-replay" and number:
-            self._model.settle()
+            self._model.freeze_lower()
         optimizer = make_optimizer(self.training.recipe, self.network)
         if self._state["optimizer"] is not None:
             # A copy: an optimizer learns on in the tensors that it is given.
@@ -217,7 +217,7 @@ class ContinualLearner:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
-        self._model.unsettle()  # spike-replay settles it again where it has learned
+        self._model.unfreeze_lower()  # spike-replay freezes it again after its first experience
         self.learned, self._state = state["learned"], state
         self.network.load_state_dict(state["network"])
 
@@ -238,7 +238,7 @@ def batches(dataset: Any, size: int = 256) -> Iterator[tuple[Tensor, Tensor, Ten
         yield torch.stack(x), torch.tensor(y), torch.tensor(tasks)
 
 
-def _cut(strategy: StrategyConfig, network: Network) -> Cut | None:
+def _split(strategy: StrategyConfig, network: Network) -> SplitNetwork | None:
     if strategy.name == "spike-replay":
-        return behind_spikes(network, strategy.chosen["layer"])
-    return before_readout(network) if strategy.name in ("icarl", "er-aml") else None
+        return split_after_spikes(network, strategy.chosen["layer"])
+    return split_before_readout(network) if strategy.name in ("icarl", "er-aml") else None

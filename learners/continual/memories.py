@@ -72,8 +72,9 @@ class ByClass(ClassBalancedBuffer):  # type: ignore[misc]
 
 
 class Replay(ReplayPlugin):  # type: ignore[misc]
-    """Avalanche's replay, where every update draws samples anew, also the updates on one mini-batch (repeated augmented
-    rehearsal, Zhang et al. 2022), and an epoch is one over the new samples however large the memory is.
+    """Avalanche's replay, with logit adjustment, distillation and repeated augmented rehearsal (Zhang et al. 2022):
+    each update on one mini-batch draws old samples anew. All mini-batches of old samples are of one size; there, the
+    last before the memory is shuffled again has what remains.
 
     Args:
         policy: the memory.
@@ -112,7 +113,7 @@ class Replay(ReplayPlugin):  # type: ignore[misc]
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         if len(self._added):
-            strategy.mb_output = self._scores  # by which accuracy is told
+            strategy.mb_output = self._scores  # from which accuracy is measured
         if self._teacher is not None:
             strategy.loss = self._teacher.added(strategy.loss, strategy.mb_output, strategy.mb_x, strategy.mb_task_id)
 
@@ -138,7 +139,7 @@ class _Beside:
 
 
 class Gem(GEMPlugin):  # type: ignore[misc]
-    """Avalanche's GEM with a solver that needs no other library than SciPy."""
+    """Avalanche's GEM with SciPy's solver in place of quadprog's."""
 
     def solve_quadprog(self, g: Tensor) -> Tensor:
         """The gradient nearest to ``g`` that harms no memory (equation 11): with v = u + margin and P = L L^T,
@@ -163,7 +164,8 @@ class Gem(GEMPlugin):  # type: ignore[misc]
 
 
 class AGem(AGEMPlugin):  # type: ignore[misc]
-    """Avalanche's A-GEM; which samples are kept depends on torch's generator."""
+    """Avalanche's A-GEM; all random choices are torch's, and ``sample_size`` samples are drawn from all memories
+    together. There, Python's generator chooses what is kept, and each memory gives ``sample_size // memories``."""
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         if self.buffers:
@@ -181,8 +183,11 @@ class AGem(AGEMPlugin):  # type: ignore[misc]
 
 
 class Mir(MIRPlugin):  # type: ignore[misc]
-    """Avalanche's MIR, but samples of all earlier experiences can be drawn. There those are left out whose class was
-    in the last mini-batch before: with experiences of more than one mini-batch, most of the last experience."""
+    """Avalanche's MIR, but all samples in memory are candidates. There, all classes of an experience's last mini-batch
+    are left out until the next experience ends: on a class-incremental stream, those that were just learned.
+
+    As there, candidates pass the network in training mode, and so move the statistics of norms.
+    """
 
     copies = 1
 

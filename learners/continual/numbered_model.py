@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from snn4.learners.continual.experiences import ExperienceStream, NumberedSamples
-from snn4.learners.continual.split_network import Cut
+from snn4.learners.continual.split_network import SplitNetwork
 from snn4.policies.networks.classifier import Classifier, Network
 
 OWN = "own"
@@ -51,41 +51,43 @@ class NumberedModel(nn.Module):
     Args:
         network: what sees them.
         sight: where images come from.
-        cut: where `latent` ends and `from_latent` begins, for strategies that need it.
+        split: gives `latent` and `from_latent`, for strategies that need them.
         device: of the network.
         bf16: whether the network runs under autocast.
     """
 
-    def __init__(self, network: Network, sight: Sight, cut: Cut | None, device: torch.device, bf16: bool) -> None:
+    def __init__(
+        self, network: Network, sight: Sight, split: SplitNetwork | None, device: torch.device, bf16: bool
+    ) -> None:
         super().__init__()
         self.network, self.sight, self.device, self.bf16 = network, sight, device, bf16
-        self._cut = cut
+        self._split = split
         self.heads = network.config.n_classes // sight.stream.n_classes
-        self.settled = False
-        """Whether what is before the cut learns no more."""
+        self.lower_frozen = False
+        """Whether the layers before the split learn no more."""
         self._frozen: list[nn.Parameter] = []
 
     @property
-    def cut(self) -> Cut:
-        assert self._cut is not None
-        return self._cut
+    def split(self) -> SplitNetwork:
+        assert self._split is not None
+        return self._split
 
-    def settle(self) -> None:
-        """Keep what is before the cut as it is, norms' statistics too, however the rest learns."""
-        self.settled = True
-        self._frozen += self.cut.freeze()
+    def freeze_lower(self) -> None:
+        """Freeze the layers before the split, with the statistics of their norms."""
+        self.lower_frozen = True
+        self._frozen += self.split.freeze_lower()
 
-    def unsettle(self) -> None:
-        """Let it learn again."""
-        self.settled = False
+    def unfreeze_lower(self) -> None:
+        """Let them learn again."""
+        self.lower_frozen = False
         for parameter in self._frozen:
             parameter.requires_grad_()
         self._frozen = []
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        if self.settled:
-            for layer in self.cut.before:
+        if self.lower_frozen:
+            for layer in self.split.lower_layers:
                 layer.eval()
         return self
 
@@ -118,17 +120,17 @@ class NumberedModel(nn.Module):
         return scores.unflatten(1, (self.heads, -1))[torch.arange(len(scores), device=scores.device), tasks]
 
     def latent(self, x: Tensor) -> Tensor:
-        """What passes the cut for raw samples: (T, B, …), or (B, …) in a network without time."""
-        return self._run(self.cut.front, self._seen(x))
+        """The latent of raw samples: (T, B, …), or (B, …) in a network without time."""
+        return self._run(self.split.lower, self._seen(x))
 
     def from_latent(self, latent: Tensor, tasks: Tensor) -> Tensor:
         """Class scores of what `latent` gave."""
-        return self.head(self._run(self.cut.back, latent), tasks)
+        return self.head(self._run(self.split.upper, latent), tasks)
 
     def features(self, x: Tensor) -> Tensor:
-        """What passes the cut, the mean over all steps (B, F): before a linear readout, all that it can tell."""
+        """The latent's mean over all steps (B, F): before a linear readout, all that the scores depend on."""
         latent = self.latent(x)
-        return (latent.mean(0) if self.cut.spiking else latent).flatten(1)
+        return (latent.mean(0) if self.split.spiking else latent).flatten(1)
 
     def _seen(self, x: Tensor) -> Tensor:
         x = self.sight.stream.normalized(x).to(self.device)

@@ -32,8 +32,11 @@ class Ewc(EWCPlugin):  # type: ignore[misc]
 
 
 class Si(SynapticIntelligencePlugin):  # type: ignore[misc]
-    """Avalanche's SI, which on CPUs takes the weights themselves for what they were: then nothing ever moves; and which
-    cuts all importances off at 0.001, where nearly all of them lie: then all weights are held alike.
+    """Avalanche's SI, made to work on CPUs and without its limit to importances.
+
+    On a CPU, Avalanche's keeps views of the weights for copies: no weight seems to move, all importances are 0, and it
+    learns as without SI. Its limit, 0.001, holds all weights above it alike: 43 to 87 % of them after one experience
+    of digits or Split-MNIST (eps 0.1; 91 to 100 % with Avalanche's 1e-7), and more after each further one.
 
     All but importances and trajectories is made anew at the start of each experience.
     """
@@ -70,8 +73,8 @@ class Si(SynapticIntelligencePlugin):  # type: ignore[misc]
 
 
 class Mas(MASPlugin):  # type: ignore[misc]
-    """Avalanche's MAS, which takes a loss of exactly 0 for one that is missing, and measures importances in training
-    mode: norms would end with the statistics of the last samples."""
+    """Avalanche's MAS, but a loss of exactly 0 is no error, and importances are measured in evaluation mode. There,
+    training mode and a loader that does not shuffle leave norms with statistics of the last samples stored."""
 
     beside_weights = True
     copies = 1
@@ -105,14 +108,21 @@ class Mas(MASPlugin):  # type: ignore[misc]
 
 
 class Lwf(LwFPlugin):  # type: ignore[misc]
-    """Avalanche's LwF. Its teacher is the network as it is when an experience begins, so that only the classes it has
-    learned need be kept; and it is in evaluation mode, so that its norms use what they learned, not the new samples."""
+    """Avalanche's LwF, whose teacher is copied when an experience begins, so that only the classes it has learned need
+    be kept.
+
+    As there, the teacher is in training mode: its batch norms use the statistics of each mini-batch, as the student's
+    do. In evaluation mode they would use those of old samples, which do not fit shifted ones: on Permuted-digits LwF
+    then leaves less than no protection (average accuracy of an ANN after five experiences: naive 39.6 %, evaluation
+    mode 34.3, training mode 42.8; spiking 36.7, 32.8, 37.3; 3 seeds). On Split-digits both modes are equal to within
+    the spread.
+    """
 
     copies = 1
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         if self.lwf.prev_classes_by_task:
-            self.lwf.prev_model = copy.deepcopy(strategy.model).eval()
+            self.lwf.prev_model = copy.deepcopy(strategy.model)
 
     def kept(self) -> Kept:
         learned = self.lwf.prev_classes_by_task.items()

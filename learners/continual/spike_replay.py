@@ -59,17 +59,17 @@ class Code:
 
 
 @torch.no_grad()
-def code_behind(model: NumberedModel, x: Tensor) -> Code:
-    """The code for what passes the model's cut, of raw samples ``x``; ValueError where these are no single spikes."""
+def latent_code(model: NumberedModel, x: Tensor) -> Code:
+    """The code for the latent of raw samples ``x``; ValueError where a spiking network's is not single spikes."""
     with model.evaluated():
-        latent, spiking = model.latent(x), model.cut.spiking
+        latent, spiking = model.latent(x), model.split.spiking
     code = Code(tuple(latent[:, 0].shape if spiking else latent[0].shape), spiking)
     code.packed(latent)
     return code
 
 
 class SpikeReplay(SupervisedTemplate):  # type: ignore[misc]
-    """New samples go through the whole network; kept ones join them behind the cut, as the spikes they once were there.
+    """New samples go through the whole network; kept ones join them after the split, as the spikes they were there.
 
     The memory is shared out equally to the experiences, random samples of each.
 

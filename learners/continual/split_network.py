@@ -1,4 +1,4 @@
-"""Networks in two parts: what is before a layer and what is behind it."""
+"""Networks split in two between layers."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ from snn4.policies.networks.classifier import Network, SpikingClassifier
 from snn4.policies.neurons import Neuron
 
 
-class Cut:
-    """A network's first ``n`` layers and the rest, with the layers themselves and no copies: ``back(front(x))`` is
-    what the network gives.
+class SplitNetwork:
+    """A network's first ``n`` layers and its others: ``upper(lower(x))`` is what the network gives.
 
-    What is in between has time in a spiking network, (T, B, …), and none in an ANN, (B, …).
+    Both parts share the network's layers. The latent between them has time in a spiking network, (T, B, …), and none
+    in an ANN, (B, …).
     """
 
     def __init__(self, network: Network, n: int) -> None:
         layers, self.config = list(network.network.children()), network.config
         self.spiking = isinstance(network, SpikingClassifier)
-        self.before, self.behind = layers[:n], layers[n:]
+        self.lower_layers, self.upper_layers = layers[:n], layers[n:]
 
-    def front(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W), or events (T, B, C, H, W) where the network is spiking, up to the cut."""
+    def lower(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W), or events (T, B, C, H, W) for a spiking network -> the latent."""
         self.config.check_input(x, (4, 5) if self.spiking else (4,))
         if not self.spiking:
-            return nn.Sequential(*self.before)(x)  # type: ignore[no-any-return]
+            return nn.Sequential(*self.lower_layers)(x)  # type: ignore[no-any-return]
         steps = self.config.T if x.dim() == 4 else None
-        y: Tensor = SpikingSequential(*self.before)(x.unsqueeze(0) if x.dim() == 4 else x, None, steps)[0]
+        y: Tensor = SpikingSequential(*self.lower_layers)(x.unsqueeze(0) if x.dim() == 4 else x, None, steps)[0]
         return y.expand(steps or len(y), *y.shape[1:])  # before the first neurons an image is still one step
 
-    def back(self, x: Tensor) -> Tensor:
-        """From the cut to the class scores (B, n_classes), the mean over all steps."""
+    def upper(self, latent: Tensor) -> Tensor:
+        """The latent -> class scores (B, n_classes), the mean over all steps."""
         if not self.spiking:
-            return nn.Sequential(*self.behind)(x)  # type: ignore[no-any-return]
-        return SpikingSequential(*self.behind)(x, None)[0].mean(0)  # type: ignore[no-any-return]
+            return nn.Sequential(*self.upper_layers)(latent)  # type: ignore[no-any-return]
+        return SpikingSequential(*self.upper_layers)(latent, None)[0].mean(0)  # type: ignore[no-any-return]
 
-    def freeze(self) -> list[nn.Parameter]:
-        """Let the front learn no more; returns the parameters that did."""
-        learning = [p for layer in self.before for p in layer.parameters() if p.requires_grad]
-        for parameter in learning:
+    def freeze_lower(self) -> list[nn.Parameter]:
+        """Freeze the lower layers' parameters; returns those that were free."""
+        trainable = [p for layer in self.lower_layers for p in layer.parameters() if p.requires_grad]
+        for parameter in trainable:
             parameter.requires_grad_(False)
-        return learning
+        return trainable
 
 
-def before_readout(network: Network) -> Cut:
-    """The cut before the last layer; ValueError where that is not linear."""
+def split_before_readout(network: Network) -> SplitNetwork:
+    """Split before the last layer; ValueError if that is not linear."""
     *_, last = network.network.children()
     if not isinstance(last, nn.Linear):
         raise ValueError(f"network: got {type(last).__name__} as its last layer, allowed with this strategy is Linear")
-    return Cut(network, len(list(network.network.children())) - 1)
+    return SplitNetwork(network, len(list(network.network.children())) - 1)
 
 
-def behind_spikes(network: Network, layer: int | None = None) -> Cut:
-    """The cut behind a layer of neurons, and the max pooling that follows it, where all that passes are spikes.
+def split_after_spikes(network: Network, layer: int | None = None) -> SplitNetwork:
+    """Split after a layer of neurons and the max pooling that follows it, so that the latent is spikes.
 
     Args:
         network: spiking or an ANN twin, which has ReLU in the place of neurons.
@@ -77,7 +77,7 @@ def behind_spikes(network: Network, layer: int | None = None) -> Cut:
     end = layer + 1
     while end < len(layers) and isinstance(layers[end], nn.MaxPool2d):
         end += 1
-    return Cut(network, end)
+    return SplitNetwork(network, end)
 
 
 def _spikes(module: nn.Module) -> bool:

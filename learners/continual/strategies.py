@@ -83,11 +83,11 @@ STRATEGIES: dict[str, Strategy] = {
     "active-synapses": Strategy(
         "synapses between neurons that are active together are held fast: importance is the product of both rates, "
         "from forward passes alone",
-        {"strength": 100.0, "samples": 1000},
+        {"strength": 0.3, "samples": 1000},
     ),
     "task-gates": Strategy(
         "each task has the use of a random part of all neurons (Masse et al. 2018), and their active synapses are held",
-        {"gated": 0.2, "strength": 100.0, "samples": 1000}, ("task",),
+        {"gated": 0.2, "strength": 0.3, "samples": 1000}, ("task",),
     ),
 }  # fmt: skip
 """Every strategy that has a name."""

@@ -60,6 +60,14 @@ def test_importance_adds_up_over_experiences(make_learner: Any) -> None:
     assert max(x.max() for x in both.values()) <= 2
 
 
+def test_by_default_new_classes_are_learned(make_learner: Any) -> None:
+    """A force of 100 leaves them no chance: accuracy is 0."""
+    learner = make_learner("active-synapses", epochs=12)
+    for experience in learner.stream.train[:2]:
+        list(learner.learn(experience))
+    assert learner.scores(experience) > 0.4
+
+
 @pytest.mark.parametrize("ann", [False, True])
 def test_currents_that_no_neuron_receives_before_the_readout(ann: bool, make_learner: Any) -> None:
     """A Spikingformer's last block adds to currents, which the readout takes the mean of."""

@@ -17,9 +17,9 @@ def test_the_loss_is_avalanches() -> None:
     labels, old_labels = torch.tensor([4, 2, 2, 4, 4, 2, 4, 2]), torch.tensor([0, 1, 2, 5, 4])
     losses = [loss(new, labels, old, old_labels) for loss in (asymmetric_cross_entropy, ACECriterion())]
     torch.testing.assert_close(*losses)
-    ours, theirs = (torch.autograd.grad(loss, [new, old]) for loss in losses)
-    for mine, its in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine, its)
+    gradients = (torch.autograd.grad(loss, [new, old]) for loss in losses)
+    for gradient, avalanche_gradient in zip(*gradients, strict=True):
+        torch.testing.assert_close(gradient, avalanche_gradient)
 
 
 def test_scores_far_apart_have_a_loss() -> None:
@@ -69,10 +69,10 @@ def test_nothing_is_replayed_before_it_was_met(passes: int, make_learner: Any, m
     draw, meet = Arriving.__next__, Arriving.meet
 
     def drawn(memory: Arriving) -> list[Tensor]:
-        found = draw(memory)
-        assert set(found[0].tolist()) <= met
-        replayed.update(found[0].tolist())
-        return found
+        batch = draw(memory)
+        assert set(batch[0].tolist()) <= met
+        replayed.update(batch[0].tolist())
+        return batch
 
     def seen(memory: Arriving, numbers: Tensor) -> None:
         met.update(numbers.tolist())

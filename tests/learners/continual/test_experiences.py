@@ -40,12 +40,13 @@ def test_a_memory_holds_what_its_bits_tell(bits: int, size: int) -> None:
 def test_experiences_of_numbers_are_those_of_images(streams: dict[str, Stream]) -> None:
     for stream in streams.values():
         samples = NumberedSamples(stream)
-        for ours, theirs in zip(samples.experiences, stream.train, strict=True):
-            number = theirs.current_experience
-            assert ours.current_experience == number
-            assert ours.classes_in_this_experience == theirs.classes_in_this_experience
-            assert ours.task_labels == theirs.task_labels
-            assert numbers_of(ours.dataset).tolist() == list(range(samples.first[number], samples.first[number + 1]))
+        for numbered, experience in zip(samples.experiences, stream.train, strict=True):
+            number = experience.current_experience
+            first, end = samples.first[number : number + 2]
+            assert numbered.current_experience == number
+            assert numbered.classes_in_this_experience == experience.classes_in_this_experience
+            assert numbered.task_labels == experience.task_labels
+            assert numbers_of(numbered.dataset).tolist() == list(range(first, end))
 
 
 def test_a_buffer_is_made_anew_from_its_numbers(streams: dict[str, Stream]) -> None:

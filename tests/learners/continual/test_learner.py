@@ -58,11 +58,11 @@ def test_resumed_is_never_interrupted(name: str, scenario: str, make_learner: An
     live(broken, 1)
     checkpoint.save(tmp_path, {}, broken.state(), "")
     torch.save(broken.state(), tmp_path / "state.pt")
-    found = checkpoint.load(tmp_path)
-    assert found is not None
-    assert equal(found[2], torch.load(tmp_path / "state.pt", weights_only=True))
+    loaded = checkpoint.load(tmp_path)
+    assert loaded is not None
+    assert equal(loaded[2], torch.load(tmp_path / "state.pt", weights_only=True))
     torch.rand(7), np.random.rand(3), random.random()  # noqa: NPY002  # the resumed process has other random numbers
-    resumed.load_state(found[2])
+    resumed.load_state(loaded[2])
     live(resumed)
     assert equal(weights(resumed), weights(whole))
     assert equal(resumed.state(), whole.state())

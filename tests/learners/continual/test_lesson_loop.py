@@ -17,15 +17,15 @@ def strategy_of(learner: Any) -> Any:
 def test_pieces_are_avalanches_own_loop(name: str, make_learner: Any) -> None:
     """`train` is Avalanche's, and knows nothing of pieces."""
     options = {"ewc_lambda": 100.0} if name == "ewc" else {}
-    theirs, ours = (make_learner(name, epochs=2, options=options) for _ in range(2))
-    one, other = strategy_of(theirs), strategy_of(ours)
+    whole, pieced = (make_learner(name, epochs=2, options=options) for _ in range(2))
+    avalanche, pieces = strategy_of(whole), strategy_of(pieced)
     for k in (0, 1):
         torch.manual_seed(k)
-        one.train(theirs._making.samples.experiences[k], eval_streams=[])
+        avalanche.train(whole._making.samples.experiences[k], eval_streams=[])
         torch.manual_seed(k)
-        updates = list(other.learn(ours._making.samples.experiences[k]))
+        updates = list(pieces.learn(pieced._making.samples.experiences[k]))
         assert [x.ends_epoch for x in updates].count(True) == 2
-    for x, y in zip(theirs.network.state_dict().values(), ours.network.state_dict().values(), strict=True):
+    for x, y in zip(whole.network.state_dict().values(), pieced.network.state_dict().values(), strict=True):
         assert torch.equal(x, y)
 
 

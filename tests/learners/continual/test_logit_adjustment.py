@@ -24,21 +24,21 @@ def test_frequencies_are_those_of_what_is_drawn(passes: int) -> None:
     pairs = itertools.islice(zip(itertools.chain(*itertools.repeat(new, 1500)), old.endless(), strict=False), 3000)
     drawn = torch.cat([torch.cat([x[1], y[1]]) for x, y in pairs])
     counted = drawn.bincount(minlength=5) / len(drawn)
-    found = log_frequencies(((new, new.mean_size), (old, old.whole_size)), 1, 5)
-    assert found.shape == (1, 5)
-    assert torch.allclose(found[0].exp(), counted, atol=0.01)
+    frequencies = log_frequencies(((new, new.mean_size), (old, old.whole_size)), 1, 5)
+    assert frequencies.shape == (1, 5)
+    assert torch.allclose(frequencies[0].exp(), counted, atol=0.01)
 
 
 def test_a_memory_smaller_than_its_batch_comes_whole() -> None:
     new, old = batches([1] * 8, 4), batches([0, 0], 4)
-    found = log_frequencies(((new, new.mean_size), (old, old.whole_size)), 1, 2)
-    assert torch.allclose(found.exp(), torch.tensor([[2 / 6, 4 / 6]]))
+    frequencies = log_frequencies(((new, new.mean_size), (old, old.whole_size)), 1, 2)
+    assert torch.allclose(frequencies.exp(), torch.tensor([[2 / 6, 4 / 6]]))
 
 
 def test_each_head_has_its_own_and_classes_to_come_are_as_the_rarest() -> None:
     parts = ((batches([0, 1, 1, 1], 4, [1] * 4), 4), (batches([0, 0, 0, 1], 4, [0] * 4), 4))
-    found = log_frequencies(parts, 2, 3).exp()
-    assert torch.allclose(found, torch.tensor([[3 / 5, 1 / 5, 1 / 5], [1 / 5, 3 / 5, 1 / 5]]))
+    frequencies = log_frequencies(parts, 2, 3).exp()
+    assert torch.allclose(frequencies, torch.tensor([[3 / 5, 1 / 5, 1 / 5], [1 / 5, 3 / 5, 1 / 5]]))
     together = log_frequencies(parts, 1, 3).exp()  # tasks that share a head
     assert torch.allclose(together, torch.tensor([[4 / 12, 4 / 12, 4 / 12]]))
 
@@ -108,12 +108,12 @@ def test_updates_learn_from_adjusted_scores(scenario: str, make_learner: Any) ->
 
 def test_old_classes_gain(make_learner: Any) -> None:
     """Where new samples are many beside each old one."""
-    told = {}
+    accuracy = {}
     for adjustment in (0.0, 1.0):
         learner = make_learner(
             "replay", memory_batch_size=2, options={"logit_adjustment": adjustment}, seed=5, epochs=8
         )
         for experience in learner.stream.train:
             list(learner.learn(experience))
-        told[adjustment] = sum(learner.scores(x) for x in learner.stream.test[:2])
-    assert told[1.0] > told[0.0] + 0.1
+        accuracy[adjustment] = sum(learner.scores(x) for x in learner.stream.test[:2])
+    assert accuracy[1.0] > accuracy[0.0] + 0.1

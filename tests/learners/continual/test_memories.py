@@ -103,12 +103,12 @@ def test_gem_projects_as_the_quadratic_program_says() -> None:
         plugin.G = torch.from_numpy(memories)
         got = plugin.solve_quadprog(torch.from_numpy(gradient)).double().numpy()
         products = memories @ memories.T + 1e-3 * np.eye(n)
-        found = minimize(  # equation 11 of the paper, in the dual
+        solution = minimize(  # equation 11 of the paper, in the dual
             lambda v, p=products, m=memories, g=gradient: 0.5 * v @ p @ v + v @ (m @ g),
             np.ones(n), jac=lambda v, p=products, m=memories, g=gradient: p @ v + m @ g,
             bounds=[(0.5, None)] * n, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10},
         )  # fmt: skip
-        assert got == pytest.approx(found.x @ memories + gradient, abs=1e-4)
+        assert got == pytest.approx(solution.x @ memories + gradient, abs=1e-4)
 
 
 def test_gem_harms_no_memory() -> None:

@@ -63,9 +63,9 @@ def test_heads(ann: bool, make_learner: Any) -> None:
     assert by_task.keys() == {0, 1, 2}
 
 
-def test_a_settled_front_stays_in_evaluation_mode(make_learner: Any) -> None:
+def test_frozen_lower_layers_stay_in_evaluation_mode(make_learner: Any) -> None:
     model = make_learner("spike-replay")._model
-    model.settle()
+    model.freeze_lower()
     model.train()
     modes = [layer.training for layer in model.network.network]
     assert modes == [False] * 3 + [True] * (len(modes) - 3)

@@ -30,12 +30,12 @@ def test_activity_is_floats() -> None:
 
 def test_what_is_kept_is_what_passes_the_layer(make_learner: Any) -> None:
     learner = make_learner("spike-replay")
-    front = learner._model.cut.before
+    lower_layers = learner._model.split.lower_layers
     for k, experience in enumerate(learner.stream.train):
         list(learner.learn(experience))
         if k == 0:
-            before = [x.clone() for layer in front for x in layer.state_dict().values()]
-    after = [x for layer in front for x in layer.state_dict().values()]
+            before = [x.clone() for layer in lower_layers for x in layer.state_dict().values()]
+    after = [x for layer in lower_layers for x in layer.state_dict().values()]
     assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))  # norms too
     passed = {}
     for experience in learner.stream.train:
@@ -82,10 +82,10 @@ def test_it_forgets_less_than_naive(make_learner: Any) -> None:
 def test_a_learner_that_starts_again_learns_before_the_layer_too(make_learner: Any) -> None:
     learner = make_learner("spike-replay")
     start = learner.state()
-    told = []
+    weights = []
     for _ in range(2):
         learner.load_state(start)
         list(learner.learn(learner.stream.train[0]))
-        told.append({name: x.clone() for name, x in learner.network.state_dict().items()})
+        weights.append({name: x.clone() for name, x in learner.network.state_dict().items()})
         list(learner.learn(learner.stream.train[1]))
-    assert all(torch.equal(x, told[1][name]) for name, x in told[0].items())
+    assert all(torch.equal(x, weights[1][name]) for name, x in weights[0].items())
