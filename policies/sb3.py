@@ -110,6 +110,9 @@ class PolicyConfig:
 class _Spiking(Deciding, Copyable):
     """What the spiking policies share: their extra arguments, remembered for ``save`` and ``load``.
 
+    A new layer that does not spike for the first observations that it learns from gets larger weights, with a warning
+    (`Waking`).
+
     Args:
         T: inner steps a decision.
         neuron: neurons of all layers.

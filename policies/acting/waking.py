@@ -68,13 +68,9 @@ class Waking:
             return
         self.observations += observations
         with torch.no_grad():
-            gains = self._look(signal, steps, states or [None] * len(self.stages))
-        if gains:
-            self._tell(gains)
+            self._look(signal, steps, states or [None] * len(self.stages))
 
-    def _look(self, signal: Tensor, steps: int | None, states: Sequence[NeuronState | None]) -> dict[int, float | None]:
-        """Gains of layers that were woken; None is one that stays silent."""
-        gains: dict[int, float | None] = {}
+    def _look(self, signal: Tensor, steps: int | None, states: Sequence[NeuronState | None]) -> None:
         for number, ((synapse, neuron), state) in enumerate(zip(self.stages, states, strict=True)):
             current = synapse.forward(signal)  # unseen by hooks, which are for what acts and learns
             signal, _ = neuron.forward(current, state, steps=steps)
@@ -82,28 +78,26 @@ class Waking:
                 self.asleep.discard(number)
                 continue
             if self.observations < ENOUGH or number not in self.asleep:
-                return gains  # layers behind it have nothing to spike for
-            gains[number] = gain = _gain(neuron, current, state, steps)
+                return  # layers behind it have nothing to spike for
+            gain = _gain(neuron, current, state, steps)
+            self._tell(number, gain)
             if gain is None:
                 break
             self._scale(number, gain)
             signal, _ = neuron.forward(gain * current, state, steps=steps)
         self.asleep.clear()
-        return gains
 
     def _scale(self, number: int, gain: float) -> None:
         for parameter in self.stages[number][0].parameters():
             parameter.data.mul_(gain)  # data: an earlier loss may still wait for its backward pass
         self.owed.add(number)
 
-    def _tell(self, gains: Mapping[int, float | None]) -> None:
-        woken = [f"layer {number + 1} by {gain:.3g}" for number, gain in gains.items() if gain]
-        silent = [f"layer {number + 1}" for number, gain in gains.items() if not gain]  # the last, if any
-        note = f"{self.name} was born silent: no spike in the first {self.observations} observations learned from"
-        if woken:
-            note += f"; multiplied weights and biases of {', '.join(woken)}"
-        if silent:
-            note += f"; {silent[0]} stays silent: check observations and neuron"
+    def _tell(self, number: int, gain: float | None) -> None:
+        note = f"{self.name}: layer {number + 1} did not spike for the first {self.observations} observations; "
+        if gain is None:
+            note += "no gain on its weights makes it spike: check observations and neuron"
+        else:
+            note += f"its weights and biases were multiplied by {gain:.3g}"
         if self.notes is None:
             warnings.warn(note, SilentLayers, stacklevel=2)
         else:
