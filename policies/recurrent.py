@@ -22,6 +22,7 @@ from snn4.policies.acting.categorical import LeanCategorical
 from snn4.policies.acting.deciding import Copyable
 from snn4.policies.acting.memory import Memory, MemoryConfig, PackedState
 from snn4.policies.acting.spaces import require_plain
+from snn4.policies.acting.waking import watch_over
 from snn4.policies.neurons import NeuronConfig
 
 _LSTM: dict[str, Any] = {"n_lstm_layers": 1, "enable_critic_lstm": True, "shared_lstm": False, "lstm_kwargs": None}
@@ -90,15 +91,18 @@ class SpikingRecurrentPolicy(Copyable, LstmPolicy):
         self.layer_sizes = list(net_arch)
         if type(self.action_dist) is CategoricalDistribution:
             self.action_dist = LeanCategorical(self.action_dist.action_dim)
-        self.lstm_actor = self._memory(self.spiking["neuron"])  # type: ignore[assignment]
+        self.lstm_actor = self._memory(self.spiking["neuron"], "actor")  # type: ignore[assignment]
         critic_neuron = self.spiking["neuron"] if critic == "spiking" else None
-        self.lstm_critic = self._memory(critic_neuron)  # type: ignore[assignment]
+        self.lstm_critic = self._memory(critic_neuron, "critic")  # type: ignore[assignment]
         self.lstm_hidden_state_shape = (self.lstm_actor.num_layers, 1, self.lstm_actor.hidden_size)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
-    def _memory(self, neuron: NeuronConfig | None) -> Memory:
+    def _memory(self, neuron: NeuronConfig | None, name: str) -> Memory:
         dt, backend = self.spiking["neuron"].dt, self.spiking["backend"]
-        return Memory(self.features_dim, self.layer_sizes, neuron, self.spiking["memory"], backend, dt)
+        memory = Memory(self.features_dim, self.layer_sizes, neuron, self.spiking["memory"], backend, dt)
+        if neuron is not None:
+            watch_over(memory, name)
+        return memory
 
     @staticmethod
     def _process_sequence(  # type: ignore[override]

@@ -31,6 +31,7 @@ from snn4.policies.acting.features import NetworkFeatures
 from snn4.policies.acting.memory import MemoryConfig
 from snn4.policies.acting.mlp import SpikingMLP
 from snn4.policies.acting.spaces import require_plain
+from snn4.policies.acting.waking import follow, watch_over
 from snn4.policies.coding import Bounds, CodingConfig
 from snn4.policies.gene import Gene
 from snn4.policies.networks.perception import MOST_STEPS, NetworkConfig
@@ -128,6 +129,9 @@ class PolicyConfig:
 class _Spiking(Deciding, Copyable):
     """What the spiking policies share: their extra arguments, remembered for ``save`` and ``load``.
 
+    A new layer that does not spike for the first observations that it learns from gets larger weights, with a warning
+    (`Waking`).
+
     Args:
         T: inner steps a decision.
         neuron: neurons of all layers.
@@ -180,12 +184,14 @@ class _Spiking(Deciding, Copyable):
         }
         super().__init__(observation_space, action_space, lr_schedule, *args, **kwargs)  # type: ignore[call-arg]
 
-    def _body(self, n_inputs: int, net_arch: Sequence[int]) -> SpikingMLP:
+    def _body(self, n_inputs: int, net_arch: Sequence[int], name: str = "actor") -> SpikingMLP:
         bounds = None
         if self.bounded and self.features_extractor_class is FlattenExtractor:  # type: ignore[attr-defined]
             # What other extractors give has no bounds that are known.
             bounds = _bounds(self.observation_space, n_inputs, self.normalize_images)
-        return SpikingMLP(n_inputs, net_arch, **self.spiking, bounds=bounds)
+        body = SpikingMLP(n_inputs, net_arch, **self.spiking, bounds=bounds)
+        watch_over(body, name)
+        return body
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), **self.spiking, "bounded": self.bounded}  # type: ignore[misc]
@@ -213,7 +219,7 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
         extractor: MlpExtractor = self.mlp_extractor
         extractor.policy_net = self._body(self.features_dim, arch.get("pi", []))  # type: ignore[assignment]
         if self.critic_kind == "spiking":
-            extractor.value_net = self._body(self.features_dim, arch.get("vf", []))  # type: ignore[assignment]
+            extractor.value_net = self._body(self.features_dim, arch.get("vf", []), "critic")  # type: ignore[assignment]
 
     def acting_layers(self) -> ActingLayers:
         # SB3 bounds these by tanh only with gSDE and squash_output, which it does not recommend.
@@ -227,6 +233,11 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
 
 class SpikingDQNPolicy(_Spiking, DQNPolicy):
     """Spiking Q-network for DQN: SB3's arguments and those of `_Spiking`."""
+
+    def set_training_mode(self, mode: bool) -> None:
+        super().set_training_mode(mode)
+        if mode:  # an update begins
+            follow(self.q_net_target, self.q_net)
 
     def make_q_net(self) -> QNetwork:
         network = super().make_q_net()
@@ -257,6 +268,11 @@ class SpikingTD3Policy(_Spiking, TD3Policy):
     """Spiking actor and ANN critics for TD3: SB3's arguments and those of `_Spiking`."""
 
     arch_behind_images: ClassVar[list[int] | None] = None
+
+    def set_training_mode(self, mode: bool) -> None:
+        super().set_training_mode(mode)
+        if mode:  # an update begins
+            follow(self.actor_target, self.actor)
 
     def make_actor(self, features_extractor: Any = None) -> TD3Actor:
         actor = super().make_actor(features_extractor)

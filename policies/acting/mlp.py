@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn4.policies.acting.waking import Waking
 from snn4.policies.backends import make_neuron
 from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encoder, require_numbers
 from snn4.policies.decoding import WeightedDecoder, make_decoder
@@ -65,6 +66,7 @@ class SpikingMLP(nn.Module):
         for a, b in itertools.pairwise([self.encoder.n_outputs, *net_arch]):
             self.layers += [nn.Linear(a, b), make_neuron(neuron, backend, (b,))]
         self.decoder = make_decoder(readout, T, neuron.decay)
+        self.waking: Waking | None = None
         self.event_driven: EventDriven | None = None
         if backend == "torch" and isinstance(self.decoder, WeightedDecoder):
             self.event_driven = EventDriven(list(self.layers), self.decoder)
@@ -76,12 +78,15 @@ class SpikingMLP(nn.Module):
         acts = not torch.is_grad_enabled() and not is_recorded() and x.dtype == torch.float32
         if acts and (engine := self.engine_for(len(x))):
             return torch.from_numpy(engine(self.encoder(x).contiguous().numpy()))
+        signal = self.encoder(x)
+        if self.waking is not None:
+            self.waking.watch(signal, x.shape[0], self.T)
         if self._fusable(x):
             synapses = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
             neurons = [layer for layer in self.layers if isinstance(layer, Neuron)]
             parameters = itertools.chain(*((synapse.weight, synapse.bias) for synapse in synapses))
-            return _FusedLayers.apply(self.encoder(x), self.decoder.weights, neurons, *parameters)  # type: ignore[no-any-return, no-untyped-call]
-        return self.decoder(self.spikes(x)[-1])  # type: ignore[no-any-return]
+            return _FusedLayers.apply(signal, self.decoder.weights, neurons, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+        return self.decoder(self._trains(signal)[-1])  # type: ignore[no-any-return]
 
     def _fusable(self, x: Tensor) -> bool:
         """Whether all layers can run as one function: nothing but synapses and decoder is learned or looked at."""
@@ -113,7 +118,10 @@ class SpikingMLP(nn.Module):
 
     def spikes(self, x: Tensor) -> list[Tensor]:
         """The spike trains (T, B, n) of every layer for input ``x`` (B, n_inputs), computed in torch."""
-        signal, trains = self.encoder(x), []
+        return self._trains(self.encoder(x))
+
+    def _trains(self, signal: Tensor) -> list[Tensor]:
+        trains = []
         for layer in self.layers:
             if not isinstance(layer, Neuron):
                 signal = layer(signal)

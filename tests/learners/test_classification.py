@@ -17,6 +17,7 @@ from snn4.learners.classification import ClassificationConfig, ClassificationLea
 from snn4.learners.not_finite import NotFinite
 from snn4.policies.acting.behaviour import head_outputs
 from snn4.policies.networks.perception import NetworkConfig
+from snn4.policies.neurons import NeuronConfig
 from snn4.policies.sb3 import PolicyConfig
 
 
@@ -72,6 +73,17 @@ def test_it_is_adam_on_the_cross_entropy(data: Data) -> None:
     adam.step()
     for name, value in weights(learner).items():
         torch.testing.assert_close(value, other.policy.state_dict()[name])
+
+
+def test_a_newborn_is_woken_and_that_is_noted(data: Data) -> None:
+    torch.manual_seed(0)
+    silent = PolicyConfig(net_arch=(32, 32), T=3, neuron=NeuronConfig(v_threshold=50.0))
+    policy = make_policy(LearnerConfig(), silent, Labelled(data.train, data.n_classes))
+    learner = ClassificationLearner(ClassificationConfig(), policy, data.train, 640)
+    learner.begin(0)
+    report = next(learner.learn(640))
+    assert min(report.spike_rates) > 0
+    assert learner.notes[0].startswith("actor: layer 1 did not spike for the first 64 observations; its weights")
 
 
 def test_each_image_comes_once_an_epoch(data: Data) -> None:

@@ -21,6 +21,7 @@ from snn4.learners.algorithms import ALGORITHMS, LearnerConfig, make_policy
 from snn4.learners.reinforcement import Progress, ReinforcementLearner
 from snn4.learners.sb3_state import get_normalization, set_normalization
 from snn4.policies.coding import CodingConfig
+from snn4.policies.neurons import NeuronConfig
 from snn4.policies.sb3 import PolicyConfig
 
 POLICY = PolicyConfig(net_arch=(16, 16), T=3)
@@ -146,6 +147,25 @@ def test_resumed_life_is_the_life_that_was_never_interrupted(name: str, tmp_path
     for got, want in zip(again, reports, strict=True):
         assert (got.step, got.episode_return, got.spike_rates) == (want.step, want.episode_return, want.spike_rates)
         assert_equal(got.losses, want.losses)
+
+
+SILENT = PolicyConfig(net_arch=(16, 16), T=3, neuron=NeuronConfig(v_threshold=50.0))
+
+
+@pytest.mark.parametrize("until", [48, 56, 60], ids=["judging", "just woken", "awake"])
+def test_a_resumed_newborn_is_woken_like_the_one_that_was_never_interrupted(until: int, tmp_path: Path) -> None:
+    """Updates of 16 observations at steps 44, 48, 52 and 56, the fourth of which wakes."""
+    uninterrupted, resumed = make("DQN", policy=SILENT), make("DQN", seed=99, policy=SILENT)
+    learn(uninterrupted, until, seed=1)
+    checkpoint.save(tmp_path, {}, uninterrupted.state(), "")
+    saved = checkpoint.load(tmp_path)
+    assert saved is not None
+    resumed.load_state(saved[2])
+    for learner in (uninterrupted, resumed):
+        learn(learner, 80, seed=2)
+    assert_equal(resumed.state(), uninterrupted.state())
+    assert uninterrupted.notes[0].startswith("actor: layer 1 did not spike for the first 64 observations; its weights")
+    assert resumed.notes == (uninterrupted.notes if until == 48 else []), "a note is told once"
 
 
 def test_another_seed_is_another_life() -> None:
