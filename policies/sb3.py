@@ -5,7 +5,6 @@ Each takes SB3's policy arguments and, through ``policy_kwargs``, ``T``, ``neuro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,6 +22,7 @@ from stable_baselines3.td3.policies import Actor as TD3Actor
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
+from snn4.policies.acting.actors import SpikingQNetwork, SpikingSACActor, SpikingTD3Actor
 from snn4.policies.acting.categorical import LeanCategorical
 from snn4.policies.acting.deciding import ActingLayers, Copyable, Deciding
 from snn4.policies.acting.features import NetworkFeatures
@@ -152,12 +152,13 @@ class _Spiking(Deciding, Copyable):
         }
         super().__init__(*args, **kwargs)
 
-    def _body(self, n_inputs: int, net_arch: Sequence[int]) -> SpikingMLP:
+    def _layers(self, n_inputs: int) -> dict[str, Any]:
+        """What the layers of `SpikingMLP` are made of, behind ``n_inputs`` features."""
         bounds = None
         if self.bounded and self.features_extractor_class is FlattenExtractor:  # type: ignore[attr-defined]
             # What other extractors give has no bounds that are known.
             bounds = _bounds(self.observation_space, n_inputs, self.normalize_images)
-        return SpikingMLP(n_inputs, net_arch, **self.spiking, bounds=bounds)
+        return {**self.spiking, "bounds": bounds}
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), **self.spiking, "bounded": self.bounded}  # type: ignore[misc]
@@ -183,9 +184,10 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
         super()._build_mlp_extractor()
         arch = self.net_arch if isinstance(self.net_arch, dict) else {"pi": self.net_arch, "vf": self.net_arch}
         extractor: MlpExtractor = self.mlp_extractor
-        extractor.policy_net = self._body(self.features_dim, arch.get("pi", []))  # type: ignore[assignment]
+        layers = self._layers(self.features_dim)
+        extractor.policy_net = SpikingMLP(self.features_dim, arch.get("pi", []), **layers)  # type: ignore[assignment]
         if self.critic_kind == "spiking":
-            extractor.value_net = self._body(self.features_dim, arch.get("vf", []))  # type: ignore[assignment]
+            extractor.value_net = SpikingMLP(self.features_dim, arch.get("vf", []), **layers)  # type: ignore[assignment]
 
     def acting_layers(self) -> ActingLayers:
         # SB3 bounds these by tanh only with gSDE and squash_output, which it does not recommend.
@@ -201,10 +203,8 @@ class SpikingDQNPolicy(_Spiking, DQNPolicy):
     """Spiking Q-network for DQN: SB3's arguments and those of `_Spiking`."""
 
     def make_q_net(self) -> QNetwork:
-        network = super().make_q_net()
-        head = network.q_net[-1]
-        network.q_net = nn.Sequential(self._body(network.features_dim, network.net_arch), head).to(self.device)
-        return network
+        arguments = self._update_features_extractor(self.net_args, features_extractor=None)
+        return SpikingQNetwork(**arguments, spiking=self._layers(arguments["features_dim"])).to(self.device)
 
     def acting_layers(self) -> ActingLayers:
         return ActingLayers(self.q_net.features_extractor, *_body_and_head(self.q_net.q_net), False)
@@ -216,9 +216,8 @@ class SpikingSACPolicy(_Spiking, SACPolicy):
     arch_behind_images: ClassVar[list[int] | None] = None
 
     def make_actor(self, features_extractor: Any = None) -> SACActor:
-        actor = super().make_actor(features_extractor)
-        actor.latent_pi = self._body(actor.features_dim, actor.net_arch).to(self.device)  # type: ignore[assignment]
-        return actor
+        arguments = self._update_features_extractor(self.actor_kwargs, features_extractor)
+        return SpikingSACActor(**arguments, spiking=self._layers(arguments["features_dim"])).to(self.device)
 
     def acting_layers(self) -> ActingLayers:
         # With gSDE the head is more than one layer, as SB3 bounds the mean a second time: that is left to torch.
@@ -231,10 +230,8 @@ class SpikingTD3Policy(_Spiking, TD3Policy):
     arch_behind_images: ClassVar[list[int] | None] = None
 
     def make_actor(self, features_extractor: Any = None) -> TD3Actor:
-        actor = super().make_actor(features_extractor)
-        head, squash = actor.mu[-2:]
-        actor.mu = nn.Sequential(self._body(actor.features_dim, actor.net_arch), head, squash).to(self.device)
-        return actor
+        arguments = self._update_features_extractor(self.actor_kwargs, features_extractor)
+        return SpikingTD3Actor(**arguments, spiking=self._layers(arguments["features_dim"])).to(self.device)
 
     def acting_layers(self) -> ActingLayers:
         return ActingLayers(self.actor.features_extractor, *_body_and_head(self.actor.mu, nn.Tanh), True)

@@ -1,0 +1,53 @@
+"""SB3's acting networks of DQN, SAC and TD3 with spiking layers, which are saved and loaded by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stable_baselines3.dqn.policies import QNetwork
+from stable_baselines3.sac.policies import Actor as SACActor
+from stable_baselines3.td3.policies import Actor as TD3Actor
+from torch import nn
+
+from snn4.policies.acting.mlp import SpikingMLP
+
+
+class _SpikingNetwork:
+    """Takes SB3's arguments and ``spiking``, those of `SpikingMLP`, which it remembers for ``save`` and ``load``."""
+
+    features_dim: int
+    net_arch: list[int]
+
+    def __init__(self, *args: Any, spiking: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.spiking = spiking
+        self.put_in(SpikingMLP(self.features_dim, self.net_arch, **spiking))
+
+    def put_in(self, body: SpikingMLP) -> None:
+        """Let ``body`` take the place of SB3's hidden layers."""
+        raise NotImplementedError
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), "spiking": self.spiking}  # type: ignore[misc]
+
+
+class SpikingQNetwork(_SpikingNetwork, QNetwork):
+    """Spiking Q-network of DQN: observations (B, …) -> values (B, n_actions)."""
+
+    def put_in(self, body: SpikingMLP) -> None:
+        self.q_net = nn.Sequential(body, self.q_net[-1])
+
+
+class SpikingSACActor(_SpikingNetwork, SACActor):
+    """Spiking actor of SAC: observations (B, …) -> actions (B, n), from -1 to 1."""
+
+    def put_in(self, body: SpikingMLP) -> None:
+        self.latent_pi = body  # type: ignore[assignment]
+
+
+class SpikingTD3Actor(_SpikingNetwork, TD3Actor):
+    """Spiking actor of TD3: observations (B, …) -> actions (B, n), from -1 to 1."""
+
+    def put_in(self, body: SpikingMLP) -> None:
+        self.mu = nn.Sequential(body, *self.mu[-2:])
