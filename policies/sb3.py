@@ -5,6 +5,8 @@ Each takes SB3's policy arguments and, through ``policy_kwargs``, ``T``, ``neuro
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,6 +17,7 @@ from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor, NatureCNN
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from stable_baselines3.sac.policies import Actor as SACActor
 from stable_baselines3.sac.policies import SACPolicy
@@ -23,12 +26,23 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
 from snn4.policies.acting.actors import SpikingQNetwork, SpikingSACActor, SpikingTD3Actor
+from snn4.policies.acting.arguments import (
+    architecture,
+    check_known,
+    config_of,
+    layer_sizes,
+    one_of,
+    warn_of_activation,
+    whole_number,
+)
 from snn4.policies.acting.categorical import LeanCategorical
 from snn4.policies.acting.deciding import ActingLayers, Copyable, Deciding
 from snn4.policies.acting.features import NetworkFeatures
 from snn4.policies.acting.memory import MemoryConfig
 from snn4.policies.acting.mlp import SpikingMLP
+from snn4.policies.backends import BACKENDS
 from snn4.policies.coding import Bounds, CodingConfig
+from snn4.policies.decoding import DECODERS
 from snn4.policies.gene import Gene
 from snn4.policies.networks.perception import NetworkConfig
 from snn4.policies.neurons import NeuronConfig
@@ -68,10 +82,8 @@ class PolicyConfig:
     """What is remembered of observations, and how spikes are read (state: carry); its defaults if left out."""
 
     def __post_init__(self) -> None:
-        if self.T < 1:
-            raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1")
-        if not self.net_arch or min(self.net_arch) < 1:
-            raise ValueError(f"net_arch: got {list(self.net_arch)}, allowed is one or more layer sizes >= 1")
+        whole_number("T", self.T)
+        layer_sizes("net_arch", self.net_arch)
         if self.state == "carry" and self.T != 1:
             raise ValueError(f"T: got {self.T}, allowed is 1 with state: carry, where a decision is one inner step")
         if self.state == "carry" and self.coding.kind != "direct":
@@ -109,48 +121,73 @@ class PolicyConfig:
 class _Spiking(Deciding, Copyable):
     """What the spiking policies share: their extra arguments, remembered for ``save`` and ``load``.
 
+    ``net_arch`` is SB3's: a list of layer sizes, or a mapping of actor and critic to one each. An empty list is, as in
+    SB3, a linear network, in which nothing spikes. ``activation_fn`` is that of artificial critics.
+
     Args:
         T: inner steps a decision.
-        neuron: neurons of all layers.
-        coding: the name of a code, or a `CodingConfig`.
+        neuron: neurons of all layers: a `NeuronConfig`, a mapping of its fields, or the name of a kind.
+        coding: a `CodingConfig`, a mapping of its fields, or the name of a code.
         readout: ``"rate"``, ``"membrane"``, ``"weighted"`` or ``"first_spike"``.
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
         bounded: whether codes that cover a range take that of the observation space. False where observations do not
             keep to it: behind VecNormalize, which leaves the space as it was.
+
+    Raises:
+        ValueError: naming the argument, what was got and what is allowed.
+        TypeError: for an argument that the policy does not have.
     """
 
     optimizer_defaults: ClassVar[dict[str, Any]] = {"fused": True}
     """SB3's Adam in one call instead of a dozen for each parameter."""
     arch_behind_images: ClassVar[list[int] | None] = [64, 64]
     """``net_arch`` by default behind NatureCNN, where SB3's is no layer at all; None is SB3's."""
+    arch_parts: ClassVar[tuple[str, ...]] = ("pi", "qf")
+    """What ``net_arch`` may be a mapping of."""
 
     def __init__(
         self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        net_arch: Any = None,
         *args: Any,
         T: int = 4,
-        neuron: NeuronConfig | None = None,
-        coding: CodingConfig | CodingName = "direct",
+        neuron: NeuronConfig | Mapping[str, Any] | str | None = None,
+        coding: CodingConfig | Mapping[str, Any] | CodingName = "direct",
         readout: ReadoutName = "rate",
         backend: BackendName = "torch",
         bounded: bool = True,
         **kwargs: Any,
     ) -> None:
-        coding = CodingConfig(kind=coding) if isinstance(coding, str) else coding
+        check_known(type(self), kwargs)
         if kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
             kwargs.setdefault("optimizer_kwargs", self.optimizer_defaults)
-        sees = kwargs.get("features_extractor_class") is NatureCNN and len(args) <= _SPACES_AND_SCHEDULE
-        if sees and self.arch_behind_images is not None and kwargs.get("net_arch") is None:
-            kwargs["net_arch"] = [*self.arch_behind_images]
-        neuron, self.bounded = neuron or NeuronConfig(), bounded
+        if net_arch is None and kwargs.get("features_extractor_class") is NatureCNN:
+            net_arch = self.arch_behind_images
+        if net_arch is not None:
+            net_arch = self._checked_arch(net_arch)
+        self.bounded = one_of("bounded", bounded, (True, False))
         # Before SB3's constructor, because that builds the networks.
         self.spiking: dict[str, Any] = {
-            "T": T,
-            "neuron": neuron,
-            "coding": coding,
-            "readout": readout,
-            "backend": backend,
+            "T": whole_number("T", T),
+            "neuron": config_of("neuron", neuron, NeuronConfig),
+            "coding": config_of("coding", coding, CodingConfig),
+            "readout": one_of("readout", readout, DECODERS),
+            "backend": one_of("backend", backend, BACKENDS),
         }
-        super().__init__(*args, **kwargs)
+        super().__init__(observation_space, action_space, lr_schedule, net_arch, *args, **kwargs)  # type: ignore[call-arg]
+        warn_of_activation(self)
+
+    def _checked_arch(self, net_arch: Any) -> Any:
+        if isinstance(net_arch, list) and len(net_arch) == 1 and isinstance(net_arch[0], Mapping):
+            return [self._checked_arch(net_arch[0])]  # as SB3 had it before 1.8, and warns of
+        arch = architecture(net_arch, self.arch_parts)
+        if not (arch.get("pi") if isinstance(arch, dict) else arch):
+            warnings.warn(
+                f"net_arch: got {net_arch}, no layer for what acts: it is linear, and nothing spikes", stacklevel=3
+            )
+        return arch
 
     def _layers(self, n_inputs: int) -> dict[str, Any]:
         """What the layers of `SpikingMLP` are made of, behind ``n_inputs`` features."""
@@ -171,11 +208,10 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
     """
 
     optimizer_defaults: ClassVar[dict[str, Any]] = {"fused": True, "eps": 1e-5}  # eps as SB3 sets it for these
+    arch_parts: ClassVar[tuple[str, ...]] = ("pi", "vf")
 
     def __init__(self, *args: Any, critic: Literal["ann", "spiking"] = "ann", **kwargs: Any) -> None:
-        if critic not in ("spiking", "ann"):
-            raise ValueError(f"critic: got {critic!r}, allowed are spiking, ann")
-        self.critic_kind = critic
+        self.critic_kind = one_of("critic", critic, ("spiking", "ann"))
         super().__init__(*args, **kwargs)
         if type(self.action_dist) is CategoricalDistribution:
             self.action_dist = LeanCategorical(self.action_dist.action_dim)
@@ -185,9 +221,10 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
         arch = self.net_arch if isinstance(self.net_arch, dict) else {"pi": self.net_arch, "vf": self.net_arch}
         extractor: MlpExtractor = self.mlp_extractor
         layers = self._layers(self.features_dim)
-        extractor.policy_net = SpikingMLP(self.features_dim, arch.get("pi", []), **layers)  # type: ignore[assignment]
-        if self.critic_kind == "spiking":
-            extractor.value_net = SpikingMLP(self.features_dim, arch.get("vf", []), **layers)  # type: ignore[assignment]
+        if arch.get("pi"):
+            extractor.policy_net = SpikingMLP(self.features_dim, arch["pi"], **layers)  # type: ignore[assignment]
+        if arch.get("vf") and self.critic_kind == "spiking":
+            extractor.value_net = SpikingMLP(self.features_dim, arch["vf"], **layers)  # type: ignore[assignment]
 
     def acting_layers(self) -> ActingLayers:
         # SB3 bounds these by tanh only with gSDE and squash_output, which it does not recommend.
@@ -201,6 +238,8 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
 
 class SpikingDQNPolicy(_Spiking, DQNPolicy):
     """Spiking Q-network for DQN: SB3's arguments and those of `_Spiking`."""
+
+    arch_parts: ClassVar[tuple[str, ...]] = ()
 
     def make_q_net(self) -> QNetwork:
         arguments = self._update_features_extractor(self.net_args, features_extractor=None)
@@ -242,10 +281,6 @@ def _body_and_head(network: nn.Module, *behind: type[nn.Module]) -> tuple[nn.Mod
     layers = [*network.children()]
     own = type(network) is nn.Sequential and tuple(type(layer) for layer in layers[2:]) == behind and len(layers) > 1
     return (layers[0], layers[1]) if own else (None, network)
-
-
-_SPACES_AND_SCHEDULE = 3
-"""Arguments of SB3's policies before ``net_arch``."""
 
 
 def _bounds(space: spaces.Space[Any], n_inputs: int, normalize_images: bool) -> Bounds | None:

@@ -14,7 +14,10 @@ from snn4.policies.acting.mlp import SpikingMLP
 
 
 class _SpikingNetwork:
-    """Takes SB3's arguments and ``spiking``, those of `SpikingMLP`, which it remembers for ``save`` and ``load``."""
+    """Takes SB3's arguments and ``spiking``, those of `SpikingMLP`, which it remembers for ``save`` and ``load``.
+
+    Without a layer in ``net_arch`` the network is SB3's: linear.
+    """
 
     features_dim: int
     net_arch: list[int]
@@ -22,7 +25,8 @@ class _SpikingNetwork:
     def __init__(self, *args: Any, spiking: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.spiking = spiking
-        self.put_in(SpikingMLP(self.features_dim, self.net_arch, **spiking))
+        if self.net_arch:
+            self.put_in(SpikingMLP(self.features_dim, self.net_arch, **spiking))
 
     def put_in(self, body: SpikingMLP) -> None:
         """Let ``body`` take the place of SB3's hidden layers."""

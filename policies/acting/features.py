@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
+from snn4.policies.acting.arguments import config_of
 from snn4.policies.decoding import make_decoder
 from snn4.policies.networks.ann import twin
 from snn4.policies.networks.perception import NetworkConfig, make_network
@@ -23,7 +25,7 @@ class NetworkFeatures(BaseFeaturesExtractor):
 
     Args:
         observation_space: a Box (C, H, W); SB3 puts the channels of uint8 images first, and scales them to 0 … 1.
-        network: the network; how many steps, and whose neurons.
+        network: the network; how many steps, and whose neurons. Its name, or a mapping of the config's fields, will do.
         kind: spiking, or ann for its twin.
 
     Raises:
@@ -31,8 +33,12 @@ class NetworkFeatures(BaseFeaturesExtractor):
     """
 
     def __init__(
-        self, observation_space: spaces.Space[Any], network: NetworkConfig, kind: Literal["spiking", "ann"] = "spiking"
+        self,
+        observation_space: spaces.Space[Any],
+        network: NetworkConfig | Mapping[str, Any] | str,
+        kind: Literal["spiking", "ann"] = "spiking",
     ) -> None:
+        network = config_of("network", network, NetworkConfig)
         config = network.resolve(*image_shape(observation_space), n_classes=1)
         made: Any = make_network(config, network.backend) if kind == "spiking" else twin(config)
         *layers, readout = made.network

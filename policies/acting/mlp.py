@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn4.policies.acting.arguments import layer_sizes, whole_number
 from snn4.policies.backends import make_neuron
 from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encoder, require_numbers
 from snn4.policies.decoding import WeightedDecoder, make_decoder
@@ -52,17 +53,14 @@ class SpikingMLP(nn.Module):
         backend: str = "torch",
     ) -> None:
         super().__init__()
-        if T < 1:
-            raise ValueError(f"T: got {T}, allowed is a whole number >= 1")
-        if not net_arch or min(net_arch) < 1:
-            raise ValueError(f"net_arch: got {list(net_arch)}, allowed is one or more layer sizes >= 1")
+        T, sizes = whole_number("T", T), layer_sizes("net_arch", net_arch)
         neuron = neuron or NeuronConfig()
         self.T, self.n_inputs = T, n_inputs
         self.encoder = make_encoder(n_inputs, T, coding or CodingConfig(), bounds)
         if not neuron.spikes:
             raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
         self.layers = nn.ModuleList()
-        for a, b in itertools.pairwise([self.encoder.n_outputs, *net_arch]):
+        for a, b in itertools.pairwise([self.encoder.n_outputs, *sizes]):
             self.layers += [nn.Linear(a, b), make_neuron(neuron, backend, (b,))]
         self.decoder = make_decoder(readout, T, neuron.decay)
         self.event_driven: EventDriven | None = None

@@ -254,9 +254,26 @@ def test_net_arch_of_actor_and_critics_apart(algorithm: type[BaseAlgorithm]) -> 
     assert widths(policy.critic.q_networks[0]) == [12, 14, 1]
 
 
-def test_no_hidden_layer_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^net_arch: got"):
-        Case(PPO, "Discrete", policy={"net_arch": []}).model()
+LINEAR = [
+    (algorithm, arch)
+    for algorithm, actions, part in ((PPO, "Box", "vf"), (DQN, "Discrete", ""), (SAC, "Box", "qf"), (TD3, "Box", "qf"))
+    for arch in ([], {"pi": [], part: [64]})
+    if part or not arch
+]
+
+
+@pytest.mark.filterwarnings("ignore:net_arch")  # which a loaded one says again
+@pytest.mark.parametrize(("algorithm", "arch"), LINEAR, ids=str)
+def test_without_hidden_layers_the_policy_is_sb3s(algorithm: type[BaseAlgorithm], arch: Any, tmp_path: Path) -> None:
+    case = Case(algorithm, "Discrete" if algorithm is DQN else "Box", policy={"net_arch": arch})
+    with pytest.warns(UserWarning, match="^net_arch: .* nothing spikes"):
+        model = case.model()
+    kwargs, env = {"policy_kwargs": {"net_arch": arch}, **DEFAULTS[algorithm]}, model.env
+    theirs = algorithm("MlpPolicy", env, seed=0, device="cpu", **kwargs)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(predict(model), predict(theirs))
+    model.learn(64)
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(predict(algorithm.load(tmp_path / "model")), predict(model))
 
 
 def population_encoder(observation_space: spaces.Space[Any]) -> Any:
@@ -353,6 +370,7 @@ def test_policy_config_builds_the_policy_that_it_describes() -> None:
     ("arguments", "message"),
     [
         ({"T": 0}, "^T: got 0, allowed is a whole number >= 1"),
+        ({"T": 2.5}, "^T: got 2.5, allowed is a whole number >= 1"),
         ({"net_arch": ()}, r"^net_arch: got \[\], allowed"),
         ({"net_arch": (4, 0)}, r"^net_arch: got \[4, 0\], allowed"),
     ],

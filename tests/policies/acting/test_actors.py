@@ -17,7 +17,7 @@ POLICIES: dict[Any, Any] = {DQN: SpikingDQNPolicy, SAC: SpikingSACPolicy, TD3: S
 def network(algorithm: Any, arguments: dict[str, Any] | None = None, **policy: Any) -> Any:
     """What acts in a policy of ``algorithm``."""
     env = "CartPole-v1" if algorithm is DQN else "Pendulum-v1"
-    kwargs = {"net_arch": [24, 16], "T": 3, "neuron": NeuronConfig(v_threshold=0.2), **policy}
+    kwargs = {"net_arch": [24, 16], "T": 3, "neuron": {"v_threshold": 0.2}, **policy}
     more = {"buffer_size": 10, "device": "cpu", "seed": 0, **(arguments or {})}
     made = algorithm(POLICIES[algorithm], env, policy_kwargs=kwargs, **more).policy
     return made.q_net if algorithm is DQN else made.actor
