@@ -226,6 +226,16 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
         if arch.get("vf") and self.critic_kind == "spiking":
             extractor.value_net = SpikingMLP(self.features_dim, arch["vf"], **layers)  # type: ignore[assignment]
 
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """As torch's; UserWarning for a move away from the CPU where no image is seen, as PPO and A2C of SB3 give."""
+        device = self.device.type
+        moved = super().to(*args, **kwargs)
+        if device == "cpu" != self.device.type and self.features_extractor_class is FlattenExtractor:
+            warnings.warn(
+                f"device: got {self.device}; policies that see no image act and learn faster on cpu", stacklevel=3
+            )
+        return moved
+
     def acting_layers(self) -> ActingLayers:
         # SB3 bounds these by tanh only with gSDE and squash_output, which it does not recommend.
         own = type(self.mlp_extractor) is MlpExtractor and not self.squash_output

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,18 @@ def test_without_hidden_layers_the_policy_is_sb3s(algorithm: type[BaseAlgorithm]
     model.learn(64)
     model.save(tmp_path / "model")
     np.testing.assert_array_equal(predict(algorithm.load(tmp_path / "model")), predict(model))
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_ppo_says_that_a_cpu_is_faster_where_no_image_is_seen(images: bool) -> None:
+    space = spaces.Box(0, 255, (1, 36, 36), np.uint8) if images else spaces.Box(-1, 1, (3,))
+    arguments: Any = {"features_extractor_class": NatureCNN} if images else {}
+    policy = SpikingActorCriticPolicy(space, spaces.Discrete(2), lambda _: 0.0, **arguments)
+    with warnings.catch_warnings(record=True) as told:
+        policy.to("cpu")
+        policy.to("meta")
+    assert len(told) == (not images)
+    assert all("faster on cpu" in str(warning.message) for warning in told)
 
 
 def population_encoder(observation_space: spaces.Space[Any]) -> Any:
