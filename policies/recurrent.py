@@ -18,7 +18,7 @@ from torch import Tensor
 
 from snn4.policies.acting.arguments import check_known, config_of, layer_sizes, one_of, warn_of_activation
 from snn4.policies.acting.categorical import LeanCategorical
-from snn4.policies.acting.deciding import Copyable
+from snn4.policies.acting.deciding import Copyable, WarnsOfNaN
 from snn4.policies.acting.memory import Memory, MemoryConfig, PackedState
 from snn4.policies.backends import BACKENDS
 from snn4.policies.neurons import NeuronConfig
@@ -28,7 +28,7 @@ _LSTM |= {"shared_lstm": False, "lstm_kwargs": None}
 """Arguments of sb3-contrib's policies that say nothing here, and what they are by default."""
 
 
-class SpikingRecurrentPolicy(Copyable, RecurrentActorCriticPolicy):
+class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, RecurrentActorCriticPolicy):
     """Spiking actor with memory for sb3-contrib's RecurrentPPO, trained by truncated BPTT.
 
     Takes SB3's policy arguments, of which ``net_arch`` names the layers of actor and critic, and:

@@ -36,7 +36,7 @@ from snn4.policies.acting.arguments import (
     whole_number,
 )
 from snn4.policies.acting.categorical import LeanCategorical
-from snn4.policies.acting.deciding import ActingLayers, Copyable, Deciding
+from snn4.policies.acting.deciding import ActingLayers, Copyable, Deciding, WarnsOfNaN
 from snn4.policies.acting.features import NetworkFeatures
 from snn4.policies.acting.memory import MemoryConfig
 from snn4.policies.acting.mlp import SpikingMLP
@@ -118,7 +118,7 @@ class PolicyConfig:
         return kwargs
 
 
-class _Spiking(Deciding, Copyable):
+class _Spiking(Deciding, WarnsOfNaN, Copyable):
     """What the spiking policies share: their extra arguments, remembered for ``save`` and ``load``.
 
     ``net_arch`` is SB3's: a list of layer sizes, or a mapping of actor and critic to one each. An empty list is, as in

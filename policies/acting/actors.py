@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from stable_baselines3.dqn.policies import QNetwork
 from stable_baselines3.sac.policies import Actor as SACActor
 from stable_baselines3.td3.policies import Actor as TD3Actor
-from torch import nn
+from torch import Tensor, nn
 
+from snn4.policies.acting.deciding import WarnsOfNaN
 from snn4.policies.acting.mlp import SpikingMLP
+from snn4.policies.finite import require_decision
 
 
-class _SpikingNetwork:
+class _SpikingNetwork(WarnsOfNaN):
     """Takes SB3's arguments and ``spiking``, those of `SpikingMLP`, which it remembers for ``save`` and ``load``.
 
     Without a layer in ``net_arch`` the network is SB3's: linear.
@@ -31,6 +34,13 @@ class _SpikingNetwork:
     def put_in(self, body: SpikingMLP) -> None:
         """Let ``body`` take the place of SB3's hidden layers."""
         raise NotImplementedError
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As SB3's; ValueError where a decision would be taken by NaN."""
+        values: Tensor = super().forward(*args, **kwargs)  # type: ignore[misc]
+        if not torch.is_grad_enabled():
+            require_decision(values)
+        return values
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), "spiking": self.spiking}  # type: ignore[misc]

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from snn4.policies.acting.arguments import config_of
 from snn4.policies.decoding import make_decoder
+from snn4.policies.finite import require_finite
 from snn4.policies.networks.ann import twin
 from snn4.policies.networks.perception import NetworkConfig, make_network
+from snn4.policies.scan import is_recorded
 
 
 class NetworkFeatures(BaseFeaturesExtractor):
@@ -48,6 +50,8 @@ class NetworkFeatures(BaseFeaturesExtractor):
         self.decoder = make_decoder("rate", network.T, decay=0) if kind == "spiking" else None
 
     def forward(self, observations: Tensor) -> Tensor:
+        if not torch.is_grad_enabled() and not is_recorded():
+            require_finite(self.modules())
         # Convolutions and pooling on a CPU take up to half the time in this format, the first above all.
         observations = observations.contiguous(memory_format=torch.channels_last)
         if self.decoder is None:

@@ -18,6 +18,7 @@ from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encod
 from snn4.policies.decoding import WeightedDecoder, make_decoder
 from snn4.policies.dynamics import rest_state
 from snn4.policies.engine.event_driven import EVENT_DRIVEN_BATCH, EventDriven
+from snn4.policies.finite import require_finite
 from snn4.policies.fused import fused_backward, fused_forward
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.scan import aliases, gradients, is_recorded, reference_scan, room
@@ -28,7 +29,8 @@ class SpikingMLP(nn.Module):
 
     Learns layer by layer over all (T, B), each layer's synapses one matrix product. Acts, under ``torch.no_grad()`` on
     a CPU in float32, by the event-driven engine, unless the batch is large, a hook on a layer wants to see it work, the
-    neurons are a library's or the readout is no weighted sum (first_spike).
+    neurons are a library's or the readout is no weighted sum (first_spike). ValueError where parameters hold NaN or
+    infinity while it acts.
 
     Args:
         n_inputs: values in an observation.
@@ -65,15 +67,17 @@ class SpikingMLP(nn.Module):
         self.decoder = make_decoder(readout, T, neuron.decay)
         self.event_driven: EventDriven | None = None
         if backend == "torch" and isinstance(self.decoder, WeightedDecoder):
-            self.event_driven = EventDriven(list(self.layers), self.decoder)
+            self.event_driven = EventDriven(list(self.layers), self.decoder, self.encoder)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != (self.n_inputs,):
             raise ValueError(f"x: got shape {tuple(x.shape)}, allowed is (B, {self.n_inputs})")
         require_numbers(x)
-        acts = not torch.is_grad_enabled() and not is_recorded() and x.dtype == torch.float32
-        if acts and (engine := self.engine_for(len(x))):
-            return torch.from_numpy(engine(self.encoder(x).contiguous().numpy()))
+        if not torch.is_grad_enabled() and not is_recorded():
+            engine = self.engine_for(len(x)) if x.dtype == torch.float32 else None
+            if engine:
+                return torch.from_numpy(engine(self.encoder(x).contiguous().numpy()))
+            require_finite((self.encoder, *self.layers, self.decoder))
         if self._fusable(x):
             synapses = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
             neurons = [layer for layer in self.layers if isinstance(layer, Neuron)]
