@@ -16,6 +16,7 @@ from snn4.policies.coding import require_numbers
 from snn4.policies.decoding import WeightedDecoder
 from snn4.policies.dynamics import NeuronState, state_from_rows, state_to_rows
 from snn4.policies.engine.event_driven import EVENT_DRIVEN_BATCH, EventDriven
+from snn4.policies.finite import require_finite
 from snn4.policies.gene import Gene
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.scan import is_recorded
@@ -103,6 +104,8 @@ class Memory(nn.Module):
         if self.event_driven is not None and self._decides(x):
             spikes, states[n:-1] = self.event_driven.go_on(x.numpy(), states[n:-1])
             x, layers, n = torch.from_numpy(spikes).unsqueeze(0), layers[-1:], len(states) - 1  # the readout is left
+        elif not torch.is_grad_enabled() and not is_recorded():
+            require_finite(layers)
         for layer in layers:
             if isinstance(layer, Neuron):
                 x, states[n] = layer(x, states[n])
