@@ -18,7 +18,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
-from snn4.policies.acting.arguments import check_known, config_of, layer_sizes, one_of, warn_of_activation
+from snn4.policies.acting.arguments import check_known, config_of, layer_sizes, neuron_of, one_of, warn_of_activation
 from snn4.policies.acting.categorical import LeanCategorical
 from snn4.policies.acting.deciding import Copyable, WarnsOfNaN
 from snn4.policies.acting.memory import Memory, MemoryConfig, PackedState
@@ -83,7 +83,7 @@ class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
             if value != default:
                 message = f"{name}: got {value}, allowed is {default}"
                 raise ValueError(f"{message}: there is no LSTM here; net_arch and memory say what there is")
-        neuron, sizes = config_of("neuron", neuron, NeuronConfig), layer_sizes("net_arch", net_arch)
+        neuron, sizes = neuron_of(neuron), layer_sizes("net_arch", net_arch)
         if not neuron.spikes:
             raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
         self.spiking: dict[str, Any] = {

@@ -32,6 +32,7 @@ from snn4.policies.acting.arguments import (
     check_known,
     config_of,
     layer_sizes,
+    neuron_of,
     one_of,
     warn_of_activation,
     whole_number,
@@ -199,7 +200,7 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
         # Before SB3's constructor, because that builds the networks.
         self.spiking: dict[str, Any] = {
             "T": whole_number("T", T),
-            "neuron": config_of("neuron", neuron, NeuronConfig),
+            "neuron": neuron_of(neuron),
             "coding": config_of("coding", coding, CodingConfig),
             "readout": one_of("readout", readout, DECODERS),
             "backend": one_of("backend", backend, BACKENDS),

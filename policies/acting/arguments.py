@@ -13,6 +13,8 @@ from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
+from snn4.policies.neurons import PROFILES, NeuronConfig
+
 Config = TypeVar("Config")
 
 
@@ -82,6 +84,11 @@ def config_of(name: str, value: Any, config: type[Config]) -> Config:
         return config(**parts)
     except ValueError as error:
         raise ValueError(f"{name}.{error}") from error
+
+
+def neuron_of(value: Any) -> NeuronConfig:
+    """``value`` as a neuron, as `config_of` takes it; also the name of a paper's (`PROFILES`)."""
+    return config_of("neuron", PROFILES.get(value, value) if isinstance(value, str) else value, NeuronConfig)
 
 
 def parameters_of(policy: type) -> dict[str, inspect.Parameter]:
