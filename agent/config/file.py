@@ -19,8 +19,6 @@ import pydantic
 import yaml
 
 from snn4.agent.errors import BadInput
-from snn4.agent.life.checks import booleans
-from snn4.learners.algorithms import LearnerConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -147,7 +145,7 @@ def mismatches(raw: dict[str, Any], root: type) -> list[str]:
     found: list[str] = []
     while True:
         try:
-            return [*found, *booleans(rest, built(rest, root))]
+            return [*found, *_booleans(rest, built(rest, root))]
         except pydantic.ValidationError as error:
             places = {_place(e): e for e in error.errors() if _place(e) not in taken}
         if not places:
@@ -158,10 +156,23 @@ def mismatches(raw: dict[str, Any], root: type) -> list[str]:
             _take_out(rest, place)
 
 
+def _booleans(raw: Any, built: Any, place: str = "") -> Iterator[str]:
+    """Problems of true and false in the place of numbers: pydantic takes them for 1 and 0."""
+    if isinstance(raw, dict):
+        for key, value in raw.items():
+            inner = built.get(key) if isinstance(built, dict) else getattr(built, str(key), None)
+            yield from _booleans(value, inner, f"{place}.{key}".lstrip("."))
+    elif isinstance(raw, list) and isinstance(built, (list, tuple)):
+        for number, (value, inner) in enumerate(zip(raw, built, strict=True)):
+            yield from _booleans(value, inner, f"{place}.{number}")
+    elif isinstance(raw, bool) and isinstance(built, (int, float)) and not isinstance(built, bool):
+        yield f"{place}: got {raw}, allowed is a number"
+
+
 def _place(error: Any) -> tuple[str, ...]:
     # pydantic also names types on the way ("learner", "LearnerConfig", "algorithm"), which are no keys of the file.
     *way, last = (str(part) for part in error["loc"]) if error["loc"] else ("",)
-    place = (*(part for part in way if part != LearnerConfig.__name__), *((last,) if last else ()))
+    place = (*(part for part in way if part != "LearnerConfig"), *((last,) if last else ()))
     if error["type"] == "value_error":  # raised by the dataclass that holds the key, or holds what holds it
         place += tuple(str(error["ctx"]["error"]).partition(":")[0].split("."))
     return place

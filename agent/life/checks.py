@@ -127,19 +127,6 @@ def _name(hint: Any) -> str:
     return " or ".join(filter(None, names)) or "what SB3 documents"
 
 
-def booleans(raw: Any, built: Any, place: str = "") -> Iterator[str]:
-    """Problems of true and false in the place of numbers: pydantic takes them for 1 and 0."""
-    if isinstance(raw, dict):
-        for key, value in raw.items():
-            inner = built.get(key) if isinstance(built, dict) else getattr(built, str(key), None)
-            yield from booleans(value, inner, f"{place}.{key}".lstrip("."))
-    elif isinstance(raw, list) and isinstance(built, (list, tuple)):
-        for number, (value, inner) in enumerate(zip(raw, built, strict=True)):
-            yield from booleans(value, inner, f"{place}.{number}")
-    elif isinstance(raw, bool) and isinstance(built, (int, float)) and not isinstance(built, bool):
-        yield f"{place}: got {raw}, allowed is a number"
-
-
 def unbuildable(
     world: Sequence[TaskConfig], learners: Sequence[LearnerConfig], policies: Sequence[PolicyConfig], device: str,
     images: bool = False,
