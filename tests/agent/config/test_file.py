@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
-from config_problems import problems_of
+from config_problems import by_key, problems_of
 
-from snn4.agent.config.file import ConfigError
-from snn4.agent.life.config import load
-
-problems = partial(problems_of, load)
+from snn4.agent import kinds
+from snn4.agent.config.file import CONFIGS, ConfigError, find
 
 
 @pytest.mark.parametrize(
@@ -36,13 +33,12 @@ problems = partial(problems_of, load)
     ],
 )
 def test_bad_overrides(tiny_yaml: Path, override: str, key: str) -> None:
-    (found,) = problems(tiny_yaml, override)
-    assert found.startswith(f"{tiny_yaml}: {key}: ")
+    assert list(by_key(tiny_yaml, override)) == [key]
 
 
 def test_every_bad_override_is_told(tiny_yaml: Path) -> None:
-    assert len(problems(tiny_yaml, "seed", "world.7.steps=1", "policy.T=0")) == 3
-    assert len(problems(tiny_yaml, "seed=true", "threads=true", "policy.T=0")) == 3
+    assert len(problems_of(tiny_yaml, "seed", "world.7.steps=1", "policy.T=0")) == 3
+    assert len(problems_of(tiny_yaml, "seed=true", "threads=true", "policy.T=0")) == 3
 
 
 @pytest.mark.parametrize(
@@ -59,10 +55,8 @@ def test_every_bad_override_is_told(tiny_yaml: Path) -> None:
     ],
 )
 def test_files_that_are_no_config(written: Callable[[bytes], Path], content: bytes, said: str) -> None:
-    path = written(content)
-    (found,) = problems(path)
-    assert found.startswith(f"{path}: ")
-    assert said in found
+    (problem,) = problems_of(written(content))
+    assert said in problem
 
 
 def test_an_unreadable_file(written: Callable[[str], Path]) -> None:
@@ -71,27 +65,36 @@ def test_an_unreadable_file(written: Callable[[str], Path]) -> None:
     try:
         path.read_text()
     except PermissionError:
-        assert "cannot be read" in problems(path)[0]
+        assert "cannot be read" in problems_of(path)[0]
     else:
         pytest.skip("root reads everything")
 
 
 @pytest.mark.parametrize("name", ["cartpol", "configs/cartpool.yaml", "Cartpole"])
 def test_a_missing_file_with_a_suggestion(name: str) -> None:
-    (found,) = problems(name)
-    assert found.startswith(f"{name}: no such file; did you mean cartpole?")
+    (problem,) = problems_of(name)
+    assert problem.startswith("no such file; did you mean cartpole?")
 
 
 def test_a_missing_file_without_one(tmp_path: Path) -> None:
     for name in ("qqqq", tmp_path):  # a folder is no file
-        (found,) = problems(str(name))
-        assert "did you mean" not in found
-        assert "cartpole" in found
+        (problem,) = problems_of(str(name))
+        assert "did you mean" not in problem
+        assert "cartpole" in problem
+
+
+def test_a_name_is_a_file_first_and_a_shipped_config_then(
+    tiny_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find("cartpole") == CONFIGS / "cartpole.yaml"
+    (tmp_path / "cartpole").write_text(tiny_yaml.read_text())
+    assert kinds.load("cartpole")[1].name == "tiny"
 
 
 def test_an_error_crosses_from_process_to_process() -> None:
     with pytest.raises(ConfigError) as error:
-        load("cartpole", ["nothing=1", "seed=-1"])
+        kinds.load("cartpole", ["nothing=1", "seed=-1"])
     copy = pickle.loads(pickle.dumps(error.value))
     assert (str(copy), copy.problems) == (str(error.value), error.value.problems)
     assert len(copy.problems) == 2

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from snn4.agent import kinds
 from snn4.agent.config.file import ConfigError
-from snn4.agent.life.config import LifeConfig, load
+from snn4.agent.life.config import LifeConfig
 from snn4.learners.algorithms import ALGORITHMS
 
 
@@ -18,7 +19,7 @@ def told(tiny_yaml: Path) -> Callable[..., list[str]]:
 
     def ask(*overrides: str) -> list[str]:
         try:
-            load(tiny_yaml, overrides)
+            kinds.load(tiny_yaml, overrides)
         except ConfigError as error:
             return [problem.removeprefix(f"{tiny_yaml}: ") for problem in error.problems]
         return []
@@ -155,7 +156,7 @@ def test_wrong_hyperparameters(told: Callable[..., list[str]], hyperparameter: s
     ids=" ".join,
 )  # fmt: skip
 def test_what_cannot_be_built_is_told_before_anything_is_made(
-    tiny: Callable[..., LifeConfig], tmp_path: Path, overrides: list[str]
+    tiny: Callable[..., LifeConfig], overrides: list[str]
 ) -> None:
     with pytest.raises(ConfigError):
         tiny(*overrides)
