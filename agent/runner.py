@@ -321,5 +321,5 @@ def world(config: str) -> None:
     folder = Path(config)
     is_run = (folder / "run.json").is_file()
     kind, checked = kinds.load(folder / CONFIG if is_run else find(config))
-    where = places(_events(folder), len(getattr(checked, "world", ()))) if is_run else {}
+    where = places(_events(folder)) if is_run else {}
     Console().print(kind.plan(checked, where))

@@ -66,8 +66,8 @@ class LifeConfig:
     """Checkpoints that are kept; the one before the newest is used where the newest is damaged."""
     device: str = "cpu"
     """torch device; small policies are fastest on a CPU."""
-    threads: int = 1
-    """CPU threads of torch; small policies are fastest with one."""
+    threads: int = 0
+    """CPU threads of torch; 0 takes what is fastest: one for the small policies of a life."""
     kind: Literal["life"] = "life"
     """What the file describes."""
 
@@ -84,7 +84,8 @@ class LifeConfig:
             raise ValueError("policy: got state carry in a world with images, allowed is reset")
         if self.relu_twin and self.policy.state == "carry":
             raise ValueError("relu_twin: not allowed with state: carry, where a twin is an LSTM; leave it out")
-        check_least(self, 1, "keep_checkpoints", "threads")
+        check_least(self, 1, "keep_checkpoints")
+        check_least(self, 0, "threads")
         check_seed(self.seed)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from snn4.agent import kinds
 from snn4.agent.config.document import parse
 from snn4.agent.config.file import ConfigError
 from snn4.agent.life.checks import too_many_tasks
-from snn4.agent.life.config import LifeConfig, load
+from snn4.agent.life.config import LifeConfig
 from snn4.agent.life.outline import outline
 from snn4.envs.control import make_control
 from snn4.learners.algorithms import ALGORITHMS, LearnerConfig
@@ -28,7 +29,7 @@ def told(tiny_yaml: Path) -> Callable[..., list[str]]:
 
     def ask(*overrides: str) -> list[str]:
         try:
-            load(tiny_yaml, overrides)
+            kinds.load(tiny_yaml, overrides)
         except ConfigError as error:
             return [problem.removeprefix(f"{tiny_yaml}: ") for problem in error.problems]
         return []
@@ -165,7 +166,7 @@ def test_wrong_hyperparameters(told: Callable[..., list[str]], hyperparameter: s
     ids=" ".join,
 )  # fmt: skip
 def test_what_cannot_be_built_is_told_before_anything_is_made(
-    tiny: Callable[..., LifeConfig], tmp_path: Path, overrides: list[str]
+    tiny: Callable[..., LifeConfig], overrides: list[str]
 ) -> None:
     with pytest.raises(ConfigError):
         tiny(*overrides)
