@@ -33,7 +33,7 @@ class StreamLife:
     measure: Literal["return", "accuracy"] = "accuracy"
 
     def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
-        """Each being lives the stream to its end, and they are compared; an experience left in the middle begins anew."""
+        """Each being lives the stream to its end, and they are compared; an experience left half-way begins anew."""
         for being in self.beings:
             try:
                 yield from self._live_through_stream(being, stop)
