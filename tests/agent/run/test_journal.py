@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from run_folders import events_in, read
+from run_folders import events_in, only, read
 
-from snn4.agent.run import checkpoint
+from snn4.agent import kinds, runner
 from snn4.agent.run.events import Began, Compared, Ended, Entered, Evaluated, Event, Learned, Noted, Saved
 from snn4.agent.run.journal import Journal, RunBusy, RunError, is_busy, read_events
 
@@ -145,32 +145,39 @@ def test_a_journal_that_is_shorter_than_its_checkpoint_knows(journal: Journal) -
             journal.write(event)
 
 
-def test_killed_twice_before_the_next_checkpoint(tmp_path: Path) -> None:
-    """Each event stands once: a checkpoint knows how much of the journal it holds."""
+class Killed(BaseException):
+    """As by a signal that cannot be caught: nothing is told, nothing tidied up."""
 
-    def learned(step: int) -> Learned:
-        return Learned("organism", "CartPole-v1", 0, step, 99, step, None, [], {})
 
-    def live(journal: Journal, *steps: int) -> None:
-        for step in steps:
-            journal.write(learned(step))
+def test_killed_twice_before_the_next_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First between a checkpoint and the line that tells of it: in the end each event stands once."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    import toy_kind  # type: ignore[import-not-found]
 
-    def go_on(folder: Path, *steps: int) -> None:
-        with Journal(folder) as journal:
-            saved = checkpoint.newest(folder)
-            assert saved is not None
-            journal.go_on_after(Saved(saved.place, 20), saved.about["journal"])
-            live(journal, *steps)
+    write = Journal.write
 
-    with create(tmp_path) as journal:
-        folder = journal.folder
-        live(journal, 10, 20)
-        about = {"journal": journal.position}
-        checkpoint.save(folder / checkpoint.CHECKPOINTS, {"model": {}, "learner": {}}, about, "")
-    go_on(folder, 30, 40)  # killed before it told; now again before the next one
-    go_on(folder, 30, 40, 50)
-    saved = Saved("checkpoints/000001", 20)
-    assert events_in(folder) == [learned(10), learned(20), saved, learned(30), learned(40), learned(50)]
+    def dying(event: type[Event], **fields: int) -> Any:
+        def write_or_die(journal: Journal, told: Event) -> None:
+            if isinstance(told, event) and all(getattr(told, name) == value for name, value in fields.items()):
+                raise Killed
+            write(journal, told)
+
+        return write_or_die
+
+    monkeypatch.setattr(kinds, "named", lambda name: toy_kind.TOY)
+    monkeypatch.setattr(Journal, "write", dying(Saved, age=40))
+    with pytest.raises(Killed):
+        runner.begin(toy_kind.TOY, toy_kind.ToyConfig("toy", numbers=60), tmp_path, quiet=True)
+    folder = only(tmp_path)
+    monkeypatch.setattr(Journal, "write", dying(Learned, step=50))
+    with pytest.raises(Killed):
+        runner.resume(folder, quiet=True)
+    monkeypatch.setattr(Journal, "write", write)
+    runner.resume(folder, quiet=True)
+    events = events_in(folder)
+    assert [event.step for event in events if isinstance(event, Learned)] == list(range(1, 61))
+    assert [event.age for event in events if isinstance(event, Saved)] == [20, 40, 60]
+    assert [(event.age, event.resumed) for event in events if isinstance(event, Began)] == [(0, False), (40, True)]
 
 
 def test_two_journals_in_one_folder(journal: Journal) -> None:
