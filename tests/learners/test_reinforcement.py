@@ -14,7 +14,7 @@ from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckA
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from snn4.agent.life.config import load
+from snn4.agent import kinds
 from snn4.agent.run import checkpoint
 from snn4.envs.control import make_control
 from snn4.learners.algorithms import ALGORITHMS, LearnerConfig, make_policy
@@ -320,7 +320,7 @@ def test_reports() -> None:
 
 def test_learns_to_balance_a_pole() -> None:
     """15,000 of the 100,000 steps of configs/cartpole.yaml; seeds 0 to 4 reached 327 to 500 here, chance is 22."""
-    run = load("cartpole")
+    _, run = kinds.load("cartpole")
     learner = ReinforcementLearner(run.learner, run.policy, make_control(CARTPOLE, run.learner.n_envs), 100_000, 0)
     learn(learner, 15_000, seed=0)
     env = make_control(CARTPOLE, 10)
