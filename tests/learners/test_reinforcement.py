@@ -130,15 +130,14 @@ def test_learning_in_pieces_is_learning_at_once(name: str) -> None:
 def test_resumed_life_is_the_life_that_was_never_interrupted(name: str, tmp_path: Path) -> None:
     uninterrupted = make(name, 192)
     learn(uninterrupted, 96, seed=1)
-    checkpoint.save(tmp_path, {}, uninterrupted.state(), "")
+    checkpoint.save(tmp_path, {"model": {}, "learner": uninterrupted.state()}, {}, "")
     half_way = weights(uninterrupted.model)
     reports = learn(uninterrupted, 192, seed=2)
 
-    found = checkpoint.load(tmp_path)
-    assert found is not None
-    _, _, state, _ = found
+    saved = checkpoint.load(tmp_path)
+    assert saved is not None
     resumed = make(name, 192, seed=99)
-    resumed.load_state(state)
+    resumed.load_state(saved.state["learner"])
     assert_equal(weights(resumed.model), half_way)
     again = learn(resumed, 192, seed=2)
 
@@ -157,10 +156,10 @@ def test_a_resumed_newborn_is_woken_like_the_one_that_was_never_interrupted(unti
     """Updates of 16 observations at steps 44, 48, 52 and 56, the fourth of which wakes."""
     uninterrupted, resumed = make("DQN", policy=SILENT), make("DQN", seed=99, policy=SILENT)
     learn(uninterrupted, until, seed=1)
-    checkpoint.save(tmp_path, {}, uninterrupted.state(), "")
+    checkpoint.save(tmp_path, {"model": {}, "learner": uninterrupted.state()}, {}, "")
     saved = checkpoint.load(tmp_path)
     assert saved is not None
-    resumed.load_state(saved[2])
+    resumed.load_state(saved.state["learner"])
     for learner in (uninterrupted, resumed):
         learn(learner, 80, seed=2)
     assert_equal(resumed.state(), uninterrupted.state())
