@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from run_folders import through_disk
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
-from snn4.agent.run import checkpoint
 from snn4.envs.data.datasets import DataConfig, load_data
 from snn4.envs.data.samples import Data
 from snn4.envs.labelled import Labelled
@@ -110,10 +110,8 @@ def test_state_is_all_there_is_at_a_beginning(data: Data, tmp_path: Any) -> None
         whole.begin(seed)
         reports = list(whole.learn(until))
         if until == 320:
-            checkpoint.save(tmp_path, {}, whole.state(), "")
-    found = checkpoint.load(tmp_path)
-    assert found is not None
-    resumed.load_state(found[2])
+            state = through_disk(whole.state(), tmp_path)
+    resumed.load_state(state)
     assert resumed.step == 320
     resumed.begin(2)
     again = list(resumed.learn(640))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from run_folders import through_disk
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
@@ -15,7 +16,6 @@ from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from snn4.agent import kinds
-from snn4.agent.run import checkpoint
 from snn4.envs.control import make_control
 from snn4.learners.algorithms import ALGORITHMS, LearnerConfig, make_policy
 from snn4.learners.reinforcement import Progress, ReinforcementLearner
@@ -130,14 +130,12 @@ def test_learning_in_pieces_is_learning_at_once(name: str) -> None:
 def test_resumed_life_is_the_life_that_was_never_interrupted(name: str, tmp_path: Path) -> None:
     uninterrupted = make(name, 192)
     learn(uninterrupted, 96, seed=1)
-    checkpoint.save(tmp_path, {"model": {}, "learner": uninterrupted.state()}, {}, "")
+    state = through_disk(uninterrupted.state(), tmp_path)
     half_way = weights(uninterrupted.model)
     reports = learn(uninterrupted, 192, seed=2)
 
-    saved = checkpoint.load(tmp_path)
-    assert saved is not None
     resumed = make(name, 192, seed=99)
-    resumed.load_state(saved.state["learner"])
+    resumed.load_state(state)
     assert_equal(weights(resumed.model), half_way)
     again = learn(resumed, 192, seed=2)
 
@@ -156,10 +154,7 @@ def test_a_resumed_newborn_is_woken_like_the_one_that_was_never_interrupted(unti
     """Updates of 16 observations at steps 44, 48, 52 and 56, the fourth of which wakes."""
     uninterrupted, resumed = make("DQN", policy=SILENT), make("DQN", seed=99, policy=SILENT)
     learn(uninterrupted, until, seed=1)
-    checkpoint.save(tmp_path, {"model": {}, "learner": uninterrupted.state()}, {}, "")
-    saved = checkpoint.load(tmp_path)
-    assert saved is not None
-    resumed.load_state(saved.state["learner"])
+    resumed.load_state(through_disk(uninterrupted.state(), tmp_path))
     for learner in (uninterrupted, resumed):
         learn(learner, 80, seed=2)
     assert_equal(resumed.state(), uninterrupted.state())
