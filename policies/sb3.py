@@ -39,7 +39,6 @@ from snn4.policies.acting.arguments import (
 )
 from snn4.policies.acting.categorical import LeanCategorical
 from snn4.policies.acting.deciding import ActingLayers, Copyable, Deciding, WarnsOfNaN
-from snn4.policies.acting.features import NetworkFeatures
 from snn4.policies.acting.memory import MemoryConfig
 from snn4.policies.acting.mlp import SpikingMLP
 from snn4.policies.acting.spaces import require_plain
@@ -48,7 +47,7 @@ from snn4.policies.backends import BACKENDS
 from snn4.policies.coding import Bounds, CodingConfig
 from snn4.policies.decoding import DECODERS
 from snn4.policies.gene import Gene
-from snn4.policies.networks.perception import MOST_STEPS, NetworkConfig
+from snn4.policies.networks.config import MOST_STEPS, NetworkConfig
 from snn4.policies.neurons import NeuronConfig
 
 CodingName = Literal["direct", "rate", "latency", "delta", "population", "phase"]
@@ -125,6 +124,8 @@ class PolicyConfig:
         """The ``policy_kwargs`` with which ``algorithm``'s policy is built to this description."""
         kwargs: dict[str, Any] = {}
         if self.encoder is not None:
+            from snn4.policies.acting.features import NetworkFeatures  # and with it all networks that see
+
             kwargs["features_extractor_class"] = NetworkFeatures
             kwargs["features_extractor_kwargs"] = {"network": self.encoder, "kind": self.kind}
         if self.state == "carry" and self.kind == "ann":

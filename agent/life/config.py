@@ -18,7 +18,7 @@ from snn4.learners.algorithms import LearnerConfig
 from snn4.learners.classification import ClassificationConfig
 from snn4.learners.protection import ProtectionConfig
 from snn4.policies.coding import CodingConfig
-from snn4.policies.networks.perception import NetworkConfig
+from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.sb3 import PolicyConfig
 
 

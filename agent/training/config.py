@@ -8,7 +8,7 @@ from typing import Literal
 from snn4.agent.config.fields import check_least, check_name, check_seed
 from snn4.envs.data.datasets import DataConfig
 from snn4.learners.recipe import Recipe
-from snn4.policies.networks.perception import NetworkConfig
+from snn4.policies.networks.config import NetworkConfig
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from snn4.policies.acting.arguments import config_of
 from snn4.policies.decoding import make_decoder
 from snn4.policies.finite import require_finite
 from snn4.policies.networks.ann import twin
-from snn4.policies.networks.perception import NetworkConfig, make_network
+from snn4.policies.networks.config import NetworkConfig
+from snn4.policies.networks.perception import make_network
 from snn4.policies.scan import is_recorded
 
 

@@ -16,7 +16,7 @@ from snn4.learners.algorithms import LearnerConfig, make_policy
 from snn4.learners.classification import ClassificationConfig, ClassificationLearner
 from snn4.learners.not_finite import NotFinite
 from snn4.policies.acting.behaviour import head_outputs
-from snn4.policies.networks.perception import NetworkConfig
+from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.neurons import NeuronConfig
 from snn4.policies.sb3 import PolicyConfig
 

@@ -15,8 +15,8 @@ from snn4.agent.life.config import LifeConfig
 from snn4.agent.life.life import Life
 from snn4.agent.run.events import Ended, Learned
 from snn4.policies.acting.features import NetworkFeatures
+from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.networks.hybrid import HybridConfig
-from snn4.policies.networks.perception import NetworkConfig
 
 SEEING = [
     "world=[{environment: CartPolePixels-v1, steps: 192, kwargs: {height: 12, width: 30, frames: 2}}]",
