@@ -98,6 +98,19 @@ def world(
 
 
 @app.command()
+def config(
+    key: Annotated[
+        str, typer.Argument(help="policy, policy.neuron.tau_mem, world.0.steps …; all keys if left out.")
+    ] = "",
+    kind: Annotated[str | None, typer.Option(help="life, training or stream; left out, all that have the key.")] = None,
+) -> None:
+    """Show the keys of configs: type, default, what is allowed, and what they mean."""
+    from snn4.agent import runner
+
+    runner.show_keys(key, kind)
+
+
+@app.command()
 def doctor() -> None:
     """Show versions, devices, and which optional parts are there."""
     from snn4.agent.doctor import examine

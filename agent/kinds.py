@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snn4.agent.config.file import ConfigError, find, read
+from snn4.agent.config.keys import Key, keys
 from snn4.agent.run.kind import Kind
 
 NAMES = ("life", "training", "stream")
@@ -45,6 +46,25 @@ def kind_of(raw: dict[str, Any], source: str) -> Kind:
         return named(raw.get("kind", by_key))
     except ValueError as error:
         raise ConfigError(source, [str(error)]) from error
+
+
+def keys_of(key: str, kind: str | None) -> dict[str, list[Key]]:
+    """``key`` of configs and all keys below it, by kind: of the ``kind`` named, else of all that have it.
+
+    Raises:
+        ConfigError: no config has such a key, or there is no such kind.
+    """
+    if kind is not None and kind not in NAMES:
+        raise ConfigError("--kind", [f"got {kind!r}, allowed are {', '.join(NAMES)}"])
+    rows: dict[str, list[Key]] = {}
+    for name in NAMES if kind is None else (kind,):
+        try:
+            rows[name] = keys(named(name).schema, key)
+        except ConfigError as error:
+            problem = error
+    if not rows:
+        raise problem
+    return rows
 
 
 def load(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Kind, Any]:

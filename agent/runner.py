@@ -19,6 +19,7 @@ from rich.console import Console
 
 from snn4.agent import kinds
 from snn4.agent.config.file import dump, find, read
+from snn4.agent.config.keys import plain, table
 from snn4.agent.errors import CannotGoOn, exit_status
 from snn4.agent.models.files import find_model, save_model
 from snn4.agent.run import checkpoint
@@ -301,6 +302,16 @@ def report(folder: Path, path: Path | None = None) -> Path:
     return path
 
 
+def show_keys(key: str, kind: str | None) -> None:
+    """Print ``key`` of a kind's configs, and all keys below it; without ``kind``, of each kind that has it."""
+    console = Console()
+    for name, rows in kinds.keys_of(key, kind).items():
+        if console.is_terminal:
+            console.print(f"[b]kind: {name}[/b]", table(rows))
+        else:
+            print(plain(rows), end="")
+
+
 def _events(folder: Path) -> Iterator[Any]:
     return (event for _, event, _ in read_events(folder))
 
@@ -310,5 +321,5 @@ def world(config: str) -> None:
     folder = Path(config)
     is_run = (folder / "run.json").is_file()
     kind, checked = kinds.load(folder / CONFIG if is_run else find(config))
-    where = places(_events(folder), len(getattr(checked, "world", ()))) if is_run else {}
+    where = places(_events(folder)) if is_run else {}
     Console().print(kind.plan(checked, where))

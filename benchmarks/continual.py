@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from snn4.agent import kinds
-from snn4.agent.config.file import ConfigError, find
+from snn4.agent.config.file import ConfigError, find, read
 from snn4.agent.evaluation.matrix import MEASURES
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.run.events import Learned, Saved
@@ -56,11 +56,13 @@ def bench(
         ConfigError: for anything that cannot be lived, before anything is.
     """
     path = _config(benchmark)
+    if (kind := kinds.kind_of(*read(path)).name) != "stream":
+        raise ConfigError(str(path), [f"kind: got {kind!r}, allowed is stream"])
     _check_names(benchmark, strategies, changes)
     own = {name: changes_of(path, name, strategies, changes) for name in strategies}
     for mine in own.values():
-        kind, checked = kinds.load(path, [*mine, f"seed={seeds[0]}"])
-        kind.prepare(checked, OneProcess())
+        stream, checked = kinds.load(path, [*mine, f"seed={seeds[0]}"])
+        stream.prepare(checked, OneProcess())
     file = results / f"{path.stem}.json"
     _check_results(file)
     cells = [(name, path, [*own[name], f"seed={seed}"], runs) for seed in seeds for name in strategies]

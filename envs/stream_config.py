@@ -19,6 +19,8 @@ SCENARIOS = {
 }
 """After van de Ven & Tolias (2019)."""
 
+MOST_EXPERIENCES = 10_000
+
 
 @dataclass(frozen=True)
 class StreamConfig:
@@ -45,8 +47,9 @@ class StreamConfig:
         for name, allowed in (("scenario", Scenario), ("shift", ShiftName)):
             if getattr(self, name) not in get_args(allowed):
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(get_args(allowed))}")
-        if self.experiences < 1:
-            raise ValueError(f"experiences: got {self.experiences}, allowed is a whole number >= 1")
+        if not 1 <= self.experiences <= MOST_EXPERIENCES:
+            wanted = f"a whole number >= 1 and <= {MOST_EXPERIENCES:,}"
+            raise ValueError(f"experiences: got {self.experiences}, allowed is {wanted}")
         for name in ("class_seed", "shift_seed"):
             seed = getattr(self, name)
             if seed is not None and not 0 <= seed < 2**32:

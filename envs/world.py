@@ -33,8 +33,8 @@ class TaskConfig:
     """Images to recognise, instead of an environment to act in."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps: got {self.steps}, allowed is a whole number >= 1")
+        if not 1 <= self.steps <= 10**12:
+            raise ValueError(f"steps: got {self.steps}, allowed is a whole number >= 1 and <= 10^12")
         if self.data is not None and (self.data.is_events or self.variation is not None or self.kwargs):
             got = self.data.name if self.data.is_events else "them with kwargs or a variation"
             raise ValueError(f"data: got {got}, allowed are images, as they are")

@@ -45,12 +45,15 @@ ALGORITHMS = {
 CARRYING = {"PPO": Algorithm(RecurrentPPO, SpikingRecurrentPolicy, _ANY_ACTIONS)}
 """The algorithms that can learn a policy whose membranes are carried from decision to decision."""
 
+MOST_ENVS = 10_000
+
 
 @dataclass(frozen=True)
 class LearnerConfig:
     """How the organism learns."""
 
     algorithm: Literal["PPO", "A2C", "DQN", "SAC", "TD3"] = "PPO"
+    """SB3's; DQN acts in Discrete action spaces only, SAC and TD3 in Box only."""
     n_envs: int = 1
     """Copies of the environment that are lived in at once."""
     normalize: bool = False
@@ -67,8 +70,8 @@ class LearnerConfig:
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm: got {self.algorithm!r}, allowed are {', '.join(ALGORITHMS)}")
-        if self.n_envs < 1:
-            raise ValueError(f"n_envs: got {self.n_envs}, allowed is a whole number >= 1")
+        if not 1 <= self.n_envs <= MOST_ENVS:
+            raise ValueError(f"n_envs: got {self.n_envs}, allowed is a whole number >= 1 and <= {MOST_ENVS:,}")
         if not 0 <= self.noise_std < float("inf"):
             raise ValueError(f"noise_std: got {self.noise_std}, allowed is a finite number >= 0")
         if self.n_envs > 1 and "episode" in _as_list(self.hyperparameters.get("train_freq")):

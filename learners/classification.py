@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from snn4.learners.not_finite import NotFinite, check_network
 from snn4.learners.reinforcement import Progress
 from snn4.policies.acting.behaviour import head_outputs
+from snn4.policies.acting.waking import load_sleepers, sleepers, write_notes
 from snn4.policies.metering.meter import Meter
 
 
@@ -26,12 +27,13 @@ class ClassificationConfig:
     learning_rate: float = 1e-3
     """Of the policy's Adam."""
     batch_size: int = 64
+    """Images of an update."""
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate: got {self.learning_rate}, allowed is a finite number > 0")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size: got {self.batch_size}, allowed is a whole number >= 1")
+        if not 1 <= self.batch_size <= 10**6:
+            raise ValueError(f"batch_size: got {self.batch_size}, allowed is a whole number >= 1 and <= 1,000,000")
 
 
 class Images(Protocol):
@@ -52,6 +54,9 @@ class ClassificationLearner:
     def __init__(self, config: ClassificationConfig, policy: BasePolicy, images: Images, steps: int) -> None:
         self.config, self.policy, self.images, self.steps, self.step = config, policy, images, steps, 0
         self._random, self._order = torch.Generator(), torch.empty(0, dtype=torch.int64)
+        self.notes: list[str] = []
+        """As `ReinforcementLearner`'s."""
+        write_notes(policy, self.notes)
         for group in policy.optimizer.param_groups:
             group["lr"] = config.learning_rate
 
@@ -117,10 +122,16 @@ class ClassificationLearner:
 
     def state(self) -> dict[str, Any]:
         """All that learning depends on at a `begin`."""
-        return {"step": self.step, "policy": self.policy.state_dict(), "optimizer": self.policy.optimizer.state_dict()}
+        return {
+            "step": self.step,
+            "policy": self.policy.state_dict(),
+            "optimizer": self.policy.optimizer.state_dict(),
+            "sleepers": sleepers(self.policy),
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
         self.step = state["step"]
         self.policy.load_state_dict(state["policy"])
         self.policy.optimizer.load_state_dict(state["optimizer"])
+        load_sleepers(self.policy, state.get("sleepers", {}))  # checkpoints of 0.1 have none

@@ -48,8 +48,8 @@ class ProtectionConfig:
         if not 0 < self.fraction <= 1:
             raise ValueError(f"fraction: got {self.fraction}, allowed is above 0, up to 1")
         for name in ("samples", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 1")
+            if not 1 <= getattr(self, name) <= 10**6:
+                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 1 and <= 1,000,000")
 
     @property
     def measures(self) -> bool:

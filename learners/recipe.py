@@ -18,6 +18,7 @@ class Recipe:
     """How a classifier is trained."""
 
     epochs: int = 10
+    """How often each training sample is seen."""
     batch_size: int = 128
     """Images of a step, in each process."""
     T: tuple[tuple[int, int], ...] | None = None
@@ -40,6 +41,7 @@ class Recipe:
     final: float = 0.01
     """Learning rate at the end, as a part of the highest."""
     label_smoothing: float = 0.0
+    """Part of a label that is spread evenly over all classes (Szegedy et al. 2016)."""
     mixup: float = 0.0
     """Parameter of the Beta distribution (Zhang et al. 2018); 0 is off. With cutmix too, each batch draws one."""
     cutmix: float = 0.0
@@ -60,7 +62,7 @@ class Recipe:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(allowed)}")
         for name in ("epochs", "batch_size"):
-            _require(name, getattr(self, name) >= 1, self, "a whole number >= 1")
+            _require(name, 1 <= getattr(self, name) <= 10**6, self, "a whole number >= 1 and <= 1,000,000")
         for name in ("learning_rate", "bias_scale"):
             _require(name, 0 < getattr(self, name) < math.inf, self, "a finite number > 0")
         for name in ("weight_decay", "mixup", "cutmix"):

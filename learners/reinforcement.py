@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from snn4.learners.algorithms import LearnerConfig, make_model, policy_space
 from snn4.learners.not_finite import NotFinite, check_model, require_finite
 from snn4.learners.sb3_state import cut_last_episode, get_normalization, load_replay, replay_state, set_normalization
+from snn4.policies.acting.waking import load_sleepers, sleepers, write_notes
 from snn4.policies.metering.meter import Meter
 from snn4.policies.sb3 import PolicyConfig
 
@@ -52,6 +53,9 @@ class ReinforcementLearner:
             env = VecNormalize(env, gamma=config.hyperparameters.get("gamma", 0.99))
             env.observation_space = policy_space(config, env)
         self.model = make_model(config, policy, env, seed, device)
+        self.notes: list[str] = []
+        """What a reader should know and nobody has read yet: layers that were born silent."""
+        write_notes(self.model.policy, self.notes)
         self.model.set_logger(Logger(folder=None, output_formats=[]))
         # SB3 takes each `learn` for the whole of the learning; schedules here run over all of `steps`.
         self.model._update_current_progress_remaining = self._update_progress  # type: ignore[method-assign]
@@ -148,6 +152,7 @@ class ReinforcementLearner:
             "episodes": [[float(i["r"]), int(i["l"])] for i in model.ep_info_buffer or ()],
             "normalization": self.normalization(),
             "replay": replay_state(model),
+            "sleepers": sleepers(model.policy),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -163,6 +168,7 @@ class ReinforcementLearner:
         model.ep_success_buffer = deque(maxlen=model._stats_window_size)
         self.normalize_as(state["normalization"])
         load_replay(model, state["replay"])
+        load_sleepers(model.policy, state.get("sleepers", {}))  # checkpoints of 0.1 have none
 
 
 _COUNTERS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num", "exploration_rate")

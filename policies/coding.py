@@ -60,8 +60,10 @@ class CodingConfig:
     def __post_init__(self) -> None:
         if self.kind not in ENCODERS:
             raise ValueError(f"kind: got {self.kind!r}, allowed are {', '.join(ENCODERS)}")
-        if self.neurons_per_input < 2:
-            raise ValueError(f"neurons_per_input: got {self.neurons_per_input}, allowed is a whole number >= 2")
+        if not 2 <= self.neurons_per_input <= 10_000:
+            raise ValueError(
+                f"neurons_per_input: got {self.neurons_per_input}, allowed is a whole number >= 2 and <= 10,000"
+            )
         for name in ("width", "unbounded_range"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a finite number > 0")

@@ -82,6 +82,7 @@ class NeuronConfig:
     dt: float = 1e-3
     """Length of one inner step, seconds."""
     reset: Literal["soft", "hard"] = "soft"
+    """After a spike: soft subtracts the threshold from the membrane, hard sets it to v_reset."""
     surrogate: Literal["arctan", "sigmoid", "fast_sigmoid", "triangle", "gaussian", "rectangle"] = "arctan"
     """Derivative of the spike in the backward pass."""
     slope: float = 2.0

@@ -6,7 +6,7 @@ is the memory: there is no LSTM and no recurrent synapse.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -18,13 +18,17 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
+from snn4.policies.acting.arguments import check_known, config_of, layer_sizes, neuron_of, one_of, warn_of_activation
 from snn4.policies.acting.categorical import LeanCategorical
-from snn4.policies.acting.deciding import Copyable
+from snn4.policies.acting.deciding import Copyable, WarnsOfNaN
 from snn4.policies.acting.memory import Memory, MemoryConfig, PackedState
 from snn4.policies.acting.spaces import require_plain
+from snn4.policies.acting.waking import watch_over
+from snn4.policies.backends import BACKENDS
 from snn4.policies.neurons import NeuronConfig
 
-_LSTM: dict[str, Any] = {"n_lstm_layers": 1, "enable_critic_lstm": True, "shared_lstm": False, "lstm_kwargs": None}
+_LSTM: dict[str, Any] = {"lstm_hidden_size": None, "n_lstm_layers": 1, "enable_critic_lstm": True}
+_LSTM |= {"shared_lstm": False, "lstm_kwargs": None}
 """Arguments of sb3-contrib's policies that say nothing here, and what they are by default."""
 
 
@@ -43,14 +47,14 @@ class LstmPolicy(RecurrentActorCriticPolicy):
         return super().evaluate_actions(obs, actions.float(), lstm_states, episode_starts)
 
 
-class SpikingRecurrentPolicy(Copyable, LstmPolicy):
+class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
     """Spiking actor with memory for sb3-contrib's RecurrentPPO, trained by truncated BPTT.
 
     Takes SB3's policy arguments, of which ``net_arch`` names the layers of actor and critic, and:
 
     Args:
-        neuron: neurons of all layers.
-        memory: dendrites and readout.
+        neuron: neurons of all layers: a `NeuronConfig`, a mapping of its fields, or the name of a kind.
+        memory: dendrites and readout: a `MemoryConfig`, or a mapping of its fields.
         critic: ``"ann"``, with the same dendrites, or ``"spiking"``, with the actor's architecture.
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
 
@@ -64,8 +68,8 @@ class SpikingRecurrentPolicy(Copyable, LstmPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         net_arch: Sequence[int] = (64, 64),
-        neuron: NeuronConfig | None = None,
-        memory: MemoryConfig | None = None,
+        neuron: NeuronConfig | Mapping[str, Any] | str | None = None,
+        memory: MemoryConfig | Mapping[str, Any] | None = None,
         critic: Literal["ann", "spiking"] = "ann",
         backend: Literal["torch", "snntorch", "norse"] = "torch",
         **kwargs: Any,
@@ -73,32 +77,39 @@ class SpikingRecurrentPolicy(Copyable, LstmPolicy):
         require_plain(observation_space, action_space)
         if isinstance(observation_space, spaces.Dict):
             kwargs.setdefault("features_extractor_class", CombinedExtractor)
-        if critic not in ("spiking", "ann"):
-            raise ValueError(f"critic: got {critic!r}, allowed are spiking, ann")
-        if not isinstance(net_arch, (list, tuple)) or not net_arch or min(net_arch) < 1:
-            raise ValueError(f"net_arch: got {net_arch}, allowed is one or more layer sizes >= 1")
+        check_known(type(self), kwargs)
         for name, default in _LSTM.items():
-            if kwargs.get(name, default) != default:
-                told = f"{name}: got {kwargs[name]}, allowed is {default}"
-                raise ValueError(f"{told}: there is no LSTM here; net_arch and memory say what there is")
-        if neuron is not None and not neuron.spikes:
+            value = kwargs.pop(name, default)
+            if value != default:
+                message = f"{name}: got {value}, allowed is {default}"
+                raise ValueError(f"{message}: there is no LSTM here; net_arch and memory say what there is")
+        neuron, sizes = neuron_of(neuron), layer_sizes("net_arch", net_arch)
+        if not neuron.spikes:
             raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
-        self.spiking: dict[str, Any] = {"neuron": neuron or NeuronConfig(), "memory": memory or MemoryConfig()}
-        self.spiking |= {"critic": critic, "backend": backend}
+        self.spiking: dict[str, Any] = {
+            "neuron": neuron,
+            "memory": config_of("memory", memory, MemoryConfig),
+            "critic": one_of("critic", critic, ("spiking", "ann")),
+            "backend": one_of("backend", backend, BACKENDS),
+        }
         spaces_and_schedule = (observation_space, action_space, lr_schedule)
-        super().__init__(*spaces_and_schedule, net_arch=[], lstm_hidden_size=net_arch[-1], **kwargs)
-        self.layer_sizes = list(net_arch)
+        super().__init__(*spaces_and_schedule, net_arch=[], lstm_hidden_size=sizes[-1], **kwargs)
+        warn_of_activation(self)
+        self.layer_sizes = sizes
         if type(self.action_dist) is CategoricalDistribution:
             self.action_dist = LeanCategorical(self.action_dist.action_dim)
-        self.lstm_actor = self._memory(self.spiking["neuron"])  # type: ignore[assignment]
+        self.lstm_actor = self._memory(self.spiking["neuron"], "actor")  # type: ignore[assignment]
         critic_neuron = self.spiking["neuron"] if critic == "spiking" else None
-        self.lstm_critic = self._memory(critic_neuron)  # type: ignore[assignment]
+        self.lstm_critic = self._memory(critic_neuron, "critic")  # type: ignore[assignment]
         self.lstm_hidden_state_shape = (self.lstm_actor.num_layers, 1, self.lstm_actor.hidden_size)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
-    def _memory(self, neuron: NeuronConfig | None) -> Memory:
+    def _memory(self, neuron: NeuronConfig | None, name: str) -> Memory:
         dt, backend = self.spiking["neuron"].dt, self.spiking["backend"]
-        return Memory(self.features_dim, self.layer_sizes, neuron, self.spiking["memory"], backend, dt)
+        memory = Memory(self.features_dim, self.layer_sizes, neuron, self.spiking["memory"], backend, dt)
+        if neuron is not None:
+            watch_over(memory, name)
+        return memory
 
     @staticmethod
     def _process_sequence(  # type: ignore[override]

@@ -6,7 +6,8 @@ observations need no policy of their own: SB3's CombinedExtractor is the default
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,15 +26,28 @@ from stable_baselines3.td3.policies import Actor as TD3Actor
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
+from snn4.policies.acting.actors import SpikingQNetwork, SpikingSACActor, SpikingTD3Actor
+from snn4.policies.acting.arguments import (
+    architecture,
+    check_known,
+    config_of,
+    layer_sizes,
+    neuron_of,
+    one_of,
+    warn_of_activation,
+    whole_number,
+)
 from snn4.policies.acting.categorical import LeanCategorical
-from snn4.policies.acting.deciding import ActingLayers, Copyable, Deciding
-from snn4.policies.acting.features import NetworkFeatures
+from snn4.policies.acting.deciding import ActingLayers, Copyable, Deciding, WarnsOfNaN
 from snn4.policies.acting.memory import MemoryConfig
 from snn4.policies.acting.mlp import SpikingMLP
 from snn4.policies.acting.spaces import require_plain
+from snn4.policies.acting.waking import follow, watch_over
+from snn4.policies.backends import BACKENDS
 from snn4.policies.coding import Bounds, CodingConfig
+from snn4.policies.decoding import DECODERS
 from snn4.policies.gene import Gene
-from snn4.policies.networks.perception import NetworkConfig
+from snn4.policies.networks.config import MOST_STEPS, NetworkConfig
 from snn4.policies.neurons import NeuronConfig
 
 CodingName = Literal["direct", "rate", "latency", "delta", "population", "phase"]
@@ -75,10 +89,13 @@ class PolicyConfig:
     """What is remembered of observations, and how spikes are read (state: carry); its defaults if left out."""
 
     def __post_init__(self) -> None:
-        if self.T < 1:
-            raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1")
-        if not self.net_arch or min(self.net_arch) < 1:
-            raise ValueError(f"net_arch: got {list(self.net_arch)}, allowed is one or more layer sizes >= 1")
+        whole_number("T", self.T)
+        layer_sizes("net_arch", self.net_arch)
+        if self.T > MOST_STEPS:
+            raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1 and <= {MOST_STEPS:,}")
+        if len(self.net_arch) > 100 or max(self.net_arch) > 10**6:
+            got = list(self.net_arch) if len(self.net_arch) <= 100 else f"{len(self.net_arch)} layers"
+            raise ValueError(f"net_arch: got {got}, allowed are 1 to 100 layer sizes >= 1 and <= 1,000,000")
         if self.state == "carry" and self.T != 1:
             raise ValueError(f"T: got {self.T}, allowed is 1 with state: carry, where a decision is one inner step")
         if self.state == "carry" and self.coding.kind != "direct":
@@ -107,6 +124,8 @@ class PolicyConfig:
         """The ``policy_kwargs`` with which ``algorithm``'s policy is built to this description."""
         kwargs: dict[str, Any] = {}
         if self.encoder is not None:
+            from snn4.policies.acting.features import NetworkFeatures  # and with it all networks that see
+
             kwargs["features_extractor_class"] = NetworkFeatures
             kwargs["features_extractor_kwargs"] = {"network": self.encoder, "kind": self.kind}
         if self.state == "carry" and self.kind == "ann":
@@ -124,36 +143,45 @@ class PolicyConfig:
         return kwargs
 
 
-class _Spiking(Deciding, Copyable):
+class _Spiking(Deciding, WarnsOfNaN, Copyable):
     """What the spiking policies share: their extra arguments, remembered for ``save`` and ``load``.
+
+    ``net_arch`` is SB3's: a list of layer sizes, or a mapping of actor and critic to one each. An empty list is, as in
+    SB3, a linear network, in which nothing spikes. ``activation_fn`` is that of artificial critics. A new layer that
+    does not spike for the first observations that it learns from gets larger weights, with a warning (`Waking`).
 
     Args:
         T: inner steps a decision.
-        neuron: neurons of all layers.
-        coding: the name of a code, or a `CodingConfig`.
+        neuron: neurons of all layers: a `NeuronConfig`, a mapping of its fields, or the name of a kind.
+        coding: a `CodingConfig`, a mapping of its fields, or the name of a code.
         readout: ``"rate"``, ``"membrane"``, ``"weighted"`` or ``"first_spike"``.
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
         bounded: whether codes that cover a range take that of the observation space. False where observations do not
             keep to it: behind VecNormalize, which leaves the space as it was.
 
     Raises:
-        ValueError: for spaces that SB3 would learn wrongly (`require_plain`).
+        ValueError: naming the argument, what was got and what is allowed; also for spaces that SB3 would learn wrongly
+            (`require_plain`).
+        TypeError: for an argument that the policy does not have.
     """
 
     optimizer_defaults: ClassVar[dict[str, Any]] = {"fused": True}
     """SB3's Adam in one call instead of a dozen for each parameter."""
     arch_behind_images: ClassVar[list[int] | None] = [64, 64]
     """``net_arch`` by default behind NatureCNN, where SB3's is no layer at all; None is SB3's."""
+    arch_parts: ClassVar[tuple[str, ...]] = ("pi", "qf")
+    """What ``net_arch`` may be a mapping of."""
 
     def __init__(
         self,
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
+        net_arch: Any = None,
         *args: Any,
         T: int = 4,
-        neuron: NeuronConfig | None = None,
-        coding: CodingConfig | CodingName = "direct",
+        neuron: NeuronConfig | Mapping[str, Any] | str | None = None,
+        coding: CodingConfig | Mapping[str, Any] | CodingName = "direct",
         readout: ReadoutName = "rate",
         backend: BackendName = "torch",
         bounded: bool = True,
@@ -162,29 +190,42 @@ class _Spiking(Deciding, Copyable):
         require_plain(observation_space, action_space)
         if isinstance(observation_space, spaces.Dict):
             kwargs.setdefault("features_extractor_class", CombinedExtractor)
-        coding = CodingConfig(kind=coding) if isinstance(coding, str) else coding
+        check_known(type(self), kwargs)
         if kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
             kwargs.setdefault("optimizer_kwargs", self.optimizer_defaults)
-        sees = kwargs.get("features_extractor_class") is NatureCNN and not args
-        if sees and self.arch_behind_images is not None and kwargs.get("net_arch") is None:
-            kwargs["net_arch"] = [*self.arch_behind_images]
-        neuron, self.bounded = neuron or NeuronConfig(), bounded
+        if net_arch is None and kwargs.get("features_extractor_class") is NatureCNN:
+            net_arch = self.arch_behind_images
+        if net_arch is not None:
+            net_arch = self._checked_arch(net_arch)
+        self.bounded = one_of("bounded", bounded, (True, False))
         # Before SB3's constructor, because that builds the networks.
         self.spiking: dict[str, Any] = {
-            "T": T,
-            "neuron": neuron,
-            "coding": coding,
-            "readout": readout,
-            "backend": backend,
+            "T": whole_number("T", T),
+            "neuron": neuron_of(neuron),
+            "coding": config_of("coding", coding, CodingConfig),
+            "readout": one_of("readout", readout, DECODERS),
+            "backend": one_of("backend", backend, BACKENDS),
         }
-        super().__init__(observation_space, action_space, lr_schedule, *args, **kwargs)  # type: ignore[call-arg]
+        super().__init__(observation_space, action_space, lr_schedule, net_arch, *args, **kwargs)  # type: ignore[call-arg]
+        warn_of_activation(self)
 
-    def _body(self, n_inputs: int, net_arch: Sequence[int]) -> SpikingMLP:
+    def _checked_arch(self, net_arch: Any) -> Any:
+        if isinstance(net_arch, list) and len(net_arch) == 1 and isinstance(net_arch[0], Mapping):
+            return [self._checked_arch(net_arch[0])]  # as SB3 had it before 1.8, and warns of
+        arch = architecture(net_arch, self.arch_parts)
+        if not (arch.get("pi") if isinstance(arch, dict) else arch):
+            warnings.warn(
+                f"net_arch: got {net_arch}, no layer for what acts: it is linear, and nothing spikes", stacklevel=3
+            )
+        return arch
+
+    def _layers(self, n_inputs: int) -> dict[str, Any]:
+        """What the layers of `SpikingMLP` are made of, behind ``n_inputs`` features."""
         bounds = None
         if self.bounded and self.features_extractor_class is FlattenExtractor:  # type: ignore[attr-defined]
             # What other extractors give has no bounds that are known.
             bounds = _bounds(self.observation_space, n_inputs, self.normalize_images)
-        return SpikingMLP(n_inputs, net_arch, **self.spiking, bounds=bounds)
+        return {**self.spiking, "bounds": bounds}
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), **self.spiking, "bounded": self.bounded}  # type: ignore[misc]
@@ -197,11 +238,10 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
     """
 
     optimizer_defaults: ClassVar[dict[str, Any]] = {"fused": True, "eps": 1e-5}  # eps as SB3 sets it for these
+    arch_parts: ClassVar[tuple[str, ...]] = ("pi", "vf")
 
     def __init__(self, *args: Any, critic: Literal["ann", "spiking"] = "ann", **kwargs: Any) -> None:
-        if critic not in ("spiking", "ann"):
-            raise ValueError(f"critic: got {critic!r}, allowed are spiking, ann")
-        self.critic_kind = critic
+        self.critic_kind = one_of("critic", critic, ("spiking", "ann"))
         super().__init__(*args, **kwargs)
         if type(self.action_dist) is CategoricalDistribution:
             self.action_dist = LeanCategorical(self.action_dist.action_dim)
@@ -210,9 +250,25 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
         super()._build_mlp_extractor()
         arch = self.net_arch if isinstance(self.net_arch, dict) else {"pi": self.net_arch, "vf": self.net_arch}
         extractor: MlpExtractor = self.mlp_extractor
-        extractor.policy_net = self._body(self.features_dim, arch.get("pi", []))  # type: ignore[assignment]
-        if self.critic_kind == "spiking":
-            extractor.value_net = self._body(self.features_dim, arch.get("vf", []))  # type: ignore[assignment]
+        if arch.get("pi"):
+            extractor.policy_net = self._body(arch["pi"], "actor")  # type: ignore[assignment]
+        if arch.get("vf") and self.critic_kind == "spiking":
+            extractor.value_net = self._body(arch["vf"], "critic")  # type: ignore[assignment]
+
+    def _body(self, sizes: Sequence[int], name: str) -> SpikingMLP:
+        body = SpikingMLP(self.features_dim, sizes, **self._layers(self.features_dim))
+        watch_over(body, name)
+        return body
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """As torch's; UserWarning for a move away from the CPU where no image is seen, as PPO and A2C of SB3 give."""
+        device = self.device.type
+        moved = super().to(*args, **kwargs)
+        if device == "cpu" != self.device.type and self.features_extractor_class is FlattenExtractor:
+            warnings.warn(
+                f"device: got {self.device}; policies that see no image act and learn faster on cpu", stacklevel=3
+            )
+        return moved
 
     def acting_layers(self) -> ActingLayers:
         # SB3 bounds these by tanh only with gSDE and squash_output, which it does not recommend.
@@ -227,11 +283,16 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
 class SpikingDQNPolicy(_Spiking, DQNPolicy):
     """Spiking Q-network for DQN: SB3's arguments and those of `_Spiking`."""
 
+    arch_parts: ClassVar[tuple[str, ...]] = ()
+
+    def set_training_mode(self, mode: bool) -> None:
+        super().set_training_mode(mode)
+        if mode:  # an update begins
+            follow(self.q_net_target, self.q_net)
+
     def make_q_net(self) -> QNetwork:
-        network = super().make_q_net()
-        head = network.q_net[-1]
-        network.q_net = nn.Sequential(self._body(network.features_dim, network.net_arch), head).to(self.device)
-        return network
+        arguments = self._update_features_extractor(self.net_args, features_extractor=None)
+        return SpikingQNetwork(**arguments, spiking=self._layers(arguments["features_dim"])).to(self.device)
 
     def acting_layers(self) -> ActingLayers:
         return ActingLayers(self.q_net.features_extractor, *_body_and_head(self.q_net.q_net), False)
@@ -243,9 +304,8 @@ class SpikingSACPolicy(_Spiking, SACPolicy):
     arch_behind_images: ClassVar[list[int] | None] = None
 
     def make_actor(self, features_extractor: Any = None) -> SACActor:
-        actor = super().make_actor(features_extractor)
-        actor.latent_pi = self._body(actor.features_dim, actor.net_arch).to(self.device)  # type: ignore[assignment]
-        return actor
+        arguments = self._update_features_extractor(self.actor_kwargs, features_extractor)
+        return SpikingSACActor(**arguments, spiking=self._layers(arguments["features_dim"])).to(self.device)
 
     def acting_layers(self) -> ActingLayers:
         # With gSDE the head is more than one layer, as SB3 bounds the mean a second time: that is left to torch.
@@ -257,11 +317,14 @@ class SpikingTD3Policy(_Spiking, TD3Policy):
 
     arch_behind_images: ClassVar[list[int] | None] = None
 
+    def set_training_mode(self, mode: bool) -> None:
+        super().set_training_mode(mode)
+        if mode:  # an update begins
+            follow(self.actor_target, self.actor)
+
     def make_actor(self, features_extractor: Any = None) -> TD3Actor:
-        actor = super().make_actor(features_extractor)
-        head, squash = actor.mu[-2:]
-        actor.mu = nn.Sequential(self._body(actor.features_dim, actor.net_arch), head, squash).to(self.device)
-        return actor
+        arguments = self._update_features_extractor(self.actor_kwargs, features_extractor)
+        return SpikingTD3Actor(**arguments, spiking=self._layers(arguments["features_dim"])).to(self.device)
 
     def acting_layers(self) -> ActingLayers:
         return ActingLayers(self.actor.features_extractor, *_body_and_head(self.actor.mu, nn.Tanh), True)

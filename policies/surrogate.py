@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,9 @@ SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
+_NO_GRADIENT = "A trace of spiking neurons can act, but passes no gradient: train the module, and trace it afterwards."
+
+
 class _Spike(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, surrogate: str, slope: float) -> Tensor:
@@ -65,5 +69,15 @@ class _Spike(torch.autograd.Function):
 
 
 def spike(x: Tensor, surrogate: str = "arctan", slope: float = 2.0) -> Tensor:
-    """1 where ``x`` (membrane minus threshold, any shape) >= 0, else 0; its derivative is the surrogate's."""
+    """1 where ``x`` (membrane minus threshold, any shape) >= 0, else 0; its derivative is the surrogate's.
+
+    Under ``torch.no_grad()``, and in a trace of `torch.jit`, which cannot be saved with a function of Python in it, a
+    spike is a plain comparison.
+    """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
+        if torch.is_grad_enabled() and x.requires_grad:
+            warnings.warn(_NO_GRADIENT, torch.jit.TracerWarning, stacklevel=2)  # type: ignore[attr-defined]
+        return (x >= 0).to(x.dtype)
+    if not torch.is_grad_enabled():
+        return (x >= 0).to(x.dtype)
     return _Spike.apply(x, surrogate, slope)  # type: ignore[no-untyped-call,no-any-return]

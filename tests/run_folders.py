@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from snn4.agent.run import checkpoint
 from snn4.agent.run.events import Event
 from snn4.agent.run.journal import read_events
 
@@ -24,3 +25,11 @@ def only(runs: Path) -> Path:
     """The one run folder that is there."""
     (folder,) = runs.iterdir()
     return folder
+
+
+def through_disk(state: Any, folder: Path) -> Any:
+    """``state`` as a checkpoint gives it back."""
+    checkpoint.save(folder, {"model": {}, "learner": state}, {}, "")
+    saved = checkpoint.load(folder)
+    assert saved is not None
+    return saved.state["learner"]

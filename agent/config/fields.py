@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+MOST = {"threads": 1024, "workers": 1024, "devices": 1024, "keep_checkpoints": 10**6}
+"""What fields may be at most; others 1,000,000,000."""
+
 
 def check_name(name: str) -> None:
     """ValueError unless ``name`` can begin the name of a run folder."""
@@ -15,10 +18,12 @@ def check_name(name: str) -> None:
 
 
 def check_least(config: Any, least: int, *fields: str) -> None:
-    """ValueError for the first of ``fields`` that is below ``least``."""
+    """ValueError for the first of ``fields`` that is below ``least``, or above what any computer has (`MOST`)."""
     for name in fields:
-        if getattr(config, name) < least:
-            raise ValueError(f"{name}: got {getattr(config, name)}, allowed is a whole number >= {least}")
+        most = MOST.get(name, 10**9)
+        if not least <= getattr(config, name) <= most:
+            got = f"{name}: got {getattr(config, name)}"
+            raise ValueError(f"{got}, allowed is a whole number >= {least} and <= {most:,}")
 
 
 def check_seed(seed: int) -> None:
@@ -29,7 +34,7 @@ def check_seed(seed: int) -> None:
 
 def unusable(device: str) -> str | None:
     """Why torch cannot compute on ``device``; None if it can."""
-    import torch
+    import torch  # a second, which checks of other fields need not take
 
     try:
         torch.zeros(1, device=device)

@@ -89,7 +89,7 @@ class Being:
         joules = self._ann_joules(task)
         yield Entered(self.name, task.label, self.world.position, learner.step, task.steps, joules)
 
-    def learn(self, task: LifeTask, until: int, stop: Stop) -> Iterator[Learned]:
+    def learn(self, task: LifeTask, until: int, stop: Stop) -> Iterator[Event]:
         """Learn up to step ``until`` of ``task``, in a stretch that can be repeated.
 
         Raises:
@@ -107,6 +107,8 @@ class Being:
                     self.name, task.label, number, progress.step, task.steps, self.organism.age,
                     progress.episode_return, progress.spike_rates, progress.losses, progress.seconds,
                 )  # fmt: skip
+                while learner.notes:
+                    yield Noted(learner.notes.pop(0))
         except NotFinite as error:
             raise NotFinite(f"{self.name}, task {number} ({task.label}), {error}") from error
         self.organism.remember(task.name, learner)

@@ -2,149 +2,107 @@
 
 from __future__ import annotations
 
-import inspect
-import types
-import typing
-from collections.abc import Callable, Iterator, Sequence
-from difflib import get_close_matches
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from stable_baselines3.common.policies import BasePolicy
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import get_obs_shape
 
 from snn4.agent.config.fields import unusable
+from snn4.agent.config.mismatches import built, mismatches
+from snn4.agent.life.hyperparameters import algorithm_of, unfit, unfit_spaces
+from snn4.agent.life.outline import Outline, outline
 from snn4.envs.control import UnknownEnvironment, make_control
-from snn4.envs.labelled import Labelled
 from snn4.envs.variations import BadVariation, VariationConfig
 from snn4.envs.world import TaskConfig
-from snn4.learners.algorithms import ALGORITHMS, Algorithm, LearnerConfig, make_policy
-from snn4.learners.reinforcement import ReinforcementLearner
+from snn4.learners.algorithms import ALGORITHMS, LearnerConfig
 from snn4.policies.sb3 import PolicyConfig
+
+TASKS, PARAMETERS = 1_000, 10**9
+"""The most tasks of a life, with all rounds; the most parameters of a policy."""
+
+
+def too_many_tasks(raw: dict[str, Any]) -> Iterator[str]:
+    """A world that would be too long with its ``rounds``, which are counted, not repeated."""
+    tasks = _count(raw) if isinstance(raw.get("world"), list) else 0
+    if tasks > TASKS:
+        yield f"world: got {tasks:,} tasks with all rounds, allowed are up to {TASKS:,}"
+
+
+def _count(group: dict[str, Any]) -> int:
+    rounds, entries = group.get("rounds", 1), group["world"]
+    groups = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("world"), list)]
+    return (rounds if type(rounds) is int else 1) * (len(entries) - len(groups) + sum(map(_count, groups)))
 
 
 def impossibilities(raw: dict[str, Any]) -> Iterator[str]:
     """What types cannot tell: unknown environments and hyperparameters, actions that the algorithm cannot take."""
-    common = raw.get("learner") if isinstance(raw.get("learner"), dict) else {}
-    yield from _hyperparameters(common or {}, "learner")
-    tasks = raw.get("world")
+    common, tasks, carry = _mapping(raw, "learner"), raw.get("world"), _mapping(raw, "policy").get("state") == "carry"
+    yield from (f"learner.hyperparameters.{problem}" for problem in unfit(common, carry))
+    seen: set[str] = set()
     for number, task in enumerate(tasks if isinstance(tasks, list) else []):
         if not isinstance(task, dict):
             continue
-        own = task.get("learner") if isinstance(task.get("learner"), dict) else None
-        if own is not None:
-            yield from _hyperparameters(own, f"world.{number}.learner")
-        yield from _environment(task, f"world.{number}", own or common or {})
+        own = _mapping(task, "learner")
+        yield from (f"world.{number}.learner.hyperparameters.{problem}" for problem in unfit(own, carry))
+        has_own = isinstance(task.get("learner"), dict)
+        learner, where = (own, f"world.{number}.learner") if has_own else (common, "learner")
+        same = repr([task.get(key) for key in ("data", "environment", "kwargs", "variation")] + [learner])
+        if same not in seen and task.get("data") is None:
+            seen.add(same)
+            yield from _environment(task, f"world.{number}", learner, where)
 
 
-def _environment(task: dict[str, Any], place: str, learner: dict[str, Any]) -> Iterator[str]:
-    if task.get("data") is not None:
-        return
-    if not isinstance(task.get("environment"), str) or not isinstance(task.get("kwargs", {}), dict):
+def _mapping(raw: dict[str, Any], key: str) -> dict[str, Any]:
+    value = raw.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _environment(task: dict[str, Any], place: str, learner: dict[str, Any], where: str) -> Iterator[str]:
+    kwargs = task.get("kwargs", {})
+    if not isinstance(task.get("environment"), str) or not isinstance(kwargs, dict):
         return
     try:
-        env = make_control(task["environment"], 1, task.get("kwargs", {}), _variation(task.get("variation")))
+        env = make_control(task["environment"], 1, kwargs, _variation(task.get("variation")))
     except UnknownEnvironment as error:
         yield f"{place}.environment: {error}"
         return
     except BadVariation as error:
         yield f"{place}.variation.{error}"
         return
-    algorithm = _algorithm(learner)
-    if algorithm is not None and not isinstance(env.action_space, algorithm.actions):
-        able = [n for n, a in ALGORITHMS.items() if isinstance(env.action_space, a.actions)]
-        yield (
-            f"{place}.environment: {task['environment']} has {type(env.action_space).__name__} actions, which "
-            f"{learner.get('algorithm', 'PPO')} cannot take; allowed are {', '.join(able)}"
-        )
     env.close()
+    yield from (f"{where}.{problem}" for problem in unfit_spaces(learner, env.observation_space, env.action_space))
+    yield from (
+        f"{place}.environment: {task['environment']} has {problem}" for problem in _acting(env.action_space, learner)
+    )
+
+
+def _acting(actions: spaces.Space[Any], learner: dict[str, Any]) -> Iterator[str]:
+    algorithm = algorithm_of(learner)
+    if algorithm is not None and not isinstance(actions, algorithm.actions):
+        able = [name for name, other in ALGORITHMS.items() if isinstance(actions, other.actions)]
+        yield (
+            f"{type(actions).__name__} actions, which {learner.get('algorithm', 'PPO')} cannot take; allowed are "
+            f"{', '.join(able) or 'environments with other actions'}"
+        )
+    elif isinstance(actions, spaces.Box) and not np.isfinite([actions.low, actions.high]).all():
+        yield "actions without bounds, which SB3 cannot take; allowed are finite ones"
 
 
 def _variation(raw: Any) -> VariationConfig | None:
     """The variation in ``raw``; None where there is none, or one that the types have told of."""
-    try:
-        return VariationConfig(**raw) if isinstance(raw, dict) else None
-    except (TypeError, ValueError):
+    if not isinstance(raw, dict) or mismatches(raw, VariationConfig):
         return None
-
-
-_OURS = {"self", "policy", "env", "policy_kwargs", "seed", "device", "verbose", "tensorboard_log", "_init_setup_model",
-         "monitor_wrapper", "supported_action_spaces", "action_noise", "stats_window_size"}  # fmt: skip
-
-
-def _algorithm(learner: dict[str, Any]) -> Algorithm | None:
-    return ALGORITHMS.get(str(learner.get("algorithm", "PPO")))
-
-
-def _hyperparameters(learner: dict[str, Any], place: str) -> Iterator[str]:
-    algorithm, given = _algorithm(learner), learner.get("hyperparameters", {})
-    if algorithm is None or not isinstance(given, dict):
-        return
-    parameters = inspect.signature(algorithm.sb3.__init__).parameters
-    allowed = [name for name in parameters if name not in _OURS]
-    for name, value in given.items():
-        key = f"{place}.hyperparameters.{name}"
-        if name not in allowed:
-            near = get_close_matches(str(name), allowed, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            yield f"{key}: unknown to {algorithm.sb3.__name__}; {hint}Allowed are {', '.join(allowed)}"
-        elif not _fits(value, parameters[name].annotation):
-            yield f"{key}: got {value!r}, allowed is {_name(parameters[name].annotation)}"
-
-
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
-    return typing.get_args(hint) if union else (hint,)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    for kind in _kinds(hint):
-        if _is_schedule(kind) and isinstance(value, str) and value.startswith("lin_"):
-            return _number(value.removeprefix("lin_"))
-        if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return True
-        if kind in (int, bool, str) and type(value) is kind:
-            return True
-        if kind is type(None) and value is None:
-            return True
-        if typing.get_origin(kind) in (tuple, list, dict) and isinstance(value, (list, dict)):
-            return True
-    return False
-
-
-def _is_schedule(kind: Any) -> bool:
-    return typing.get_origin(kind) is Callable
-
-
-def _number(text: str) -> bool:
-    try:
-        return float(text) >= 0
-    except ValueError:
-        return False
-
-
-def _name(hint: Any) -> str:
-    written = {type(None): "null", float: "float", int: "int", bool: "bool", str: "str"}
-    names = ["lin_<value>" if _is_schedule(kind) else written.get(kind, "") for kind in _kinds(hint)]
-    return " or ".join(filter(None, names)) or "what SB3 documents"
-
-
-def booleans(raw: Any, built: Any, place: str = "") -> Iterator[str]:
-    """Problems of true and false in the place of numbers: pydantic takes them for 1 and 0."""
-    if isinstance(raw, dict):
-        for key, value in raw.items():
-            inner = built.get(key) if isinstance(built, dict) else getattr(built, str(key), None)
-            yield from booleans(value, inner, f"{place}.{key}".lstrip("."))
-    elif isinstance(raw, list) and isinstance(built, (list, tuple)):
-        for number, (value, inner) in enumerate(zip(raw, built, strict=True)):
-            yield from booleans(value, inner, f"{place}.{number}")
-    elif isinstance(raw, bool) and isinstance(built, (int, float)) and not isinstance(built, bool):
-        yield f"{place}: got {raw}, allowed is a number"
+    return built(raw, VariationConfig)  # type: ignore[no-any-return]
 
 
 def unbuildable(
     world: Sequence[TaskConfig], learners: Sequence[LearnerConfig], policies: Sequence[PolicyConfig], device: str,
     images: bool = False,
 ) -> Iterator[str]:  # fmt: skip
-    """What SB3 and torch refuse when a life's learners are made, which is found out by making them.
+    """What SB3 and torch refuse when a life's policies are made, which is found out by their `outline`.
 
     Also tasks of one name that could not have encoder and head in common. Images are read with ``images`` alone: a plan
     can be looked at where they are not.
@@ -152,36 +110,37 @@ def unbuildable(
     if problem := unusable(device):
         yield problem
         return
-    made: list[Any] = []
-    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
-    for number, parts in enumerate(zip(world, learners, policies, strict=True)):
-        task, learner, policy = parts
-        if parts in made or (task.data is not None and not images):  # the first: a task that comes back
+    outlines: dict[str, Outline | None] = {}
+    firsts: dict[str, Outline] = {}
+    for number, (task, learner, policy) in enumerate(zip(world, learners, policies, strict=True)):
+        if task.data is not None and not images:
             continue
-        made.append(parts)
-        try:
-            built = _acting(task, learner, policy, device)
-        except Exception as error:  # anything: each library has its own
-            said = " ".join(str(error).split()) or repr(error)
-            how = "" if task.data is not None else f" with {learner.algorithm}"
-            yield f"world.{number}: {task.environment}{how} cannot be built: {said}"
-            continue
-        mine = {name: tuple(value.shape) for name, value in built.state_dict().items()}
-        if shapes.setdefault(task.name, mine) != mine:
+        same = repr((task.environment, task.kwargs, task.variation, task.data, learner, policy))
+        if same not in outlines:
+            outlines[same] = None
+            try:
+                outlines[same] = _outline(task, learner, policy)
+            except Exception as error:  # anything: each library has its own
+                said = " ".join(str(error).split()) or repr(error)
+                how = "" if task.data is not None else f" with {learner.algorithm}"
+                yield f"world.{number}: {task.environment}{how} cannot be built: {said}"
+        shapes = outlines[same]
+        if shapes is not None and firsts.setdefault(task.name, shapes) != shapes:
             yield (
                 f"world.{number}.name: got {task.name!r}, of which an earlier task has other observations, actions or "
                 f"learner; allowed is a name of its own"
             )
 
 
-def _acting(task: TaskConfig, learner: LearnerConfig, policy: PolicyConfig, device: str) -> BasePolicy:
-    """The policy that a life would begin ``task`` with."""
-    env = task.make(learner.n_envs)
-    if isinstance(env, Labelled):
-        return make_policy(learner, policy, env)
-    built = ReinforcementLearner(learner, policy, env, task.steps, seed=0, device=device)
-    built.close()
-    return built.policy
+def _outline(task: TaskConfig, learner: LearnerConfig, policy: PolicyConfig) -> Outline:
+    env = task.make(1)
+    get_obs_shape(env.observation_space)  # SB3's buffers take less than its policies
+    shapes = outline(learner, policy, env)
+    env.close()
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    if parameters > PARAMETERS:
+        raise ValueError(f"its policy has {parameters:,} parameters, allowed are up to {PARAMETERS:,}")
+    return shapes
 
 
 def contradictions(world: Sequence[Any]) -> Iterator[str]:

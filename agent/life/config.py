@@ -11,14 +11,14 @@ from typing import Any, Literal
 from snn4.agent.config.fields import check_least, check_name, check_seed
 from snn4.agent.config.file import ConfigError, built, mismatches, overridden
 from snn4.agent.evaluation.episodes import EvaluationConfig
-from snn4.agent.life.checks import contradictions, impossibilities, unbuildable
+from snn4.agent.life.checks import contradictions, impossibilities, too_many_tasks, unbuildable
 from snn4.envs.data.datasets import DataConfig
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import LearnerConfig
 from snn4.learners.classification import ClassificationConfig
 from snn4.learners.protection import ProtectionConfig
 from snn4.policies.coding import CodingConfig
-from snn4.policies.networks.perception import NetworkConfig
+from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.sb3 import PolicyConfig
 
 
@@ -66,8 +66,8 @@ class LifeConfig:
     """Checkpoints that are kept; the one before the newest is used where the newest is damaged."""
     device: str = "cpu"
     """torch device; small policies are fastest on a CPU."""
-    threads: int = 1
-    """CPU threads of torch; small policies are fastest with one."""
+    threads: int = 0
+    """CPU threads of torch; 0 takes what is fastest: one for the small policies of a life."""
     kind: Literal["life"] = "life"
     """What the file describes."""
 
@@ -84,7 +84,8 @@ class LifeConfig:
             raise ValueError("policy: got state carry in a world with images, allowed is reset")
         if self.relu_twin and self.policy.state == "carry":
             raise ValueError("relu_twin: not allowed with state: carry, where a twin is an LSTM; leave it out")
-        check_least(self, 1, "keep_checkpoints", "threads")
+        check_least(self, 1, "keep_checkpoints")
+        check_least(self, 0, "threads")
         check_seed(self.seed)
 
 
@@ -100,6 +101,8 @@ def read(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Lif
         ConfigError: with all problems, each naming the file, the key, what was got and what is allowed.
     """
     problems = [*overridden(raw, overrides), *_impossible_rounds(raw)]
+    if too_many := list(too_many_tasks(raw)):
+        raise ConfigError(source, [*problems, *too_many])
     once = _unrolled(raw, repeat=False)
     problems += [*mismatches(once, LifeConfig), *impossibilities(once)]
     if problems:

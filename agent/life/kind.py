@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from snn4.agent.config.file import ConfigError
 from snn4.agent.life.config import LifeConfig, unlivable
 from snn4.agent.life.config import read as read
@@ -38,6 +40,7 @@ def evaluate(config: LifeConfig, folder: Path, options: Mapping[str, Any]) -> tu
     saved = checkpoint.newest(folder)
     if saved is None:
         raise RunError(f"{folder}: holds no checkpoint yet, so there is nothing to test")
+    torch.set_num_threads(config.threads or 1)  # as it lives
     life = Life(config)
     life.load_state(saved.state)
     for being in life.beings:

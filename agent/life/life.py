@@ -29,7 +29,7 @@ class Life:
 
     def live(self, stop: Callable[[], bool]) -> Iterator[Event | Pause]:
         """The whole story, from where `load_state` put it."""
-        torch.set_num_threads(self.config.threads)
+        torch.set_num_threads(self.config.threads or 1)
         keep_freed_memory()
         try:
             yield from self._lives(stop)

@@ -12,7 +12,8 @@ from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.envs.data.datasets import DataConfig
 from snn4.policies.networks.ann import twin
 from snn4.policies.networks.classifier import Network
-from snn4.policies.networks.perception import NetworkConfig, make_network
+from snn4.policies.networks.config import NetworkConfig
+from snn4.policies.networks.perception import make_network
 from snn4.policies.networks.whitening import WhiteningConv2d, fit_whitening
 
 LOOKED_AT = 5_000_000

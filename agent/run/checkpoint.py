@@ -30,6 +30,7 @@ CHECKPOINTS = "checkpoints"
 """Their folder in a run folder."""
 MANIFEST = "manifest.json"
 PARTS = ("model", "learner")
+FILES = (*(f"{part}.safetensors" for part in PARTS), "state.json", "config.yaml")
 _FREE = ("threads", "workers", "device", "accelerator", "keep_checkpoints", "root", "folder", "download")
 """Keys of a config that may change while a run lasts: on which machine it goes on, and how much it leaves there."""
 _OPEN = ("options", "kwargs", "hyperparameters", "physics")
@@ -210,7 +211,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         plain = json.loads((path / "state.json").read_text(encoding="utf-8"))
         state = {part: _join(plain[part], load_file(path / f"{part}.safetensors")) for part in PARTS}
-        return state, plain.get("about", {})  # version 0.1 wrote nothing about a checkpoint
+        return state, dict(plain.get("about", {}))  # version 0.1 wrote nothing about a checkpoint
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise Damaged(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
@@ -219,9 +220,9 @@ def _verify(path: Path) -> None:
     try:
         _require_files(path, [MANIFEST])
         sums = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        _require_files(path, sums)
-        changed = [name for name, digest in sums.items() if _sha256(path / name) != digest]
-    except (OSError, ValueError, AttributeError) as error:
+        _require_files(path, FILES)
+        changed = [name for name in FILES if _sha256(path / name) != sums[name]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise Damaged(f"{path}: incomplete ({error})") from error
     if changed:
         raise Damaged(f"{path}: {', '.join(changed)} altered since it was written (SHA-256 differs)")

@@ -155,20 +155,16 @@ def read_events(folder: Path, position: int = 0) -> Iterator[tuple[datetime, Eve
 def _end_of(folder: Path, saved: Saved, position: int | None) -> tuple[int, bool]:
     """Where the story of a checkpoint ends, and whether its own event is part of that.
 
-    A process that was killed after a checkpoint had no time to tell of it, and one that was resumed from there and
-    killed as well has written the same story again.
+    A process that was killed after a checkpoint had no time to tell of it: the story ends at ``position`` then, or with
+    the last whole line before that, after a power cut.
     """
-    if position is None:
-        end = 0
-        for _, event, end in read_events(folder):
-            if isinstance(event, Saved) and event.path == saved.path:
-                return end, True
-        return end, False
-    end = min(position, (folder / EVENTS).stat().st_size)  # after a power cut less may be there
-    first = next(read_events(folder, end), None)
-    if first is not None and isinstance(first[1], Saved) and first[1].path == saved.path:
-        return first[2], True
-    return end, False
+    told = 0
+    for _, event, end in read_events(folder):
+        if isinstance(event, Saved) and event.path == saved.path:
+            return end, True
+        if position is None or end <= position:
+            told = end
+    return told, False
 
 
 def require_place(path: Path | None) -> None:

@@ -15,7 +15,7 @@ class Place:
     number: int = 0
     step: int = 0
     tested: bool = False
-    """Whether it has come to the end and was tested."""
+    """Whether it was tested and has learned nothing since: lives and trainings are tested at their end."""
 
     def progress(self, number: int, steps: int) -> str:
         """How far it is in the task with a ``number``, which has so many ``steps``."""
@@ -26,13 +26,14 @@ class Place:
         return f"{self.step:,} ({self.step / steps:.0%})"
 
 
-def places(events: Iterable[Event], n_tasks: int) -> dict[str, Place]:
-    """Of each being, among ``n_tasks``."""
+def places(events: Iterable[Event]) -> dict[str, Place]:
+    """Of each being."""
     known: dict[str, Place] = {}
     for event in events:
         match event:
             case Entered() | Learned():
                 known[event.being] = Place(event.number, event.step)
-            case Evaluated() if event.number > known.get(event.being, Place()).number:
-                known[event.being] = Place(event.number, tested=event.number >= n_tasks)
+            case Evaluated():
+                before = known.get(event.being, Place())
+                known[event.being] = Place(max(event.number, before.number), before.step, event.part == "test")
     return known

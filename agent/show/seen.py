@@ -60,8 +60,8 @@ class Seen:
             self.log.append(stamped(line, when))
 
     def _take_scores(self, event: Evaluated) -> None:
-        if event.best:
-            self.left[event.being, event.number] = event.scores[event.task]["return_mean"]
+        if event.best and self.entered is not None:
+            self.left[event.being, self.entered.number] = event.scores[event.task]["return_mean"]
         # A stream that goes on does again what came after the checkpoint.
         self.rows[event.being] = [*self.rows[event.being][: event.number], event]
         for task, score in event.scores.items():

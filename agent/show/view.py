@@ -81,12 +81,16 @@ class Pace:
 
     def take(self, event: Event) -> None:
         """Note what was learned."""
-        if isinstance(event, (Began, Entered)):
+        if isinstance(event, (Began, Entered)) or self._is_another(event):
             self._learned = None
             self._steps.clear()
         if isinstance(event, Learned):
             self._learned, self._when = event, time.monotonic()
             self._steps.append((event.step, event.seconds))
+
+    def _is_another(self, event: Event) -> bool:
+        """Whether ``event`` tells of another being than before: a twin that learns enters nothing."""
+        return isinstance(event, Learned) and self._learned is not None and event.being != self._learned.being
 
     @property
     def per_second(self) -> float:

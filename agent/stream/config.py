@@ -9,7 +9,7 @@ from snn4.agent.config.fields import check_least, check_name, check_seed
 from snn4.envs.stream_config import StreamConfig
 from snn4.learners.continual.config import ContinualRecipe
 from snn4.learners.continual.strategies import StrategyConfig
-from snn4.policies.networks.perception import NetworkConfig
+from snn4.policies.networks.config import NetworkConfig
 
 
 @dataclass(frozen=True)

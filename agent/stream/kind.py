@@ -83,7 +83,7 @@ def plan(config: ContinualConfig, places: Mapping[str, Place]) -> RenderableType
     known = None if stream.data.name == "imagefolder" else stream.groups(count_classes(stream.data))
     for number in range(stream.experiences if known is None else len(known)):
         classes = "in the folder" if known is None else " ".join(map(str, known[number]))
-        learned = ["learned" if place.tested or number < place.number else "" for place in places.values()]
+        learned = ["learned" if number < place.number else "" for place in places.values()]
         table.add_row(str(number), classes, *learned)
     notes = [f"{stream.scenario}: {SCENARIOS[stream.scenario]}"]
     notes += [f"shift: {stream.shift}, another in each experience"] if stream.shift != "none" else []

@@ -8,7 +8,7 @@ from typing import Literal
 from snn4.agent.config.fields import check_least, check_name, check_seed
 from snn4.envs.data.datasets import DataConfig
 from snn4.learners.recipe import Recipe
-from snn4.policies.networks.perception import NetworkConfig
+from snn4.policies.networks.config import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class FabricConfig:
     strategy: str = "auto"
     """ddp for several devices."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """float32, or bfloat16 where that is safe: faster where the processor has it, slower elsewhere."""
 
     def __post_init__(self) -> None:
         if self.accelerator not in ("auto", "cpu", "cuda", "mps"):

@@ -42,6 +42,10 @@ DATASETS = {
 UNMIRRORED = ("digits", "mnist", "nmnist", "dvs128-gesture")
 """Data sets whose classes do not survive a mirror: digits, left and right arms."""
 
+_WHOLE_NUMBERS = {"image_size": (1, 4096), "bins": (1, 10_000), "limit": (1, 10**9), "pad": (0, 4096),
+                  "erase": (0, 4096), "folds": (2, 10_000)}  # fmt: skip
+"""The least and the most of each."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -116,12 +120,12 @@ class DataConfig:
     def _check_split(self) -> None:
         if not 0 < self.validation < 1:
             raise ValueError(f"validation: got {self.validation}, allowed is a fraction above 0 and below 1")
-        for field, least in {"image_size": 1, "bins": 1, "limit": 1, "pad": 0, "erase": 0}.items():
+        for field, (least, most) in _WHOLE_NUMBERS.items():
             value = getattr(self, field)
-            if value is not None and value < least:
-                raise ValueError(f"{field}: got {value}, allowed is a whole number >= {least}")
-        if self.folds is not None and self.folds < 2:
-            raise ValueError(f"folds: got {self.folds}, allowed is null or a whole number >= 2")
+            if value is not None and not least <= value <= most:
+                null = "null or " if field == "folds" else ""
+                allowed = f"{null}a whole number >= {least} and <= {most:,}"
+                raise ValueError(f"{field}: got {value}, allowed is {allowed}")
         if not 0 <= self.fold < (self.folds or 1):
             raise ValueError(f"fold: got {self.fold}, allowed is 0 to {(self.folds or 1) - 1}, one below folds")
 

@@ -47,8 +47,8 @@ class ContinualRecipe:
     def __post_init__(self) -> None:
         for name in ("memory_batch_size", "passes"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: got {value}, allowed is a whole number >= 1")
+            if value is not None and not 1 <= value <= 10**6:
+                raise ValueError(f"{name}: got {value}, allowed is a whole number >= 1 and <= 1,000,000")
         if self.precision not in ("32", "bf16"):
             raise ValueError(f"precision: got {self.precision!r}, allowed are 32, bf16")
         self.recipe  # noqa: B018  # which checks the rest

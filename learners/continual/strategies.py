@@ -113,8 +113,8 @@ class StrategyConfig:
             raise ValueError(f"name: got {self.name!r}, {hint} are {', '.join(STRATEGIES)}")
         for name in ("memory", "memory_bytes"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: got {value}, allowed is a whole number >= 1")
+            if value is not None and not 1 <= value <= 10**12:
+                raise ValueError(f"{name}: got {value}, allowed is a whole number >= 1 and <= 10^12")
         for key, value in self.options.items():
             self._check_option(key, value)
         mode, decay = self.chosen.get("mode"), self.chosen.get("decay_factor")
@@ -156,7 +156,7 @@ class StrategyConfig:
 Kind = tuple[str, Callable[[Any], bool]]
 """What a value may be, in words and as a test."""
 
-WHOLE: Kind = ("a whole number >= 1", lambda x: type(x) is int and x >= 1)
+WHOLE: Kind = ("a whole number >= 1 and <= 10^9", lambda x: type(x) is int and 1 <= x <= 10**9)
 NUMBER: Kind = ("a number >= 0", lambda x: type(x) in (int, float) and 0 <= x < math.inf)
 SPECIAL: dict[str, Kind] = {
     "epochs": ("null or a whole number >= 1", lambda x: x is None or WHOLE[1](x)),

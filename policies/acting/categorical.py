@@ -9,11 +9,14 @@ from stable_baselines3.common.distributions import CategoricalDistribution
 from torch import Tensor
 from torch.distributions import Categorical
 
+from snn4.policies.finite import require_decision
+
 
 class LeanCategorical(CategoricalDistribution):
     """What SB3's does, straight from log-probabilities (B, n_actions): torch's class checks each value it is given.
 
-    A policy of a few thousand weights spends as much time in those checks as in its network.
+    A policy of a few thousand weights spends as much time in those checks as in its network. What is asked here is only
+    whether an action is taken by NaN.
     """
 
     log_probs: Tensor
@@ -42,7 +45,14 @@ class LeanCategorical(CategoricalDistribution):
         return -(self.log_probs.exp() * finite).sum(-1)
 
     def sample(self) -> Tensor:
-        return torch.multinomial(self.log_probs.exp(), 1).squeeze(-1)
+        if not self.log_probs.is_cpu:
+            require_decision(self.log_probs)
+        try:
+            return torch.multinomial(self.log_probs.exp(), 1).squeeze(-1)
+        except RuntimeError:  # on a CPU torch finds NaN itself
+            require_decision(self.log_probs)
+            raise
 
     def mode(self) -> Tensor:
+        require_decision(self.log_probs)
         return self.log_probs.argmax(-1)

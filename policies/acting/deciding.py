@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import math
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from torch import nn
+from torch import Tensor, nn
 
 from snn4.policies.acting.mlp import SpikingMLP
+from snn4.policies.engine.event_driven import EVENT_DRIVEN_BATCH
+from snn4.policies.finite import ADVICE, diverged
 
 
 class ActingLayers(NamedTuple):
@@ -34,6 +39,19 @@ class Copyable:
             state["action_dist"] = copy.copy(state["action_dist"])
             state["action_dist"].distribution = None
         return state
+
+
+class WarnsOfNaN:
+    """SB3 policies that say so when weights with NaN are loaded."""
+
+    def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        """As torch's; UserWarning for NaN, naming where it is."""
+        loaded = super().load_state_dict(state_dict, *args, **kwargs)  # type: ignore[misc]
+        for name, value in state_dict.items():
+            if isinstance(value, Tensor) and not value.is_meta and torch.isnan(value).any():
+                warnings.warn(f"{name}: got NaN, allowed are finite numbers; {ADVICE}", stacklevel=3)
+                break
+        return loaded
 
 
 class Deciding:
@@ -61,11 +79,13 @@ class Deciding:
         raise NotImplementedError
 
     def _plain(self, observation: Any) -> bool:
-        """Whether SB3 would pass ``observation`` on as it is: vectors of numbers, for this very policy."""
+        """Whether SB3 would pass ``observation`` on as it is: a few vectors of numbers, for this very policy."""
         space, policy = self.observation_space, type(self)
         if not isinstance(space, spaces.Box) or len(space.shape) != 1 or type(observation) is not np.ndarray:
             return False
         if observation.ndim not in (1, 2) or observation.shape[-1:] != space.shape:
+            return False
+        if observation.ndim == 2 and len(observation) > EVENT_DRIVEN_BATCH:
             return False
         return policy.__module__ == _POLICIES  # what someone's own policy does with an observation is theirs to say
 
@@ -84,12 +104,16 @@ class Deciding:
         if type(extractor) is not FlattenExtractor or type(head) is not nn.Linear or head.bias is None:
             return None
         acting = (extractor, body, head, *self._modules_once())
-        if any(module._forward_hooks or module._forward_pre_hooks for module in acting):
-            return None
+        for module in acting:
+            if module._forward_hooks or module._forward_pre_hooks:
+                return None
         latent = body.decide(np.ascontiguousarray(observation.reshape(-1, body.n_inputs), np.float32))
         if latent is None:
             return None
         values = latent @ head.weight.detach().numpy().T + head.bias.detach().numpy()
+        flat = values.reshape(-1)
+        if math.isnan(flat.dot(flat)):
+            raise diverged("values of the acting head", "NaN")
         if isinstance(actions, spaces.Discrete):
             chosen = values.argmax(1)
         elif bounded:

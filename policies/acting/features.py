@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -9,9 +10,13 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
+from snn4.policies.acting.arguments import config_of
 from snn4.policies.decoding import make_decoder
+from snn4.policies.finite import require_finite
 from snn4.policies.networks.ann import twin
-from snn4.policies.networks.perception import NetworkConfig, make_network
+from snn4.policies.networks.config import NetworkConfig
+from snn4.policies.networks.perception import make_network
+from snn4.policies.scan import is_recorded
 
 
 class NetworkFeatures(BaseFeaturesExtractor):
@@ -23,7 +28,7 @@ class NetworkFeatures(BaseFeaturesExtractor):
     Args:
         observation_space: a Box (C, H, W); SB3 puts the channels of uint8 images of 0 to 255 first, and scales them to
             0 … 1.
-        network: the network; how many steps, and whose neurons.
+        network: the network; how many steps, and whose neurons. Its name, or a mapping of the config's fields, will do.
         kind: spiking, or ann for its twin.
 
     Raises:
@@ -31,8 +36,12 @@ class NetworkFeatures(BaseFeaturesExtractor):
     """
 
     def __init__(
-        self, observation_space: spaces.Space[Any], network: NetworkConfig, kind: Literal["spiking", "ann"] = "spiking"
+        self,
+        observation_space: spaces.Space[Any],
+        network: NetworkConfig | Mapping[str, Any] | str,
+        kind: Literal["spiking", "ann"] = "spiking",
     ) -> None:
+        network = config_of("network", network, NetworkConfig)
         config = network.resolve(*image_shape(observation_space), n_classes=1)
         made: Any = make_network(config, network.backend) if kind == "spiking" else twin(config)
         *layers, readout = made.network
@@ -42,6 +51,8 @@ class NetworkFeatures(BaseFeaturesExtractor):
         self.decoder = make_decoder("rate", network.T, decay=0) if kind == "spiking" else None
 
     def forward(self, observations: Tensor) -> Tensor:
+        if not torch.is_grad_enabled() and not is_recorded():
+            require_finite(self.modules())
         # Convolutions and pooling on a CPU take up to half the time in this format, the first above all.
         observations = observations.contiguous(memory_format=torch.channels_last)
         if self.decoder is None:

@@ -10,11 +10,13 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from snn4.policies.acting.waking import Waking
 from snn4.policies.backends import make_neuron
 from snn4.policies.coding import require_numbers
 from snn4.policies.decoding import WeightedDecoder
 from snn4.policies.dynamics import NeuronState, state_from_rows, state_to_rows
 from snn4.policies.engine.event_driven import EVENT_DRIVEN_BATCH, EventDriven
+from snn4.policies.finite import require_finite
 from snn4.policies.gene import Gene
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.scan import is_recorded
@@ -73,6 +75,7 @@ class Memory(nn.Module):
         for a, b in itertools.pairwise([n_inputs * (1 + len(config.taus)), *net_arch]):
             self.layers += [nn.Linear(a, b), nn.Tanh() if neuron is None else make_neuron(neuron, backend, (b,))]
         widths = [n_inputs] * len(config.taus)
+        self.waking: Waking | None = None
         self.event_driven: EventDriven | None = None
         if neuron is not None:
             if backend == "torch":
@@ -96,9 +99,13 @@ class Memory(nn.Module):
             trace, states[number] = dendrite(x, states[number])
             changes.append(self.gain * (x - trace))
         x, layers = torch.cat(changes, -1), list(self.layers)
+        if self.waking is not None:
+            self.waking.watch(x, x.shape[:2].numel(), states=states[n:-1])
         if self.event_driven is not None and self._decides(x):
             spikes, states[n:-1] = self.event_driven.go_on(x.numpy(), states[n:-1])
             x, layers, n = torch.from_numpy(spikes).unsqueeze(0), layers[-1:], len(states) - 1  # the readout is left
+        elif not torch.is_grad_enabled() and not is_recorded():
+            require_finite(layers)
         for layer in layers:
             if isinstance(layer, Neuron):
                 x, states[n] = layer(x, states[n])

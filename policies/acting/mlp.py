@@ -12,11 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn4.policies.acting.arguments import layer_sizes, whole_number
+from snn4.policies.acting.waking import Waking
 from snn4.policies.backends import make_neuron
 from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encoder, require_numbers
 from snn4.policies.decoding import WeightedDecoder, make_decoder
 from snn4.policies.dynamics import rest_state
 from snn4.policies.engine.event_driven import EVENT_DRIVEN_BATCH, EventDriven
+from snn4.policies.finite import require_finite
 from snn4.policies.fused import fused_backward, fused_forward
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.scan import aliases, gradients, is_recorded, reference_scan, room
@@ -27,7 +30,8 @@ class SpikingMLP(nn.Module):
 
     Learns layer by layer over all (T, B), each layer's synapses one matrix product. Acts, under ``torch.no_grad()`` on
     a CPU in float32, by the event-driven engine, unless the batch is large, a hook on a layer wants to see it work, the
-    neurons are a library's or the readout is no weighted sum (first_spike).
+    neurons are a library's or the readout is no weighted sum (first_spike). ValueError where parameters hold NaN or
+    infinity while it acts.
 
     Args:
         n_inputs: values in an observation.
@@ -52,36 +56,39 @@ class SpikingMLP(nn.Module):
         backend: str = "torch",
     ) -> None:
         super().__init__()
-        if T < 1:
-            raise ValueError(f"T: got {T}, allowed is a whole number >= 1")
-        if not net_arch or min(net_arch) < 1:
-            raise ValueError(f"net_arch: got {list(net_arch)}, allowed is one or more layer sizes >= 1")
+        T, sizes = whole_number("T", T), layer_sizes("net_arch", net_arch)
         neuron = neuron or NeuronConfig()
         self.T, self.n_inputs = T, n_inputs
         self.encoder = make_encoder(n_inputs, T, coding or CodingConfig(), bounds)
         if not neuron.spikes:
             raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
         self.layers = nn.ModuleList()
-        for a, b in itertools.pairwise([self.encoder.n_outputs, *net_arch]):
+        for a, b in itertools.pairwise([self.encoder.n_outputs, *sizes]):
             self.layers += [nn.Linear(a, b), make_neuron(neuron, backend, (b,))]
         self.decoder = make_decoder(readout, T, neuron.decay)
+        self.waking: Waking | None = None
         self.event_driven: EventDriven | None = None
         if backend == "torch" and isinstance(self.decoder, WeightedDecoder):
-            self.event_driven = EventDriven(list(self.layers), self.decoder)
+            self.event_driven = EventDriven(list(self.layers), self.decoder, self.encoder)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != (self.n_inputs,):
             raise ValueError(f"x: got shape {tuple(x.shape)}, allowed is (B, {self.n_inputs})")
         require_numbers(x)
-        acts = not torch.is_grad_enabled() and not is_recorded() and x.dtype == torch.float32
-        if acts and (engine := self.engine_for(len(x))):
-            return torch.from_numpy(engine(self.encoder(x).contiguous().numpy()))
+        if not torch.is_grad_enabled() and not is_recorded():
+            engine = self.engine_for(len(x)) if x.dtype == torch.float32 else None
+            if engine:
+                return torch.from_numpy(engine(self.encoder(x).contiguous().numpy()))
+            require_finite((self.encoder, *self.layers, self.decoder))
+        signal = self.encoder(x)
+        if self.waking is not None:
+            self.waking.watch(signal, x.shape[0], self.T)
         if self._fusable(x):
             synapses = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
             neurons = [layer for layer in self.layers if isinstance(layer, Neuron)]
             parameters = itertools.chain(*((synapse.weight, synapse.bias) for synapse in synapses))
-            return _FusedLayers.apply(self.encoder(x), self.decoder.weights, neurons, *parameters)  # type: ignore[no-any-return, no-untyped-call]
-        return self.decoder(self.spikes(x)[-1])  # type: ignore[no-any-return]
+            return _FusedLayers.apply(signal, self.decoder.weights, neurons, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+        return self.decoder(self._trains(signal)[-1])  # type: ignore[no-any-return]
 
     def _fusable(self, x: Tensor) -> bool:
         """Whether all layers can run as one function: nothing but synapses and decoder is learned or looked at."""
@@ -113,7 +120,10 @@ class SpikingMLP(nn.Module):
 
     def spikes(self, x: Tensor) -> list[Tensor]:
         """The spike trains (T, B, n) of every layer for input ``x`` (B, n_inputs), computed in torch."""
-        signal, trains = self.encoder(x), []
+        return self._trains(self.encoder(x))
+
+    def _trains(self, signal: Tensor) -> list[Tensor]:
+        trains = []
         for layer in self.layers:
             if not isinstance(layer, Neuron):
                 signal = layer(signal)

@@ -66,17 +66,27 @@ def decide(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
-def refresh(weights: Any, seen: Any, rows: Any) -> None:
-    """Where ``weights`` (out, in) are not what they were when ``seen``, copies them there and, turned, to ``rows``."""
+def refresh(weights: Any, seen: Any, rows: Any, vectors: Any) -> bool:
+    """Where ``weights`` (out, in) are not what they were when ``seen``, copies them there and, turned, to ``rows``.
+
+    Returns whether weights and ``vectors`` (n,) are finite; what is not is never copied, and so found again.
+    """
+    finite = True
+    for vector in vectors:
+        for value in vector:
+            finite &= np.isfinite(value)
     for layer in range(len(weights)):
         weight, old, row = weights[layer], seen[layer], rows[layer]
         for o in range(len(weight)):
             now, before, differ = weight[o], old[o], False
             for i in range(len(now)):
                 differ |= now[i] != before[i]
-            if differ:
+            if differ and np.isfinite(now).all():
                 before[:] = now
                 row[:, o] = now
+            elif differ:
+                finite = False
+    return finite
 
 
 @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]

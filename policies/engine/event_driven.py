@@ -18,6 +18,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from snn4.policies.decoding import WeightedDecoder
 from snn4.policies.dynamics import NeuronState, state_from_rows, state_to_rows
+from snn4.policies.finite import require_finite
 from snn4.policies.fused import is_fused
 from snn4.policies.neurons import Neuron
 
@@ -44,13 +45,17 @@ class EventDriven:
     Args:
         layers: synapses and neurons in turn; all neurons spike.
         decoder: what a spike of the last layer counts at each of the T steps.
+        encoder: what makes the signal; its parameters, too, must be finite where it decides.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], decoder: WeightedDecoder) -> None:
+    def __init__(self, layers: Sequence[nn.Module], decoder: WeightedDecoder, encoder: nn.Module | None = None) -> None:
         self.layers = list(layers)
         self.linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
         self.neurons = [layer for layer in layers if isinstance(layer, Neuron)]
         self.decoder = decoder
+        self._learned = [*self.layers, decoder, *([] if encoder is None else [encoder])]
+        weights = {id(linear.weight) for linear in self.linears}
+        self._vectors = [p for module in self._learned for p in module.parameters() if id(p) not in weights]
         self._nothing = tuple(np.zeros((0, 0, 0), np.bool_) for _ in self.neurons)
         self._own = _Own()
         self._neurons = _NeuronArrays(self.neurons, [linear.out_features for linear in self.linears])
@@ -84,7 +89,8 @@ class EventDriven:
             record: arrays (T, B, n) of bool, one for each layer, to be filled with spikes.
 
         Raises:
-            ValueError: a signal or state of another shape or dtype, which compiled code would not notice.
+            ValueError: a signal or state of another shape or dtype, which compiled code would not notice, or parameters
+                that hold NaN or infinity.
         """
         from snn4.policies.engine._event_kernels import decide
 
@@ -133,14 +139,15 @@ class EventDriven:
         return self._neurons.rest(batch)
 
     def _weights(self) -> Any:
-        """Weights (in, out) and biases (out,) of each layer, as the parameters are now."""
+        """Weights (in, out) and biases (out,) of each layer, as the parameters are now; ValueError unless finite."""
         from snn4.policies.engine._event_kernels import refresh
 
-        places = tuple(p.data_ptr() for linear in self.linears for p in (linear.weight, linear.bias))
+        places = tuple(p.data_ptr() for p in (*(linear.weight for linear in self.linears), *self._vectors))
         if self._own.held.places != places:  # parameters moved in memory, or this is the thread's first decision
-            self._own.held = _held(places, self.linears)
+            self._own.held = _held(places, self.linears, self._vectors)
         held = self._own.held
-        refresh(held.weights, held.seen, held.rows)  # type: ignore[call-arg]
+        if not refresh(held.weights, held.seen, held.rows, held.vectors):  # type: ignore[call-arg]
+            require_finite(self._learned)
         return held.rows, held.biases
 
 
@@ -151,6 +158,8 @@ class _Held(NamedTuple):
     """Where in memory they lie."""
     weights: tuple[Floats, ...] = ()
     biases: tuple[Floats, ...] = ()
+    vectors: tuple[Floats, ...] = ()
+    """All that is learned but weights, each in one dimension."""
     seen: tuple[Floats, ...] = ()
     """The weights when ``rows`` were written."""
     rows: tuple[Floats, ...] = ()
@@ -163,11 +172,12 @@ class _Own(local):
     held = _Held()
 
 
-def _held(places: tuple[int, ...], linears: Sequence[nn.Linear]) -> _Held:
+def _held(places: tuple[int, ...], linears: Sequence[nn.Linear], learned: Sequence[Tensor]) -> _Held:
     weights = tuple(linear.weight.detach().contiguous().numpy() for linear in linears)
     biases = tuple(linear.bias.detach().numpy() for linear in linears)
+    vectors = tuple(parameter.detach().reshape(-1).numpy() for parameter in learned)
     seen = tuple(np.full_like(weight, np.nan) for weight in weights)
-    return _Held(places, weights, biases, seen, tuple(np.empty(w.shape[::-1], np.float32) for w in weights))
+    return _Held(places, weights, biases, vectors, seen, tuple(np.empty(w.shape[::-1], np.float32) for w in weights))
 
 
 class _NeuronArrays:

@@ -30,6 +30,7 @@ class ConvNetConfig(ClassifierConfig):
     pools: tuple[int, ...] | None = None
     """Size of the pooling after each stage, 1 for none (vgg); None is 2 each."""
     pooling: Literal["avg", "max"] = "avg"
+    """What takes the place of pooled values: their mean or their maximum."""
     shortcut: Literal["sew", "ms"] = "sew"
     """sew: adds the spikes of a block to those that enter it (spike-element-wise ADD, Fang et al. 2021). ms: adds
     currents before the neurons, so that a membrane's shortcut goes through the whole network (MS-ResNet, Hu et al.

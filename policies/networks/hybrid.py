@@ -44,6 +44,7 @@ class HybridConfig(ClassifierConfig):
     pools: tuple[int, ...] | None = None
     """Size of the pooling after each spiking stage, 1 for none; None is 2 each."""
     pooling: Literal["avg", "max"] = "avg"
+    """What takes the place of pooled values: their mean or their maximum."""
     norm: Literal["batch", "none"] = "batch"
     """After each convolution, over steps and samples; none is steadier in reinforcement learning."""
     head: Literal["average", "flatten"] = "average"

@@ -2,66 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from difflib import get_close_matches
-from typing import Annotated, Any, Literal
-
-from snn4.policies.gene import Gene
 from snn4.policies.networks.classifier import ClassifierConfig, SpikingClassifier
 from snn4.policies.networks.convnet import CONVNETS, ConvNetConfig, SpikingConvNet
 from snn4.policies.networks.dense import DENSE, Dense, DenseConfig
 from snn4.policies.networks.hybrid import HYBRIDS, Hybrid, HybridConfig
 from snn4.policies.networks.spikformer import SPIKFORMERS, Spikformer, SpikformerConfig
-from snn4.policies.neurons import NeuronConfig, neuron_config
 
 NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS, **HYBRIDS, **SPIKFORMERS, **DENSE}
 """Every network that has a name."""
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """A network by its name, and what is changed in it; its input and classes come from the data."""
-
-    name: str = "vgg-small"
-    """One of `NETWORKS`."""
-    T: Annotated[int, Gene(1, 16)] = 4
-    """Inner steps for an image; of events, as many as the data has bins."""
-    neuron: NeuronConfig = field(default_factory=NeuronConfig)
-    """Also what `neuron_config` takes: the name of a kind, or of a paper's neuron (spikformer, ms-resnet)."""
-    backend: Literal["torch", "snntorch", "norse"] = "torch"
-    """Whose neurons: this project's, or those of a library, to compare with; slower."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Other fields of the named network's config, changed: ``{channels: [64, 128]}``."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "neuron", neuron_config(self.neuron))
-        if self.name not in NETWORKS:
-            near = get_close_matches(self.name, NETWORKS, n=1)
-            hint = f"did you mean {near[0]}? Allowed" if near else "allowed"
-            raise ValueError(f"name: got {self.name!r}, {hint} are {', '.join(NETWORKS)}")
-        if self.T < 1:
-            raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1")
-        theirs = [f.name for f in dataclasses.fields(NETWORKS[self.name])]
-        allowed = [name for name in theirs if name not in ("in_channels", "image_size", "n_classes", "T", "neuron")]
-        for key in self.options:
-            if key not in allowed:
-                raise ValueError(
-                    f"options: got {key!r}, allowed for {self.name} are {', '.join(allowed)}; or options={{}}, without "
-                    "those of another network"
-                )
-
-    def resolve(self, in_channels: int, image_size: tuple[int, int], n_classes: int) -> ClassifierConfig:
-        """The whole config for such data; ValueError naming a field that does not fit."""
-        options = {name: tuple(x) if isinstance(x, list) else x for name, x in self.options.items()}
-        try:
-            return dataclasses.replace(
-                NETWORKS[self.name], in_channels=in_channels, image_size=image_size, n_classes=n_classes,
-                T=self.T, neuron=self.neuron, **options,
-            )  # fmt: skip
-        except TypeError as error:  # options have no types of their own
-            raise ValueError(f"options: got {options}, of which one is of a wrong type ({error})") from error
 
 
 def make_network(

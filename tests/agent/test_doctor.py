@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from snn4.agent.doctor import examine
 from snn4.policies.fused import is_fused
 
 
-def test_it_tells_versions_devices_and_optional_parts(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_tells_versions_devices_and_optional_parts(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    examine()
-    said = capsys.readouterr().out
+    status, said, errors = cli("doctor")
+    assert (status, errors) == (0, "")
     for package in ("torch", "numpy", "numba", "gymnasium", "stable-baselines3", "snn4-agent"):
         assert importlib.metadata.version(package) in said
     assert "cpu" in said

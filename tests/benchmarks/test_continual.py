@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 from scipy import stats
 
-from snn4.agent.config.file import ConfigError
-from snn4.agent.life.config import load_continual
+from snn4.agent import kinds
+from snn4.agent.config.file import ConfigError, dump
 from snn4.agent.run.journal import Journal
 from snn4.benchmarks import continual
 from snn4.benchmarks.cli import main
@@ -82,8 +82,9 @@ def test_cells_are_lived_once(cli: Callable[..., Said], tiny: Path, tmp_path: Pa
 
 
 def test_a_broken_off_cell_is_resumed(tiny: Path, tmp_path: Path) -> None:
-    config = load_continual(tiny, [*changes_of(tiny, "replay", ["replay"], []), "seed=0"])
-    Journal.create(tmp_path / "runs", config).__exit__(None, None, None)
+    _, config = kinds.load(tiny, [*changes_of(tiny, "replay", ["replay"], []), "seed=0"])
+    with Journal.create(tmp_path / "runs", config.name, dump(config), {}):
+        pass
     bench(str(tiny), ["replay"], [0], [], tmp_path / "runs", tmp_path / "results")
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "summary.json").is_file()
@@ -92,14 +93,14 @@ def test_a_broken_off_cell_is_resumed(tiny: Path, tmp_path: Path) -> None:
 def test_a_strategy_under_another_name(tiny: Path) -> None:
     changes = ["training.epochs=2", "rar:strategy.name=replay", "rar:training.passes=3"]
     names = ["rar", "replay"]
-    rar, replay = (load_continual(tiny, changes_of(tiny, name, names, changes)) for name in names)
+    rar, replay = (kinds.load(tiny, changes_of(tiny, name, names, changes))[1] for name in names)
     assert (rar.strategy.name, rar.training.passes, rar.training.epochs) == ("replay", 3, 2)
     assert (replay.strategy.name, replay.training.passes, replay.training.epochs) == ("replay", 1, 2)
 
 
 def test_options_of_the_config_are_its_own_strategy_s(tiny: Path) -> None:
     tiny.write_text(TINY.replace("memory: 20", "memory: 20, options: {balance: class}"))
-    same, other = (load_continual(tiny, changes_of(tiny, name, [name], [])).strategy for name in ("replay", "ewc"))
+    same, other = (kinds.load(tiny, changes_of(tiny, name, [name], []))[1].strategy for name in ("replay", "ewc"))
     assert (dict(same.options), dict(other.options), other.memory) == ({"balance": "class"}, {}, 20)
 
 
@@ -156,7 +157,7 @@ def test_what_is_published_is_changed_by_its_folder_alone(
 def test_no_such_benchmark(cli: Callable[..., Said]) -> None:
     assert "did you mean split_cifar10?" in cli("--benchmark", "split-cifar1").err
     assert "--benchmark: missing" in cli().err
-    assert "describes a training" in cli("--benchmark", "digits").err
+    assert "kind: got 'training', allowed is stream" in cli("--benchmark", "digits").err
 
 
 def test_a_benchmark_is_a_shipped_config() -> None:

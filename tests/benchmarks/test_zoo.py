@@ -6,11 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from snn4.agent.life.config import load_training
+from snn4.agent import kinds, runner
 from snn4.agent.models import files as model
 from snn4.agent.models.files import ModelError
-from snn4.agent.training.processes import train_session
-from snn4.agent.training.test import evaluate_session
 from snn4.benchmarks import zoo
 
 
@@ -19,7 +17,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a training of seconds."""
     changes = ["name=quick_digits", "training.epochs=1", "network.options.channels=[4,8]", "data.limit=200"]
     runs = tmp_path_factory.mktemp("runs")
-    train_session(load_training("digits", [*changes, "network.T=2"]), runs, quiet=True)
+    runner.begin(*kinds.load("digits", [*changes, "network.T=2"]), runs, quiet=True)
     return next(runs.iterdir())
 
 
@@ -33,14 +31,14 @@ def test_a_shipped_model_is_the_trained_one_in_half_precision(
     for name, weight in trained.items():
         torch.testing.assert_close(shipped[name].float(), weight.float(), atol=1e-3, rtol=1e-3)
     assert (folder / "model.safetensors").stat().st_size < 0.8 * (run / "model.safetensors").stat().st_size
-    evaluate_session(folder)
+    runner.evaluate(str(folder), {})
     assert "359 test samples" in capsys.readouterr().out
 
 
 def test_norms_and_time_constants_keep_their_precision() -> None:
     changes = ["network.options={channels: [4], norm: step}", "network.neuron={kind: plif}"]
     about = {"in_channels": 1, "image_size": [8, 8], "n_classes": 10}
-    halved = zoo._synapses(load_training("digits", changes), about)
+    halved = zoo._synapses(kinds.load("digits", changes)[1], about)
     assert {name.rpartition(".")[2] for name in halved} == {"weight"}
     assert len(halved) == 2, "a convolution and the readout"
 
@@ -48,8 +46,8 @@ def test_norms_and_time_constants_keep_their_precision() -> None:
 def test_the_config_says_nothing_of_one_machine(run: Path, tmp_path: Path) -> None:
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("root: null", "root: /somewhere"))
-    assert load_training(run / "config.yaml").data.root == "/somewhere"
-    assert load_training(zoo.ship(run, tmp_path) / "config.yaml").data.root is None
+    assert kinds.load(run / "config.yaml")[1].data.root == "/somewhere"
+    assert kinds.load(zoo.ship(run, tmp_path) / "config.yaml")[1].data.root is None
 
 
 def test_a_large_model_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,4 +63,4 @@ def test_every_shipped_model_tells_what_it_has_learned() -> None:
     for folder in folders:
         about = model.read_about(folder / "model.safetensors")
         assert len(about["classes"]) == about["n_classes"]
-        assert load_training(folder / "config.yaml").data.name == about["data"]
+        assert kinds.load(folder / "config.yaml")[1].data.name == about["data"]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from run_folders import through_disk
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from torch import nn
 
-from snn4.agent.run import checkpoint
 from snn4.envs.control import make_control
 from snn4.learners.algorithms import ALGORITHMS, CARRYING, LearnerConfig, algorithm_for, make_model, make_policy
 from snn4.learners.reinforcement import ReinforcementLearner
@@ -69,13 +69,11 @@ def test_resumed_life_is_the_life_that_was_never_interrupted(kind: Any, tmp_path
     one = make(policy)
     one.begin(1)
     list(one.learn(80))
-    checkpoint.save(tmp_path, {}, one.state(), "")
+    state = through_disk(one.state(), tmp_path)
     one.begin(2)
     list(one.learn(200))
     other = make(policy, seed=99)
-    found = checkpoint.load(tmp_path)
-    assert found is not None
-    other.load_state(found[2])
+    other.load_state(state)
     other.begin(2)
     list(other.learn(200))
     assert other.step == one.step == 200

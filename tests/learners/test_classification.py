@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from run_folders import through_disk
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
-from snn4.agent.run import checkpoint
 from snn4.envs.data.datasets import DataConfig, load_data
 from snn4.envs.data.samples import Data
 from snn4.envs.labelled import Labelled
@@ -16,7 +16,8 @@ from snn4.learners.algorithms import LearnerConfig, make_policy
 from snn4.learners.classification import ClassificationConfig, ClassificationLearner
 from snn4.learners.not_finite import NotFinite
 from snn4.policies.acting.behaviour import head_outputs
-from snn4.policies.networks.perception import NetworkConfig
+from snn4.policies.networks.config import NetworkConfig
+from snn4.policies.neurons import NeuronConfig
 from snn4.policies.sb3 import PolicyConfig
 
 
@@ -74,6 +75,17 @@ def test_it_is_adam_on_the_cross_entropy(data: Data) -> None:
         torch.testing.assert_close(value, other.policy.state_dict()[name])
 
 
+def test_a_newborn_is_woken_and_that_is_noted(data: Data) -> None:
+    torch.manual_seed(0)
+    silent = PolicyConfig(net_arch=(32, 32), T=3, neuron=NeuronConfig(v_threshold=50.0))
+    policy = make_policy(LearnerConfig(), silent, Labelled(data.train, data.n_classes))
+    learner = ClassificationLearner(ClassificationConfig(), policy, data.train, 640)
+    learner.begin(0)
+    report = next(learner.learn(640))
+    assert min(report.spike_rates) > 0
+    assert learner.notes[0].startswith("actor: layer 1 did not spike for the first 64 observations; its weights")
+
+
 def test_each_image_comes_once_an_epoch(data: Data) -> None:
     learner, seen = made(data, len(data.train), batch_size=50), []
     take = data.train.take
@@ -98,10 +110,8 @@ def test_state_is_all_there_is_at_a_beginning(data: Data, tmp_path: Any) -> None
         whole.begin(seed)
         reports = list(whole.learn(until))
         if until == 320:
-            checkpoint.save(tmp_path, {}, whole.state(), "")
-    found = checkpoint.load(tmp_path)
-    assert found is not None
-    resumed.load_state(found[2])
+            state = through_disk(whole.state(), tmp_path)
+    resumed.load_state(state)
     assert resumed.step == 320
     resumed.begin(2)
     again = list(resumed.learn(640))

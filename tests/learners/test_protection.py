@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from run_folders import through_disk
 from torch import Tensor
 
-from snn4.agent.run import checkpoint
 from snn4.envs.control import make_control
 from snn4.learners.algorithms import LearnerConfig, make_policy
 from snn4.learners.protection import Protection, ProtectionConfig, acting_optimizer, importance, share_trunk
@@ -266,10 +266,7 @@ def test_state_is_all_there_is(how: Any, tmp_path: Path) -> None:
     earlier, behaviour = past("PPO", "spiking")
     one, other = Protection(ProtectionConfig(how, fraction=0.5)), Protection(ProtectionConfig(how, fraction=0.5))
     one.finish("first", earlier, behaviour)
-    checkpoint.save(tmp_path, one.state(), {}, "")
-    found = checkpoint.load(tmp_path)
-    assert found is not None
-    other.load_state(found[1])
+    other.load_state(through_disk(one.state(), tmp_path))
     results = []
     for protection in (one, other):
         second, again = learner("PPO", "spiking", "Acrobot-v1"), past("PPO", "spiking")[0]

@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from run_folders import through_disk
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from snn4.agent.life.config import load
-from snn4.agent.run import checkpoint
+from snn4.agent import kinds
 from snn4.envs.control import make_control
 from snn4.learners.algorithms import ALGORITHMS, LearnerConfig, make_policy
 from snn4.learners.reinforcement import Progress, ReinforcementLearner
 from snn4.learners.sb3_state import get_normalization, set_normalization
 from snn4.policies.coding import CodingConfig
+from snn4.policies.neurons import NeuronConfig
 from snn4.policies.sb3 import PolicyConfig
 
 POLICY = PolicyConfig(net_arch=(16, 16), T=3)
@@ -129,13 +130,10 @@ def test_learning_in_pieces_is_learning_at_once(name: str) -> None:
 def test_resumed_life_is_the_life_that_was_never_interrupted(name: str, tmp_path: Path) -> None:
     uninterrupted = make(name, 192)
     learn(uninterrupted, 96, seed=1)
-    checkpoint.save(tmp_path, {}, uninterrupted.state(), "")
+    state = through_disk(uninterrupted.state(), tmp_path)
     half_way = weights(uninterrupted.model)
     reports = learn(uninterrupted, 192, seed=2)
 
-    found = checkpoint.load(tmp_path)
-    assert found is not None
-    _, _, state, _ = found
     resumed = make(name, 192, seed=99)
     resumed.load_state(state)
     assert_equal(weights(resumed.model), half_way)
@@ -146,6 +144,22 @@ def test_resumed_life_is_the_life_that_was_never_interrupted(name: str, tmp_path
     for got, want in zip(again, reports, strict=True):
         assert (got.step, got.episode_return, got.spike_rates) == (want.step, want.episode_return, want.spike_rates)
         assert_equal(got.losses, want.losses)
+
+
+SILENT = PolicyConfig(net_arch=(16, 16), T=3, neuron=NeuronConfig(v_threshold=50.0))
+
+
+@pytest.mark.parametrize("until", [48, 56, 60], ids=["judging", "just woken", "awake"])
+def test_a_resumed_newborn_is_woken_like_the_one_that_was_never_interrupted(until: int, tmp_path: Path) -> None:
+    """Updates of 16 observations at steps 44, 48, 52 and 56, the fourth of which wakes."""
+    uninterrupted, resumed = make("DQN", policy=SILENT), make("DQN", seed=99, policy=SILENT)
+    learn(uninterrupted, until, seed=1)
+    resumed.load_state(through_disk(uninterrupted.state(), tmp_path))
+    for learner in (uninterrupted, resumed):
+        learn(learner, 80, seed=2)
+    assert_equal(resumed.state(), uninterrupted.state())
+    assert uninterrupted.notes[0].startswith("actor: layer 1 did not spike for the first 64 observations; its weights")
+    assert resumed.notes == (uninterrupted.notes if until == 48 else []), "a note is told once"
 
 
 def test_another_seed_is_another_life() -> None:
@@ -300,7 +314,7 @@ def test_reports() -> None:
 
 def test_learns_to_balance_a_pole() -> None:
     """15,000 of the 100,000 steps of configs/cartpole.yaml; seeds 0 to 4 reached 327 to 500 here, chance is 22."""
-    run = load("cartpole")
+    _, run = kinds.load("cartpole")
     learner = ReinforcementLearner(run.learner, run.policy, make_control(CARTPOLE, run.learner.n_envs), 100_000, 0)
     learn(learner, 15_000, seed=0)
     env = make_control(CARTPOLE, 10)

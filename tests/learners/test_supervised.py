@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric import Fabric
+from run_folders import through_disk
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn4.agent.run import checkpoint
 from snn4.learners.mixing import mixed
 from snn4.learners.not_finite import NotFinite
 from snn4.learners.recipe import Recipe, learning_rate
@@ -229,13 +229,11 @@ def test_resumed_anywhere_is_never_interrupted(recipe: dict[str, Any], at: int, 
     while broken.step < at:
         list(broken.learn(stop=lambda: broken.step >= at))
     assert broken.stopped
-    checkpoint.save(tmp_path, {}, {"learner": broken.state()}, "")
-    found = checkpoint.load(tmp_path)
-    assert found is not None
+    state = through_disk(broken.state(), tmp_path)
     torch.manual_seed(99)
     nn.Linear(3, 3)  # the resumed process has other random numbers
     resumed = learner(**recipe)
-    resumed.load_state(found[2]["learner"])
+    resumed.load_state(state)
     assert (resumed.step, resumed.images) == (at, at * B)
     while resumed.step < resumed.steps:
         list(resumed.learn())

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from snn4.policies.networks.ann import twin
-from snn4.policies.networks.perception import NetworkConfig, make_network
+from snn4.policies.networks.config import NetworkConfig
+from snn4.policies.networks.perception import make_network
 from snn4.policies.normalization import BatchNorm1d, BatchNorm2d, StepNorm2d, threshold_norm
 
 T, B, C = 3, 4, 2

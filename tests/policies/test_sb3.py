@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -254,9 +255,38 @@ def test_net_arch_of_actor_and_critics_apart(algorithm: type[BaseAlgorithm]) -> 
     assert widths(policy.critic.q_networks[0]) == [12, 14, 1]
 
 
-def test_no_hidden_layer_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^net_arch: got"):
-        Case(PPO, "Discrete", policy={"net_arch": []}).model()
+LINEAR = [
+    (algorithm, arch)
+    for algorithm, actions, part in ((PPO, "Box", "vf"), (DQN, "Discrete", ""), (SAC, "Box", "qf"), (TD3, "Box", "qf"))
+    for arch in ([], {"pi": [], part: [64]})
+    if part or not arch
+]
+
+
+@pytest.mark.filterwarnings("ignore:net_arch")  # which a loaded one says again
+@pytest.mark.parametrize(("algorithm", "arch"), LINEAR, ids=str)
+def test_without_hidden_layers_the_policy_is_sb3s(algorithm: type[BaseAlgorithm], arch: Any, tmp_path: Path) -> None:
+    case = Case(algorithm, "Discrete" if algorithm is DQN else "Box", policy={"net_arch": arch})
+    with pytest.warns(UserWarning, match="^net_arch: .* nothing spikes"):
+        model = case.model()
+    kwargs, env = {"policy_kwargs": {"net_arch": arch}, **DEFAULTS[algorithm]}, model.env
+    theirs = algorithm("MlpPolicy", env, seed=0, device="cpu", **kwargs)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(predict(model), predict(theirs))
+    model.learn(64)
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(predict(algorithm.load(tmp_path / "model")), predict(model))
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_ppo_says_that_a_cpu_is_faster_where_no_image_is_seen(images: bool) -> None:
+    space = spaces.Box(0, 255, (1, 36, 36), np.uint8) if images else spaces.Box(-1, 1, (3,))
+    arguments: Any = {"features_extractor_class": NatureCNN} if images else {}
+    policy = SpikingActorCriticPolicy(space, spaces.Discrete(2), lambda _: 0.0, **arguments)
+    with warnings.catch_warnings(record=True) as told:
+        policy.to("cpu")
+        policy.to("meta")
+    assert len(told) == (not images)
+    assert all("faster on cpu" in str(warning.message) for warning in told)
 
 
 def population_encoder(observation_space: spaces.Space[Any]) -> Any:
@@ -367,6 +397,7 @@ def test_the_twins_activation_can_be_chosen(algorithm: type[BaseAlgorithm], usua
         ({"ann_activation": "gelu"}, "^ann_activation: got 'gelu', allowed are tanh, relu"),
         ({"ann_activation": "relu", "state": "carry", "T": 1}, "^ann_activation: not allowed with state: carry"),
         ({"T": 0}, "^T: got 0, allowed is a whole number >= 1"),
+        ({"T": 2.5}, "^T: got 2.5, allowed is a whole number >= 1"),
         ({"net_arch": ()}, r"^net_arch: got \[\], allowed"),
         ({"net_arch": (4, 0)}, r"^net_arch: got \[4, 0\], allowed"),
     ],

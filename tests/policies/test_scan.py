@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import multiprocessing
 import sys
 import threading
@@ -161,10 +162,13 @@ def test_graphs_of_gradients_change_no_gradient() -> None:
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("differentiated", [True, False])
 def test_a_traced_neuron_goes_on_spiking(differentiated: bool) -> None:
-    neuron = Neuron(NeuronConfig())
+    """Also after it was saved, as stable-baselines3's guide to export does it."""
+    neuron, file = Neuron(NeuronConfig()), io.BytesIO()
     seen, other = torch.randn(4, 2, 3), torch.randn(4, 2, 3) + 1
     with torch.set_grad_enabled(differentiated):
-        traced = torch.jit.trace(lambda x: neuron(x)[0], seen)
+        torch.jit.save(torch.jit.trace(lambda x: neuron(x)[0], seen), file)
+        file.seek(0)
+        traced = torch.jit.load(file)
         assert torch.equal(traced(other), neuron(other)[0])
         assert not torch.equal(traced(other), traced(seen))
 

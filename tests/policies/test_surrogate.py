@@ -55,3 +55,13 @@ def test_spike_is_a_step_forward_and_the_surrogate_backward(name: str) -> None:
     assert spikes.tolist() == [0, 0, 1, 1, 1, 0]
     (gradient,) = torch.autograd.grad(spikes, x, torch.full_like(x, 2.0))
     torch.testing.assert_close(gradient, 2 * SURROGATES[name](x.detach(), 3.0), equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_without_gradients_a_spike_is_a_comparison() -> None:
+    x = torch.tensor([-1.0, 0.0, 1.0], requires_grad=True)
+    with torch.no_grad():
+        assert spike(x).tolist() == [0, 1, 1]
+    with pytest.warns(torch.jit.TracerWarning, match="passes no gradient"):
+        traced = torch.jit.trace(spike, x)
+    assert not any("Python" in node.kind() for node in traced.graph.nodes())

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from snn4.agent.evaluation.accuracy import recognize, select_exit
 from snn4.agent.evaluation.classifier import Examination, ExaminationConfig, examine
-from snn4.agent.show.tables import indicator_rows, layer_rows, notes, prefixed, table
+from snn4.agent.show.text import prefixed
+from snn4.agent.training.page import indicator_rows, layer_rows, notes, tables
 from snn4.policies.metering.energy import ENERGY_MODELS
 from snn4.policies.metering.meter import Meter
 from snn4.policies.networks.ann import twin
@@ -96,7 +97,8 @@ def test_early_exit_is_chosen_on_validation_and_told_on_test_data(
 
 
 def test_the_table_holds_what_was_measured(result: Examination) -> None:
-    header, *rows = indicator_rows(result)
+    summary = result.to_json()
+    header, *rows = indicator_rows(summary)
     assert {len(row) for row in rows} == {len(header)} == {8 + len(ENERGY_MODELS)}
     columns = {name: [row[number] for row in rows] for number, name in enumerate(header)}
     assert columns["top-1 %"] == [f"{100 * row.top1:.2f}" for row in result.rows if row.top1 is not None]
@@ -104,14 +106,14 @@ def test_the_table_holds_what_was_measured(result: Examination) -> None:
     assert [text == "-" for text in columns["45nm int8 J"]] == [True, False, True, False]
     assert [text == "-" for text in columns["loihi1 J"]] == [False, False, True, True]
     assert [text == "-" for text in columns["ms (p95)"]] == [False, True, False, True]
-    assert [row[1] for row in layer_rows(result.rows[0].cost.layers)[1:]].count("lif") == 2
-    assert any("top-1 % after t = 1 … 3:" in line for line in notes(result))
+    assert [row[1] for row in layer_rows(summary["indicators"][0]["layers"])[1:]].count("lif") == 2
+    assert any("top-1 % after t = 1 … 3:" in line for line in notes(summary))
 
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_the_table_is_whole_on_any_terminal(result: Examination, width: int) -> None:
     console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(table(result))
+    console.print(tables(result.to_json()))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text.replace("t = 1 …", "")
@@ -141,9 +143,9 @@ def test_an_untrained_twin_has_a_cost_and_no_accuracy(networks: Any, digits: Any
     # Without validation data there is nothing to choose by.
     assert (found.chosen, found.exit, found.rows[1].top1) == (None, None, None)
     assert found.rows[1].cost == found.rows[0].cost
-    assert {row[1] for row in indicator_rows(found)[2:]} == {"-"}
-    json.dumps(found.to_json(), allow_nan=False)
-    assert any("early exit: -" in line for line in notes(found))
+    summary = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert {row[1] for row in indicator_rows(summary)[2:]} == {"-"}
+    assert any("early exit: -" in line for line in notes(summary))
 
 
 def test_events_and_flips_are_examined() -> None:
@@ -157,7 +159,8 @@ def test_events_and_flips_are_examined() -> None:
     assert found.rows[0].cost.dense_macs == 2 * once.rows[0].cost.dense_macs
     assert found.rows[2].cost.dense_macs == 2 * once.rows[2].cost.dense_macs
     assert once.rows[0].cost.dense_macs == 4 * once.rows[2].cost.dense_macs
-    assert any("mirror" in line for line in notes(found)) > any("mirror" in line for line in notes(once))
+    mirrored = [any("mirror" in line for line in notes(each.to_json())) for each in (found, once)]
+    assert mirrored == [True, False]
 
 
 def test_data_that_can_be_used_once_are_refused(networks: Any, digits: Any) -> None:

@@ -16,6 +16,8 @@ from snn4.agent.evaluation.episodes import (
     VALIDATION_SEED,
     EvaluationConfig,
     Evaluator,
+    Interrupted,
+    Underway,
     evaluate,
     summary_row,
 )
@@ -85,23 +87,23 @@ def test_it_is_sb3_s_evaluation(learner: ReinforcementLearner) -> None:
 def test_the_decisions_of_counted_episodes_are_metered(
     learner: ReinforcementLearner, monkeypatch: pytest.MonkeyPatch, episodes: int
 ) -> None:
-    env, meters, lengths = make_control("CartPole-v1", 3), list[Any](), list[list[int]]()
+    env, meters = make_control("CartPole-v1", 3), list[Any]()
 
     class Kept(Meter):
         def __enter__(self) -> Meter:
             meters.append(self)
             return super().__enter__()
 
-    def told(*arguments: Any, **options: Any) -> Any:
-        returns, steps = evaluate_policy(*arguments, **options)
-        lengths.append(steps)  # type: ignore[arg-type]
-        return returns, steps
-
     monkeypatch.setattr(evaluation, "Meter", Kept)
-    monkeypatch.setattr(evaluation, "evaluate_policy", told)
     score(learner, episodes, 7, env)
-    assert len(set(lengths[0])) > 1, "they must not all end together"
-    assert meters[0]._decisions == sum(lengths[0])
+    again: Any = make_control("CartPole-v1", 3)
+    if (trained := learner.model.get_vec_normalize_env()) is not None:
+        again = VecNormalize(again, training=False, norm_reward=False)
+        again.obs_rms = trained.obs_rms
+    again.seed(7)
+    _, lengths = evaluate_policy(learner.model, again, episodes, return_episode_rewards=True)
+    assert len(set(lengths)) > 1, "they must not all end together"  # type: ignore[arg-type]
+    assert meters[0]._decisions == sum(lengths)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("episodes", [2, 7])
@@ -156,3 +158,36 @@ def test_a_summary_row_has_the_documented_keys(learner: ReinforcementLearner) ->
 def test_impossible_numbers(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}: got 0, allowed"):
         EvaluationConfig(**{name: 0})
+
+
+# Episodes without an end
+
+
+def walker() -> ReinforcementLearner:
+    """In CliffWalking nobody falls for good: who does not find the goal walks for ever."""
+    return ReinforcementLearner(
+        LearnerConfig("PPO", 2), PolicyConfig(net_arch=(8,), T=2), make_control("CliffWalking-v1", 2), 100, 0
+    )
+
+
+@pytest.mark.parametrize(("limit", "steps"), [(None, evaluation.UNLIMITED_EPISODE), (30, 30)])
+def test_episodes_without_an_end_are_cut(monkeypatch: pytest.MonkeyPatch, limit: int | None, steps: int) -> None:
+    monkeypatch.setattr(evaluation, "UNLIMITED_EPISODE", 50)
+    steps = min(steps, 50)
+    evaluator, task = Evaluator(limit), TaskConfig("CliffWalking-v1", 1)
+    env = evaluator.environment(task, 4)
+    row = evaluation.evaluate(walker().policy, env, 4, 0)
+    assert row["episodes_cut"] == 4
+    assert row["return_mean"] <= -steps
+    assert evaluator.chance(task, 4) <= -steps
+    assert Evaluator(limit).environment(TaskConfig("CartPole-v1", 1), 2).cut_after == limit  # it has its own
+
+
+def test_a_long_evaluation_shows_that_it_goes_on_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "SIGN_OF_LIFE", 10)
+    asked = iter(range(100))
+    env = Evaluator().environment(TaskConfig("CliffWalking-v1", 1), 2)
+    play = evaluation.evaluation(walker().policy, env, 2, 0, stop=lambda: next(asked) == 25)
+    assert [next(play), next(play)] == [Underway(10, 0, 2), Underway(20, 0, 2)]
+    with pytest.raises(Interrupted):
+        next(play)

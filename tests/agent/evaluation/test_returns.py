@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from stable_baselines3.common.evaluation import evaluate_policy
+from stories import Story, of
 
-from snn4.agent.evaluation.episodes import VALIDATION_SEED, Evaluator
+from snn4.agent.evaluation.episodes import VALIDATION_SEED, Evaluator, evaluate
 from snn4.agent.evaluation.returns import retention
 from snn4.agent.life.config import LifeConfig
-from snn4.agent.life.life import Life, live
-from snn4.agent.life.tables import retention_rows
+from snn4.agent.life.life import Life
+from snn4.agent.life.page import retention_rows
 from snn4.agent.run.events import Evaluated
 from snn4.envs.world import TaskConfig
 
@@ -82,17 +83,15 @@ STREAM = [
 
 
 def test_a_life_tells_what_it_retained(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    life = Life(tiny(*STREAM), tmp_path)  # the reference of the first stay is that of the last one, too
-    events = list(live(life))
-    summary = life.summary(None)
+    life = Life(tiny(*STREAM))  # the reference of the first stay is that of the last one, too
+    story = Story(life, tmp_path)
+    events, summary = story.tell(), life.summary()
     for being in ("organism", "ann_twin"):
         found = summary["retention"][being]
         assert found["order"] == ["CartPole-v1", "Acrobot-v1", "CartPole-v1"]
         assert found["reference"]["CartPole-v1"] == 500
         # A row is the validation at the moment whose weights were kept; the next task is tested as it begins.
-        stays = [
-            [e for e in events if isinstance(e, Evaluated) and e.being == being and not e.final][i] for i in range(3)
-        ]
+        stays = of(Evaluated, events, being=being, part="validation")
         first, *later = zip(found["returns"], stays, strict=True)
         assert first[0] == [first[1].scores["CartPole-v1"]["return_mean"], pytest.approx(-50)]
         for row, event in later:
@@ -102,18 +101,18 @@ def test_a_life_tells_what_it_retained(tiny: Callable[..., LifeConfig], tmp_path
         assert found["measures"]["forward_transfer"] is None or abs(found["measures"]["forward_transfer"]) < 1e-9
         assert (found["memory_bytes"], found["replay_bytes"]) == (0, 0)
     json.dumps(summary["retention"], allow_nan=False)
-    again = Life(life.config, tmp_path)
-    again.restore()
-    assert again.summary(None)["retention"] == summary["retention"]
+    again = Life(life.config)
+    Story(again, tmp_path).restore()
+    assert again.summary()["retention"] == summary["retention"]
 
 
 def test_drift_is_told_by_its_physics(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     """Two physics under one name: one encoder and head, a column, chance and test for each."""
     stays = "{environment: CartPole-v1, name: pole, steps: 128", "variation: {physics: {length: 2.0}}}"
     world = f"world=[{stays[0]}}}, {stays[0]}, {stays[1]}, {stays[0]}}}]"
-    life = Life(tiny(world, "protection={kind: replay, samples: 30}"), tmp_path)
-    list(live(life))
-    summary, longer = life.summary(None), "pole, length 2"
+    life = Life(tiny(world, "protection={kind: replay, samples: 30}"))
+    Story(life, tmp_path).tell()
+    summary, longer = life.summary(), "pole, length 2"
     found = summary["retention"]["organism"]
     assert (found["tasks"], found["order"]) == (["pole", longer], ["pole", longer, "pole"])
     assert list(summary["tasks"]) == ["pole", longer]
@@ -121,10 +120,12 @@ def test_drift_is_told_by_its_physics(tiny: Callable[..., LifeConfig], tmp_path:
     assert list(life.beings[0].organism.tasks) == ["pole"]
     assert all(value is not None for row in found["returns"] for value in row)
     assert found["replay_bytes"] == found["memory_bytes"] > 30 * 4 * 4, "observations of one task, and what was decided"
-    for value, task in zip(found["returns"][-1], found["tasks"], strict=True):
-        score = life.evaluate(life.beings[0], life.beings[0].world.seen, 3, VALIDATION_SEED)[task]
-        assert score["return_mean"] == value
+    being = life.beings[0]
+    for value, task in zip(found["returns"][-1], being.world.seen, strict=True):
+        normalization = being.organism.tasks[task.name].normalization
+        env = being.evaluator.environment(task, 3)
+        assert evaluate(being.policy(task), env, 3, VALIDATION_SEED, normalization)["return_mean"] == value
 
 
-def test_one_task_has_nothing_to_retain(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    assert "retention" not in Life(tiny(), tmp_path).summary(None)
+def test_one_task_has_nothing_to_retain(tiny: Callable[..., LifeConfig]) -> None:
+    assert "retention" not in Life(tiny()).summary()

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from snn4.agent import kinds
+from snn4.agent.config.document import parse
 from snn4.agent.config.file import ConfigError
-from snn4.agent.life.config import LifeConfig, load
-from snn4.learners.algorithms import ALGORITHMS
+from snn4.agent.life.checks import too_many_tasks
+from snn4.agent.life.config import LifeConfig
+from snn4.agent.life.outline import outline
+from snn4.envs.control import make_control
+from snn4.learners.algorithms import ALGORITHMS, LearnerConfig
+from snn4.learners.reinforcement import ReinforcementLearner
+from snn4.policies.coding import CodingConfig
+from snn4.policies.sb3 import PolicyConfig
 
 
 @pytest.fixture
@@ -18,7 +29,7 @@ def told(tiny_yaml: Path) -> Callable[..., list[str]]:
 
     def ask(*overrides: str) -> list[str]:
         try:
-            load(tiny_yaml, overrides)
+            kinds.load(tiny_yaml, overrides)
         except ConfigError as error:
             return [problem.removeprefix(f"{tiny_yaml}: ") for problem in error.problems]
         return []
@@ -155,7 +166,79 @@ def test_wrong_hyperparameters(told: Callable[..., list[str]], hyperparameter: s
     ids=" ".join,
 )  # fmt: skip
 def test_what_cannot_be_built_is_told_before_anything_is_made(
-    tiny: Callable[..., LifeConfig], tmp_path: Path, overrides: list[str]
+    tiny: Callable[..., LifeConfig], overrides: list[str]
 ) -> None:
     with pytest.raises(ConfigError):
         tiny(*overrides)
+
+
+VERDICTS = {
+    "PPO": ["{batch_size: 1}", "{batch_size: 1, normalize_advantage: false}", "{n_steps: 1}", "{clip_range_vf: -0.1}",
+            "{use_sde: true}", "{learning_rate: -1}", "{rollout_buffer_kwargs: {a: 1}}", "{rollout_buffer_kwargs: {}}"],
+    "A2C": ["{n_steps: 1}", "{learning_rate: -1.0}", "{use_sde: true}"],
+    "SAC": ["{use_sde: true}", "{ent_coef: auto_0.1}", "{ent_coef: auto_word}", "{ent_coef: auto_0}",
+            "{train_freq: [1, bogus]}", "{train_freq: [2, episode]}", "{optimize_memory_usage: true}",
+            "{optimize_memory_usage: true, replay_buffer_kwargs: {handle_timeout_termination: false}}"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("algorithm", "given"), [(name, each) for name, all_ in VERDICTS.items() for each in all_])
+def test_what_sb3_refuses_is_refused_without_making_it(
+    told: Callable[..., list[str]], algorithm: str, given: str
+) -> None:
+    environment = "Pendulum-v1" if algorithm == "SAC" else "CartPole-v1"
+    hyperparameters = parse(given)
+    config = LearnerConfig(algorithm, hyperparameters=hyperparameters)  # type: ignore[arg-type]
+    made = True
+    try:
+        ReinforcementLearner(config, PolicyConfig(), make_control(environment), 10, seed=0).close()
+    except Exception:
+        made = False
+    learner = f"learner={{algorithm: {algorithm}, hyperparameters: {given}}}"
+    assert (told(f"world.0.environment={environment}", learner) == []) == made
+
+
+@pytest.mark.parametrize(
+    ("learner", "policy", "environment"),
+    [
+        (LearnerConfig("PPO"), PolicyConfig(), "CartPole-v1"),
+        (LearnerConfig("PPO", hyperparameters={"use_sde": True}), PolicyConfig(kind="ann"), "Pendulum-v1"),
+        (LearnerConfig("DQN"), PolicyConfig(net_arch=(8,)), "CartPole-v1"),
+        (LearnerConfig("SAC"), PolicyConfig(coding=CodingConfig("population")), "Pendulum-v1"),
+        (LearnerConfig("PPO"), PolicyConfig(T=1, state="carry"), "CartPole-v1"),
+    ],
+)
+def test_the_outline_is_that_of_what_learns(learner: LearnerConfig, policy: PolicyConfig, environment: str) -> None:
+    env = make_control(environment)
+    before = torch.random.get_rng_state()
+    shapes = outline(learner, policy, env)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    made = ReinforcementLearner(learner, policy, env, 10, seed=0)
+    assert shapes == {name: tuple(tensor.shape) for name, tensor in made.policy.state_dict().items()}
+    made.close()
+
+
+def test_large_weights_are_only_outlined() -> None:
+    shapes = outline(LearnerConfig(), PolicyConfig(net_arch=(10**6, 10**6)), make_control("CartPole-v1"))
+    assert sum(math.prod(shape) for shape in shapes.values()) > 10**12
+
+
+def test_a_replay_buffer_is_not_made_to_check_it(told: Callable[..., list[str]]) -> None:
+    """A million images before and after a step would be two terabytes."""
+    images = "world.0={environment: CartPolePixels-v1, steps: 1, kwargs: {height: 500, width: 500}}"
+    assert told(images, "learner={algorithm: DQN}") == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "tasks"),
+    [
+        ({"world": [1, 2, 3]}, 3),
+        ({"world": [1, {"world": [2, 3], "rounds": 10**12}, 4], "rounds": 10}, 10 * (2 * 10**12 + 2)),
+        ({"world": [1] * 1001}, 1001),
+        ({"world": [1] * 500, "rounds": 2}, 1000),
+        ({"world": "word", "rounds": "word"}, 0),
+    ],
+)
+def test_tasks_are_counted_with_their_rounds(raw: dict[str, Any], tasks: int) -> None:
+    found = list(too_many_tasks(raw))
+    assert found == ([f"world: got {tasks:,} tasks with all rounds, allowed are up to 1,000"] if tasks > 1000 else [])

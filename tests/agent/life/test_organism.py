@@ -158,11 +158,11 @@ def test_the_whole_state_survives_a_checkpoint(tmp_path: Path) -> None:
     for environment in ("CartPole-v1", "Acrobot-v1"):
         organism.remember(environment, learned(environment, config))
         organism.spend(environment, 64, 0.5)
-    checkpoint.save(tmp_path, organism.state(), {}, "")
-    found = checkpoint.load(tmp_path)
-    assert found is not None
+    checkpoint.save(tmp_path, {"model": organism.state(), "learner": {}}, {}, "")
+    saved = checkpoint.load(tmp_path)
+    assert saved is not None
     again = Organism(SPIKING)
-    again.load_state(found[1])
+    again.load_state(saved.state["model"])
     assert (again.age, again.lineage) == (128, ["eve"])
     for environment in ("CartPole-v1", "Acrobot-v1"):
         policies = [o.prepare(environment, fresh(environment, config)) for o in (organism, again)]

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
+from stories import Story
 
 from snn4.agent.life.config import LifeConfig
-from snn4.agent.life.life import Life, live
-from snn4.agent.life.page import write_life_report
-from snn4.agent.life.tables import retention_measure_rows, retention_rows, rich_table, score_rows
+from snn4.agent.life.life import Life
+from snn4.agent.life.page import retention_measure_rows, retention_rows, score_rows, sections
 from snn4.agent.run.events import Evaluated, Event
+from snn4.agent.show.page import write_page
 
 
 @dataclass
@@ -29,8 +29,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., LifeConf
         "world=[{environment: CartPole-v1, steps: 128, reference: 500}, {environment: Acrobot-v1, steps: 128, "
         "kwargs: {max_episode_steps: 50}}, {environment: CartPole-v1, steps: 128, reference: 500}]"
     )
-    life = Life(tiny(world, "ann_twin=true"), tmp_path_factory.mktemp("life"))
-    return Lived(list(live(life)), life.summary(None))
+    life = Life(tiny(world, "ann_twin=true"))
+    return Lived(Story(life, tmp_path_factory.mktemp("life")).tell(), life.summary())
 
 
 class Page(HTMLParser):
@@ -62,24 +62,25 @@ class Page(HTMLParser):
 
 
 def test_the_report_of_a_life(lived: Lived, tmp_path: Path) -> None:
-    write_life_report(tmp_path / "r.html", "<a life>", lived.events, lived.summary)
+    write_page(tmp_path / "r.html", "<a life>", sections(lived.events, lived.summary))
     page = Page(tmp_path / "r.html")
     for rows in (score_rows(lived.summary), *map(retention_rows, lived.summary["retention"].values())):
         assert all(row in page.rows for row in rows)
-    courses = [f"{task}: {what}" for task in ("CartPole-v1", "Acrobot-v1") for what in ("return", "spikes a decision")]
+    courses = [
+        f"{task}: {what}" for task in ("CartPole-v1", "Acrobot-v1") for what in ("return", "spikes per decision")
+    ]
     assert page.pictures == ["SNN: return, %", "ANN twin: return, %", *courses]
     assert "<h1>&lt;a life&gt;</h1>" in page.text
-    assert list(tmp_path.iterdir()) == [tmp_path / "r.html"]
 
 
 def test_a_life_that_goes_on(lived: Lived, tmp_path: Path) -> None:
     for n in (0, 1, len(lived.events) // 2, len(lived.events)):
-        write_life_report(tmp_path / "r.html", "x", lived.events[:n], None)
+        write_page(tmp_path / "r.html", "x", sections(lived.events[:n], None))
         page = Page(tmp_path / "r.html")
         met = {
             task
             for event in lived.events[:n]
-            if isinstance(event, Evaluated) and not event.final
+            if isinstance(event, Evaluated) and event.part == "validation"
             for task in event.scores
         }
         assert (page.rows, len(page.pictures)) == ([], 2 * len(met))
@@ -88,7 +89,9 @@ def test_a_life_that_goes_on(lived: Lived, tmp_path: Path) -> None:
 
 def test_tables_say_what_the_summary_holds(lived: Lived) -> None:
     header, *rows = score_rows(lived.summary)
-    assert [row[0] for row in rows] == [f"{t} {who}" for t in ("CartPole-v1", "Acrobot-v1") for who in ("SNN", "ANN")]
+    assert [row[0] for row in rows] == [
+        f"{t} {who}" for t in ("CartPole-v1", "Acrobot-v1") for who in ("SNN", "ANN twin")
+    ]
     snn = lived.summary["tasks"]["CartPole-v1"]
     assert dict(zip(header, rows[0], strict=True))["return"] == f"{snn['return_mean']:.1f} ± {snn['return_std']:.1f}"
     assert dict(zip(header, rows[0], strict=True))["nJ fp32"] == f"{1e9 * snn['energy_joules']['45nm_fp32']:.3f}"
@@ -110,19 +113,3 @@ def test_measures_of_returns(lived: Lived) -> None:
     assert table["memory, bytes"] == ["0", "0"]
     older = {being: {"measures": one["measures"]} for being, one in found.items()}  # as 0.1 wrote it
     assert ["memory, bytes", "-", "-"] in retention_measure_rows(older)
-
-
-def test_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    Console(width=40).print(rich_table([["task", "pole [easy]"], ["[/x]", "2"]], "t"))
-    said = capsys.readouterr().out
-    assert "pole [easy]" in said
-    assert "[/x]" in said
-
-
-def test_a_line_stands_above_what_stands_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [["x", "y"], ["a", "1"], ["b", "2"], ["c", "3"]]
-    lines = []
-    for apart in (0, 1, 2):
-        Console(width=40).print(rich_table(rows, "t", apart))
-        lines.append([number for number, line in enumerate(capsys.readouterr().out.splitlines()) if line[0] == "├"])
-    assert lines == [[], [6], [5]]

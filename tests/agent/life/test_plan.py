@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
+from stories import Story, of
 
-from snn4.agent.life.config import LifeConfig, load, load_continual
-from snn4.agent.life.life import Life, live
-from snn4.agent.life.plan import Place, places, plan, stream_plan
-from snn4.agent.run.events import Recalled
-from snn4.agent.run.journal import Journal
+from snn4.agent import kinds
+from snn4.agent.life.config import LifeConfig
+from snn4.agent.life.life import Life
+from snn4.agent.life.plan import plan
+from snn4.agent.run.events import Evaluated, Event, Learned
+from snn4.agent.run.place import Place, places
 
 STREAM = [
     "world=[{environment: CartPole-v1, steps: 128}, {environment: Acrobot-v1, steps: 192}, "
@@ -23,8 +25,12 @@ STREAM = [
 
 
 def text(config: LifeConfig, found: dict[str, Place] | None = None) -> str:
+    return shown(plan(config, found or {}))
+
+
+def shown(picture: RenderableType) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(plan(config, found or {}))
+    console.print(picture)
     return console.export_text()
 
 
@@ -52,7 +58,7 @@ def test_names_are_no_markup(tiny: Callable[..., LifeConfig]) -> None:
 
 
 def test_a_return_is_to_the_stay_with_the_same_physics() -> None:
-    said = text(load("cartpole_drift"))
+    said = text(kinds.load("cartpole_drift")[1])
     back = [re.findall(r"task \d", line(said, number)) for number in range(6)]
     assert back == [[], ["task 0"], ["task 1"], ["task 0"], ["task 1"], ["task 2"]]
 
@@ -78,42 +84,52 @@ def test_what_is_shared(tiny: Callable[..., LifeConfig], overrides: list[str], s
     assert said in text(tiny(*STREAM, *overrides))
 
 
-def test_where_a_run_is(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_where_a_life_is(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     config = tiny(*STREAM, "world.1.learner=null", "ann_twin=true")
-    with Journal.create(tmp_path, config) as journal:
-        for event in live(Life(config, journal.folder)):
-            journal.write(event)
-            found = places(journal.folder)
-            if found.get("ann_twin") == Place(1, 128):
-                said = text(config, found)
-                assert found["organism"].tested
-                assert [line(said, n).count("lived") for n in range(3)] == [2, 1, 1]
-                assert "128 (67%)" in line(said, 1)
-    assert all(place.tested for place in places(journal.folder).values())
-    assert all(line(text(config, places(journal.folder)), n).count("lived") == 2 for n in range(3))
+    events: list[Event] = []
+    for event in Story(Life(config), tmp_path).events():
+        events.append(event)
+        if (found := places(events)).get("ann_twin") == Place(1, 128):
+            said = text(config, found)
+            assert found["organism"].tested
+            assert [line(said, n).count("done") for n in range(3)] == [2, 1, 1]
+            assert "128 (67%)" in line(said, 1)
+    assert of(Learned, events, being="ann_twin", number=1, step=128)
+    assert all(line(text(config, places(events)), n).count("done") == 2 for n in range(3))
 
 
-def test_where_a_stream_is(tmp_path: Path) -> None:
-    config = load_continual("split_mnist")
-    with Journal.create(tmp_path, config) as journal:
-        for event in (Recalled("organism", 0, []), Recalled("organism", 2, []), Recalled("ann_twin", 1, [])):
-            journal.write(event)
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(stream_plan(config, places(journal.folder)))
-    said = console.export_text()
+def test_where_a_training_is() -> None:
+    def learned(being: str, images: int) -> Learned:
+        return Learned(being, "digits", 0, images, 300, images, None, [], {})
+
+    def evaluated(being: str, part: Any, epoch: int) -> Evaluated:
+        return Evaluated(being, "digits", 0, {"digits": {"return_mean": 0.5}}, part=part, number=epoch)
+
+    kind, config = kinds.load("digits")
+    epoch = [learned("network", 150), evaluated("network", "validation", 1)]
+    for events, said in (
+        (epoch, ["150 images"]),
+        ([*epoch, learned("network", 300)], ["300 images"]),
+        ([*epoch, learned("ann_twin", 20)], ["150 images", "20 images"]),
+        ([*epoch, evaluated("network", "test", 1)], ["tested"]),
+    ):
+        assert re.findall(r"\d+ images|tested", shown(kind.plan(config, places(events)))) == said
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_where_a_stream_is(part: Any) -> None:
+    """Its beings are tested after each experience."""
+    kind, config = kinds.load("split_mnist")
+    tested = [
+        Evaluated(name, "", 0, {}, part=part, number=n) for name, n in (("network", 0), ("network", 2), ("ann_twin", 1))
+    ]
+    said = shown(kind.plan(config, places(tested)))
     assert [line(said, n).count("learned") for n in range(5)] == [2, 1, 0, 0, 0]
 
 
-def test_the_command(cli: Callable[..., Any], tiny: Callable[..., LifeConfig], tiny_yaml: Path, tmp_path: Path) -> None:
-    assert "CartPole-v1" in cli("world", tiny_yaml).out
+def test_the_command(cli: Callable[..., Any]) -> None:
     assert "Acrobot-v1" in cli("world", "classic_stream").out
-    with Journal.create(tmp_path, tiny()) as journal:
-        pass
-    assert "CartPole-v1" in cli("world", journal.folder).out
     split = cli("world", "split_mnist").out
     assert re.search(r"│ 4 │ 8 9", split)
     assert "class: new classes in each experience" in split
-    said = cli("world", "digits")
-    assert said.status == 2
-    assert "describes a training" in said.err
     assert cli("world", "no_such_config").status == 2

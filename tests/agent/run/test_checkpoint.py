@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from snn4.agent.run import checkpoint
 from snn4.agent.run.checkpoint import Damaged
 
 CONFIG = "name: x\n"
+FILES = ("model.safetensors", "learner.safetensors", "state.json", "config.yaml", "manifest.json")
 
 
 def same(a: Any, b: Any) -> bool:
@@ -42,16 +46,17 @@ def trained_adam() -> torch.optim.Adam:
 
 
 def write(folder: Path, number: int, **more: Any) -> Path:
-    return checkpoint.save(folder, {"number": number, "weights": torch.full((1000,), number)}, {}, CONFIG, **more)
+    model = {"number": number, "weights": torch.full((1000,), number)}
+    return checkpoint.save(folder, {"model": model, "learner": {}}, {}, CONFIG, **more)
 
 
 def sound(folder: Path) -> tuple[str, int, list[str]]:
     """Name and number of the checkpoint that `load` chooses, and what it says about the others."""
-    found = checkpoint.load(folder)
-    assert found is not None
-    path, model, _, problems = found
+    saved = checkpoint.load(folder)
+    assert saved is not None
+    model = saved.state["model"]
     assert torch.equal(model["weights"], torch.full((1000,), model["number"]))
-    return path.name, model["number"], problems
+    return saved.path.name, model["number"], saved.notes
 
 
 def test_nested_data_come_back_as_they_were(tmp_path: Path) -> None:
@@ -74,25 +79,25 @@ def test_nested_data_come_back_as_they_were(tmp_path: Path) -> None:
         "a tensor twice": [base, base],
     }
     learner = {"adam": trained_adam().state_dict()}
-    path = checkpoint.save(tmp_path, model, learner, CONFIG)
-    found = checkpoint.load(tmp_path)
-    assert found is not None
-    assert found[0] == path
-    assert found[3] == []
-    assert same(model, found[1])
-    assert same(learner, found[2])
+    about = {"age": 3, "journal": 1000, "fingerprint": {"sums": [1, 2]}}
+    path = checkpoint.save(tmp_path, {"model": model, "learner": learner}, about, CONFIG)
+    saved = checkpoint.load(tmp_path)
+    assert saved is not None
+    assert (saved.path, saved.about, saved.notes) == (path, about, [])
+    assert saved.place == f"checkpoints/{path.name}"
+    assert same({"model": model, "learner": learner}, saved.state)
     assert (path / "config.yaml").read_text() == CONFIG
     assert checkpoint.size(path) == sum(len(file.read_bytes()) for file in path.iterdir())
 
 
 def test_adam_goes_on_from_its_saved_state(tmp_path: Path) -> None:
     adam = trained_adam()
-    checkpoint.save(tmp_path, {}, {"adam": adam.state_dict()}, CONFIG)
-    found = checkpoint.load(tmp_path)
-    assert found is not None
+    checkpoint.save(tmp_path, {"model": {}, "learner": {"adam": adam.state_dict()}}, {}, CONFIG)
+    saved = checkpoint.load(tmp_path)
+    assert saved is not None
     weights = [nn.Parameter(p.detach().clone()) for group in adam.param_groups for p in group["params"]]
     again = torch.optim.Adam([{"params": [weights[0]], "lr": 0.1}, {"params": [weights[1]]}])
-    again.load_state_dict(found[2]["adam"])
+    again.load_state_dict(saved.state["learner"]["adam"])
     before = [p for group in adam.param_groups for p in group["params"]]
     for old, new in zip(before, weights, strict=True):
         old.grad = torch.ones_like(old)
@@ -103,10 +108,10 @@ def test_adam_goes_on_from_its_saved_state(tmp_path: Path) -> None:
 
 
 def test_nothing_is_a_pickle(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, {"w": torch.ones(3)}, {"adam": trained_adam().state_dict()}, CONFIG)
-    assert {file.name for file in path.iterdir()} == {
-        "model.safetensors", "learner.safetensors", "state.json", "config.yaml", "manifest.json",
-    }  # fmt: skip
+    path = checkpoint.save(
+        tmp_path, {"model": {"w": torch.ones(3)}, "learner": {"adam": trained_adam().state_dict()}}, {}, CONFIG
+    )
+    assert {file.name for file in path.iterdir()} == set(FILES)
     for file in path.iterdir():
         data = file.read_bytes()
         if file.suffix == ".safetensors":
@@ -137,7 +142,7 @@ def test_an_error_while_writing_leaves_the_earlier_ones(tmp_path: Path) -> None:
     write(tmp_path, 1)
     write(tmp_path, 2)
     with pytest.raises(TypeError):
-        checkpoint.save(tmp_path, {"weights": torch.ones(3)}, {"no plain data": object()}, CONFIG, keep=1)
+        checkpoint.save(tmp_path, {"model": {}, "learner": {"no plain data": object()}}, {}, CONFIG, keep=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000001", "000002"]
     assert sound(tmp_path) == ("000002", 2, [])
 
@@ -161,7 +166,7 @@ def test_a_checkpoint_has_no_name_before_it_is_whole(tmp_path: Path) -> None:
 
     seen: list[list[str]] = []
     write(tmp_path, 1)
-    checkpoint.save(tmp_path, {}, Slow(x=torch.ones(3)), CONFIG)
+    checkpoint.save(tmp_path, {"model": {}, "learner": Slow(x=torch.ones(3))}, {}, CONFIG)
     assert seen == [["000001"]]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000001", "000002"]
 
@@ -176,24 +181,71 @@ def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "learner.safetensors", "state.json", "config.yaml"])
-@pytest.mark.parametrize("damage", [flip_a_byte, truncate, Path.unlink, lambda file: file.write_bytes(b"")])
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def replace_by_a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def replace_by_a_device_without_end(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("/dev/zero")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "damage", [flip_a_byte, truncate, empty, Path.unlink, replace_by_a_pipe, replace_by_a_device_without_end]
+)
 def test_the_one_before_a_damaged_one_is_used(tmp_path: Path, name: str, damage: Any) -> None:
     write(tmp_path, 1)
     damage(write(tmp_path, 2) / name)
-    path, number, problems = sound(tmp_path)
-    assert (path, number, len(problems)) == ("000001", 1, 1)
-    assert "000002" in problems[0]
-    assert name in problems[0]
+    path, number, (note,) = sound(tmp_path)
+    assert (path, number) == ("000001", 1)
+    assert "000002" in note
+    assert "000001, the one before it, is used" in note
+    assert name in note or name == "manifest.json"
+    write(tmp_path, 3)  # which looks at the older ones
+    assert sound(tmp_path) == ("000003", 3, [])
 
 
-@pytest.mark.parametrize("damage", [truncate, Path.unlink, lambda file: file.write_bytes(b"\xff[]")])
-def test_a_damaged_manifest_is_noticed(tmp_path: Path, damage: Any) -> None:
+@pytest.mark.parametrize("manifest", [b"\xff[]", b"null", b"3", b"[3]", b"[]", b"{}"])
+def test_a_damaged_manifest_is_noticed(tmp_path: Path, manifest: bytes) -> None:
     write(tmp_path, 1)
-    damage(write(tmp_path, 2) / "manifest.json")
-    path, number, problems = sound(tmp_path)
-    assert (path, number, len(problems)) == ("000001", 1, 1)
-    assert "000002" in problems[0]
+    (write(tmp_path, 2) / "manifest.json").write_bytes(manifest)
+    path, number, (note,) = sound(tmp_path)
+    assert (path, number) == ("000001", 1)
+    assert "000002: incomplete" in note
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", b"x"),
+        ("model.safetensors", to_bytes({"/weights": torch.ones(1000)})[:-1]),
+        ("model.safetensors", to_bytes({"/other": torch.ones(1000)})),
+        ("learner.safetensors", b""),
+        ("state.json", b"{"),
+        ("state.json", b"\xff"),
+        ("state.json", b"null"),
+        ("state.json", b"[]"),
+        ("state.json", b'{"model": {"dict": []}}'),
+        ("state.json", b'{"model": {"dict": [3]}, "learner": {"dict": []}}'),
+        ("state.json", b'{"model": {"dict": []}, "learner": {"dict": []}, "about": 3}'),
+    ],
+)
+def test_sums_that_fit_do_not_make_it_sound(tmp_path: Path, name: str, content: bytes) -> None:
+    write(tmp_path, 1)
+    newest = write(tmp_path, 2)
+    (newest / name).write_bytes(content)
+    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in newest.iterdir()}
+    (newest / "manifest.json").write_text(json.dumps({name: sums[name] for name in FILES[:-1]}))
+    path, number, (note,) = sound(tmp_path)
+    assert (path, number) == ("000001", 1)
+    assert "000002: cannot be read" in note
 
 
 def test_all_damaged_is_an_error_that_names_each(tmp_path: Path) -> None:
@@ -226,7 +278,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # no file may grow beyond 20 kB
         for model in ({"weights": torch.zeros(10_000)}, {"text": "x" * 30_000}):
             try:
-                checkpoint.save(Path(sys.argv[1]), model, {}, "name: x")
+                checkpoint.save(Path(sys.argv[1]), {"model": model, "learner": {}}, {}, "name: x")
             except Exception:
                 print("not written")
     """
@@ -265,7 +317,7 @@ physics: {gravity: 9.8}
 def test_a_run_goes_on_as_it_began(tmp_path: Path, was: str, now: str, told: str | None) -> None:
     (tmp_path / "config.yaml").write_text(THEN)
     checkpoint.require_unchanged(tmp_path)  # nothing was saved yet
-    checkpoint.save(tmp_path / checkpoint.CHECKPOINTS, {}, {}, THEN)
+    checkpoint.save(tmp_path / checkpoint.CHECKPOINTS, {"model": {}, "learner": {}}, {}, THEN)
     checkpoint.require_unchanged(tmp_path)
     (tmp_path / "config.yaml").write_text(THEN.replace(was, now))
     if told is None:

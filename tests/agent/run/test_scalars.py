@@ -6,7 +6,7 @@ from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from snn4.agent.run.events import Evaluated, Event, Fitted, Learned, Noted, Validated
+from snn4.agent.run.events import Evaluated, Event, Learned, Noted
 from snn4.agent.run.scalars import Scalars
 
 ROW = {"return_mean": 9.5, "spikes_per_decision": 3.0, "effective_acs": 2.0, "effective_macs": 1.0}
@@ -14,7 +14,7 @@ STORY: list[Event] = [
     Learned("organism", "CartPole-v1", 0, 10, 30, 10, None, [0.25, 0.5], {"train/loss": 0.5}),
     Evaluated("organism", "CartPole-v1", 10, {"CartPole-v1": ROW}),
     Learned("organism", "CartPole-v1", 0, 20, 30, 20, 7.5, [0.125, 0.0], {"train/loss": 0.25}),
-    Evaluated("organism", "CartPole-v1", 30, {"CartPole-v1": ROW | {"return_mean": 100.0}}, final=True),
+    Evaluated("organism", "CartPole-v1", 30, {"CartPole-v1": ROW | {"return_mean": 100.0}}, part="test"),
     Noted("nothing to draw"),
 ]
 
@@ -50,18 +50,16 @@ def test_of_a_life(tmp_path: Path) -> None:
     }
 
 
-def test_of_a_training(tmp_path: Path) -> None:
-    write(
-        tmp_path,
-        Fitted("network", 1, 640, 1280, 4, loss=0.5, accuracy=0.75, learning_rate=0.25),
-        Validated("ann_twin", 1, 640, top1=0.875, loss=0.125, best=True),
-    )
+def test_of_images(tmp_path: Path) -> None:
+    validated = Evaluated("ann_twin", "digits", 640, {"digits": {"return_mean": 0.875, "loss": 0.125}}, number=1)
+    losses = {"loss": 0.5, "learning_rate": 0.25}
+    write(tmp_path, Learned("network", "digits", 0, 640, 1280, 640, 0.75, [], losses, epoch=1, T=4), validated)
     assert shown(tmp_path) == {
-        "network/train/loss": [(640, 0.5)],
-        "network/train/accuracy": [(640, 0.75)],
-        "network/train/learning_rate": [(640, 0.25)],
-        "ann_twin/validation/top1": [(640, 0.875)],
-        "ann_twin/validation/loss": [(640, 0.125)],
+        "network/0-digits/loss": [(640, 0.5)],
+        "network/0-digits/learning_rate": [(640, 0.25)],
+        "network/0-digits/episode_return": [(640, 0.75)],
+        "ann_twin/validation/digits/return_mean": [(640, 0.875)],
+        "ann_twin/validation/digits/loss": [(640, 0.125)],
     }
 
 

@@ -1,32 +1,25 @@
 from __future__ import annotations
 
-import doctest
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.text import Text
+from run_folders import events_in, read
 
-from snn4.agent.life.config import LifeConfig
-from snn4.agent.life.life import Life, live
-from snn4.agent.run.events import Began, Ended, Entered, Evaluated, Event, Learned, Noted
+from snn4.agent.run.events import Began, Entered, Evaluated, Event, Learned, Noted
 from snn4.agent.run.journal import Journal, read_events
-from snn4.agent.show import dashboard
-from snn4.agent.show.dashboard import ENERGY_MODEL, Dashboard, Lines, describe, sparkline
+from snn4.agent.show.dashboard import Dashboard
+from snn4.agent.show.view import ENERGY_MODEL
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
 
-@pytest.fixture(scope="module")
-def events(tiny: Callable[..., LifeConfig], tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
-    return list(live(Life(tiny("ann_twin=true"), tmp_path_factory.mktemp("life"))))
-
-
-def picture(events: list[Event], width: int = 100, height: int = 40, styled: bool = False) -> str:
+def picture(events: Sequence[Event], width: int = 100, height: int = 40, styled: bool = False) -> str:
     """What a terminal of this size shows after these events."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=width, height=height, color_system="standard")
@@ -40,13 +33,13 @@ def picture(events: list[Event], width: int = 100, height: int = 40, styled: boo
 
 def test_the_picture_of_a_finished_life(events: list[Event]) -> None:
     shown = picture(events)
-    test, twin_test = (e for e in events if isinstance(e, Evaluated) and e.final)
+    test, twin_test = (e for e in events if isinstance(e, Evaluated) and e.part == "test")
     row, twin = test.scores["CartPole-v1"], twin_test.scores["CartPole-v1"]
     for part in (
-        "tiny", "age 512 steps", "finished", "▶ CartPole-v1", "512/512",
+        "x  ·  ANN twin", "age 512 steps", "finished", "▶ CartPole-v1", "512/512",
         f"CartPole-v1 {row['return_mean']:.1f}", f"CartPole-v1 {twin['return_mean']:.1f}",
         f"{row['energy_joules'][ENERGY_MODEL] * 1e9:.2f} nJ", "layer 0", "layer 1", "neuron.tau_mem 0.02",
-        "life finished at 1,024 steps", "saved checkpoints/000010",
+        "run finished at 1,024 steps", "saved checkpoints/000010",
     ):  # fmt: skip
         assert part in shown, part
     assert re.search("[▁▂▃▄▅▆▇█]{3}", shown)
@@ -57,7 +50,9 @@ def test_the_picture_of_a_finished_life(events: list[Event]) -> None:
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_the_share_of_the_twin_s_energy(events: list[Event], width: int) -> None:
     joules = [
-        e.scores["CartPole-v1"]["energy_joules"][ENERGY_MODEL] for e in events if isinstance(e, Evaluated) and e.final
+        e.scores["CartPole-v1"]["energy_joules"][ENERGY_MODEL]
+        for e in events
+        if isinstance(e, Evaluated) and e.part == "test"
     ]
     panels = picture(events, width).partition(" events ")[0]  # the log tells it too
     assert f"{joules[0] * 1e9:.2f} nJ" in panels
@@ -79,7 +74,7 @@ def test_spike_bars_are_as_long_as_the_rates() -> None:
 
 
 def test_the_picture_moves_with_the_life(events: list[Event]) -> None:
-    began = "tiny"
+    began = "x  ·  "
     assert began not in picture([])
     pictures = [picture(events[: n + 1]) for n in range(len(events))]
     assert all(began in shown for shown in pictures)
@@ -129,10 +124,8 @@ def test_any_terminal_will_do(events: list[Event], width: int, height: int) -> N
     assert len(lines) <= height
 
 
-def test_a_replay_shows_what_the_life_showed(
-    events: list[Event], tmp_path: Path, tiny: Callable[..., LifeConfig]
-) -> None:
-    with Journal.create(tmp_path, tiny("ann_twin=true")) as journal:
+def test_a_replay_shows_what_the_run_showed(events: list[Event], tmp_path: Path) -> None:
+    with Journal.create(tmp_path, "x", "", {}) as journal:
         for event in events:
             journal.write(event)
     replayed = [event for _, event, _ in read_events(journal.folder)]
@@ -144,55 +137,55 @@ def test_a_live_picture_is_drawn_and_left_behind(events: list[Event]) -> None:
     with Dashboard(Console(file=file, force_terminal=True, width=100, height=40)) as board:
         for event in events:
             board.show(event)
-    assert "life finished at 1,024 steps" in file.getvalue()
+    assert "run finished at 1,024 steps" in file.getvalue()
 
 
-# Plain lines
-
-
-def lines(events: list[Event]) -> list[str]:
-    file = io.StringIO()
-    with Lines(Console(file=file, width=60)) as plain:
-        for event in events:
-            plain.show(event, NOON)
-    return file.getvalue().splitlines()
-
-
-def test_plain_lines_tell_the_whole_story(events: list[Event]) -> None:
-    told = [line for line in lines(events) if not re.search("CartPole-v1 [0-9,]+/512 steps", line)]
-    described = [text for event in events if (text := describe(event))]
-    stamp = f"{NOON.astimezone():%H:%M:%S}"
-    assert told == [f"{stamp} {text}" for text in described]  # each is one line, however narrow the console
-    assert "\x1b" not in "".join(told)
-
-
-def test_learning_is_told_once_in_ten_seconds(events: list[Event], monkeypatch: pytest.MonkeyPatch) -> None:
-    learned = [event for event in events if isinstance(event, Learned)]
-    assert len(lines(learned * 20)) == 1
-    seconds = iter(range(1000, 2000))
-    monkeypatch.setattr(dashboard.time, "monotonic", lambda: next(seconds) / 2)  # it looks at least once an event
-    assert 4 <= len(lines(learned[:1] * 100)) <= 5
-
-
-def test_markup_in_a_note_is_printed_as_it_is() -> None:
-    assert lines([Noted("[b]x[/b] [0]")])[0].endswith("[b]x[/b] [0]")
+def test_markup_in_a_note_is_shown_as_it_is() -> None:
     assert "[b]x[/b] [0]" in picture([Noted("[b]x[/b] [0]")])
 
 
-def test_an_end_says_why() -> None:
-    assert describe(Ended("failed", 1000, "because")) == "life failed at 1,000 steps: because"
+# Images
 
 
-# Sparklines
+def test_a_training_is_drawn_as_a_world_of_one_task(trained: Path) -> None:
+    events, summary = events_in(trained), read(trained / "summary.json")
+    shown = picture(events)
+    top1 = f"{100 * summary['indicators'][0]['top1_accuracy']:.2f} %"
+    for part in ("tiny-digits", "ANN twin", "age 640 images", "finished", "▶ digits", "320/320", f"digits {top1}"):
+        assert part in shown, part
 
 
-def test_doctests() -> None:
-    failed, tried = doctest.testmod(dashboard)
-    assert tried
-    assert not failed
+@pytest.mark.parametrize("width", [70, 100, 160])
+def test_the_picture_of_a_stream_shows_both_matrices(lived: Path, width: int) -> None:
+    shown, summary = picture(events_in(lived), width, height=60), read(lived / "summary.json")
+    for name in ("network", "ann_twin"):
+        for learned, row in enumerate(summary[name]["matrix"]):
+            assert f"{learned} " + "".join(f"{100 * value:>3.0f} " for value in row).rstrip() in shown
+        assert f"{100 * summary[name]['average_accuracy']:.2f}" in shown
+    assert "finished" in shown
+    assert max(map(len, shown.splitlines())) <= width
 
 
-def test_sparkline() -> None:
-    assert sparkline([3.0, 3.0], 10) == "▄▄"
-    assert sparkline([0.0] * 50 + [1.0] * 50, 4) == "▁▁██"
-    assert len(sparkline([float(n % 7) for n in range(1001)], 40)) == 40
+def test_the_picture_grows_with_the_stream(lived: Path) -> None:
+    events = events_in(lived)
+    assert "accuracy on each experience" not in picture(events[:1])
+    for n, event in enumerate(events, start=1):
+        if isinstance(event, Learned):
+            shown = picture(events[:n], height=60)
+            assert f"{event.number + 1} of 3: {event.task}" in shown
+            assert f"{event.step:,}/{event.steps:,}" in shown
+            assert f"age {event.age:,} images" in shown
+
+
+def test_rows_of_a_resumed_stream_replace_those_before() -> None:
+    """A dashboard that was shown a row, and again after a resume, keeps one."""
+
+    def tested(number: int, accuracy: float) -> Evaluated:
+        scores = {name: {"return_mean": accuracy} for name in ("a", "b")}
+        return Evaluated("network", "a", 0, scores, part="test", number=number)
+
+    tasks = [{"environment": name, "steps": 10} for name in ("a", "b")]
+    began = Began("x", 0, tasks, {}, ["network"], unit="images", measure="accuracy")
+    shown = picture([began, tested(0, 0.1), tested(1, 0.9), tested(0, 0.2)], height=60)
+    assert " 20" in shown
+    assert " 90" not in shown.split(" events ")[0]

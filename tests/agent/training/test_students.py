@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from snn4.agent.config.file import ConfigError
-from snn4.agent.life.config import TrainingConfig
-from snn4.agent.training.students import ANN_TWIN, NETWORK, InOrder, prepare, read, students, wrong_steps
-from snn4.envs.data.datasets import MissingData
+from snn4.agent.models.other_data import read
+from snn4.agent.models.twins import wrong_steps
+from snn4.agent.run.beings import ANN_TWIN, NETWORK
+from snn4.agent.training.config import TrainingConfig
+from snn4.agent.training.students import InOrder, data_and_students, students
+from snn4.envs.data.datasets import MissingData, load_data
 from snn4.policies.networks.ann import twin
 from snn4.policies.networks.whitening import WhiteningConv2d
 
@@ -18,15 +21,15 @@ Digits = Callable[..., TrainingConfig]
 
 def told(config: TrainingConfig) -> str:
     with pytest.raises(ConfigError) as error:
-        prepare(config)
+        data_and_students(config)
     (problem,) = error.value.problems
     return problem
 
 
 def test_students_fit_the_data_and_follow_from_the_seed(digits: Digits) -> None:
-    data, made = prepare(digits())
-    _, again = prepare(digits())
-    _, other = prepare(digits("seed=1"))
+    data, made = data_and_students(digits())
+    _, again = data_and_students(digits())
+    _, other = data_and_students(digits("seed=1"))
     assert [student.name for student in made] == [NETWORK, ANN_TWIN]
     config = made[0].network.config
     assert (config.in_channels, config.image_size, config.n_classes) == (1, (8, 8), 10)
@@ -39,13 +42,13 @@ def test_students_fit_the_data_and_follow_from_the_seed(digits: Digits) -> None:
 
 
 def test_without_a_twin(digits: Digits) -> None:
-    assert [student.name for student in prepare(digits("ann_twin=false"))[1]] == [NETWORK]
+    assert [student.name for student in data_and_students(digits("ann_twin=false"))[1]] == [NETWORK]
 
 
 def test_a_whitening_stem_has_seen_the_data(digits: Digits) -> None:
     config = digits("network.options={channels: [4, 8], stem: whitening}")
-    _, made = prepare(config)
-    fresh = students(config, read(config))
+    _, made = data_and_students(config)
+    fresh = students(config, read(config.data, config.name))
     for student, blank in zip(made, fresh, strict=True):
         (layer,) = (m for m in student.network.modules() if isinstance(m, WhiteningConv2d))
         (other,) = (m for m in blank.network.modules() if isinstance(m, WhiteningConv2d))
@@ -55,7 +58,7 @@ def test_a_whitening_stem_has_seen_the_data(digits: Digits) -> None:
 
 
 def test_batches_in_order_can_be_gone_through_again(digits: Digits) -> None:
-    data = read(digits())
+    data = load_data(digits().data)
     batches = InOrder(data.validation, batch_size=50)
     first, second = list(batches), list(batches)
     assert len(first) == len(batches) == -(-len(data.validation) // 50)
@@ -86,9 +89,9 @@ def test_a_batch_for_every_device(digits: Digits) -> None:
 
 def test_events_have_no_schedule_of_steps(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
     config = digits("training.T=[[1, 1], [1, 2]]")
-    assert prepare(config)
-    data = replace(read(config), is_events=True)
-    monkeypatch.setattr("snn4.agent.training.students.read", lambda config: data)
+    assert data_and_students(config)
+    data = replace(read(config.data, config.name), is_events=True)
+    monkeypatch.setattr("snn4.agent.training.students.read", lambda config, name: data)
     assert "training.T: got steps for images" in told(config)
 
 
@@ -103,4 +106,4 @@ def test_events_have_as_many_steps_as_bins(digits: Digits) -> None:
 
 def test_data_that_is_not_there(digits: Digits) -> None:
     with pytest.raises(MissingData, match="/nowhere"):
-        prepare(digits("data={name: mnist, root: /nowhere, download: false}"))
+        data_and_students(digits("data={name: mnist, root: /nowhere, download: false}"))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from snn4.policies.networks.ann import twin
-from snn4.policies.networks.perception import NetworkConfig, make_network
+from snn4.policies.networks.config import NetworkConfig
+from snn4.policies.networks.perception import make_network
 
 
 def activity_of(learner: Any, n: int) -> dict[str, torch.Tensor]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from run_folders import through_disk
 from torch import Tensor
 
-from snn4.agent.run import checkpoint
 from snn4.envs.stream import Stream
 from snn4.learners.continual.learner import STRATEGIES, ContinualLearner, Lesson, n_outputs
 from snn4.learners.not_finite import NotFinite
@@ -56,13 +56,11 @@ def test_resumed_is_never_interrupted(name: str, scenario: str, make_learner: An
     whole, broken, resumed = (make_learner(name, scenario, ann) for _ in range(3))
     live(whole)
     live(broken, 1)
-    checkpoint.save(tmp_path, {}, broken.state(), "")
+    state = through_disk(broken.state(), tmp_path)
     torch.save(broken.state(), tmp_path / "state.pt")
-    loaded = checkpoint.load(tmp_path)
-    assert loaded is not None
-    assert equal(loaded[2], torch.load(tmp_path / "state.pt", weights_only=True))
+    assert equal(state, torch.load(tmp_path / "state.pt", weights_only=True))
     torch.rand(7), np.random.rand(3), random.random()  # noqa: NPY002  # the resumed process has other random numbers
-    resumed.load_state(loaded[2])
+    resumed.load_state(state)
     live(resumed)
     assert equal(weights(resumed), weights(whole))
     assert equal(resumed.state(), whole.state())

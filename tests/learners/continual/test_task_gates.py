@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from snn4.policies.networks.perception import NetworkConfig, make_network
+from snn4.policies.networks.config import NetworkConfig
+from snn4.policies.networks.perception import make_network
 
 
 @pytest.mark.parametrize("ann", [False, True])

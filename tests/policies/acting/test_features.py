@@ -20,8 +20,9 @@ from snn4.policies.acting.mlp import SpikingMLP
 from snn4.policies.coding import CodingConfig
 from snn4.policies.metering.meter import Meter
 from snn4.policies.networks.ann import twin
+from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.networks.hybrid import Hybrid, HybridConfig
-from snn4.policies.networks.perception import NetworkConfig, make_network
+from snn4.policies.networks.perception import make_network
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.recurrent import SpikingRecurrentPolicy
 from snn4.policies.sb3 import PolicyConfig, SpikingActorCriticPolicy, SpikingDQNPolicy

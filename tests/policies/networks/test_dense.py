@@ -9,8 +9,9 @@ from torch import nn
 
 from snn4.policies.metering.meter import Meter
 from snn4.policies.networks.ann import twin
+from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.networks.dense import DENSE, Dense, DenseConfig
-from snn4.policies.networks.perception import NetworkConfig, make_network
+from snn4.policies.networks.perception import make_network
 
 SMALL = DenseConfig((12, 8), image_size=(4, 5), in_channels=2, n_classes=3, T=3)
 

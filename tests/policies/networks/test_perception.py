@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from snn4.policies.networks.classifier import ClassifierConfig
+from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.networks.convnet import CONVNETS, ConvNetConfig, SpikingConvNet
 from snn4.policies.networks.hybrid import HYBRIDS, Hybrid, HybridConfig
-from snn4.policies.networks.perception import NETWORKS, NetworkConfig, make_network
+from snn4.policies.networks.perception import NETWORKS, make_network
 from snn4.policies.networks.spikformer import Spikformer, SpikformerConfig
 from snn4.policies.neurons import NeuronConfig
 

@@ -18,7 +18,8 @@ from snn4.policies.engine.event_conv import EventConv2d, event_driven
 from snn4.policies.metering.meter import Meter
 from snn4.policies.network import SpikingResidual, detach
 from snn4.policies.networks.ann import twin
-from snn4.policies.networks.perception import NETWORKS, NetworkConfig, make_network
+from snn4.policies.networks.config import NetworkConfig
+from snn4.policies.networks.perception import NETWORKS, make_network
 from snn4.policies.networks.spikformer import SPIKFORMERS, Spikformer, SpikformerConfig
 from snn4.policies.neurons import Neuron, NeuronConfig
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from config_problems import problems_of
+from stories import Story, of
 
-from snn4.agent.config.file import ConfigError, dump
-from snn4.agent.life.config import LifeConfig, load
-from snn4.agent.life.life import Life, live
-from snn4.agent.run.events import Entered, Evaluated, Event, Learned, Saved
+from snn4.agent import kinds
+from snn4.agent.config.file import dump
+from snn4.agent.life.config import LifeConfig
+from snn4.agent.life.life import Life
+from snn4.agent.run.events import Entered, Evaluated, Event, Learned
 from snn4.policies.sb3 import trunk_names
 
 STREAM = [
@@ -29,43 +31,16 @@ PROTECTIONS = ["{kind: freeze}", "{kind: freeze, fraction: 0.5, samples: 30}", "
                "{kind: replay, samples: 100, batch_size: 8}"]  # fmt: skip
 
 
-def recorded(config: LifeConfig, folder: Path) -> tuple[list[Event], list[tuple[int, Path]]]:
-    """A life, and copies of its folder after each `Saved`, as a process killed right then leaves it."""
-    events: list[Event] = []
-    copies = []
-    for event in live(Life(config, folder)):
-        events.append(event)
-        if isinstance(event, Saved):
-            copies.append((len(events), folder.with_name(f"{folder.name}, killed after event {len(events)}")))
-            shutil.copytree(folder, copies[-1][1])
-    return events, copies
-
-
-def goes_on(config: LifeConfig, folder: Path) -> list[Event]:
-    life = Life(config, folder)
-    assert life.restore() is not None
-    _, *events = live(life)
-    return events[1:] if isinstance(events[0], Entered) and events[0].step else events
-
-
-def retained(config: LifeConfig, folder: Path) -> Any:
-    life = Life(config, folder)
-    life.restore()
-    return life.summary(None)["retention"]
+def told(life: Life, folder: Path) -> list[Event]:
+    return Story(life, folder).tell()
 
 
 @pytest.mark.parametrize("protection", PROTECTIONS)
 @pytest.mark.parametrize("learner", ["PPO", "DQN"])
-def test_a_protected_life_goes_on_bit_by_bit(
-    tiny: Callable[..., LifeConfig], tmp_path: Path, protection: str, learner: str
+def test_a_protected_life_that_is_killed(
+    tiny: Callable[..., LifeConfig], whole: Callable[..., Any], protection: str, learner: str
 ) -> None:
-    config = tiny(*STREAM, *(DQN if learner == "DQN" else []), f"protection={protection}")
-    events, copies = recorded(config, tmp_path / "life")
-    inside = [at for at in copies if at[0] < len(events) - 3 and isinstance(events[at[0]], Learned)]
-    between = [at for at in copies if at[0] < len(events) and isinstance(events[at[0]], Entered)]
-    for position, folder in (inside[-1], between[0], between[1]):
-        assert goes_on(config, folder) == events[position:]
-        assert retained(config, folder) == retained(config, tmp_path / "life")
+    whole(tiny(*STREAM, *(DQN if learner == "DQN" else []), f"protection={protection}"))
 
 
 def test_what_is_replayed_acts_as_in_the_latest_stay(
@@ -74,13 +49,14 @@ def test_what_is_replayed_acts_as_in_the_latest_stay(
     stays = ("steps: 128", "steps: 128, variation: {physics: {length: 2}}", "steps: 64")
     pole = ", ".join(f"{{environment: CartPole-v1, name: pole, {stay}}}" for stay in stays)
     world = f"world=[{pole}, {{environment: Acrobot-v1, steps: 64}}]"
-    life = Life(tiny(world, f"protection={PROTECTIONS[-1]}"), tmp_path)
-    list(live(life))
+    life = Life(tiny(world, f"protection={PROTECTIONS[-1]}"))
+    Story(life, tmp_path).tell()
+    being = life.beings[0]
     made: list[int] = []
-    policy = life.policy
-    monkeypatch.setattr(life, "policy", lambda being, task: made.append(task.steps) or policy(being, task))
-    life.beings[0].world.position = 3
-    life.learner(life.beings[0], life.config.world[3])[0].close()
+    policy = being.policy
+    monkeypatch.setattr(being, "policy", lambda task: made.append(task.steps) or policy(task))
+    being.world.position = 3
+    being.take_up(life.config.world[3])
     assert made == [64], "the stay from whose end the memory is"
 
 
@@ -89,7 +65,7 @@ def test_protection_acts_from_the_second_task_on(tiny: Callable[..., LifeConfig]
     def learned(protection: str) -> list[Learned]:
         config = tiny(*STREAM, f"protection={protection}", f"policy.kind={kind}",
                       "learner.hyperparameters.learning_rate=0.02")  # fmt: skip
-        return [e for e in live(Life(config, tmp_path / protection[:12])) if isinstance(e, Learned)]
+        return of(Learned, told(Life(config), tmp_path / protection[:12]))
 
     free = learned("{kind: none}")
     for protection in PROTECTIONS:
@@ -101,16 +77,16 @@ def test_protection_acts_from_the_second_task_on(tiny: Callable[..., LifeConfig]
 def test_a_frozen_trunk_is_that_of_the_best_moment_of_the_first_task(
     tiny: Callable[..., LifeConfig], tmp_path: Path
 ) -> None:
-    life = Life(tiny(*STREAM, "protection.kind=freeze"), tmp_path)
+    life = Life(tiny(*STREAM, "protection.kind=freeze"))
     trunks: list[dict[str, torch.Tensor]] = []
     being = life.beings[0]
-    trunks += [dict(being.organism.trunk) for event in live(life) if isinstance(event, Entered)]
+    trunks += [dict(being.organism.trunk) for e in Story(life, tmp_path).events() if isinstance(e, Entered)]
     trunks.append(dict(being.organism.trunk))
     assert not trunks[0]
     for name, synapses in trunks[1].items():
         for later in trunks[2:]:
             assert torch.equal(later[name], synapses) == name.startswith("actor."), name
-    assert set(trunks[1]) == set(trunk_names(life.policy(being, life.config.world[0])))
+    assert set(trunks[1]) == set(trunk_names(being.policy(life.config.world[0])))
 
 
 # Variations and names
@@ -119,31 +95,32 @@ def test_a_frozen_trunk_is_that_of_the_best_moment_of_the_first_task(
 def test_drift_goes_on_with_the_same_head_and_another_name_begins_anew(
     tiny: Callable[..., LifeConfig], tmp_path: Path
 ) -> None:
-    life = Life(tiny(STREAM[0], STREAM[1], "world.2.name=''"), tmp_path)
+    life = Life(tiny(STREAM[0], STREAM[1], "world.2.name=''"))
     assert [task.name for task in life.config.world] == [
         "CartPole-v1", "Acrobot-v1", "CartPole-v1 (gravity 15, noise 0.1)",
     ]  # fmt: skip
-    events = list(live(life))
-    (last,) = (e for e in events if isinstance(e, Evaluated) and e.final)
+    (last,) = of(Evaluated, told(life, tmp_path), part="test")
     assert set(last.scores) == {task.name for task in life.config.world}
-    assert {name: row["env_steps"] for name, row in life.summary(None)["tasks"].items()} == {
+    assert {name: row["env_steps"] for name, row in life.summary()["tasks"].items()} == {
         "CartPole-v1": 128, "Acrobot-v1": 192, "CartPole-v1 (gravity 15, noise 0.1)": 128,
     }  # fmt: skip
-    drifting = Life(tiny(*STREAM), tmp_path / "drift")
-    (last,) = (e for e in live(drifting) if isinstance(e, Evaluated) and e.final)
+    drifting = Life(tiny(*STREAM))
+    (last,) = of(Evaluated, told(drifting, tmp_path / "drift"), part="test")
     assert list(last.scores) == ["CartPole-v1", "Acrobot-v1", "CartPole-v1, gravity 15, noise 0.1"]
-    assert drifting.summary(None)["tasks"]["CartPole-v1"]["env_steps"] == 256, "of both, which have one head"
+    assert drifting.summary()["tasks"]["CartPole-v1"]["env_steps"] == 256, "of both, which have one head"
     seen = drifting.beings[0].world.seen
-    gravities = [drifting.evaluator.environment(task, 5).get_attr("unwrapped")[0].gravity for task in seen[::2]]
+    gravities = [
+        drifting.beings[0].evaluator.environment(task, 5).get_attr("unwrapped")[0].gravity for task in seen[::2]
+    ]
     assert gravities == [9.8, 15], "tested are the environment as it was, and as it is now"
 
 
 def test_a_task_s_own_code(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    life = Life(tiny(STREAM[0], "world.1.coding.kind=population"), tmp_path)
-    list(live(life))
+    life = Life(tiny(STREAM[0], "world.1.coding.kind=population"))
+    told(life, tmp_path)
     inputs = []
     for task in life.config.world[:2]:
-        policy: Any = life.policy(life.beings[0], task)
+        policy: Any = life.beings[0].policy(task)
         inputs.append(policy.mlp_extractor.policy_net.encoder.n_outputs)
     assert inputs[0] == 4
     assert inputs[1] > 6
@@ -151,12 +128,6 @@ def test_a_task_s_own_code(tiny: Callable[..., LifeConfig], tmp_path: Path) -> N
 
 
 # Configs
-
-
-def problems(tiny: Callable[..., LifeConfig], *overrides: str) -> list[str]:
-    with pytest.raises(ConfigError) as error:
-        tiny(*overrides)
-    return [problem.partition(": ")[2] for problem in error.value.problems]
 
 
 @pytest.mark.parametrize(
@@ -186,12 +157,12 @@ def problems(tiny: Callable[..., LifeConfig], *overrides: str) -> list[str]:
         ),
     ],
 )
-def test_problems(tiny: Callable[..., LifeConfig], overrides: list[str], said: str) -> None:
-    (found,) = problems(tiny, *overrides)
-    assert found.startswith(said)
+def test_problems(tiny_yaml: Path, overrides: list[str], said: str) -> None:
+    (line,) = problems_of(tiny_yaml, *overrides)
+    assert line.startswith(said)
 
 
-def test_rounds_repeat_a_world_and_worlds_nest(tiny: Callable[..., LifeConfig]) -> None:
+def test_rounds_repeat_a_world_and_worlds_nest(tiny: Callable[..., LifeConfig], tiny_yaml: Path) -> None:
     a, b, c = (f"{{environment: {name}, steps: 5}}" for name in ("CartPole-v1", "Acrobot-v1", "MountainCar-v0"))
     names = {"CartPole-v1": "A", "Acrobot-v1": "B", "MountainCar-v0": "C"}
 
@@ -202,11 +173,10 @@ def test_rounds_repeat_a_world_and_worlds_nest(tiny: Callable[..., LifeConfig]) 
     assert order(f"world=[{a}, {{rounds: 2, world: [{b}, {c}]}}]") == "ABCBC"
     assert order(f"world=[{a}, {{rounds: 2, world: [{b}, {{world: [{c}, {c}]}}]}}]", "rounds=2") == "ABCCBCCABCCBCC"
     # What is told is told once.
-    assert len(problems(tiny, f"world=[{a}, {b}]", "world.1.steps=0", "rounds=3")) == 1
+    assert len(problems_of(tiny_yaml, f"world=[{a}, {b}]", "world.1.steps=0", "rounds=3")) == 1
 
 
-def test_what_is_dumped_loads_to_the_same_life(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_what_is_dumped_loads_to_the_same_life(tiny: Callable[..., LifeConfig], written: Callable[[str], Path]) -> None:
     config = tiny(*STREAM, "rounds=2", "world.1.coding.kind=rate", "world.1.reference=-80", "protection.kind=ewc")
-    (tmp_path / "config.yaml").write_text(dump(config))
-    assert load(tmp_path / "config.yaml") == config
+    assert kinds.load(written(dump(config)))[1] == config
     assert len(config.world) == 6

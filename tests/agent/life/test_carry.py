@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from config_problems import problems_of
+from stories import Story, of
 
-from snn4.agent.config.file import CONFIGS, ConfigError
-from snn4.agent.life.config import LifeConfig, load
-from snn4.agent.life.life import Life, live
-from snn4.agent.run.events import Began, Compared, Ended, Entered, Event, Learned, Saved
+from snn4.agent import kinds
+from snn4.agent.config.file import CONFIGS
+from snn4.agent.life.config import LifeConfig
+from snn4.agent.life.life import Life
+from snn4.agent.run.events import Ended, Learned
 
 CARRY = [
     "world=[{environment: CartPoleNoVel-v1, steps: 384}]",
@@ -23,19 +25,10 @@ CARRY = [
 ]
 
 
-def lived(life: Life) -> list[Event]:
-    return list(live(life))
-
-
-def learned(events: list[Event]) -> list[Learned]:
-    return [event for event in events if isinstance(event, Learned)]
-
-
-def test_a_life_that_remembers(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    life = Life(tiny(*CARRY, "policy.memory={taus: [2e-3, 8e-3], gain: 2.0}"), tmp_path)
-    events = lived(life)
+def test_a_life_that_remembers(tiny: Callable[..., LifeConfig], whole: Callable[..., Any]) -> None:
+    life, events = whole(tiny(*CARRY, "policy.memory={taus: [2e-3, 8e-3], gain: 2.0}"))
     assert events[-1] == Ended("finished", 2 * 384)
-    summary = life.summary(None)
+    summary = life.summary()
     for half in ("tasks", "ann_twin"):
         row = summary[half]["CartPoleNoVel-v1"]
         assert row["env_steps"] == 384
@@ -44,29 +37,9 @@ def test_a_life_that_remembers(tiny: Callable[..., LifeConfig], tmp_path: Path) 
         assert all(math.isfinite(cost) for cost in costs if cost is not None)
         assert row["parameters"] > 0
         assert (row["spikes_per_decision"] > 0) == (half == "tasks")
-    assert all(len(e.spike_rates) == (2 if e.being == "organism" else 0) for e in learned(events))
-    policies = [type(life.learner(being, life.config.world[0])[0].model.policy).__name__ for being in life.beings]
+    assert all(len(e.spike_rates) == (2 if e.being == "organism" else 0) for e in of(Learned, events))
+    policies = [type(being.policy(life.config.world[0])).__name__ for being in life.beings]
     assert policies == ["SpikingRecurrentPolicy", "RecurrentActorCriticPolicy"]
-
-
-def test_a_life_that_is_killed_goes_on_bit_by_bit(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    config = tiny(*CARRY)
-    events: list[Event] = []
-    copies = {}
-    for event in live(Life(config, tmp_path / "life")):
-        events.append(event)
-        if isinstance(event, Saved):
-            copies[len(events)] = tmp_path / f"killed after event {len(events)}"
-            shutil.copytree(tmp_path / "life", copies[len(events)])
-    where = sorted(copies)
-    for position in (where[0], where[len(where) // 2 + 1]):  # in the organism's life, and in the twin's
-        again = Life(config, copies[position])
-        assert again.restore() is not None
-        began, *rest = lived(again)
-        assert isinstance(began, Began)
-        rest = rest[1:] if isinstance(rest[0], Entered) and rest[0].step else rest
-        told = [[event for event in part if not isinstance(event, Compared)] for part in (rest, events[position:])]
-        assert told[0] == told[1]
 
 
 def test_a_return_to_a_task_and_another_backend(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
@@ -74,15 +47,9 @@ def test_a_return_to_a_task_and_another_backend(tiny: Callable[..., LifeConfig],
     world = "world=[{environment: CartPoleNoVel-v1, steps: 64}, {environment: MountainCarNoVel-v0, steps: 64}, "
     config = tiny(*CARRY, world + "{environment: CartPoleNoVel-v1, steps: 64}]", "policy.backend=norse",
                   "policy.critic=spiking", "world.1.kwargs.max_episode_steps=40")  # fmt: skip
-    life = Life(config, tmp_path)
-    assert lived(life)[-1] == Ended("finished", 2 * 192)
+    life = Life(config)
+    assert Story(life, tmp_path).tell()[-1] == Ended("finished", 2 * 192)
     assert {f"{role}.0.weight" for role in ("actor", "critic")} < set(life.beings[0].organism.trunk)
-
-
-def told(config: Path, *overrides: str) -> list[str]:
-    with pytest.raises(ConfigError) as error:
-        load(config, overrides)
-    return [problem.removeprefix(f"{config}: ") for problem in error.value.problems]
 
 
 ONE_STEP = "policy={state: carry, T: 1}"
@@ -106,12 +73,12 @@ WRONG: dict[str, tuple[list[str], str]] = {
 @pytest.mark.parametrize("case", WRONG)
 def test_errors(tiny_yaml: Path, case: str) -> None:
     overrides, said = WRONG[case]
-    (line,) = told(tiny_yaml, *overrides)
+    (line,) = problems_of(tiny_yaml, *overrides)
     assert said in line
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*_novel.yaml")))
 def test_shipped_configs(name: str) -> None:
-    config: Any = load(name)
+    config: Any = kinds.load(name)[1]
     assert config.policy.state == "carry"
     assert all("NoVel" in task.environment for task in config.world)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from config_problems import problems_of
+from stories import Story, of
 
-from snn4.agent.config.file import ConfigError, dump
-from snn4.agent.life.config import LifeConfig, load
-from snn4.agent.life.life import Life, live
-from snn4.agent.run.events import Began, Compared, Ended, Entered, Event, Learned, Saved
+from snn4.agent import kinds
+from snn4.agent.life.config import LifeConfig
+from snn4.agent.life.life import Life
+from snn4.agent.run.events import Ended, Learned
 from snn4.policies.acting.features import NetworkFeatures
+from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.networks.hybrid import HybridConfig
-from snn4.policies.networks.perception import NetworkConfig
 
 SEEING = [
     "world=[{environment: CartPolePixels-v1, steps: 192, kwargs: {height: 12, width: 30, frames: 2}}]",
@@ -27,36 +28,23 @@ SEEING = [
 ]
 
 
-def test_a_life_that_sees_goes_on_bit_by_bit(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    life, events, copies = Life(tiny(*SEEING), tmp_path / "life"), list[Event](), dict[int, Path]()
-    for event in live(life):
-        events.append(event)
-        if isinstance(event, Saved):
-            copies[len(events)] = tmp_path / f"killed after event {len(events)}"
-            shutil.copytree(tmp_path / "life", copies[len(events)])
+def test_a_life_that_sees(tiny: Callable[..., LifeConfig], whole: Callable[..., Any]) -> None:
+    life, events = whole(tiny(*SEEING))
     assert events[-1] == Ended("finished", 2 * 192)
-    rates = [event.spike_rates for event in events if isinstance(event, Learned) and event.being == "organism"]
-    assert {len(each) for each in rates} == {1 + 2}, "a layer of the encoder, and two of the policy"
-    row, twin = (life.summary(None)[half]["CartPolePixels-v1"] for half in ("tasks", "ann_twin"))
+    rates = {len(event.spike_rates) for event in of(Learned, events, being="organism")}
+    assert rates == {1 + 2}, "a layer of the encoder, and two of the policy"
+    row, twin = (life.summary()[half]["CartPolePixels-v1"] for half in ("tasks", "ann_twin"))
     assert row["parameters"] == twin["parameters"]
     assert row["spikes_per_decision"] > 0 == twin["spikes_per_decision"]
     assert row["effective_macs"] > 0 < row["effective_acs"]
-    first = min(copies)
-    again = Life(tiny(*SEEING), copies[first])
-    assert again.restore() is not None
-    began, *rest = list(live(again))
-    assert isinstance(began, Began)
-    rest = rest[1:] if isinstance(rest[0], Entered) and rest[0].step else rest
-    told = [[event for event in part if not isinstance(event, Compared)] for part in (rest, events[first:])]
-    assert told[0] == told[1]
 
 
 def test_another_world_gets_another_encoder(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     world = "world=[{environment: CartPolePixels-v1, steps: 64}, {environment: MinAtar/Breakout-v1, steps: 64}]"
-    life = Life(tiny(*SEEING[1:-1], world, "policy.encoder.options.head=average"), tmp_path)
-    assert list(live(life))[-1] == Ended("finished", 128)
-    seen = [life.learner(life.beings[0], task)[0].model.policy.features_extractor for task in life.config.world]
+    life = Life(tiny(*SEEING[1:-1], world, "policy.encoder.options.head=average"))
+    assert Story(life, tmp_path).tell()[-1] == Ended("finished", 128)
+    seen = [life.beings[0].policy(task).features_extractor for task in life.config.world]
     sizes: list[Any] = [extractor.network.config for extractor in seen if isinstance(extractor, NetworkFeatures)]
     assert [(c.in_channels, c.image_size) for c in sizes] == [(4, (24, 60)), (4, (10, 10))]
 
@@ -77,21 +65,16 @@ WRONG: dict[str, tuple[list[str], str]] = {
 @pytest.mark.parametrize("case", WRONG)
 def test_errors(tiny_yaml: Path, case: str) -> None:
     overrides, said = WRONG[case]
-    with pytest.raises(ConfigError) as error:
-        load(tiny_yaml, [*SEEING, *overrides])
-    (line,) = error.value.problems
+    (line,) = problems_of(tiny_yaml, *SEEING, *overrides)
     assert said in line
 
 
 @pytest.mark.parametrize("name", ["pixel_cartpole", "minatar_breakout"])
-def test_shipped_configs(name: str, tmp_path: Path) -> None:
+def test_shipped_configs(name: str) -> None:
     if name.startswith("minatar"):
         pytest.importorskip("minatar")
-    config = load(name)
+    _, config = kinds.load(name)
     assert isinstance(config.policy.encoder, NetworkConfig)
     assert config.ann_twin
-    written = tmp_path / "config.yaml"
-    written.write_text(dump(config))
-    assert load(written) == config
     if name == "pixel_cartpole":
         assert isinstance(config.policy.encoder.resolve(4, (24, 60), 1), HybridConfig)

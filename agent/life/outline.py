@@ -1,0 +1,53 @@
+"""A policy's outline: its tensors by name and shape, found without optimizers and buffers, and without much memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from stable_baselines3.common.vec_env import VecEnv
+from torch.overrides import TorchFunctionMode
+
+from snn4.learners.algorithms import LearnerConfig, make_policy
+from snn4.policies.sb3 import PolicyConfig
+
+Outline = dict[str, tuple[int, ...]]
+"""Shapes by the names of `state_dict`."""
+
+NUMBERS = 2**27
+"""Weights beyond so many (half a gigabyte) have a shape alone."""
+
+
+def outline(learner: LearnerConfig, policy: PolicyConfig, env: VecEnv) -> Outline:
+    """The tensors of the policy that `make_policy` makes of these; raises what SB3, torch and networks raise."""
+    light: dict[str, Any] = {"ortho_init": False} if learner.algorithm in ("PPO", "A2C") else {}
+    if not {"optimizer_class", "optimizer_kwargs"} & learner.policy_kwargs.keys():
+        light["optimizer_class"] = _no_optimizer  # torch's import its compiler: a second, or five on a busy core
+    learner = dataclasses.replace(learner, policy_kwargs={**light, **learner.policy_kwargs})
+    with torch.random.fork_rng(devices=[]), _Sparing():
+        made = make_policy(learner, policy, env)
+    return {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
+
+
+class _Sparing(TorchFunctionMode):
+    """Makes weights beyond `NUMBERS` on torch's device "meta", and leaves them there when SB3 moves its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.Tensor.to and args[0].is_meta:
+            return args[0]
+        if func is torch.empty and args:
+            self.numbers += math.prod(args if isinstance(args[0], int) else args[0])
+            if self.numbers > NUMBERS:
+                kwargs["device"] = "meta"
+        return func(*args, **kwargs)
+
+
+def _no_optimizer(*_: Any, **__: Any) -> None:
+    """What is only looked at does not learn."""
