@@ -10,8 +10,12 @@ from statistics import fmean
 
 import pytest
 
+from snn4.agent.config.file import find
+from snn4.benchmarks.cli import app
+
 ROOT = Path(__file__).parents[2]
 WRITER = runpy.run_path(str(ROOT / "docs" / "write_tables.py"))
+PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 CONTINUAL = ROOT / "benchmarks" / "results" / "continual"
 
 
@@ -52,3 +56,31 @@ def energies(benchmark: str, strategy: str) -> list[str]:
 
 def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("| ").split("|")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", text_of(page)):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.is_file(), link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+        names = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+        assert not anchor or anchor in names, link
+
+
+def test_commands_and_imports_are_there() -> None:
+    texts = "\n".join(map(text_of, PAGES))
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    for command, argument in re.findall(
+        r"^(?:\| .*`)?snn4-agent ([a-z]+)(?: ([a-z]\w*)\b(?![/-]))?", texts, re.MULTILINE
+    ):
+        assert command in known | {"bench"}, command
+        if argument and command in ("run", "train", "world"):
+            find(argument)
+    for block in re.findall(r"^```python\n(.*?)^```", texts, re.MULTILINE | re.DOTALL):
+        exec("\n".join(re.findall(r"^(?:from|import) .*$", block, re.MULTILINE)), {})
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text_of("README.md").splitlines()) <= 130
