@@ -62,8 +62,12 @@ def read_config(config: str, overrides: Sequence[str], shorthands: Mapping[str, 
     """
     raw, source = read(find(config))
     kind = kinds.kind_of(raw, source)
-    given = {name: value for name, value in shorthands.items() if value is not None}
-    return kind, kind.read(raw, source, [*overrides, *(f"{kind.shorthands[name]}={given[name]}" for name in given)])
+    changes = [*overrides]
+    for name, value in shorthands.items():
+        if value is not None and name not in kind.shorthands:
+            raise RunError(f"--{name}: means nothing for a {kind.name}; leave it out")
+        changes += [f"{kind.shorthands[name]}={value}"] if value is not None else []
+    return kind, kind.read(raw, source, changes)
 
 
 def begin(kind: Kind, config: Any, runs: Path, quiet: bool = False) -> None:

@@ -55,5 +55,6 @@ def about(config: LifeConfig) -> dict[str, Any]:
 
 
 def title(config: Mapping[str, Any]) -> str:
-    tasks = dict.fromkeys(task["name"] or task["environment"] for task in config["world"])
+    # Tasks of version 0.1 had no names at first.
+    tasks = dict.fromkeys(task.get("name") or task["environment"] for task in config["world"])
     return f"{config['name']}: {', '.join(tasks)}, seed {config['seed']}"

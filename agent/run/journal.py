@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from snn4.agent.errors import BadInput
 from snn4.agent.run.events import Ended, Event, Saved, from_json
@@ -42,7 +42,11 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = _lock(folder)
-        self._events = (folder / EVENTS).open("a", encoding="utf-8")
+        try:
+            self._events = _opened(folder / EVENTS)
+        except RunError:
+            self._lock.close()
+            raise
         self._scalars = Scalars(folder / "tensorboard")
 
     @classmethod
@@ -224,10 +228,7 @@ def is_busy(folder: Path) -> bool:
 
 
 def _lock(folder: Path) -> Any:
-    path = folder / ".lock"
-    if path.exists() and not path.is_file():  # to open a pipe would wait for ever
-        raise RunError(f"{path}: is no file; delete it")
-    file = path.open("a")
+    file = _opened(folder / ".lock")
     if fcntl is None:
         return file
     deadline = time.monotonic() + 0.1  # others that only ask hold it for a moment
@@ -237,6 +238,13 @@ def _lock(folder: Path) -> Any:
             raise RunBusy(f"{folder}: another process works in this folder; watch it with: snn4-agent watch {folder}")
         time.sleep(0.01)
     return file
+
+
+def _opened(path: Path) -> TextIO:
+    """To be written at its end; RunError for a pipe, which would be waited for for ever."""
+    if path.exists() and not path.is_file():
+        raise RunError(f"{path}: is no file; delete it")
+    return path.open("a", encoding="utf-8")
 
 
 def _locked(file: Any) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -48,6 +49,8 @@ def prepare(config: TrainingConfig, processes: Processes) -> Training:
 
 
 def evaluate(config: TrainingConfig, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    if config.threads:
+        torch.set_num_threads(config.threads)
     keep_freed_memory()
     if (data := options.get("data")) is not None:
         about = read_about(folder / "model.safetensors")

@@ -10,6 +10,7 @@ import pytest
 from stories import Story
 
 from snn4.agent.life.config import LifeConfig
+from snn4.agent.life.kind import title
 from snn4.agent.life.life import Life
 from snn4.agent.life.page import retention_measure_rows, retention_rows, score_rows, sections
 from snn4.agent.run.events import Evaluated, Event
@@ -113,3 +114,9 @@ def test_measures_of_returns(lived: Lived) -> None:
     assert table["memory, bytes"] == ["0", "0"]
     older = {being: {"measures": one["measures"]} for being, one in found.items()}  # as 0.1 wrote it
     assert ["memory, bytes", "-", "-"] in retention_measure_rows(older)
+
+
+@pytest.mark.parametrize("task", [{}, {"name": ""}, {"name": "CartPole-v1"}])
+def test_the_title_of_any_version(task: dict[str, str]) -> None:
+    world = [{"environment": "CartPole-v1", **task}, {"environment": "CartPole-v1", "name": "pole"}]
+    assert title({"name": "x", "seed": 3, "world": world}) == "x: CartPole-v1, pole, seed 3"

@@ -199,6 +199,16 @@ def test_whoever_asks_does_not_keep_others_out(journal: Journal) -> None:
             assert is_busy(journal.folder)
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", [".lock", "events.jsonl"])
+def test_a_pipe_is_not_waited_for(journal: Journal, name: str) -> None:
+    journal.__exit__(None, None, None)
+    (journal.folder / name).unlink()
+    os.mkfifo(journal.folder / name)
+    with pytest.raises(RunError, match=f"{name}: is no file; delete it"):
+        Journal(journal.folder)
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def mkdir(path: Path, **options: Any) -> None:
         if not options:  # the run's own
