@@ -23,7 +23,7 @@ class NetworkConfig:
     """A network by its name, and what is changed in it; its input and classes come from the data."""
 
     name: str = "vgg-small"
-    """One of `NETWORKS`."""
+    """One of `snn4.policies.networks.perception.NETWORKS`."""
     T: Annotated[int, Gene(1, 16)] = 4
     """Inner steps for an image; of events, as many as the data has bins."""
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
