@@ -39,7 +39,7 @@ def test_a_life_that_remembers(tiny: Callable[..., LifeConfig], whole: Callable[
         assert (row["spikes_per_decision"] > 0) == (half == "tasks")
     assert all(len(e.spike_rates) == (2 if e.being == "organism" else 0) for e in of(Learned, events))
     policies = [type(being.policy(life.config.world[0])).__name__ for being in life.beings]
-    assert policies == ["SpikingRecurrentPolicy", "RecurrentActorCriticPolicy"]
+    assert policies == ["SpikingRecurrentPolicy", "LstmPolicy"]
 
 
 def test_a_return_to_a_task_and_another_backend(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
