@@ -274,10 +274,10 @@ class Counter:
         tally.events = None
 
     def _decoder(self, tally: Tally, layer: WeightedDecoder, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        signal, first = self._signals.of(inputs[0]), layer.weights[0]
+        signal, weight = self._signals.of(inputs[0]), layer.weights[0]
         # The mean over time of sums or averages of spikes is again such an average.
-        is_mean = bool((layer.weights == first).all())
-        unit = signal.unit * float(first) if signal.unit is not None and is_mean else None
+        is_mean = bool((layer.weights == weight).all())
+        unit = signal.unit * float(weight) if signal.unit is not None and is_mean else None
         source = self._spikes(inputs[0]) if signal.source is None else signal.source
         self._signals.put(output, Signal(unit, source))
 

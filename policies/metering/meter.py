@@ -120,9 +120,9 @@ class Meter:
         def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if layer in self._idle:
                 self._tallies[layer] = self._idle.pop(layer)
-            first = output[0] if isinstance(output, tuple) else output
-            with torch.no_grad(), torch.autocast(first.device.type, enabled=False):  # half precision cannot count
-                count(self._tallies[layer], layer, inputs, first)
+            values = output[0] if isinstance(output, tuple) else output
+            with torch.no_grad(), torch.autocast(values.device.type, enabled=False):  # half precision cannot count
+                count(self._tallies[layer], layer, inputs, values)
 
         return hook
 

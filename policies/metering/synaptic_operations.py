@@ -55,8 +55,8 @@ def fan_out(layer: Synapses, sample: torch.Size, dense: bool = False) -> Tensor:
 
 def touched_weights(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> float:
     """Number of non-zero weights that see a non-zero input, each once per row, for rows ``x`` of zeros and ones."""
-    around = layer._reversed_padding_repeated_twice
-    x = F.pad(x, around, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode) != 0
+    padding = layer._reversed_padding_repeated_twice
+    x = F.pad(x, padding, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode) != 0
     # All weights with the same input channel and the same position in the kernel see the same inputs.
     outputs = (layer.weight != 0).view(layer.groups, -1, *layer.weight.shape[1:]).sum(1).flatten(0, 1)
     number = 0.0

@@ -138,5 +138,5 @@ def _effective(a: Tensor, b: Tensor) -> int:
 
 def _elementwise(a: Tensor, b: Tensor) -> tuple[int, int]:
     """Number of products of ``a * b`` in which neither factor is 0, and of all products."""
-    both = (a != 0) & (b != 0)
-    return int(torch.count_nonzero(both)), both.numel()
+    products = (a != 0) & (b != 0)
+    return int(torch.count_nonzero(products)), products.numel()

@@ -69,11 +69,11 @@ class ConvNetConfig(ClassifierConfig):
                 stages = f"{n} whole numbers >= 1, one for each stage of channels" if n else "one stage or more"
                 raise ValueError(f"{name}: got {sizes}, allowed is {stages}")
         if self.image_size is None and self.head == "flatten":
-            raise ValueError("image_size: got None, allowed is (height, width) for head: flatten")
+            raise ValueError("image_size: got None, allowed is (height, width) with head: flatten")
         if self.image_size is not None and min(self.image_size) < self.smallest_side:
             raise ValueError(f"image_size: got {self.image_size}, allowed are sides >= {self.smallest_side}")
         if self.kind == "resnet" and self.pools is not None:
-            raise ValueError(f"pools: got {self.pools}, allowed is None for kind: resnet, whose blocks have strides")
+            raise ValueError(f"pools: got {self.pools}, allowed is None with kind: resnet, whose blocks have strides")
         for name, value, kind in (("pooled", "currents", "vgg"), ("stem", "large", "resnet")):
             if getattr(self, name) == value and self.kind != kind:
                 raise ValueError(f"{name}: {value} is not allowed with kind: {self.kind}; set kind: {kind}")

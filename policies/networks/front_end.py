@@ -93,11 +93,11 @@ def load_weights(module: nn.Module, path: str) -> None:
     Raises:
         ValueError: the message names the file, and the tensors that are missing or have another shape.
     """
-    own, saved = module.state_dict(), _read(path)
-    if own.keys().isdisjoint(saved):
+    current, saved = module.state_dict(), _read(path)
+    if current.keys().isdisjoint(saved):
         saved = {name.removeprefix(_IN_A_HYBRID): x for name, x in saved.items()}
     # Files of old torch versions have no num_batches_tracked.
-    needed = {name: x for name, x in own.items() if name in saved or not name.endswith("num_batches_tracked")}
+    needed = {name: x for name, x in current.items() if name in saved or not name.endswith("num_batches_tracked")}
     wrong = [f"{name} is missing" for name in needed if name not in saved]
     wrong += [
         f"{name} is {tuple(saved[name].shape)}, allowed is {tuple(x.shape)}"
@@ -107,7 +107,7 @@ def load_weights(module: nn.Module, path: str) -> None:
     if wrong:
         more = f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""
         raise ValueError(f"weights: {path} does not fit the front end: {'; '.join(wrong[:8])}{more}")
-    module.load_state_dict({**own, **{name: saved[name] for name in needed}})
+    module.load_state_dict({**current, **{name: saved[name] for name in needed}})
 
 
 _IN_A_HYBRID = "network.0.layers."

@@ -38,7 +38,7 @@ class HybridConfig(ClassifierConfig):
     weights: str | None = None
     """Weights of the front end: a .safetensors or .pt file with a state dict, which is read whenever the network is
     built, or DEFAULT, which torchvision downloads. The state dict may be that of the front end, of a whole torchvision
-    model, or of a trained hybrid or its twin. Images should be normalised like the images that the weights were trained
+    model, or of a trained hybrid or its twin. Images should be normalized like the images that the weights were trained
     on."""
     frozen: bool = False
     """Whether the front end, with the statistics of its norms, does not change."""
@@ -70,12 +70,12 @@ class HybridConfig(ClassifierConfig):
             sizes = getattr(self, name)
             if not sizes or min(sizes) < 1:
                 raise ValueError(f"{name}: got {sizes}, allowed are one or more whole numbers >= 1")
-        plain = {"front": SMALL, "weights": None, "frozen": False}
-        for name, default in plain.items() if self.kind == "ann-head" else ():
+        defaults = {"front": SMALL, "weights": None, "frozen": False}
+        for name, default in defaults.items() if self.kind == "ann-head" else ():
             if getattr(self, name) != default:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed is {default!r} for kind: ann-head")
+                raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed is {default!r} with kind: ann-head")
         if self.front == SMALL and self.weights == "DEFAULT":
-            raise ValueError(f"weights: got 'DEFAULT', allowed is a file, or None, for front: {SMALL}")
+            raise ValueError(f"weights: got 'DEFAULT', allowed is a file, or None, with front: {SMALL}")
         if self.image_size is not None and min(self.image_size) < self.smallest_side:
             raise ValueError(f"image_size: got {self.image_size}, allowed are sides >= {self.smallest_side}")
         self.spiking(self.in_channels, self.image_size)  # checks the fields of the spiking stages
@@ -122,7 +122,7 @@ class Hybrid(SpikingClassifier):
     ) -> None:
         head = config.kind == "ann-head"
         if head and front is not None:
-            raise ValueError("front: got a module, allowed is none for kind: ann-head")
+            raise ValueError("front: got a module, allowed is none with kind: ann-head")
         layers = _with_ann_head(config, backend) if head else _with_ann_front(config, backend, front)
         super().__init__(config, layers, checkpoint_steps)
 

@@ -124,38 +124,38 @@ def _neuron(config: SpikformerConfig) -> NeuronConfig:
 
 def _translated(network: Spikformer, config: SpikformerConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of ``network`` with all of the authors' ``weights``."""
-    state_dict, left = network.state_dict(), {key: x for key, x in weights.items() if not _UNUSED.match(key)}
-    for key, official_key, x in _translations(network, config, left):
+    state_dict, remaining = network.state_dict(), {key: x for key, x in weights.items() if not _UNUSED.match(key)}
+    for key, official_key, x in _translations(network, config, remaining):
         if x.shape != state_dict[key].shape:
             got, allowed = tuple(x.shape), tuple(state_dict[key].shape)
             raise ValueError(f"{official_key}: got shape {got}, allowed is {allowed}")
         state_dict[key] = x
-    if left:
-        names = ", ".join(list(left)[:3]) + (", …" if len(left) > 3 else "")
+    if remaining:
+        names = ", ".join(list(remaining)[:3]) + (", …" if len(remaining) > 3 else "")
         raise ValueError(f"got {names}, which no {config.kind} has")
     return state_dict
 
 
 def _translations(
-    network: Spikformer, config: SpikformerConfig, left: dict[str, Tensor]
+    network: Spikformer, config: SpikformerConfig, remaining: dict[str, Tensor]
 ) -> Iterator[tuple[str, str, Tensor]]:
-    """For each parameter and statistic: our key, the authors' first key, and the tensor, removed from ``left``."""
+    """For each parameter and statistic: our key, the authors' first key, and the tensor, removed from ``remaining``."""
     synapses = [(name, conv) for name, conv in network.named_modules() if isinstance(conv, nn.Conv2d)]
     norms = [name for name, norm in network.named_modules() if isinstance(norm, nn.BatchNorm2d)]
-    for (synapse, conv), norm, convs in zip(synapses, norms, _convolutions(config, left), strict=True):
-        yield f"{synapse}.weight", f"{convs[0]}.weight", _take(left, convs, "weight")
+    for (synapse, conv), norm, convs in zip(synapses, norms, _convolutions(config, remaining), strict=True):
+        yield f"{synapse}.weight", f"{convs[0]}.weight", _take(remaining, convs, "weight")
         bias: Tensor | float = 0.0
         if conv.bias is not None:
-            yield f"{synapse}.bias", f"{convs[0]}.bias", _take(left, convs, "bias")
-        elif f"{convs[0]}.bias" in left:  # subtracting it from the norm's mean has the same effect
-            bias = _take(left, convs, "bias")
+            yield f"{synapse}.bias", f"{convs[0]}.bias", _take(remaining, convs, "bias")
+        elif f"{convs[0]}.bias" in remaining:  # subtracting it from the norm's mean has the same effect
+            bias = _take(remaining, convs, "bias")
         bns = [name.replace("_conv", "_bn") for name in convs]
         for part in ("weight", "bias", "running_mean", "running_var"):
-            x = _take(left, bns, part)
+            x = _take(remaining, bns, part)
             yield f"{norm}.{part}", f"{bns[0]}.{part}", x - bias if part == "running_mean" else x
     readout = next(name for name, layer in network.named_modules() if isinstance(layer, nn.Linear))
     for part in ("weight", "bias"):
-        yield f"{readout}.{part}", f"head.{part}", _take(left, ["head"], part)
+        yield f"{readout}.{part}", f"head.{part}", _take(remaining, ["head"], part)
 
 
 def _convolutions(c: SpikformerConfig, weights: Mapping[str, Tensor]) -> Iterator[list[str]]:
@@ -169,9 +169,9 @@ def _convolutions(c: SpikformerConfig, weights: Mapping[str, Tensor]) -> Iterato
         yield from ([f"{block}.{name}_conv"] for name in ("attn.proj", f"{hidden}1", f"{hidden}2"))
 
 
-def _take(left: dict[str, Tensor], names: list[str], part: str) -> Tensor:
+def _take(remaining: dict[str, Tensor], names: list[str], part: str) -> Tensor:
     keys = [f"{name}.{part}" for name in names]
     for key in keys:
-        if key not in left:
+        if key not in remaining:
             raise ValueError(f"has no {key}")
-    return torch.cat([left.pop(key) for key in keys])
+    return torch.cat([remaining.pop(key) for key in keys])
