@@ -48,7 +48,7 @@ class CodingConfig:
     """Range of values without bounds: from -unbounded_range to unbounded_range; values with one bound have a range of
     twice unbounded_range from that bound (all codes except direct)."""
     deterministic: bool = False
-    """Space the spikes evenly instead of drawing them at random, so that a value always has the same code (rate)."""
+    """Space the spikes evenly instead of drawing them at random, so a value always has the same code (rate)."""
     latency_threshold: float = 0.0
     """Values below this fraction of their range give no spike (latency)."""
     delta_threshold: float | None = None
@@ -204,8 +204,8 @@ class LatencyEncoder(RangeEncoder):
         p, steps = self.fraction(x), self.steps(x)
         time = (1 - p) * self.T
         before = time.detach().floor()
-        late = time - before
-        shared = torch.where(steps == before, 1 - late, torch.where(steps == before + 1, late, 0.0))
+        lateness = time - before
+        shared = torch.where(steps == before, 1 - lateness, torch.where(steps == before + 1, lateness, 0.0))
         spikes = steps == (time + 0.5).floor().clamp(max=self.T - 1)
         return (_straight_through(spikes.to(p.dtype), shared) * (p >= self.threshold)).to(x.dtype)
 

@@ -64,8 +64,8 @@ class FirstSpikeDecoder(nn.Module):
         spikes = spikes.to(state_dtype(spikes))
         silent, steps_silent = torch.ones_like(spikes[0]), torch.zeros_like(spikes[0])
         # torch.cumprod is equal, but its backward pass is up to twenty times slower for inputs with zeros.
-        for now in spikes:
-            silent = silent * (1 - now)
+        for step in spikes:
+            silent = silent * (1 - step)
             steps_silent = steps_silent + silent
         return 1 - steps_silent / self.T
 

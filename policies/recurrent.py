@@ -37,9 +37,8 @@ class LstmPolicy(RecurrentActorCriticPolicy):
 
     def make_features_extractor(self) -> BaseFeaturesExtractor:
         extractor = super().make_features_extractor()
-        extractor._features_dim = int(
-            extractor.features_dim
-        )  # MultiDiscrete gives a NumPy number, which torch's LSTM refuses
+        # MultiDiscrete gives a NumPy number, which torch's LSTM refuses.
+        extractor._features_dim = int(extractor.features_dim)
         return extractor
 
     def evaluate_actions(  # type: ignore[override]

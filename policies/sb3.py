@@ -175,7 +175,7 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
     arch_behind_images: ClassVar[list[int] | None] = [64, 64]
     """Default ``net_arch`` behind NatureCNN, where SB3 has no layer; None keeps SB3's default."""
     arch_parts: ClassVar[tuple[str, ...]] = ("pi", "qf")
-    """The keys of ``net_arch`` where it is a mapping."""
+    """The keys of ``net_arch`` if it is a mapping."""
 
     def __init__(
         self,
@@ -269,12 +269,12 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
     def to(self, *args: Any, **kwargs: Any) -> Any:
         """As torch's; UserWarning, like SB3's for PPO and A2C, when a policy without images leaves the CPU."""
         device = self.device.type
-        moved = super().to(*args, **kwargs)
+        policy = super().to(*args, **kwargs)
         if device == "cpu" != self.device.type and self.features_extractor_class is FlattenExtractor:
             warnings.warn(
                 f"device: got {self.device}; policies without images act and learn faster on cpu", stacklevel=3
             )
-        return moved
+        return policy
 
     def acting_layers(self) -> ActingLayers:
         # SB3 bounds these actions by tanh only with gSDE and squash_output, which it does not recommend.

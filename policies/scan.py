@@ -42,9 +42,9 @@ def scan(
         check_state(current, state, dynamics)
     decay = None if decay is None else _checked_decay(current, decay, dynamics)
     if _is_channels_last(current):
-        moved = None if state is None else state.map(lambda part: part.movedim(-3, -1))
-        learned = None if decay is None else decay.movedim(0, -1)
-        out, last = scan(current.movedim(2, -1), moved, dynamics, steps=steps, decay=learned, v_rest=v_rest)
+        start = None if state is None else state.map(lambda part: part.movedim(-3, -1))
+        decay = None if decay is None else decay.movedim(0, -1)
+        out, last = scan(current.movedim(2, -1), start, dynamics, steps=steps, decay=decay, v_rest=v_rest)
         return out.movedim(-1, 2), last.map(lambda part: part.movedim(-1, -3))
     fusable = current.device.type == "cpu" and current.dtype in (torch.float32, torch.bfloat16)
     if fusable and not is_recorded() and is_fused():
@@ -148,13 +148,13 @@ def _is_channels_last(current: Tensor) -> bool:
 def room(current: Tensor, d: Dynamics, state: NeuronState | None, v_rest: float) -> tuple[NeuronState, float | None]:
     """Memory for the state that the kernel updates, and the rest to start from.
 
-    The memory is a copy of ``state``, without a rest; or it is uninitialised, and the kernel starts from ``v_rest``.
+    The memory is a copy of ``state``, without a rest; or it is uninitialized, and the kernel starts from ``v_rest``.
     """
     if state is not None:
         return state.map(_copy), None
     shape, k = current.shape[1:], len(d.decay)
     empty = functools.partial(torch.empty, dtype=torch.float32, device="cpu")
-    i, a = (None if none else empty(shape) for none in (d.syn_decay is None, d.adaptation is None))
+    i, a = (None if constant is None else empty(shape) for constant in (d.syn_decay, d.adaptation))
     return NeuronState(empty(shape if k == 1 else (k, *shape)), i, a), v_rest
 
 
