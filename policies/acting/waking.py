@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -138,7 +138,15 @@ def write_notes(policy: nn.Module, notes: list[str]) -> None:
         waking.notes = notes
 
 
-def sleepers(policy: nn.Module) -> dict[str, Any]:
+class Sleepers(TypedDict):
+    """State of a `Waking`, as plain data."""
+
+    asleep: list[int]
+    observations: int
+    owed: list[int]
+
+
+def sleepers(policy: nn.Module) -> dict[str, Sleepers]:
     """Layers of each network that may still be woken, and woken layers not yet copied to targets, as plain data."""
     return {
         name: {"asleep": sorted(waking.asleep), "observations": waking.observations, "owed": sorted(waking.owed)}
@@ -146,7 +154,7 @@ def sleepers(policy: nn.Module) -> dict[str, Any]:
     }
 
 
-def load_sleepers(policy: nn.Module, state: Mapping[str, Any]) -> None:
+def load_sleepers(policy: nn.Module, state: Mapping[str, Sleepers]) -> None:
     """Restore ``state`` of `sleepers` after the weights were loaded; networks that it does not list do not change."""
     for name, waking in watched(policy):
         if name in state:
