@@ -213,10 +213,10 @@ class LatencyEncoder(RangeEncoder):
 class DeltaEncoder(RangeEncoder):
     """Temporal contrast: ON and OFF spikes (T, B, 2 n), the n ON channels first.
 
-    ON spikes when the value is at least a threshold above a reference, which then rises by the threshold. OFF does the
-    same below the reference (step-forward coding, Petro et al. 2020; pixels of event cameras, Lichtsteiner et al.
-    2008). The reference starts at the centre of the range. A jump over several thresholds takes as many steps, with one
-    spike per step.
+    ON spikes when the value is at least a threshold above a reference, which then rises by the threshold. OFF spikes
+    when the value is at least a threshold below the reference, which then falls (step-forward coding, Petro et al.
+    2020; pixels of event cameras, Lichtsteiner et al. 2008). The reference starts at the centre of the range. A jump
+    over several thresholds takes as many steps, with one spike per step.
 
     A constant observation (B, n) is coded in the same way during a decision: min(T, floor(|p - 1/2| / threshold))
     spikes, one per step from the first step on, ON above the centre and OFF below it, like a thermometer.
