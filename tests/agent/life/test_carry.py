@@ -56,7 +56,7 @@ ONE_STEP = "policy={state: carry, T: 1}"
 WRONG: dict[str, tuple[list[str], str]] = {
     "T": (["policy={state: carry, T: 4}"], "policy.T: got 4, allowed is 1 with state: carry"),
     "T left out": (["policy={state: carry}"], "policy.T: got 4, allowed is 1 with state: carry"),
-    "memory": (["policy.memory={gain: 2}"], "policy.memory: got a memory with state: reset, allowed is"),
+    "memory": (["policy.memory={gain: 2}"], "policy.memory: not allowed with state: reset; set state: carry"),
     "gain": ([ONE_STEP, "policy.memory={gain: 0}"], "policy.memory.gain: got 0.0, allowed are finite numbers > 0"),
     "key of memory": ([ONE_STEP, "policy.memory={tau: 1}"], "policy.memory.tau: unknown key; did you mean taus?"),
     "state": (["policy.state=keep"], "policy.state: got 'keep', allowed is 'reset' or 'carry'"),
