@@ -36,7 +36,7 @@ def test_all_problems_at_once(stream_yaml: Path) -> None:
      (["stream.shift=rotate"], "stream.shift", "not allowed with scenario: class; set scenario: domain"),
      (["stream.classes=null", "stream.scenario=domain", "stream.shift=permute", "stream.data.augmentation=crop"],
       "stream.data.augmentation", "crop is not allowed with shift: permute"),
-     (["strategy.name=task-gates"], "strategy", "needs task labels, on a stream without"),
+     (["strategy.name=task-gates"], "strategy", "needs task labels; set scenario: task"),
      (["strategy.options={alpha: 1}"], "strategy.options", "got 'alpha'"),
      (["strategy.memory=0"], "strategy.memory", "got 0")],
 )  # fmt: skip
