@@ -21,8 +21,12 @@ WIDTH_METRES = 4.8
 """Width of the image, metres; episodes end when the cart's centre leaves it."""
 CART = (0.2, 0.12)
 """Half width and half height of the cart, metres; the track runs through its centre."""
-AXLE, POLE_LENGTH, POLE_HALF_WIDTH = 0.06, 1.0, 0.04
-"""Height of the axle above the track, and size of the pole, metres."""
+AXLE = 0.06
+"""Height of the axle above the track, metres."""
+POLE_LENGTH = 1.0
+"""Metres."""
+POLE_HALF_WIDTH = 0.04
+"""Metres."""
 
 
 class DrawnCartPole(gym.ObservationWrapper[Any, Any, Any]):

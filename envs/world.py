@@ -21,7 +21,7 @@ class TaskConfig:
     environment: str
     """Gymnasium id; with ``data``, only a name."""
     steps: int
-    """Environment steps to live here, or images to learn."""
+    """Length of the stay, in environment steps or images."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of ``gymnasium.make``."""
     variation: VariationConfig | None = None

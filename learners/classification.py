@@ -53,7 +53,11 @@ class ClassificationLearner:
     """
 
     def __init__(self, config: ClassificationConfig, policy: BasePolicy, images: Images, steps: int) -> None:
-        self.config, self.policy, self.images, self.steps, self.step = config, policy, images, steps, 0
+        self.config = config
+        self.policy = policy
+        self.images = images
+        self.steps = steps
+        self.step = 0
         self._random, self._order = torch.Generator(), torch.empty(0, dtype=torch.int64)
         self.notes: list[str] = []
         """See `ReinforcementLearner`."""

@@ -180,7 +180,10 @@ class _Watch(BaseCallback):
 
     def __init__(self, stop: Callable[[], bool], noise: ActionNoise | None) -> None:
         super().__init__()
-        self.stop, self.noise, self.stopped, self.rollout_start = stop, noise, False, 0
+        self.stop = stop
+        self.noise = noise
+        self.stopped = False
+        self.rollout_start = 0
 
     def _on_training_start(self) -> None:
         self.model.action_noise = self.noise

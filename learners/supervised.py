@@ -63,7 +63,9 @@ class SupervisedLearner:
     ) -> None:
         if n_batches < 1:
             raise ValueError("batch_size: got more than all training samples, allowed is at most their number")
-        self.config, self.seed, self.fabric = config, seed, fabric
+        self.config = config
+        self.seed = seed
+        self.fabric = fabric
         self.batches, self.n_batches = batches, n_batches
         lay_out(network, config)
         self.module, self.spiking = network, isinstance(network, SpikingClassifier)
@@ -104,7 +106,9 @@ class SupervisedLearner:
         epoch, first = divmod(self.step, self.n_batches)
         T = self.config.T_of(epoch)
         self.network.train()
-        sums, before, started = self._zeros(), self.images, time.perf_counter()
+        sums = self._zeros()
+        before = self.images
+        started = time.perf_counter()
         for number, (x, labels) in enumerate(self.batches(epoch, first), first):
             x, labels = self.fabric.to_device((x, labels))
             sums += self._learn_batch(x, labels, T)
@@ -114,7 +118,9 @@ class SupervisedLearner:
                 loss, accuracy = self._means(sums, self.images - before, where)
                 rate, seconds = learning_rate(self.config, self.step - 1, self.steps), time.perf_counter() - started
                 yield Fit(self.epoch, self.images, T if x.dim() == 4 else None, loss, accuracy, rate, seconds)
-                sums, before, started = self._zeros(), self.images, time.perf_counter()
+                sums = self._zeros()
+                before = self.images
+                started = time.perf_counter()
             if self.stopped:
                 return
 
@@ -143,7 +149,7 @@ class SupervisedLearner:
         return torch.zeros(2, device=self.fabric.device)  # sums stay on the device: reading them would wait for it
 
     def _agreed(self, *votes: bool) -> tuple[bool, ...]:
-        """Votes of any process: a process that stopped or reported alone would leave the others waiting."""
+        """Whether any process agrees, per vote: one that stopped or reported alone would leave the others waiting."""
         if self.fabric.world_size == 1:
             return votes
         counts: Any = self.fabric.all_reduce(torch.tensor(votes, dtype=torch.float32), reduce_op="sum")

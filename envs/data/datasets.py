@@ -61,8 +61,8 @@ class DataConfig:
     """Height and width, pixels. None keeps the size of the data set; for imagefolder it means 64. imagefolder scales
     the largest central square of an image; events are counted in larger pixels."""
     validation: float = 0.1
-    """Fraction of the training set held out for validation, stratified by class; the split never changes. Ignored for a
-    folder with train/, val/ and test/, which is already split."""
+    """Fraction of the training set held out for validation, stratified by class; the split never changes. A folder with
+    train/, val/ and test/ is already split."""
     mean: tuple[float, ...] | None = None
     """Value subtracted from each channel, in 0 to 1 (events: counts). None: the mean of the training set. Pretrained
     weights need the values that they were trained with."""
@@ -108,7 +108,11 @@ class DataConfig:
             raise ValueError(f"augmentation: got {self.augmentation}, allowed for {self.name} are {allowed}")
         if self.alternate_flips and self.augmentation in ("none", "crop"):
             flips = [name for name in self.augmentations if name not in ("none", "crop")]
-            remedy = f"augmentation: {' or '.join(flips)}" if flips else f"alternate_flips: false for {self.name}"
+            remedy = (
+                f"augmentation: {', '.join(flips[:-1])} or {flips[-1]}"
+                if flips
+                else f"alternate_flips: false for {self.name}"
+            )
             raise ValueError(
                 f"augmentation: {self.augmentation} is not allowed with alternate_flips: true; set {remedy}"
             )
@@ -164,7 +168,9 @@ def load_data(config: DataConfig) -> Data:
         ImportError: for events, without tonic.
     """
     pool = with_bit_depth(_pool(config), config.bit_depth, counts=config.is_events)
-    train, validation, test = pool.train, pool.validation, pool.test
+    train = pool.train
+    validation = pool.validation
+    test = pool.test
     if config.folds is not None:
         parts = split_in_folds(pool.labels, config.folds, pool.classes)
         test, validation = parts.pop(config.fold), None

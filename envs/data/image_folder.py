@@ -24,7 +24,9 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 """The extensions that torchvision reads."""
 MEMORY = 1_000_000_000
 """Bytes up to which a data set is kept decoded; a larger one decodes each image when it is used."""
-TRAIN, VALIDATION, TEST = 0, 1, 2
+TRAIN = 0
+VALIDATION = 1
+TEST = 2
 
 
 class ImageFiles:
@@ -135,7 +137,9 @@ def _moments(file: Path, size: int) -> Tensor:
 
 def _parts(name: str, folder: Path) -> dict[int, Path]:
     """Folders of the existing parts."""
-    train, validation, test = folder / "train", folder / "val", folder / "test"
+    train = folder / "train"
+    validation = folder / "val"
+    test = folder / "test"
     if not train.is_dir() or not (validation.is_dir() or test.is_dir()):
         raise MissingData(
             f"{name}: {folder} has no train/<class>/… and test/<class>/… (or val/<class>/…); set data.folder "

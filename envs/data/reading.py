@@ -53,7 +53,9 @@ def read_all(
 
 
 def _read(files: Sequence[Path], read: Callable[[Path], Tensor]) -> tuple[Tensor, Tensor, dict[str, str], bool]:
-    tensor, places, bad = torch.empty(0), list[int](), dict[str, str]()
+    tensor = torch.empty(0)
+    places = list[int]()
+    bad = dict[str, str]()
     for place, result in enumerate(_results(files, read)):
         if isinstance(result, str):
             bad[str(files[place])] = result

@@ -54,7 +54,7 @@ class EventSet:
     parts: tuple[str, ...]
     """Folders for training and for testing; or one folder, of which a fixed tenth of each class is for testing."""
     bytes_per_event: int = 1
-    """Bytes per event; a file of another size than a multiple of this was cut off."""
+    """Bytes per event; a file was cut off if its size is not a multiple of this."""
 
     @property
     def has_test(self) -> bool:
@@ -98,7 +98,9 @@ def find_recordings(name: str, root: Path, download: bool) -> tuple[list[Recordi
         ImportError: without tonic.
     """
     event_set, dataset = EVENT_SETS[name], _tonic_class(name)
-    folder, classes, has_test = root / event_set.class_name, list(dataset.classes), event_set.has_test
+    folder = root / event_set.class_name
+    classes = list(dataset.classes)
+    has_test = event_set.has_test
     require(name, folder, event_set.page, partial(_download, dataset, has_test) if download else None)
     listings = [files_below(folder / part, (event_set.ending,)) for part in event_set.parts]
     recordings = []

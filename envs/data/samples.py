@@ -59,7 +59,10 @@ class Samples:
         augmentation: Augmentation,
         is_events: bool = False,
     ) -> None:
-        self.pixels, self.rows, self.augmentation, self.is_events = pixels, rows, augmentation, is_events
+        self.pixels = pixels
+        self.rows = rows
+        self.augmentation = augmentation
+        self.is_events = is_events
         self.labels = labels[rows]
         scale = 1.0 if is_events else 255.0
         self._shift = scale * torch.tensor(mean).view(-1, 1, 1)

@@ -100,14 +100,16 @@ class Together(SupervisedTemplate):  # type: ignore[misc]
 
     def __init__(self, *, samples: NumberedSamples, all_at_once: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.samples, self.all_at_once, self.met = samples, all_at_once, 0
+        self.samples = samples
+        self.all_at_once = all_at_once
+        self.n_joined = 0
 
     def train_dataset_adaptation(self, **kwargs: Any) -> None:
-        self.met = len(self.samples.experiences) if self.all_at_once else self.clock.train_exp_counter + 1
-        self.adapted_dataset = concat_datasets([x.dataset for x in self.samples.experiences[: self.met]])
+        self.n_joined = len(self.samples.experiences) if self.all_at_once else self.clock.train_exp_counter + 1
+        self.adapted_dataset = concat_datasets([x.dataset for x in self.samples.experiences[: self.n_joined]])
 
     def kept(self) -> Kept:
-        return {"rows": torch.arange(self.samples.first[self.met])}
+        return {"rows": torch.arange(self.samples.first[self.n_joined])}
 
     def restore(self, kept: Kept, samples: NumberedSamples) -> None:
         """Do nothing: the number of experiences is known."""

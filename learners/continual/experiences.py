@@ -98,7 +98,9 @@ class Batches:
     """
 
     def __init__(self, columns: Sequence[Tensor], batch_size: int, passes: int = 1) -> None:
-        self.columns, self.batch_size, self.passes = columns, batch_size, passes
+        self.columns = columns
+        self.batch_size = batch_size
+        self.passes = passes
         self.samples = len(columns[0])
 
     def __len__(self) -> int:

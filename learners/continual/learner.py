@@ -91,7 +91,9 @@ class ContinualLearner:
                 "Avalanche provides the strategies: pip install 'snn4-agent[continual]'"
             ) from error
         self.strategy, self.training = strategy, training
-        self.network, self.stream, self.seed = network, stream, seed
+        self.network = network
+        self.stream = stream
+        self.seed = seed
         samples = NumberedSamples(stream)
         sight = numbered_model.Sight(stream, samples, training.augment)
         self._model = task_gates.make_model(

@@ -86,7 +86,10 @@ class RecipePlugin(SupervisedPlugin):  # type: ignore[misc]
 
     def __init__(self, config: Recipe, sight: Sight) -> None:
         super().__init__()
-        self.config, self.sight, self.step, self.steps = config, sight, 0, 0
+        self.config = config
+        self.sight = sight
+        self.step = 0
+        self.steps = 0
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         self.step, self.steps = 0, strategy.train_epochs * len(strategy.dataloader)

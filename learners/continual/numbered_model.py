@@ -29,7 +29,9 @@ class Sight:
     """
 
     def __init__(self, stream: ExperienceStream, samples: NumberedSamples, augment: bool) -> None:
-        self.stream, self.samples, self.augment = stream, samples, augment
+        self.stream = stream
+        self.samples = samples
+        self.augment = augment
         self.update: int | None = None
         """A random number for the current update; None outside of learning, without augmentation."""
 
@@ -60,7 +62,10 @@ class NumberedModel(nn.Module):
         self, network: Network, sight: Sight, split: SplitNetwork | None, device: torch.device, bf16: bool
     ) -> None:
         super().__init__()
-        self.network, self.sight, self.device, self.bf16 = network, sight, device, bf16
+        self.network = network
+        self.sight = sight
+        self.device = device
+        self.bf16 = bf16
         self._split = split
         self.heads = network.config.n_classes // sight.stream.n_classes
         self.lower_frozen = False

@@ -84,7 +84,10 @@ class SpikeReplay(SupervisedTemplate):  # type: ignore[misc]
         self, *, memory: int, batch_size_mem: int, code: Code, samples: NumberedSamples, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.memory, self.batch_size_mem, self.code, self.samples = memory, batch_size_mem, code, samples
+        self.memory = memory
+        self.batch_size_mem = batch_size_mem
+        self.code = code
+        self.samples = samples
         self.groups: list[dict[str, Tensor]] = []
         """Codes, labels and tasks of each experience."""
         self._old: Any = None

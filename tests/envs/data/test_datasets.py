@@ -218,7 +218,7 @@ def test_what_is_wrong_with_the_files(
         ),
         (
             {"name": "cifar10", "augmentation": "crop", "alternate_flips": True},
-            "augmentation: crop is not allowed with alternate_flips: true; set augmentation: flip or flip_crop or",
+            "augmentation: crop is not allowed with alternate_flips: true; set augmentation: flip, flip_crop, ",
         ),
         ({"binning": "spikes"}, "binning: got 'spikes', allowed are time, count"),
         ({"on_error": "ask"}, "on_error: got 'ask', allowed are stop, skip"),
