@@ -1,4 +1,4 @@
-"""The whole command line: the agent's commands, and those that measure. Entry point of ``snn4-agent``."""
+"""The whole command line, with the agent's commands and the benchmarks. Entry point of ``snn4-agent``."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ app.add_typer(bench, name="bench")
 
 @bench.command()
 def speed(
-    rounds: Annotated[int, typer.Option(min=1, help="Turns that each contender takes.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of measurements.")] = 7,
     only: Annotated[str, typer.Option(help="Run only the sections whose names contain this.")] = "",
     results_dir: Annotated[
-        Path, typer.Option(help="Folder of the results; speed/ in it keeps each section as it ends.")
+        Path, typer.Option(help="Folder of the results; its subfolder speed/ keeps each finished section.")
     ] = Path("runs/benchmarks/results"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure kept sections anew.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print everything that was measured.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure kept sections again.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print all measurements.")] = False,
 ) -> None:
     """Compare speed and memory with snnTorch, Norse and SpikingJelly (pip install 'snn4-agent\\[peers]') and SB3.
 
-    Goes on where it was interrupted.
+    An interrupted measurement continues after its last finished section.
     """
     from snn4.benchmarks.speed import report
 
@@ -40,20 +40,20 @@ def continual(
         typer.Argument(help="training.passes=2 for all strategies, replay:strategy.memory=1000 for one …"),
     ] = None,
     benchmark: Annotated[str, typer.Option(help="A shipped stream (split-cifar10), or a YAML file.")] = "",
-    strategies: Annotated[str, typer.Option(help="Their names, with commas.")] = "naive,replay",
-    seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 5,
-    jobs: Annotated[int, typer.Option(min=1, help="Cells (a strategy with a seed) at a time.")] = 1,
+    strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = "naive,replay",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, from 0.")] = 5,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells (a strategy with a seed) that run at the same time.")] = 1,
     runs_dir: Annotated[Path, typer.Option(help="Folder of the run folders.")] = Path("runs/benchmarks"),
     results_dir: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            help="Folder of the results; left out, results/ in --runs-dir, and for --table the published ones."
+            help="Folder of the results. Default: results/ in --runs-dir; for --table, the published results."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print everything that was measured.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print all measurements.")] = False,
     table: Annotated[bool, typer.Option("--table", help="Run nothing; print all results as a Markdown table.")] = False,
 ) -> None:
-    """Compare strategies against forgetting, spiking network beside ANN twin. Goes on where it was interrupted."""
+    """Compare strategies against forgetting, for spiking networks and ANN twins. Resumes an interrupted comparison."""
     from snn4.benchmarks.continual import command
 
     command(benchmark, strategies, seeds, changes or [], jobs, runs_dir, results_dir, json, table)

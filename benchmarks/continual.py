@@ -1,11 +1,11 @@
-"""Continual learning: strategies on a stream of experiences for several seeds, SNN beside ANN twin.
+"""Continual learning: strategies on a stream of experiences for several seeds, SNN and ANN twin.
 
     snn4-agent bench continual --benchmark split-cifar10 --strategies naive,replay,ewc --seeds 5
     snn4-agent bench continual --table
 
-A cell is a strategy with a seed, and a run folder of its own: what is finished is not lived again, what was interrupted
-is resumed. The folder of results gets a ``<benchmark>.json`` with a strategy for each name, and keeps the others.
-What is published lies in ``benchmarks/results/continual/``, where only ``--results-dir`` writes.
+A cell is a strategy with a seed and has its own run folder: finished cells are not repeated, interrupted cells are
+resumed. The results are in one ``<benchmark>.json`` with all strategies by name; a call changes only its own. Published
+results are in ``benchmarks/results/continual/``; only ``--results-dir`` writes there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from snn4.agent.stream.config import ContinualConfig
 from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown
 
 CONTINUAL = RESULTS / "continual"
-"""What is published."""
+"""The folder of published results."""
 SUMMED_UP = (*MEASURES, "memory_bytes", "replay_bytes", "spikes_per_decision", "effective_acs", "effective_macs")
 BEINGS = (NETWORK, ANN_TWIN)
 
@@ -41,35 +41,35 @@ def bench(
     benchmark: str, strategies: Sequence[str], seeds: Sequence[int], changes: Sequence[str], runs: Path, results: Path,
     jobs: int = 1,
 ) -> dict[str, Any]:  # fmt: skip
-    """Live all cells that are not finished yet, write the result file after each, and give what is in it.
+    """Run all unfinished cells, write the result file after each, and return its content.
 
     Args:
         benchmark: a shipped config of a stream (``split-cifar10`` is ``split_cifar10.yaml``), or a file.
-        strategies: names; one that is no strategy needs a change ``NAME:strategy.name=…``.
+        strategies: names; a name that is no strategy needs a change ``NAME:strategy.name=…``.
         seeds: of each strategy.
         changes: ``key=value`` for all strategies, ``NAME:key=value`` for one.
-        runs: where run folders are, and are made.
-        results: folder of the result file, made where there is none.
-        jobs: cells at a time.
+        runs: folder of the run folders, old and new.
+        results: folder of the result file, made if it is missing.
+        jobs: cells that run at the same time.
 
     Raises:
-        ConfigError: for anything that cannot be lived, before anything is.
+        ConfigError: for anything that cannot run, before anything runs.
     """
     path = _config(benchmark)
     if (kind := kinds.kind_of(*read(path)).name) != "stream":
         raise ConfigError(str(path), [f"kind: got {kind!r}, allowed is stream"])
     _check_names(benchmark, strategies, changes)
-    own = {name: changes_of(path, name, strategies, changes) for name in strategies}
-    for mine in own.values():
-        stream, checked = kinds.load(path, [*mine, f"seed={seeds[0]}"])
-        stream.prepare(checked, OneProcess())
+    changes_by_name = {name: changes_of(path, name, strategies, changes) for name in strategies}
+    for strategy_changes in changes_by_name.values():
+        stream, config = kinds.load(path, [*strategy_changes, f"seed={seeds[0]}"])
+        stream.prepare(config, OneProcess())
     file = results / f"{path.stem}.json"
     _check_results(file)
-    cells = [(name, path, [*own[name], f"seed={seed}"], runs) for seed in seeds for name in strategies]
+    cells = [(name, path, [*changes_by_name[name], f"seed={seed}"], runs) for seed in seeds for name in strategies]
     result: dict[str, Any] = {}
-    for (name, *_), row in zip(cells, _lived(cells, jobs), strict=True):
-        result = add(file, path.stem, name, own[name], row)
-        print(f"{name}, seed {row['seed']}: {_said(row)}", file=sys.stderr)
+    for (name, *_), row in zip(cells, _rows(cells, jobs), strict=True):
+        result = add(file, path.stem, name, changes_by_name[name], row)
+        print(f"{name}, seed {row['seed']}: {_accuracies(row)}", file=sys.stderr)
     return result
 
 
@@ -77,35 +77,35 @@ def command(
     benchmark: str, strategies: str, seeds: int, changes: list[str], jobs: int, runs: Path, results: Path | None,
     as_json: bool, only_table: bool,
 ) -> None:  # fmt: skip
-    """What ``snn4-agent bench continual`` does; without ``results`` they go below ``runs``, and a table shows
+    """The command ``snn4-agent bench continual``. Without ``results``, results go below ``runs``, and a table shows
     `CONTINUAL`."""
     if only_table:
-        found = [_read(path) for path in sorted((results or CONTINUAL).glob("*.json"))]
-        print(json.dumps(found, indent=1) if as_json else table(found))
+        published = [_read(path) for path in sorted((results or CONTINUAL).glob("*.json"))]
+        print(json.dumps(published, indent=1) if as_json else table(published))
         return
     if not benchmark:
         raise ConfigError("--benchmark", ["missing; allowed is a shipped stream (split-cifar10), or a YAML file"])
     names = [name.strip() for name in strategies.split(",")]
     try:
         result = bench(benchmark, names, range(seeds), changes, runs, results or runs / "results", jobs)
-    except SystemExit:  # by a signal; the cell has said so
-        print("all cells go on with this command again", file=sys.stderr)
+    except SystemExit:  # by a signal, which the cell reports
+        print("the same command resumes all cells", file=sys.stderr)
         raise
     print(json.dumps(result, indent=1) if as_json else table([result]))
 
 
 def changes_of(path: Path, name: str, names: Sequence[str], changes: Sequence[str]) -> list[str]:
-    """What differs from the config for the strategy ``name``: its own options, then what is said for it."""
+    """Changes of the config for the strategy ``name``: its own options, then the common changes, then its own."""
     configured = kinds.load(path)[1].strategy.name
-    other = [f"strategy.name={name}", "strategy.options={}"] if name != configured else []
+    replacement = [f"strategy.name={name}", "strategy.options={}"] if name != configured else []
     prefixes = tuple(f"{other}:" for other in names)
     common = [change for change in changes if not change.startswith(prefixes)]
-    mine = [change.removeprefix(f"{name}:") for change in changes if change.startswith(f"{name}:")]
-    return ["ann_twin=true", *other, *common, *mine]
+    specific = [change.removeprefix(f"{name}:") for change in changes if change.startswith(f"{name}:")]
+    return ["ann_twin=true", *replacement, *common, *specific]
 
 
 def cell_once(name: str, path: Path, changes: list[str], runs: Path) -> dict[str, Any]:
-    """One cell, finished, resumed or found finished in ``runs``: what came of it, and how long it took."""
+    """The results and durations of one cell, which is run or resumed unless it is finished in ``runs``."""
     _, config = kinds.load(path, changes)
     folder = done_once(path, changes, runs)
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
@@ -120,12 +120,12 @@ def cell_once(name: str, path: Path, changes: list[str], runs: Path) -> dict[str
 
 
 def add(file: Path, benchmark: str, name: str, changes: list[str], row: dict[str, Any]) -> dict[str, Any]:
-    """Put a cell into the result file: other strategies stay, and so do this one's seeds if its config is the same."""
+    """Add a cell to the result file. Other strategies stay; other seeds of this one stay if its config is the same."""
     result: dict[str, Any] = _read(file) if file.is_file() else {"config": benchmark, "strategies": {}}
-    config, before = row.pop("config"), result["strategies"].get(name)
-    rows = before["seeds"] if before and before["config"] == config else []
-    if before and not rows:
-        print(f"{name}: replaces what was measured with other settings, in {file}", file=sys.stderr)
+    config, previous = row.pop("config"), result["strategies"].get(name)
+    rows = previous["seeds"] if previous and previous["config"] == config else []
+    if previous and not rows:
+        print(f"{name}: replaces results with other settings in {file}", file=sys.stderr)
     rows = sorted([*(old for old in rows if old["seed"] != row["seed"]), row], key=lambda old: old["seed"])  # type: ignore[no-any-return]
     command = shlex.join(["snn4-agent", *sys.argv[1:]])
     result["strategies"][name] = {
@@ -140,54 +140,55 @@ def add(file: Path, benchmark: str, name: str, changes: list[str], row: dict[str
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and 95 % interval over seeds, of each being, and of how much better the SNN is than its twin."""
-    told: dict[str, Any] = {}
+    """Mean and 95 % interval over seeds, of each being and of the difference SNN - ANN twin."""
+    intervals: dict[str, Any] = {}
     for being in BEINGS:
         if all(being in row for row in rows):
-            known = [key for key in SUMMED_UP if all(row[being][key] is not None for row in rows)]
-            told[being] = {key: interval([row[being][key] for row in rows]) for key in known}
-    if ANN_TWIN in told:
-        told["difference"] = {
+            keys = [key for key in SUMMED_UP if all(row[being][key] is not None for row in rows)]
+            intervals[being] = {key: interval([row[being][key] for row in rows]) for key in keys}
+    if ANN_TWIN in intervals:
+        intervals["difference"] = {
             key: interval([row[NETWORK][key] - row[ANN_TWIN][key] for row in rows])
             for key in MEASURES
-            if key in told[NETWORK]
+            if key in intervals[NETWORK]
         }
-    return told
+    return intervals
 
 
 def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line for each strategy of each benchmark."""
+    """Markdown: one line per benchmark and strategy."""
     head = ["benchmark", "strategy", "seeds", "SNN average accuracy %", "ANN twin %", "SNN - ANN",
             "incremental SNN", "ANN", "forgetting SNN", "ANN", "memory kB SNN", "ANN"]  # fmt: skip
     return markdown(head, [line for result in results for line in _lines(result)])
 
 
 def _lines(result: dict[str, Any]) -> Iterator[list[str]]:
-    for name, one in sorted(result["strategies"].items(), key=lambda item: _reached(item[1]), reverse=True):
-        told = one["summary"]
-        snn, ann, difference = told[NETWORK], told.get(ANN_TWIN, {}), told.get("difference", {})
-        cells = [_percent(one_.get("average_accuracy")) for one_ in (snn, ann, difference)]
+    for name, strategy in sorted(result["strategies"].items(), key=lambda item: _accuracy(item[1]), reverse=True):
+        intervals = strategy["summary"]
+        snn, ann = intervals[NETWORK], intervals.get(ANN_TWIN, {})
+        difference = intervals.get("difference", {})
+        cells = [_percent(measures.get("average_accuracy")) for measures in (snn, ann, difference)]
         for key in ("average_incremental_accuracy", "forgetting"):
             cells += [_percent(snn.get(key)), _percent(ann.get(key))]
         cells += [_kilobytes(snn.get("memory_bytes")), _kilobytes(ann.get("memory_bytes"))]
-        yield [result["config"], name, str(len(one["seeds"])), *cells]
+        yield [result["config"], name, str(len(strategy["seeds"])), *cells]
 
 
-def _reached(one: dict[str, Any]) -> float:
-    return float(one["summary"][NETWORK]["average_accuracy"]["mean"])
+def _accuracy(strategy: dict[str, Any]) -> float:
+    return float(strategy["summary"][NETWORK]["average_accuracy"]["mean"])
 
 
-def _lived(cells: list[tuple[str, Path, list[str], Path]], jobs: int) -> Iterator[dict[str, Any]]:
+def _rows(cells: list[tuple[str, Path, list[str], Path]], jobs: int) -> Iterator[dict[str, Any]]:
     if jobs == 1:
         yield from (cell_once(*cell) for cell in cells)
         return
-    # Forked processes would inherit torch's threads in whatever state they are.
+    # Forked processes would inherit torch's threads in an unknown state.
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         yield from pool.map(cell_once, *zip(*cells, strict=True))
 
 
 def _config(benchmark: str) -> Path:
-    """The file of a benchmark, whose name is written with hyphens or underscores."""
+    """The file of a benchmark; its name may have hyphens or underscores."""
     try:
         return find(benchmark)
     except ConfigError:
@@ -198,14 +199,14 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(str(file), [f"is no result file ({error}); allowed is what bench continual wrote"]) from error
+        raise ConfigError(str(file), [f"is no result file ({error}); allowed is a file of bench continual"]) from error
     if not isinstance(result, dict) or "strategies" not in result:
-        raise ConfigError(str(file), ["is no result file; allowed is what bench continual wrote"])
+        raise ConfigError(str(file), ["is no result file; allowed is a file of bench continual"])
     return result
 
 
 def _check_results(file: Path) -> None:
-    """Make the folder of results, before anything is lived that could not be written there."""
+    """Make the folder of results before any cell runs, and check an old result file."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -222,18 +223,18 @@ def _check_names(benchmark: str, names: Sequence[str], changes: Sequence[str]) -
         if colon and name not in names:
             raise ConfigError(benchmark, [f"{change}: got the strategy {name!r}, allowed are {', '.join(names)}"])
         if change.partition("=")[0].rpartition(":")[2] == "seed":
-            raise ConfigError(benchmark, [f"{change}: allowed is no seed; --seeds says how many there are, from 0"])
+            raise ConfigError(benchmark, [f"{change}: allowed is no seed; set the number of seeds with --seeds"])
 
 
 def _resolved(config: ContinualConfig) -> dict[str, Any]:
-    """All of the config but the seed, as it is read from JSON again."""
+    """The config without its seed, as read back from JSON."""
     fields = {key: value for key, value in dataclasses.asdict(config).items() if key != "seed"}
     return json.loads(json.dumps(fields))  # type: ignore[no-any-return]
 
 
-def _said(row: dict[str, Any]) -> str:
+def _accuracies(row: dict[str, Any]) -> str:
     accuracies = [f"{100 * row[being]['average_accuracy']:.2f} %" for being in BEINGS if being in row]
-    return f"average accuracy {' against the ANN twin with '.join(accuracies)}"
+    return f"average accuracy {', ANN twin '.join(accuracies)}"
 
 
 def _percent(value: dict[str, Any] | None) -> str:

@@ -1,11 +1,11 @@
-"""Control tasks: whole lives for several seeds, SNN beside ANN twin, as published in ``benchmarks/results/control/``.
+"""Control tasks: whole lives for several seeds, SNN and ANN twin, as published in ``benchmarks/results/control/``.
 
     python -m snn4.benchmarks.control cartpole acrobot --seeds 0 1 2 --jobs 2
     python -m snn4.benchmarks.control control_stream protection.kind=none name=control_stream_unprotected --seeds 0
     python -m snn4.benchmarks.control --table
 
-Every seed is a run folder of its own; what is finished is not lived again, what was interrupted is resumed.
-Test returns are those of the weights that did best on validation episodes.
+Every seed has its own run folder: finished lives are not repeated, interrupted lives are resumed. Test returns are
+those of the weights with the best validation return.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ _BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN}
 
 
 def main() -> None:
-    """Live what the command line names and write one result file a config; or print the table of all results."""
-    parser = argparse.ArgumentParser(description="Whole lives for several seeds, SNN beside ANN twin.")
+    """Run the lives of the command line and write one result file per config; or print the table of all results."""
+    parser = argparse.ArgumentParser(description="Whole lives for several seeds, SNN and ANN twin.")
     parser.add_argument("configs", nargs="*", help="names of shipped configs; and key=value, for all of them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--jobs", type=at_least(1), default=1, help="lives at a time")
+    parser.add_argument("--jobs", type=at_least(1), default=1, help="lives that run at the same time")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--no-twin", action="store_true", help="do not train the ANN twin, which may take far longer")
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
     arguments = parser.parse_intermixed_args()
     configs, changes = typed(parser, arguments.configs)
     changes.append(f"ann_twin={str(not arguments.no_twin).lower()}")
-    lives = [(config, [*changes, f"seed={seed}"], arguments.runs_dir) for config in configs for seed in arguments.seeds]
+    lives = [(name, [*changes, f"seed={seed}"], arguments.runs_dir) for name in configs for seed in arguments.seeds]
     with ProcessPoolExecutor(arguments.jobs) as pool:
         rows = list(pool.map(live_once, *zip(*lives, strict=True))) if lives else []
-    for config, checked in configs.items():
-        mine = [row for (owner, *_), row in zip(lives, rows, strict=True) if owner == config]
-        publish(CONTROL / f"{checked.name}.json", "control", checked.name, mine, summary(mine))
+    for typed_name, config in configs.items():
+        rows_of_config = [row for (owner, *_), row in zip(lives, rows, strict=True) if owner == typed_name]
+        publish(CONTROL / f"{config.name}.json", "control", config.name, rows_of_config, summary(rows_of_config))
     if arguments.table:
         print(table(json.loads(path.read_text(encoding="utf-8")) for path in sorted(CONTROL.glob("*.json"))))
 
 
 def live_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
-    """One life, lived, resumed or found finished in ``runs``: its summary, and how long it and its checkpoints took."""
+    """The summary and durations of one life, which is run or resumed unless it is finished in ``runs``."""
     folder = done_once(config, changes, runs)
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    kept = ("seed", "commit_hash", "tasks", "ann_twin", "retention")  # the last, where there are several tasks
+    kept = ("seed", "commit_hash", "tasks", "ann_twin", "retention")  # retention: only with several tasks
     return {**{key: summary[key] for key in kept if key in summary}, **_durations(folder)}
 
 
 def _durations(folder: Path) -> dict[str, float | None]:
-    """Seconds from the organism's birth to the end of its test (None if it was interrupted), and of the checkpoints."""
+    """Seconds from birth to the end of the organism's test (None if interrupted), and of the slowest checkpoint."""
     events = [(when, event) for when, event, _ in read_events(folder)]
     births = [when for when, event in events if isinstance(event, Began)]
     tests = [when for when, event in events if isinstance(event, Evaluated) and event.part == "test"]
@@ -75,14 +75,14 @@ def _between(start: datetime, end: datetime) -> float:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and spread over seeds; of a stream also ``normalized``, what is left of each task at its end."""
+    """Mean and spread over seeds; for several tasks also ``normalized``, the retention of each task at the end."""
     costs = ("spikes_per_decision", "effective_acs", "effective_macs")
     keys = ("return_mean", *costs, "env_steps_per_second")
     return {
         who: {
             task: {
                 **{key: mean_and_std([row[who][task][key] for row in rows], key not in costs) for key in keys},
-                **_left(rows, who, task),
+                **_retention(rows, who, task),
                 "energy_joules_45nm_fp32": mean_and_std([row[who][task]["energy_joules"]["45nm_fp32"] for row in rows]),
                 "energy_joules_45nm_int8": mean_and_std([row[who][task]["energy_joules"]["45nm_int8"] for row in rows]),
             }
@@ -93,21 +93,21 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _left(rows: list[dict[str, Any]], who: str, task: str) -> dict[str, Any]:
-    """Test returns on the scale from chance (0) to the task's reference (1), where the config of a stream has one."""
+def _retention(rows: list[dict[str, Any]], who: str, task: str) -> dict[str, Any]:
+    """Test returns on a scale from chance (0) to the reference of the task (1), if the config has one."""
     values = [
-        normalized(row[who][task]["return_mean"], found["chance"][task], found["reference"][task])
+        normalized(row[who][task]["return_mean"], retention["chance"][task], retention["reference"][task])
         for row in rows
-        if (found := row.get("retention", {}).get(_BEINGS[who]))
+        if (retention := row.get("retention", {}).get(_BEINGS[who]))
     ]
-    known = [value for value in values if value is not None]
-    return {"normalized": mean_and_std(known, True)} if known else {}
+    returns = [value for value in values if value is not None]
+    return {"normalized": mean_and_std(returns, True)} if returns else {}
 
 
 def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line for each task of each result; of a stream, with what is left of the task in percent.
+    """Markdown: one line per result and task; for several tasks, with the retention in percent.
 
-    Below it stands what its energies hold.
+    A note below the table says what its energies include.
     """
     head = (
         "task",
@@ -134,8 +134,8 @@ def table(results: Iterable[dict[str, Any]]) -> str:
 def _return(row: dict[str, Any] | None) -> str:
     if row is None:
         return "not trained"
-    told = spread(row["return_mean"], 1)
-    return f"{told} ({100 * row['normalized']['mean']:.0f} %)" if "normalized" in row else told
+    text = spread(row["return_mean"], 1)
+    return f"{text} ({100 * row['normalized']['mean']:.0f} %)" if "normalized" in row else text
 
 
 def _energy(row: dict[str, Any] | None) -> str:

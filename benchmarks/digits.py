@@ -1,8 +1,8 @@
-"""The spiking core outside of reinforcement learning: scikit-learn's digits, which need no download.
+"""The spiking core outside of reinforcement learning, on scikit-learn's digits, without a download.
 
     python -m snn4.benchmarks.digits --epochs 1
 
-trains a spiking MLP, selects nothing, tests once on a fifth of the 1,797 images, and prints one JSON line.
+trains a spiking MLP without selection, tests it once on a fifth of the 1,797 images, and prints one JSON line.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def train(epochs: int, seed: int, T: int = 4, hidden: int = 256, batch: int = 32) -> dict[str, Any]:
-    """Train ``epochs`` times over the images; accuracy on the test fifth, and what was done."""
+    """Train for ``epochs``; returns the accuracy on the test fifth, and the settings."""
     torch.manual_seed(seed)
     x_train, x_test, y_train, y_test = digits(seed)
     model = nn.Sequential(SpikingMLP(64, [hidden], T), nn.Linear(hidden, 10))
@@ -50,7 +50,7 @@ def train(epochs: int, seed: int, T: int = 4, hidden: int = 256, batch: int = 32
 
 
 def digits(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images (N, 64) in 0 to 1 and labels (N,), split four to one with the classes in equal shares."""
+    """Images (N, 64) in 0 to 1 and labels (N,), split four to one, stratified by class."""
     images, labels = load_digits(return_X_y=True)
     parts = train_test_split(images / 16, labels, test_size=0.2, stratify=labels, random_state=seed)
     x_train, x_test, y_train, y_test = (torch.as_tensor(part) for part in parts)

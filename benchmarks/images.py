@@ -4,8 +4,8 @@
     python -m snn4.benchmarks.images nmnist --folds 5
     python -m snn4.benchmarks.images --table
 
-Every seed, or fold of a cross-validation, is a run folder of its own; what is finished is not trained again, what was
-interrupted is resumed. Weights are selected on validation data and tested once.
+Every seed, or fold of a cross-validation, has its own run folder: finished trainings are not repeated, interrupted
+trainings are resumed. Weights are selected on validation data and tested once.
 """
 
 from __future__ import annotations
@@ -25,43 +25,42 @@ from snn4.policies.metering.energy import counted
 
 IMAGES = RESULTS / "images"
 LEFT_OUT = ("confusion", "classes", "config")
-"""What of a summary is not published: it follows from the config, or is long."""
+"""Parts of a summary that are not published, since they follow from the config or are long."""
 
 
 def main() -> None:
-    """Train what the command line names and write one result file a config; or print the table of all results."""
-    parser = argparse.ArgumentParser(description="Trainings for several seeds, SNN beside ANN twin.")
+    """Run the trainings of the command line and write one result file per config; or print the table of all results."""
+    parser = argparse.ArgumentParser(description="Trainings for several seeds, SNN and ANN twin.")
     parser.add_argument("configs", nargs="*", help="names of shipped configs; and key=value, for all of them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument(
-        "--folds", type=at_least(2), help="cross-validation in so many parts, with the first of the seeds"
-    )
-    parser.add_argument("--jobs", type=at_least(1), default=1, help="trainings at a time")
+    parser.add_argument("--folds", type=at_least(2), help="number of parts of a cross-validation, with the first seed")
+    parser.add_argument("--jobs", type=at_least(1), default=1, help="trainings that run at the same time")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
     arguments = parser.parse_intermixed_args()
     configs, common = typed(parser, arguments.configs)
-    runs = [(config, [*common, *own]) for config in configs for own in _variants(arguments.seeds, arguments.folds)]
-    # Forked processes would inherit torch's threads in whatever state they are.
+    variants = _variants(arguments.seeds, arguments.folds)
+    runs = [(name, [*common, *variant]) for name in configs for variant in variants]
+    # Forked processes would inherit torch's threads in an unknown state.
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
         futures = [pool.submit(train_once, *run, arguments.runs_dir) for run in runs]
         rows = [future.result() for future in futures]
-    for config, checked in configs.items():
-        mine = [row for (owner, _), row in zip(runs, rows, strict=True) if owner == config]
-        publish(IMAGES / f"{checked.name}.json", "images", checked.name, mine, summary(mine))
+    for typed_name, config in configs.items():
+        rows_of_config = [row for (owner, _), row in zip(runs, rows, strict=True) if owner == typed_name]
+        publish(IMAGES / f"{config.name}.json", "images", config.name, rows_of_config, summary(rows_of_config))
     if arguments.table:
         print(table(json.loads(path.read_text(encoding="utf-8")) for path in sorted(IMAGES.glob("*.json"))))
 
 
 def _variants(seeds: list[int], folds: int | None) -> list[list[str]]:
-    """What differs between the runs of a config."""
+    """Changes of the config for each run."""
     if folds is None:
         return [[f"seed={seed}"] for seed in seeds]
     return [[f"seed={seeds[0]}", f"data.folds={folds}", f"data.fold={fold}"] for fold in range(folds)]
 
 
 def train_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
-    """One training, finished, resumed or found finished in ``runs``: what its test measured, and how long it took."""
+    """The test results and duration of one training, which is run or resumed unless it is finished in ``runs``."""
     folder = done_once(config, changes, runs)
     measured = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     fits = [event for _, event, _ in read_events(folder) if isinstance(event, Learned)]
@@ -74,7 +73,7 @@ def train_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and spread over seeds, of each row of the indicators and of the SNN's accuracy after each step."""
+    """Mean and spread over seeds, for each row of the indicators and for the SNN's accuracy after each step."""
     result: dict[str, Any] = {"top1_accuracy_by_step": [
         mean_and_std(values, more_is_better=True)
         for values in zip(*(row["top1_accuracy_by_step"] for row in rows), strict=True)
@@ -96,7 +95,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line for each result; below it stands what its energies hold."""
+    """Markdown: one line per result; a note below says what the energies include."""
     head = ["config", "runs", "parameters", "T", "SNN top-1 %", "at T = 1", "ANN top-1 %", "SNN spikes",
             "SNN µJ fp32 (int8)", "ANN µJ fp32 (int8)", "training minutes"]  # fmt: skip
     results = list(results)

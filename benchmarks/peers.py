@@ -1,8 +1,8 @@
-"""The same spiking convolutional network, as users of each library write it: 3-64-128-256, batch norm, pooling.
+"""The same spiking convolutional network as written by users of each library: 3-64-128-256, batch norm, pooling.
 
 Layers, input and decay are the same: direct code, LIF with decay 0.5, average pooling, mean of the readout over T. The
-order of reset and decay, Norse's input gain (1 - decay) and strict threshold, and surrogates are each library's own:
-they change what is computed, but hardly how much.
+order of reset and decay, Norse's input gain (1 - decay) and strict threshold, and surrogates differ between libraries.
+They change the results, but hardly the amount of computation.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ CONVNET = ConvNetConfig(channels=CHANNELS, head="flatten", image_size=(32, 32), 
 
 
 def snn4_net(T: int, checkpoint_steps: int | None = None) -> nn.Module:
-    """This project's."""
+    """The network of this project."""
     from dataclasses import replace
 
     return SpikingConvNet(replace(CONVNET, T=T), checkpoint_steps=checkpoint_steps)
 
 
 def ann_net(T: int) -> nn.Module:
-    """The ANN twin, for which T means nothing."""
+    """The ANN twin, which ignores T."""
     return twin(CONVNET)
 
 
 class _StepByStep(nn.Module):
-    """Time outside, layers inside, as in the tutorials of snnTorch and Norse."""
+    """An outer loop over time and an inner loop over layers, as in the tutorials of snnTorch and Norse."""
 
     def __init__(self, T: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class NorseNet(_StepByStep):
 
 
 class SpikingJellyNet(nn.Module):
-    """SpikingJelly in multi-step mode: layer by layer, the first synapses once, as in its own examples."""
+    """SpikingJelly in multi-step mode: layer by layer, with the first synapses once, as in its own examples."""
 
     def __init__(self, T: int) -> None:
         from spikingjelly.activation_based import functional, layer, neuron
@@ -121,15 +121,15 @@ PEERS: dict[str, Callable[[int], nn.Module]] = {
     "norse": NorseNet,
     "spikingjelly": SpikingJellyNet,
 }
-"""Makers of the peers' networks for T steps; each imports its library, and raises ImportError without it."""
+"""Functions that make the peers' networks for T steps; each imports its library, with an ImportError without it."""
 
 
 def layer_runs(x: Tensor) -> dict[str, Callable[[], Tensor]]:
-    """One LIF layer over ``x`` (T, B, …), in this project and in every peer that is installed: spikes (T, B, …)."""
+    """One LIF layer over ``x`` (T, B, …), in this project and every installed peer: spikes (T, B, …)."""
     from snn4.policies.neurons import Neuron
 
-    ours = Neuron(NEURON)
-    runs: dict[str, Callable[[], Tensor]] = {"snn4": lambda: ours(x)[0]}
+    neuron = Neuron(NEURON)
+    runs: dict[str, Callable[[], Tensor]] = {"snn4": lambda: neuron(x)[0]}
     for name, make in {"snntorch": _snntorch_layer, "norse": _norse_layer, "spikingjelly": _spikingjelly_layer}.items():
         try:
             runs[name] = make(x)

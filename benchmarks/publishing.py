@@ -1,4 +1,4 @@
-"""What all published measurements share: runs that are done once, and result files that say how they came about."""
+"""Parts shared by all published measurements: runs that are done once, and result files with their origin."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def typed(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Configs by what was typed for them, and changes (key=value) of all; bad ones end the program before any run.
+    """Configs by their typed names, and changes (key=value) for all; bad arguments end the program before any run.
 
-    Results are called by a config's ``name``, so that no two configs have one.
+    Results have the ``name`` of their config, so that names must differ.
     """
     changes = [change for change in arguments if "=" in change]
     try:
@@ -32,12 +32,14 @@ def typed(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[dict[str, A
     except ConfigError as error:
         parser.error(str(error))
     if len(names := {config.name for config in configs.values()}) < len(configs):
-        parser.error(f"name: got {', '.join(names)} for several configs, allowed is one each: results are called by it")
+        parser.error(
+            f"name: got {', '.join(names)} for several configs, allowed is one per config, which names the result"
+        )
     return configs, changes
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """A type for command lines: whole numbers from ``least`` on."""
+    """A type for command lines: whole numbers >= ``least``."""
 
     def number(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -48,14 +50,14 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def done_once(name: str | Path, changes: Sequence[str], runs: Path) -> Path:
-    """The finished run folder of a config with ``changes`` below ``runs``: found, else resumed, else begun."""
+    """The finished run folder of a config with ``changes`` below ``runs``; the run is begun or resumed if necessary."""
     kind, config = kinds.load(name, changes)
-    if not (same := _same(config, runs)):
+    if not (folders := _folders_of(config, runs)):
         runner.begin(kind, config, runs, quiet=True)
-        same = _same(config, runs)
-    elif not (same[0] / "summary.json").is_file():
-        runner.resume(same[0], quiet=True)
-    return same[0]
+        folders = _folders_of(config, runs)
+    elif not (folders[0] / "summary.json").is_file():
+        runner.resume(folders[0], quiet=True)
+    return folders[0]
 
 
 def publish(path: Path, module: str, config: str, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
@@ -67,20 +69,20 @@ def publish(path: Path, module: str, config: str, rows: list[dict[str, Any]], su
 
 
 def mean_and_std(values: Sequence[float], more_is_better: bool = False) -> dict[str, float | None]:
-    """Mean over seeds, standard deviation as estimated from them (n - 1; None for a single seed), and the worst."""
+    """Mean over seeds, estimated standard deviation (n - 1; None for a single seed), and worst value."""
     worst = min(values) if more_is_better else max(values)
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "std": std, "worst": float(worst)}
 
 
-def spread(found: dict[str, Any], digits: int, factor: float = 1) -> str:
+def spread(statistics: dict[str, Any], digits: int, factor: float = 1) -> str:
     """``mean ± std`` of `mean_and_std`, times ``factor``; the mean alone for a single seed."""
-    numbers = [found["mean"]] if found["std"] is None else [found["mean"], found["std"]]
+    numbers = [value for value in (statistics["mean"], statistics["std"]) if value is not None]
     return " ± ".join(f"{factor * number:.{digits}f}" for number in numbers)
 
 
 def interval(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean over seeds, and half the width of its 95 % interval by Student's t; None for a single seed."""
+    """Mean over seeds, half the width of its 95 % interval by Student's t (None for a single seed), least and most."""
     half = None
     if len(values) > 1:
         t = float(stats.t.ppf(0.975, len(values) - 1))
@@ -89,11 +91,11 @@ def interval(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _same(config: Any, runs: Path) -> list[Path]:
+def _folders_of(config: Any, runs: Path) -> list[Path]:
     files = sorted(runs.glob(f"{config.name}-*/config.yaml"))
     return [path.parent for path in files if path.read_text(encoding="utf-8") == dump(config)]

@@ -1,4 +1,4 @@
-"""A measurement of many minutes in sections: each is kept as it ends, and people see how long the rest will take."""
+"""A long measurement in sections: each finished section is kept, and the remaining time is shown."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rich.text import Text
 
 
 class Kept:
-    """Results of sections, a JSON file each, with the settings that they were measured with.
+    """Results of sections with the settings of their measurement, one JSON file per section.
 
     Args:
-        folder: of the files; made where there is none.
+        folder: of the files, made if it is missing.
         settings: plain data; a result with other settings counts as missing.
     """
 
@@ -31,7 +31,7 @@ class Kept:
         return self._content(name)["result"]
 
     def seconds(self, name: str) -> float | None:
-        """How long the section took, also with other settings; None where it was never measured."""
+        """Duration of the section, also with other settings; None if it was never measured."""
         return self._content(name).get("seconds")
 
     def put(self, name: str, result: Any, seconds: float) -> None:
@@ -53,26 +53,26 @@ class Kept:
     def _content(self, name: str) -> dict[str, Any]:
         try:
             content = json.loads(self._file(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # none yet, or damaged
+        except (OSError, ValueError):  # missing or damaged
             return {}
         return content if isinstance(content, dict) else {}
 
 
 class Forecast:
-    """How long sections take: what they took last, or the mean of the others.
+    """Expected durations of sections: the last duration, or the mean of other sections.
 
     Args:
-        seconds: of each section; None where that is not known.
+        seconds: of each section; None if unknown.
     """
 
     def __init__(self, seconds: Mapping[str, float | None]) -> None:
-        self._seconds = {name: taken for name, taken in seconds.items() if taken is not None}
+        self._seconds = {name: duration for name, duration in seconds.items() if duration is not None}
 
     def learn(self, name: str, seconds: float) -> None:
         self._seconds[name] = seconds
 
     def left(self, names: Sequence[str], running: float = 0.0) -> float | None:
-        """Seconds for ``names``, the first of which runs for ``running`` seconds; None where nothing is known."""
+        """Seconds for ``names``, of which the first has run for ``running`` seconds; None if no duration is known."""
         if not self._seconds:
             return None
         mean = sum(self._seconds.values()) / len(self._seconds)
@@ -83,21 +83,21 @@ class Forecast:
 def measure(
     sections: Mapping[str, Callable[[], Any]], kept: Kept, console: Console, fresh: bool = False
 ) -> dict[str, Any]:
-    """The result of each section: the kept one, else what it gives now, which is kept at once.
+    """The result of each section: kept from an earlier call, or measured now and kept at once.
 
     Args:
         sections: by name; they return plain data.
         kept: results of earlier calls.
-        console: gets a bar where it is a terminal, else a line for each section.
-        fresh: whether to delete what is kept and measure everything anew.
+        console: shows a bar on a terminal, else one line per section.
+        fresh: whether to delete kept results and measure everything again.
     """
     forecast = Forecast({name: kept.seconds(name) for name in sections})
     for name in sections if fresh else ():
         kept.forget(name)
     missing = [name for name in sections if name not in kept]
     if len(missing) < len(sections):
-        there = f"{len(sections) - len(missing)} of {len(sections)} sections are in {kept.folder}"
-        console.print(f"{there}; --fresh measures them anew", soft_wrap=True, highlight=False)
+        status = f"{len(sections) - len(missing)} of {len(sections)} sections are in {kept.folder}"
+        console.print(f"{status}; --fresh measures them again", soft_wrap=True, highlight=False)
     with _bar(missing, forecast, console) as bar:
         task = bar.add_task("", total=len(missing), started=0.0)
         for number, name in enumerate(missing):
@@ -128,5 +128,5 @@ def _duration(seconds: float | None) -> str:
     """Hours, minutes and seconds: ``0:02:05``."""
     if seconds is None:
         return "unknown"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+    minutes, remainder = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{remainder:02d}"

@@ -1,9 +1,9 @@
-"""``snn4-agent bench speed``: this project's speed and memory against its peers', in one run on this machine.
+"""``snn4-agent bench speed``: speed and memory of this project and its peers, in one run on this machine.
 
-Every section runs in processes of its own, in which contenders take turns, and is kept as it ends. Training sections
-run twice: with `keep_freed_memory`, which this project's command switches on, for all contenders, and with the C
-library's own handling of memory, again for all. Peers run in float32 and in their own memory format; this project's
-networks in channels_last.
+Every section runs in its own processes, in which contenders take turns; finished sections are kept. Training sections
+run twice: with `keep_freed_memory`, which this project's command switches on, and with the C library's default
+allocation, both for all contenders. Peers run in float32 and in their own memory format; this project's networks run
+in channels_last.
 """
 
 from __future__ import annotations
@@ -41,55 +41,58 @@ from snn4.policies.networks.spikformer import Spikformer
 
 @dataclass(frozen=True)
 class Row:
-    """One aim: how this project does against the best of the others."""
+    """One aim: a comparison of this project with the best other contender."""
 
     name: str
     against: str
     ratio: dict[str, float]
-    """How many times faster (or smaller) than ``against``; median, and the middle half of the rounds."""
+    """Factor by which this project is faster (or smaller) than ``against``: median and middle half of the rounds."""
     aim: float
     default_malloc: dict[str, float] | None = None
-    """The same where the C library handles memory as it does by default."""
+    """The same with the C library's default allocation."""
     as_it_comes: dict[str, float] | None = None
-    """The same with memory as each project leaves it: this one's commands keep what is freed, the others do not."""
+    """The same with each project's own allocation: this project's commands keep freed memory, the others do not."""
 
     @property
     def reached(self) -> bool:
-        """Whether the median is the aim or better."""
+        """Whether the median reaches the aim."""
         return self.ratio["median"] >= self.aim
 
 
 class MissingPeers(ValueError):
-    """Libraries to compare with are not installed, or nothing of that name can be compared."""
+    """Libraries for the comparison are not installed, or no section has the name."""
 
     exit_status = 2  # of the command line
 
 
 def speed(rounds: int, only: str, folder: Path, fresh: bool = False) -> dict[str, Any]:
-    """All rows, and the seconds from which they follow.
+    """All rows, and the seconds behind them.
 
     Args:
         rounds: turns of each contender.
-        only: a part of the names of the sections that run; all have the empty one.
-        folder: keeps each section as it ends; a later call with the same settings goes on after these.
-        fresh: whether to measure them anew instead.
+        only: a part of the names of the sections to run; "" for all.
+        folder: keeps finished sections; a later call with the same settings continues after them.
+        fresh: whether to measure kept sections again.
 
     Raises:
-        MissingPeers: before anything is measured.
+        MissingPeers: before any measurement.
     """
     missing = [name for name in PEERS if importlib.util.find_spec(name) is None]
     if missing:
-        raise MissingPeers(f"{', '.join(missing)}: not installed; pip install 'snn4-agent[peers]' brings the peers")
+        raise MissingPeers(f"{', '.join(missing)}: not installed; pip install 'snn4-agent[peers]' installs the peers")
     chosen = {name: partial(_runs, name, rounds) for name in _JUDGES if only in name}
     if not chosen:
         raise MissingPeers(f"--only: got {only!r}, allowed is a part of one of: {', '.join(_JUDGES)}")
-    from snn4.agent.run.provenance import provenance  # takes long to import, and sections run in processes of their own
+    from snn4.agent.run.provenance import provenance  # slow to import, and sections run in other processes
 
     kept = Kept(folder, {"rounds": rounds, "threads": torch.get_num_threads(), **provenance()})
     try:
         seconds = measure(chosen, kept, Console(stderr=True), fresh)
     except KeyboardInterrupt:
-        print(f"interrupted; what has ended is in {folder}, and the same command goes on after it", file=sys.stderr)
+        print(
+            f"interrupted; finished sections are in {folder}, and the same command continues after them",
+            file=sys.stderr,
+        )
         raise
     rows = [row for name, runs in seconds.items() for row in _JUDGES[name](runs)]
     return {**kept.settings, "rows": [{**asdict(row), "reached": row.reached} for row in rows], "seconds": seconds}
@@ -99,7 +102,7 @@ def _runs(name: str, rounds: int) -> list[Any]:
     if name.startswith("train"):
         return [_section(name, rounds, keep_memory) for keep_memory in (False, True)]
     if name == "memory":
-        return [_section(f"memory {who}", rounds, keep_memory=False) for who in ("snn4", "spikingjelly")]
+        return [_section(f"memory {library}", rounds, keep_memory=False) for library in ("snn4", "spikingjelly")]
     return [_section(name, rounds, keep_memory=True)]
 
 
@@ -111,7 +114,7 @@ def report(rounds: int, only: str, as_json: bool, results: Path, fresh: bool) ->
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: one line for each aim."""
+    """Markdown: one line per aim."""
     head = ["what", "against", "ratio (middle half)", "with default malloc", "each as it comes", "aim"]
     cells = [
         [row["name"], row["against"], *(_spread(row[key]) for key in ("ratio", "default_malloc", "as_it_comes")),
@@ -132,7 +135,7 @@ def _section(name: str, rounds: int, keep_memory: bool) -> Any:
 
 
 def _training_step(net: torch.nn.Module, bfloat16: bool = False) -> Callable[[], None]:
-    """A step of SGD on a batch of 32 images of 32 x 32."""
+    """A function that does one step of SGD on 32 images of 32 x 32."""
     x, y = torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))
     if isinstance(net, SpikingClassifier):
         net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -149,14 +152,14 @@ def _training_step(net: torch.nn.Module, bfloat16: bool = False) -> Callable[[],
 
 
 def train_conv(T: int, rounds: int) -> Times:
-    """Seconds of a training step of the convolutional network."""
+    """Seconds per training step of the convolutional network."""
     steps = {name: _training_step(make(T)) for name, make in {"snn4": snn4_net, **PEERS}.items()}
     steps["snn4 bf16"] = _training_step(snn4_net(T), bfloat16=True)
     return take_turns(steps, rounds)
 
 
 def train_spikformer(T: int, rounds: int) -> Times:
-    """Seconds of a training step of Spikformer-4-256."""
+    """Seconds per training step of Spikformer-4-256."""
     config = spikformer_config(T)
     steps = {"snn4": _training_step(Spikformer(config))}
     steps["spikingjelly"] = _training_step(SpikingJellySpikformer(config))
@@ -165,7 +168,7 @@ def train_spikformer(T: int, rounds: int) -> Times:
 
 
 def train_layer(rounds: int) -> Times:
-    """Seconds of one LIF layer, forward and backward, over (4, 32, 64, 32, 32)."""
+    """Seconds per forward and backward pass of one LIF layer, over (4, 32, 64, 32, 32)."""
     x = torch.randn(4, 32, 64, 32, 32, requires_grad=True)
     gradient = torch.ones_like(x)
 
@@ -190,7 +193,7 @@ def memory(net: torch.nn.Module) -> float:
 
 
 def act_mlp(batch: int, rounds: int) -> Times:
-    """Seconds of a decision: 64-64 policies for CartPole, deterministic, T=8."""
+    """Seconds per decision: 64-64 policies for CartPole, deterministic, T=8."""
     from stable_baselines3 import PPO
 
     from snn4.policies.sb3 import SpikingActorCriticPolicy
@@ -220,9 +223,9 @@ def act_mlp(batch: int, rounds: int) -> Times:
 
 
 def act_conv(T: int, rounds: int) -> dict[str, Any]:
-    """Seconds of a decision of the convolutional network and of its ANN twin for one image, and the sparsity.
+    """Seconds per decision of the convolutional network and of its ANN twin for one image, and the sparsity.
 
-    Currents are pooled, not spikes: pooled spikes leave far fewer zeros for the synapses behind.
+    Pooling is on currents, not spikes: pooled spikes would leave far fewer zeros for the next synapses.
     """
     from dataclasses import replace
 
@@ -250,7 +253,7 @@ def act_conv(T: int, rounds: int) -> dict[str, Any]:
         for hook in hooks:
             hook.remove()
         compiled, ann = event_driven(net), twin(config).eval()
-        folded = event_driven(ann)  # an ANN has no spikes: what remains is batch norms folded, and channels_last
+        folded = event_driven(ann)  # without spikes, this only folds batch norms and uses channels_last
         contenders = {"snn4": lambda: compiled(x), "snn4 torch": lambda: net(x), "ann": lambda: ann(x)}
         contenders["ann folded"] = lambda: folded(x)
         times = take_turns(contenders, rounds * 3, repeat=10)
@@ -259,7 +262,7 @@ def act_conv(T: int, rounds: int) -> dict[str, Any]:
 
 
 def ppo(rounds: int) -> dict[str, Any]:
-    """Seconds of PPO's learning of 2,048 steps in CartPole, 64-64, with rl-zoo's sizes and a constant learning rate."""
+    """Seconds for 2,048 steps of PPO in CartPole, 64-64, with rl-zoo's sizes and a constant learning rate."""
     from stable_baselines3 import PPO
     from stable_baselines3.common.env_util import make_vec_env
 
@@ -279,7 +282,7 @@ def ppo(rounds: int) -> dict[str, Any]:
 
 
 def _compiling() -> dict[str, float]:
-    """Seconds that the first training step of a spiking policy takes more than the second, without and with cache."""
+    """Extra seconds of the first training step of a spiking policy over the second, without and with cache."""
     with tempfile.TemporaryDirectory() as cache:
         command = [sys.executable, "-m", "snn4.benchmarks.speed", "compiling", "1", "1"]
         environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
@@ -292,19 +295,19 @@ def _compiling() -> dict[str, float]:
 
 
 def compiling() -> float:
-    """Seconds that the first forward, backward and decision of a policy take more than the second."""
+    """Extra seconds of the first forward, backward and decision of a policy over the second."""
     from snn4.policies.acting.mlp import SpikingMLP
 
     net, x = SpikingMLP(4, (64, 64)), torch.randn(64, 4)
 
-    def once() -> float:
+    def run() -> float:
         started = time.perf_counter()
         net(x).sum().backward()
         with torch.no_grad():
             net(x[:1])
         return time.perf_counter() - started
 
-    return once() - once()
+    return run() - run()
 
 
 _SECTIONS: dict[str, Callable[[int], Any]] = {
@@ -326,15 +329,15 @@ _SECTIONS: dict[str, Callable[[int], Any]] = {
 def _judge_training(what: str, aims: dict[str, float]) -> Callable[[list[Times]], list[Row]]:
     def judge(runs: list[Times]) -> list[Row]:
         default, kept = runs
-        peers = [name for name in PEERS if name in kept]
+        peers = [peer for peer in PEERS if peer in kept]
         best, best_by_default = fastest(kept, peers), fastest(default, peers)
-        mixed = {**{ours: kept[ours] for ours in aims}, best_by_default: default[best_by_default]}
+        mixed = {**{name: kept[name] for name in aims}, best_by_default: default[best_by_default]}
         return [
             Row(
-                f"{what}{ours}", best, ratio(kept, ours, best), aim, ratio(default, ours, best_by_default),
-                ratio(mixed, ours, best_by_default),
+                f"{what}{name}", best, ratio(kept, name, best), aim, ratio(default, name, best_by_default),
+                ratio(mixed, name, best_by_default),
             )
-            for ours, aim in aims.items()
+            for name, aim in aims.items()
         ]  # fmt: skip
 
     return judge
@@ -389,7 +392,7 @@ _JUDGES: dict[str, Callable[[list[Any]], list[Row]]] = {
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # without a traceback: whoever waits for it says what that means
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback: the parent process reports the interruption
     section, number, keep = sys.argv[1:]
     if int(keep):
         keep_freed_memory()

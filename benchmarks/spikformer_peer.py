@@ -1,4 +1,4 @@
-"""Spikformer of SpikingJelly's building blocks, layer by layer in multi-step mode, as its users put them together."""
+"""Spikformer from SpikingJelly's building blocks, layer by layer in multi-step mode, as its users write it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def spikformer_config(T: int, name: str = "spikformer-4-256") -> SpikformerConfi
 class SpikingJellySpikformer(nn.Module):
     """The same layers in the same order: images (B, C, H, W) -> mean scores; the first synapses run once for all steps.
 
-    Queries, keys and values come of one convolution, and the cheaper order of products is taken, here as well.
+    As in this project, one convolution computes queries, keys and values, and products are in the cheaper order.
     """
 
     def __init__(self, config: SpikformerConfig) -> None:

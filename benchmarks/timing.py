@@ -1,4 +1,4 @@
-"""Timing on a machine that others use too: contenders take turns, and ratios are taken within a round."""
+"""Timing on a shared machine: contenders take turns, and ratios are computed within each round."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 Times = dict[str, list[float]]
-"""Seconds of each round, for each contender."""
+"""Seconds per round, for each contender."""
 
 
 def take_turns(contenders: Mapping[str, Callable[[], Any]], rounds: int, repeat: int = 1, warm_up: int = 2) -> Times:
-    """Seconds a call of each contender in each round, ``repeat`` calls at a time, after ``warm_up`` calls each."""
+    """Seconds per call of each contender in each round: the mean of ``repeat`` calls, after ``warm_up`` calls."""
     times: Times = {name: [] for name in contenders}
     for run in contenders.values():
         for _ in range(warm_up):
@@ -28,12 +28,12 @@ def take_turns(contenders: Mapping[str, Callable[[], Any]], rounds: int, repeat:
 
 
 def ratio(times: Times, one: str, other: str) -> dict[str, float]:
-    """How many times the time of ``one`` the ``other`` takes: median over rounds, and the middle half of them."""
+    """The time of ``other`` divided by the time of ``one``: median and middle half of the rounds."""
     quotients = np.asarray(times[other]) / np.asarray(times[one])
     low, median, high = np.percentile(quotients, [25, 50, 75])
     return {"median": float(median), "low": float(low), "high": float(high)}
 
 
 def fastest(times: Times, names: list[str]) -> str:
-    """Of ``names``, the one with the smallest median."""
+    """The contender among ``names`` with the smallest median."""
     return min(names, key=lambda name: float(np.median(times[name])))

@@ -1,4 +1,4 @@
-"""Observations that are images, in the form in which networks take them."""
+"""Image observations, with channels first for networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 class ChannelsFirst(gym.ObservationWrapper[Any, Any, Any]):
-    """Images (H, W, C) become (C, H, W); boolean ones become 0.0 and 1.0, which is to say spikes."""
+    """Images (H, W, C) become (C, H, W); boolean ones become spikes, 0.0 and 1.0."""
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
@@ -28,11 +28,12 @@ class ChannelsFirst(gym.ObservationWrapper[Any, Any, Any]):
 def channels_first(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """``env`` with `ChannelsFirst`, if it observes images with channels last.
 
-    Images are a Box with three axes, of any type and bounds. Their shape tells where the channels are: an image is
-    square, or has fewer channels than pixels on either side. So (84, 84, 4), (12, 16, 3) and (5, 5, 10) have channels
-    last, and so does a cube, as Gymnasium's own images do. All others, such as (4, 84, 84), stay as they are; where no
-    end can be channels, as in (12, 4, 10), an encoder refuses them. It also refuses uint8 images of 0 to 255 that have
-    more channels than pixels on a side: SB3 takes the shortest axis of those for the channels, and turns them again.
+    Images are a Box with three axes, of any type and bounds. Their shape shows where the channels are: an image is
+    square, or has fewer channels than pixels on each side. So (84, 84, 4), (12, 16, 3) and (5, 5, 10) have channels
+    last. A cube has channels last too, like Gymnasium's own images. All others, such as (4, 84, 84), are unchanged. If
+    neither end can be channels, as in (12, 4, 10), an encoder refuses them. An encoder also refuses uint8 images of 0
+    to 255 with more channels than pixels on a side, since SB3 takes their shortest axis for the channels and
+    transposes them again.
     """
     space = env.observation_space
     if not isinstance(space, spaces.Box) or len(space.shape) != 3:

@@ -1,4 +1,4 @@
-"""Gymnasium tasks as vector environments that stable-baselines3 steps."""
+"""Gymnasium tasks as vector environments for stable-baselines3."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from snn4.envs.variations import BadVariation, VariationConfig, Varied
 
 
 class UnknownEnvironment(ValueError):
-    """The name is not registered, or the environment cannot be built here, or no policy could see and act in it."""
+    """The name is not registered, the environment cannot be made here, or no policy supports its spaces."""
 
 
 class Control(DummyVecEnv):
-    """Copies of an environment, all in this process."""
+    """Copies of one environment, all in this process."""
 
     cut_after: int | None = None
-    """Steps after which episodes are truncated that would go on otherwise."""
+    """Steps after which episodes are truncated; None: only the environment's own limit holds."""
 
     @property
     def has_limit(self) -> bool:
-        """Whether every episode ends by itself, as far as Gymnasium knows."""
+        """Whether Gymnasium knows a limit to the length of episodes."""
         spec = self.envs[0].spec
         return spec is not None and spec.max_episode_steps is not None
 
@@ -44,20 +44,20 @@ def make_control(
 ) -> Control:
     """``n_envs`` copies of a Gymnasium environment; seed them with ``.seed(seed)`` before ``.reset()``.
 
-    With ``cut_after``, episodes are truncated after so many steps, whatever the environment's own limit is.
+    With ``cut_after``, episodes are truncated after that many steps, whatever the environment's own limit is.
 
-    Images come with channels first, boolean ones as 0.0 and 1.0 (`channels.channels_first`); other observations, and
-    actions, in the forms that policies take (`spaces.plain_spaces`).
+    Images have channels first; boolean ones become 0.0 and 1.0 (`channels.channels_first`). Other observations and
+    actions take the forms that policies support (`spaces.plain_spaces`).
 
     Raises:
-        UnknownEnvironment: with the nearest registered names, or what to install, or which spaces are allowed.
-        BadVariation: the environment cannot be varied like that.
+        UnknownEnvironment: with the nearest registered names, the package to install, or the allowed spaces.
+        BadVariation: the environment does not support the variation.
     """
 
     minatar = environment.startswith("MinAtar/")
 
     def make() -> gym.Env[Any, Any]:
-        # The checker re-validates every step; what it would find, the learner's own checks of observations find too.
+        # The checker validates every step again; the learner's own checks of observations find the same faults.
         env = gym.make(environment, disable_env_checker=True, **(kwargs or {}))
         env = env if cut_after is None else gym.wrappers.TimeLimit(env, cut_after)
         env = channels_first(plain_spaces(FreshGames(env) if minatar else env))
@@ -77,10 +77,10 @@ def make_control(
         raise UnknownEnvironment(f"{environment} needs a package that is not installed: {error}") from error
     except gym.error.Error as error:
         near = get_close_matches(environment, gym.registry, n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else "gymnasium.pprint_registry() lists what there is"
+        hint = f"did you mean {', '.join(near)}?" if near else "gymnasium.pprint_registry() lists all of them"
         raise UnknownEnvironment(
             f"got {environment!r}, allowed is a registered Gymnasium environment; {hint}"
         ) from error
-    except Exception as error:  # whatever an environment's constructor has to say about its arguments
+    except Exception as error:  # a constructor may raise any error for its arguments
         arguments = f" with {dict(kwargs)}" if kwargs else ""
         raise UnknownEnvironment(f"{environment} cannot be made{arguments}: {str(error) or repr(error)}") from error

@@ -1,8 +1,8 @@
-"""CartPole seen, not measured: ``CartPolePixels-v1`` observes drawings of the cart and its pole.
+"""CartPole from pixels: ``CartPolePixels-v1`` observes drawings of the cart and its pole.
 
-The images are drawings made here from the state, not Gymnasium's rendering: the same scene to the same scale, cut to
-the strip in which something moves, without pygame and in some hundredth of its time. Importing this module registers
-the environment with Gymnasium.
+This module draws the images from the state, without Gymnasium's rendering: the same scene at the same scale, cropped
+to the strip that moves, without pygame and in about a hundredth of its time. Importing this module registers the
+environment with Gymnasium.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 WIDTH_METRES = 4.8
-"""What the image shows from left to right; episodes end when the cart's centre leaves it."""
+"""Width of the image, metres; episodes end when the cart's centre leaves it."""
 CART = (0.2, 0.12)
 """Half width and half height of the cart, metres; the track runs through its centre."""
-AXLE, POLE_LENGTH, POLE_HALF_WIDTH = 0.06, 1.0, 0.04
-"""Height of the axle above the track, and size of the pole, metres."""
+AXLE = 0.06
+"""Height of the axle above the track, metres."""
+POLE_LENGTH = 1.0
+"""Metres."""
+POLE_HALF_WIDTH = 0.04
+"""Metres."""
 
 
 class DrawnCartPole(gym.ObservationWrapper[Any, Any, Any]):
@@ -44,7 +48,7 @@ class DrawnCartPole(gym.ObservationWrapper[Any, Any, Any]):
 def draw_cartpole(position: float, angle: float, height: int, width: int) -> NDArray[np.uint8]:
     """A drawing (height, width) of the cart, at ``position`` metres, and its pole, at ``angle`` radians from upright.
 
-    Pixels on an edge are as bright as the part of them that is covered, so that moves of a fraction of a pixel show.
+    The brightness of a pixel on an edge is the fraction of it that is covered, so that moves below a pixel are visible.
     """
     x, y, pixels = _grid(height, width)
     x = x - np.float32(position)
@@ -58,9 +62,9 @@ def draw_cartpole(position: float, angle: float, height: int, width: int) -> NDA
 
 @functools.cache
 def _grid(height: int, width: int) -> tuple[Floats, Floats, float]:
-    """Centres of the pixels in metres, right (1, width) and up (height, 1) from the track's middle, and pixels a metre.
+    """Centres of the pixels in metres, right (1, width) and up (height, 1) from the track's middle; pixels per metre.
 
-    Vertically, the strip shows a little below the cart, and the pole as far as the image is high.
+    The strip begins a little below the cart and shows the pole up to the top of the image.
     """
     pixels = width / WIDTH_METRES
     x = (np.arange(width, dtype=np.float32) + 0.5) / pixels - WIDTH_METRES / 2
@@ -69,19 +73,19 @@ def _grid(height: int, width: int) -> tuple[Floats, Floats, float]:
 
 
 def _inside(depth: Any, pixels: float) -> Any:
-    """How much of a pixel is covered, whose centre lies ``depth`` metres inside an edge."""
+    """The covered fraction of a pixel whose centre is ``depth`` metres inside an edge."""
     return np.clip(depth * pixels + 0.5, 0, 1)
 
 
 def make_cartpole_pixels(height: int = 24, width: int = 60, frames: int = 4, **kwargs: Any) -> gym.Env[Any, Any]:
     """CartPole with the last ``frames`` drawings (frames, height, width) as its observation, the newest last.
 
-    At the start of an episode they are all the first.
+    At the start of an episode, all of them are the first drawing.
 
     Raises:
-        ValueError: naming the argument that is too small, or too large.
+        ValueError: naming the argument that is too small or too large.
     """
-    if not 1 <= frames <= min(height, width):  # stable-baselines3 takes the shortest side of an image for its channels
+    if not 1 <= frames <= min(height, width):  # stable-baselines3 takes the shortest axis of an image for its channels
         raise ValueError(f"frames: got {frames}, allowed are 1 … {min(height, width)}, the shorter side of a drawing")
     cartpole = gym.make("CartPole-v1", disable_env_checker=True, **kwargs).unwrapped
     return gym.wrappers.FrameStackObservation(DrawnCartPole(cartpole, height, width), frames)

@@ -1,4 +1,4 @@
-"""Classic control with hidden velocities: ``CartPoleNoVel-v1`` and its like, which only a memory can solve.
+"""Classic control with hidden velocities: ``CartPoleNoVel-v1`` and its like, which require a memory.
 
 The entries of the observation that are velocities read 0, as in rl-zoo's benchmarks of recurrent policies.
 Importing this module registers the environments with Gymnasium.
@@ -20,25 +20,25 @@ NOVEL = {
     "PendulumNoVel-v1": ("Pendulum-v1", (2,)),
     "LunarLanderNoVel-v3": ("LunarLander-v3", (2, 3, 5)),
 }
-"""Each environment, the one it is made of, and the entries that are hidden."""
+"""Each environment, its original, and the hidden entries."""
 
 
 class HideEntries(gym.ObservationWrapper[Any, Any, Any]):
-    """Observations (n,) in which the given entries read 0."""
+    """Observations (n,) with the given entries set to 0."""
 
     def __init__(self, env: gym.Env[Any, Any], entries: Sequence[int]) -> None:
         super().__init__(env)
         self.entries = list(entries)
 
     def observation(self, observation: NDArray[Any]) -> NDArray[Any]:
-        """The observation without what is hidden."""
-        seen = np.array(observation)
-        seen[self.entries] = 0
-        return seen
+        """The observation with hidden entries set to 0."""
+        visible = np.array(observation)
+        visible[self.entries] = 0
+        return visible
 
 
 def make_novel(base: str, entries: Sequence[int], **kwargs: Any) -> gym.Env[Any, Any]:
-    """``base`` with hidden ``entries``; the registration adds what limits time, orders calls and checks them."""
+    """``base`` with hidden ``entries``; the registration adds wrappers for time limit, order of calls and checks."""
     return HideEntries(gym.make(base, disable_env_checker=True, **kwargs).unwrapped, entries)
 
 

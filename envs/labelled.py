@@ -1,6 +1,6 @@
 """A data set as an environment: each episode shows one image and asks for its class; the return is 1 or 0.
 
-So accuracy is a mean return, and whatever tests a policy in an environment tests it on images too.
+So accuracy is a mean return, and every test of a policy in an environment also works on images.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ Part = Literal["train", "validation", "test"]
 
 
 class Labelled(VecEnv):
-    """``n_envs`` images at a time, float32 (C, H, W), as `Samples` normalises them.
+    """``n_envs`` images at a time, float32 (C, H, W), normalised by `Samples`.
 
     Args:
-        samples: what is shown. All of it comes in its order, each image once in ``len(samples)`` episodes, if SB3's
-            evaluation counts them.
-        n_classes: classes there are to guess.
+        samples: the images, shown in order: each once in ``len(samples)`` episodes as counted by SB3's evaluation.
+        n_classes: number of possible answers.
         n_envs: images at a time.
         shuffle: show random images instead, drawn from the seed.
     """
@@ -37,8 +36,8 @@ class Labelled(VecEnv):
     def __init__(self, samples: Samples, n_classes: int, n_envs: int = 1, shuffle: bool = False) -> None:
         self.samples, self.shuffle = samples, shuffle
         image, _ = samples.take(torch.tensor([0]), None)
-        seen = spaces.Box(-np.inf, np.inf, tuple(image.shape[1:]), np.float32)
-        super().__init__(n_envs, seen, spaces.Discrete(n_classes))
+        observations = spaces.Box(-np.inf, np.inf, tuple(image.shape[1:]), np.float32)
+        super().__init__(n_envs, observations, spaces.Discrete(n_classes))
         self._random, self._round = np.random.default_rng(), 0
         self._labels = torch.zeros(n_envs, dtype=torch.int64)
         self._guesses: NDArray[Any] = np.zeros(n_envs, dtype=np.int64)
@@ -61,14 +60,14 @@ class Labelled(VecEnv):
     def _show(self) -> NDArray[np.float32]:
         if self.shuffle:
             rows = self._random.integers(len(self.samples), size=self.num_envs)
-        else:  # where SB3 asks some copies for an episode more, it is the last ones
+        else:  # if SB3 asks some copies for one more episode, these are the last copies
             rows = (self._round * self.num_envs + np.arange(self.num_envs)[::-1]) % len(self.samples)
         self._round += 1
         images, self._labels = self.samples.take(torch.from_numpy(rows), None)
         return images.numpy()
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         return [getattr(self, attr_name)] * len(self._chosen(indices))
@@ -94,5 +93,5 @@ def make_guessing(config: DataConfig, n_envs: int, part: Part) -> Labelled:
 
 @functools.lru_cache(maxsize=4)
 def loaded(config: DataConfig) -> Data:
-    """`load_data`, done once for all copies of an environment."""
+    """`load_data`, called once for all copies of an environment."""
     return load_data(config)

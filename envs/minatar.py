@@ -1,4 +1,4 @@
-"""MinAtar's games (Young & Tian 2019), whose observations are images."""
+"""MinAtar's games (Young & Tian 2019), which observe images."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import gymnasium as gym
 
 
 class FreshGames(gym.Wrapper[Any, Any, Any, Any]):
-    """MinAtar's games, each of which is fixed by its seed.
+    """MinAtar's games, each determined by its seed.
 
-    Their actions are sticky: with a probability of 0.1 the last one is repeated. For the first of a game, MinAtar takes
-    the last action of the game before; here it is "no operation", as in the very first game.
+    Actions are sticky: the last action repeats with probability 0.1. For the first action of a game, MinAtar repeats
+    the last action of the previous game; here it is always "no operation", as in the very first game.
     """
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As Gymnasium's."""
+        """Reset the environment and the last action."""
         self.env.get_wrapper_attr("game").last_action = 0
         return self.env.reset(seed=seed, options=options)
 
 
 def register_minatar() -> None:
-    """Register ``MinAtar/Breakout-v1`` and its like (Young & Tian 2019) with Gymnasium, unless that is done.
+    """Register ``MinAtar/Breakout-v1`` and its like (Young & Tian 2019) with Gymnasium, once.
 
     Raises:
-        ModuleNotFoundError: naming what to install.
+        ModuleNotFoundError: with the package to install.
     """
     try:
         from minatar.gym import register_envs

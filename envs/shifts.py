@@ -1,4 +1,4 @@
-"""Shifts of a domain: the same classes with their pixels elsewhere."""
+"""Domain shifts: the same classes with rearranged pixels."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from torch import Tensor
 ShiftName = Literal["none", "permute", "rotate"]
 
 SHIFTS = {
-    "none": "no shift: each experience has classes of its own",
-    "permute": "the first experience as it is, then a permutation of all pixels for each (Goodfellow et al. 2013)",
-    "rotate": "experience i of n turned by 180° i / n (after Lopez-Paz & Ranzato 2017)",
+    "none": "no shift: each experience has its own classes",
+    "permute": "the first experience unchanged, then one permutation of pixels per experience (Goodfellow et al. 2013)",
+    "rotate": "experience i of n rotated by 180° i / n (after Lopez-Paz & Ranzato 2017)",
 }
 
 
 @dataclass(frozen=True)
 class Shift:
-    """For every pixel, which one it shows: done to samples when they are asked for, so that no copy need be kept."""
+    """The source of every pixel; applied to samples when they are used, so that no copy is kept."""
 
     name: str
     """For tables and plots."""
     source: Tensor
-    """(H * W,) number of the pixel shown, row by row."""
+    """(H * W,) number of the source pixel, row by row."""
     visible: Tensor | None = None
-    """(H * W,) whether there is one to show, else a pixel is 0; None is everywhere."""
+    """(H * W,) whether a pixel has a source; others are 0. None: all have one."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Images or event frames (…, H, W) -> the same shape and type, all channels and time steps alike."""
+        """Images or event frames (…, H, W) -> the same shape and type; channels and time steps move alike."""
         moved = x.flatten(-2).index_select(-1, self.source)
         return (moved if self.visible is None else moved.mul_(self.visible)).view(x.shape)
 
 
 def shifts(name: ShiftName, n: int, size: tuple[int, int], seed: int = 0) -> list[Shift] | None:
-    """The shift of each of ``n`` experiences with images of ``size`` (H, W); None where nothing is shifted.
+    """The shift of each of ``n`` experiences with images of ``size`` (H, W); None for no shift.
 
-    Permutations come from ``seed`` one after another: an experience has the same one whatever ``n`` is.
+    Permutations are drawn from ``seed`` in order, so that an experience has the same one for every ``n``.
     """
     if name == "none":
         return None
     if name == "rotate":
         return [_rotation(180 * i / n, size) for i in range(n)]
-    random = np.random.RandomState(seed)  # the one generator whose numbers NumPy promises never to change
+    random = np.random.RandomState(seed)  # the only generator whose numbers NumPy promises never to change
     unchanged = np.arange(size[0] * size[1])
     orders = [unchanged] + [random.permutation(len(unchanged)) for _ in range(n - 1)]
     names = ["not permuted"] + [f"permutation {i}" for i in range(1, n)]
@@ -52,7 +52,7 @@ def shifts(name: ShiftName, n: int, size: tuple[int, int], seed: int = 0) -> lis
 
 
 def _rotation(degrees: float, size: tuple[int, int]) -> Shift:
-    """Counter-clockwise about the middle; each pixel shows the nearest one, as torchvision's `rotate` does."""
+    """Counter-clockwise about the middle, with nearest-neighbour interpolation, as in torchvision's `rotate`."""
     from torchvision.transforms.v2 import functional  # takes a second to import
 
     numbers = torch.arange(size[0] * size[1], dtype=torch.float64).view(1, *size)

@@ -1,4 +1,4 @@
-"""Spaces of environments in the few forms in which stable-baselines3 sees and acts."""
+"""Spaces of environments, in the few forms that stable-baselines3 supports."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ _NAMES = "Box, Discrete, MultiDiscrete, MultiBinary"
 
 
 class UnfitSpace(ValueError):
-    """No policy takes such observations or actions; the message follows "the environment has"."""
+    """No policy supports the observations or actions; the message follows "the environment has"."""
 
 
 class PlainActions(gym.ActionWrapper[Any, Any, Any]):
-    """Actions of a policy, which are vectors (n,) and numbers counted from 0, in the form that ``env`` takes.
+    """Actions of a policy, vectors (n,) and numbers counted from 0, converted to the actions of ``env``.
 
-    Numbers are shifted by the space's ``start``, vectors get its shape, and real ones are rounded for a Box of whole
-    numbers.
+    Numbers are shifted by the space's ``start``, vectors take its shape, and real vectors are rounded for a Box of
+    whole numbers.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
-        self.taken: Any = env.action_space
-        self.action_space = _plain_actions(self.taken)
+        self.original: Any = env.action_space
+        self.action_space = _plain_actions(self.original)
 
     def action(self, action: Any) -> Any:
-        """An action of the policy's space as one of the environment's."""
-        moved = np.reshape(action, self.taken.shape) + getattr(self.taken, "start", 0)
-        real = np.issubdtype(self.taken.dtype, np.floating)
-        return (moved if real else np.rint(moved)).astype(self.taken.dtype)
+        """The environment's action for an action of the policy."""
+        shifted = np.reshape(action, self.original.shape) + getattr(self.original, "start", 0)
+        real = np.issubdtype(self.original.dtype, np.floating)
+        return (shifted if real else np.rint(shifted)).astype(self.original.dtype)
 
 
 def plain_spaces(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    """``env`` with spaces that stable-baselines3's policies take, whatever its own are.
+    """``env`` with spaces that stable-baselines3's policies support.
 
-    Observations become one vector (n,), float32, where they are a Dict, numbers that are not counted from 0, a table of
-    numbers or a value without an axis. `gymnasium.spaces.utils.flatten` lays the vector out: numbers one-hot, the parts
-    of a Dict in its order. Actions: see `PlainActions`. Spaces that fit stay as they are.
+    Observations become one vector (n,), float32, if they are a Dict, numbers not counted from 0, a table of numbers, or
+    a value without an axis. `gymnasium.spaces.utils.flatten` makes the vector: numbers become one-hot, and the parts of
+    a Dict keep their order. For actions, see `PlainActions`. Suitable spaces do not change.
 
     Raises:
-        UnfitSpace: for spaces of other kinds, images among other observations, and spaces without a value.
+        UnfitSpace: for spaces of other kinds, images among other observations, and empty spaces.
     """
-    seen, taken = env.observation_space, env.action_space
-    _require_observations(seen)
-    _require_actions(taken)
-    if not _fits(seen):
-        flat: Any = flatten_space(seen)
+    observations, actions = env.observation_space, env.action_space
+    _require_observations(observations)
+    _require_actions(actions)
+    if not _fits(observations):
+        flat: Any = flatten_space(observations)
         vector = spaces.Box(flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32)
-        env = TransformObservation(env, lambda x: np.asarray(flatten(seen, x), np.float32), vector)
-    return env if _plain_actions(taken) is taken else PlainActions(env)
+        env = TransformObservation(env, lambda x: np.asarray(flatten(observations, x), np.float32), vector)
+    return env if _plain_actions(actions) is actions else PlainActions(env)
 
 
-def _fits(seen: spaces.Space[Any]) -> bool:
-    """Whether SB3 preprocesses such observations rightly."""
-    if isinstance(seen, spaces.Box):
-        return seen.shape != ()
-    if isinstance(seen, spaces.MultiDiscrete):
-        return seen.nvec.ndim == 1 and not seen.start.any()
-    return not isinstance(seen, spaces.Dict) and getattr(seen, "start", 0) == 0
+def _fits(space: spaces.Space[Any]) -> bool:
+    """Whether SB3 preprocesses such observations correctly."""
+    if isinstance(space, spaces.Box):
+        return space.shape != ()
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.nvec.ndim == 1 and not space.start.any()
+    return not isinstance(space, spaces.Dict) and getattr(space, "start", 0) == 0
 
 
 def _plain_actions(space: Any) -> Any:
-    """The space of the same actions as vectors, counted from 0; ``space`` itself if it is one."""
+    """The space of the same actions as vectors, counted from 0; ``space`` itself if it already is one."""
     if isinstance(space, spaces.Discrete):
         return space if space.start == 0 else spaces.Discrete(int(space.n))
     if isinstance(space, spaces.MultiDiscrete):
@@ -89,7 +89,7 @@ def _require_observations(space: spaces.Space[Any]) -> None:
             raise UnfitSpace(f"{type(part).__name__} observations, allowed are {_NAMES} and Dict of these")
         if part is not space and is_image_space(part):
             raise UnfitSpace(
-                f"images {part.shape} in a Dict, allowed are images alone or a Dict without any; choose the parts with "
+                f"images {part.shape} in a Dict, allowed are images alone or a Dict without images; choose parts with "
                 f"gymnasium.wrappers.FilterObservation"
             )
     if not flatdim(space):
@@ -106,7 +106,7 @@ def _require_actions(space: spaces.Space[Any]) -> None:
 
 
 def _parts(space: spaces.Space[Any]) -> Iterator[spaces.Space[Any]]:
-    """Spaces in a Dict, and in Dicts inside of it."""
+    """Spaces in a Dict and in nested Dicts."""
     if isinstance(space, spaces.Dict):
         for part in space.values():
             yield from _parts(part)

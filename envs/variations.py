@@ -1,4 +1,4 @@
-"""Drift of an environment: other physics, noise on what is observed, lost sensors, actions that slip."""
+"""Drift of an environment: changed physics, noisy observations, lost sensors, noisy actions."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 
 
 class BadVariation(ValueError):
-    """The environment cannot be varied like that; the message begins with the field that is wrong."""
+    """The environment does not support the variation; the message begins with the field that is wrong."""
 
 
 @dataclass(frozen=True)
 class VariationConfig:
-    """How an environment differs from the one that is registered."""
+    """How an environment differs from the registered one."""
 
     physics: Mapping[str, float] = field(default_factory=dict)
-    """Attributes of the unwrapped environment, by name: ``{gravity: 15.0}``. What its constructor computed from them
-    (`FOLLOWING`) is computed anew, and wind_power turns LunarLander's wind on."""
+    """Attributes of the unwrapped environment, by name: ``{gravity: 15.0}``. Attributes that the constructor derives
+    from them (`FOLLOWING`) are computed again. ``wind_power`` also turns LunarLander's wind on."""
     noise: float = 0.0
-    """Standard deviation of Gaussian noise on every observed value, in that value's unit."""
+    """Standard deviation of Gaussian noise on every observed value, in the unit of that value."""
     lost: tuple[int, ...] = ()
-    """Sensors that read 0: places in an observed vector, channels of an image; from 0."""
+    """Sensors that read 0: indices of an observed vector, or channels of an image; counted from 0."""
     action_noise: float = 0.0
-    """Discrete actions: how often a random one is taken instead; continuous ones: standard deviation of Gaussian noise,
-    as a fraction of half their range."""
+    """Discrete actions: probability that a random action replaces the chosen one. Continuous actions: standard
+    deviation of Gaussian noise, as a fraction of half the range."""
 
     def __post_init__(self) -> None:
         for name in ("noise", "action_noise"):
@@ -43,11 +43,15 @@ class VariationConfig:
             raise ValueError(f"lost: got {list(self.lost)}, allowed are places counted from 0")
 
     def __str__(self) -> str:
-        """What differs, in a few words; "" where nothing does."""
-        said = [f"{name} {value:.10g}" for name, value in self.physics.items()]
-        said += [f"noise {self.noise:.10g}"] if self.noise else []
-        said += [f"without sensor {' '.join(map(str, self.lost))}"] if self.lost else []
-        return ", ".join(said + ([f"action noise {self.action_noise:.10g}"] if self.action_noise else []))
+        """The differences in a few words; "" if there are none."""
+        differences = [f"{name} {value:.10g}" for name, value in self.physics.items()]
+        if self.noise:
+            differences.append(f"noise {self.noise:.10g}")
+        if self.lost:
+            differences.append(f"without sensor {' '.join(map(str, self.lost))}")
+        if self.action_noise:
+            differences.append(f"action noise {self.action_noise:.10g}")
+        return ", ".join(differences)
 
 
 FOLLOWING: dict[str, tuple[tuple[str, ...], Callable[[Any], float]]] = {
@@ -55,16 +59,17 @@ FOLLOWING: dict[str, tuple[tuple[str, ...], Callable[[Any], float]]] = {
     "polemass_length": (("masspole", "length"), lambda env: env.masspole * env.length),
     "enable_wind": (("wind_power",), lambda env: bool(env.wind_power)),
 }
-"""Attributes that environments compute once from others: the others, and how (CartPole; LunarLander's switch)."""
+"""Attributes that a constructor derives from others: their sources and the formula (CartPole, LunarLander)."""
 
 
 class Varied(gym.Wrapper[Any, Any, Any, Any]):
-    """``env`` as ``variation`` says. Noise is drawn from the seed of `reset`, and so never disturbs the environment's.
+    """``env`` with ``variation``.
 
-    Observations stay inside their space; images have channels first.
+    Noise has its own generator, seeded by `reset`, and leaves the environment's generator alone. Observations stay
+    inside their space; images have channels first.
 
     Raises:
-        BadVariation: unknown attributes, with those there are; sensors that are not there; unfit spaces.
+        BadVariation: for unknown attributes (the message lists the known ones), missing sensors and unsuitable spaces.
     """
 
     def __init__(self, env: gym.Env[Any, Any], variation: VariationConfig) -> None:
@@ -74,25 +79,25 @@ class Varied(gym.Wrapper[Any, Any, Any, Any]):
         _set_physics(env.unwrapped, variation.physics)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As the environment's; a seed also fixes all noise from here on."""
+        """Reset the environment; a seed also fixes all noise from here on."""
         if seed is not None:
             self._random = np.random.default_rng([seed, 1])
         observation, info = self.env.reset(seed=seed, options=options)
         return self._observed(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """As the environment's."""
+        """Step the environment with a noisy action; the observation is noisy too."""
         observation, *rest = self.env.step(self._taken(action))
         return self._observed(observation), *rest  # type: ignore[return-value]
 
     def _observed(self, observation: NDArray[Any]) -> NDArray[Any]:
         space, noise = self.observation_space, self.variation.noise
         if noise:
-            assert isinstance(space, spaces.Box)  # else it was refused
+            assert isinstance(space, spaces.Box)  # _check_spaces refuses others
             observation = observation + self._random.normal(0.0, noise, observation.shape)
             observation = observation.clip(space.low, space.high)
             if np.issubdtype(space.dtype, np.integer):
-                observation = observation.round()  # cut off, images would grow darker
+                observation = observation.round()  # truncation would darken images
             observation = observation.astype(space.dtype)
         if self.variation.lost:
             observation = np.array(observation)
@@ -106,37 +111,38 @@ class Varied(gym.Wrapper[Any, Any, Any, Any]):
         if isinstance(space, spaces.Discrete):
             slips = self._random.random() < noise
             return int(space.start + self._random.integers(space.n)) if slips else action
-        assert isinstance(space, spaces.Box)  # else it was refused
+        assert isinstance(space, spaces.Box)  # _check_spaces refuses others
         slip = self._random.normal(0.0, noise, space.shape) * (space.high - space.low) / 2
         return (action + slip).clip(space.low, space.high).astype(space.dtype)
 
 
 def _check_spaces(env: gym.Env[Any, Any], variation: VariationConfig) -> None:
-    seen, actions = env.observation_space, env.action_space
-    if (variation.noise or variation.lost) and not isinstance(seen, spaces.Box):
-        named = "noise" if variation.noise else "lost"
-        raise BadVariation(f"{named}: got it with {type(seen).__name__} observations, allowed is it with a Box")
-    if variation.lost and max(variation.lost) >= seen.shape[0]:  # type: ignore[index]
-        raise BadVariation(f"lost: got {list(variation.lost)}, allowed are 0 to {seen.shape[0] - 1}")  # type: ignore[index]
+    observations, actions = env.observation_space, env.action_space
+    if (variation.noise or variation.lost) and not isinstance(observations, spaces.Box):
+        key = "noise" if variation.noise else "lost"
+        raise BadVariation(f"{key}: not allowed with {type(observations).__name__} observations; remove {key}")
+    if variation.lost and max(variation.lost) >= observations.shape[0]:  # type: ignore[index]
+        most = observations.shape[0] - 1  # type: ignore[index]
+        raise BadVariation(f"lost: got {list(variation.lost)}, allowed are 0 to {most}")
     if variation.action_noise and not isinstance(actions, (spaces.Box, spaces.Discrete)):
-        raise BadVariation(f"action_noise: got it with {type(actions).__name__} actions, allowed are Box and Discrete")
+        raise BadVariation(f"action_noise: not allowed with {type(actions).__name__} actions; remove action_noise")
     if variation.action_noise > 1 and isinstance(actions, spaces.Discrete):
         raise BadVariation(f"action_noise: got {variation.action_noise}, allowed for Discrete actions is 0 to 1")
 
 
 def _set_physics(env: Any, physics: Mapping[str, float]) -> None:
-    there = numbers(env)
+    attributes = numbers(env)
     for name, value in physics.items():
-        if name not in there:
-            listed = ", ".join(f"{known} ({number:g})" for known, number in there.items()) or "none: it has no numbers"
-            raise BadVariation(f"physics: got {name!r}, allowed are {listed}")
+        if name not in attributes:
+            allowed = ", ".join(f"{known} ({number:g})" for known, number in attributes.items())
+            raise BadVariation(f"physics: got {name!r}, allowed are {allowed or 'none: no attribute is a number'}")
         setattr(env, name, value)
     for name, (causes, computed) in FOLLOWING.items():
-        if name in there and name not in physics and any(cause in physics for cause in causes):
+        if name in attributes and name not in physics and any(cause in physics for cause in causes):
             setattr(env, name, computed(env))
 
 
 def numbers(env: Any) -> dict[str, float]:
-    """Public attributes of an environment that are numbers, by name, those of its class included."""
-    found = {name: getattr(type(env), name) for name in dir(type(env))} | vars(env)
-    return {n: value for n, value in sorted(found.items()) if isinstance(value, Real) and not n.startswith("_")}  # type: ignore[misc]
+    """Public numeric attributes of an environment and of its class, by name."""
+    attributes = {name: getattr(type(env), name) for name in dir(type(env))} | vars(env)
+    return {n: value for n, value in sorted(attributes.items()) if isinstance(value, Real) and not n.startswith("_")}  # type: ignore[misc]

@@ -16,28 +16,30 @@ from snn4.envs.variations import VariationConfig
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """One stay in a Gymnasium environment, as it is registered or varied; or with the images of a data set."""
+    """One stay in a Gymnasium environment, as registered or varied, or with the images of a data set."""
 
     environment: str
-    """Gymnasium id; with ``data`` just a name."""
+    """Gymnasium id; with ``data``, only a name."""
     steps: int
-    """Environment steps to live here, or images to learn."""
+    """Length of the stay, in environment steps or images."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of ``gymnasium.make``."""
     variation: VariationConfig | None = None
     """What differs from the registered environment."""
     name: str = ""
-    """A later task of the same name is a return to it, with its encoder and head. Left out, it is the environment and
-    its variation: ``CartPole-v1 (gravity 15)``. A variation under its origin's name is drift within one task."""
+    """A later task of the same name returns to the same encoder and head. The default is the environment and its
+    variation: ``CartPole-v1 (gravity 15)``. A variation under the name of its original is drift within one task."""
     data: DataConfig | None = None
     """Images to recognise, instead of an environment to act in."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 10**12:
             raise ValueError(f"steps: got {self.steps}, allowed is a whole number >= 1 and <= 10^12")
-        if self.data is not None and (self.data.is_events or self.variation is not None or self.kwargs):
-            got = self.data.name if self.data.is_events else "them with kwargs or a variation"
-            raise ValueError(f"data: got {got}, allowed are images, as they are")
+        if self.data is not None and self.data.is_events:
+            raise ValueError(f"data: got {self.data.name}, allowed are images")
+        if self.data is not None and (self.variation is not None or self.kwargs):
+            key = "variation" if self.variation is not None else "kwargs"
+            raise ValueError(f"data: not allowed with {key}; remove {key}")
         if self.data is not None and self.data.alternate_flips:
             raise ValueError("data.alternate_flips: got true, allowed is false: a stay has no epochs")
         varied = f" ({self.variation})" if self.variation and str(self.variation) else ""
@@ -45,8 +47,8 @@ class TaskConfig:
 
     @property
     def label(self) -> str:
-        """What tests and tables call it: its name, and the variation where the name does not tell it. Drift within one
-        task has a label for each of its physics, as ``CartPole-v1, length 1``."""
+        """The name in tests and tables: ``name``, plus the variation unless ``name`` contains it. Drift within one task
+        has one label for each physics: ``CartPole-v1, length 1``."""
         varied = str(self.variation or "")
         return self.name if varied in self.name else f"{self.name}, {varied}"
 
@@ -61,7 +63,7 @@ TaskT = TypeVar("TaskT", bound=TaskConfig)
 
 
 class World(Generic[TaskT]):
-    """Tasks in order, and the place in it: ``position`` counts finished tasks.
+    """Tasks in order; ``position`` counts the finished ones.
 
     >>> world = World([TaskConfig("CartPole-v1", 100), TaskConfig("Acrobot-v1", 100)])
     >>> [task.environment for task in world.remaining()]
@@ -76,13 +78,13 @@ class World(Generic[TaskT]):
         self.tasks, self.position = tuple(tasks), position
 
     def remaining(self) -> Iterator[TaskT]:
-        """Tasks from the present place on; ``position`` moves when the caller comes back for the next."""
+        """Tasks from ``position`` on; ``position`` moves when the caller asks for the next task."""
         while self.position < len(self.tasks):
             yield self.tasks[self.position]
             self.position += 1
 
     @property
     def seen(self) -> list[TaskT]:
-        """One task of each label met so far, the present one included: the latest stay."""
-        met = {task.label: task for task in self.tasks[: self.position + 1]}
-        return list(met.values())
+        """The latest stay under each label so far, the present one included."""
+        stays = {task.label: task for task in self.tasks[: self.position + 1]}
+        return list(stays.values())

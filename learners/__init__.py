@@ -1,1 +1,1 @@
-"""What turns experience into better parameters."""
+"""Learning: parameters from experience."""

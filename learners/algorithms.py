@@ -1,4 +1,4 @@
-"""stable-baselines3's algorithms by name, and the models and policies that a config describes."""
+"""Algorithms of stable-baselines3 by name, and models and policies from configs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from snn4.policies.sb3 import (
 
 @dataclass(frozen=True)
 class Algorithm:
-    """An algorithm of SB3, the spiking policy for it, and the action spaces it can act in."""
+    """An algorithm of SB3, its spiking policy, and the action spaces it supports."""
 
     sb3: type[BaseAlgorithm]
     spiking_policy: type[BasePolicy]
@@ -43,7 +43,7 @@ ALGORITHMS = {
     "TD3": Algorithm(TD3, SpikingTD3Policy, (spaces.Box,)),
 }
 CARRYING = {"PPO": Algorithm(RecurrentPPO, SpikingRecurrentPolicy, _ANY_ACTIONS)}
-"""The algorithms that can learn a policy whose membranes are carried from decision to decision."""
+"""Algorithms for policies that carry their membranes from decision to decision."""
 
 MOST_ENVS = 10_000
 
@@ -53,19 +53,19 @@ class LearnerConfig:
     """How the organism learns."""
 
     algorithm: Literal["PPO", "A2C", "DQN", "SAC", "TD3"] = "PPO"
-    """SB3's; DQN acts in Discrete action spaces only, SAC and TD3 in Box only."""
+    """Algorithm of SB3. DQN supports only Discrete action spaces, SAC and TD3 only Box."""
     n_envs: int = 1
-    """Copies of the environment that are lived in at once."""
+    """Number of parallel copies of the environment."""
     normalize: bool = False
     """Running normalisation of observations and rewards (SB3's VecNormalize)."""
     noise_std: float = 0.0
-    """Standard deviation of noise on actions while learning (SAC, TD3)."""
+    """Standard deviation of the noise on actions during learning (SAC, TD3)."""
     noise_type: Literal["normal", "ornstein-uhlenbeck"] = "normal"
-    """Independent noise at every step, or noise that drifts and so explores further."""
+    """Independent noise per step, or correlated noise that drifts and explores further."""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     """Arguments of the SB3 algorithm, in rl-zoo's notation: ``lin_1e-3`` falls linearly to 0 over the task."""
     policy_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Further ``policy_kwargs`` of SB3, for instance ``log_std_init``."""
+    """Further ``policy_kwargs`` of SB3, such as ``log_std_init``."""
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -75,13 +75,16 @@ class LearnerConfig:
         if not 0 <= self.noise_std < float("inf"):
             raise ValueError(f"noise_std: got {self.noise_std}, allowed is a finite number >= 0")
         if self.n_envs > 1 and "episode" in _as_list(self.hyperparameters.get("train_freq")):
-            raise ValueError(f"n_envs: got {self.n_envs}, allowed is 1 where train_freq counts episodes")
+            raise ValueError(f"n_envs: {self.n_envs} is not allowed with train_freq in episodes; set n_envs: 1")
         if self.noise_std and self.algorithm not in ("SAC", "TD3"):
-            raise ValueError(f"noise_std: got {self.noise_std}, allowed is 0: {self.algorithm} draws its own noise")
+            raise ValueError(
+                f"noise_std: {self.noise_std} is not allowed with algorithm: {self.algorithm}, which draws its own "
+                "noise; set noise_std: 0"
+            )
 
 
 def make_model(config: LearnerConfig, policy: PolicyConfig, env: VecEnv, seed: int, device: str) -> BaseAlgorithm:
-    """The SB3 algorithm that learns ``policy`` in ``env``."""
+    """The SB3 algorithm that trains ``policy`` in ``env``."""
     arguments = {name: _schedule(value) for name, value in config.hyperparameters.items()}
     if config.noise_std:
         kind = NormalActionNoise if config.noise_type == "normal" else OrnsteinUhlenbeckActionNoise
@@ -99,7 +102,7 @@ def make_model(config: LearnerConfig, policy: PolicyConfig, env: VecEnv, seed: i
 
 
 def make_policy(config: LearnerConfig, policy: PolicyConfig, env: VecEnv) -> BasePolicy:
-    """The policy that a learner with these configs would train in ``env``, untrained, to act only."""
+    """The untrained policy of a learner with these configs in ``env``, only for acting."""
     arguments = {**policy.sb3_kwargs(config.algorithm), **config.policy_kwargs}
     if config.hyperparameters.get("use_sde"):
         arguments["use_sde"] = True
@@ -107,7 +110,7 @@ def make_policy(config: LearnerConfig, policy: PolicyConfig, env: VecEnv) -> Bas
 
 
 def policy_space(config: LearnerConfig, env: VecEnv) -> spaces.Space[Any]:
-    """What the policy observes: normalised values have no bounds, whatever those of the environment are."""
+    """The policy's observation space: normalised values have no bounds, whatever the environment's bounds are."""
     space = env.observation_space
     if config.normalize and isinstance(space, spaces.Box):
         return spaces.Box(-np.inf, np.inf, space.shape, np.float32)
@@ -115,11 +118,13 @@ def policy_space(config: LearnerConfig, env: VecEnv) -> spaces.Space[Any]:
 
 
 def algorithm_for(config: LearnerConfig, policy: PolicyConfig) -> Algorithm:
-    """The algorithm that learns ``policy``; ValueError where none of its name can carry membranes."""
+    """The algorithm for ``policy``; ValueError if it cannot carry membranes."""
     if policy.state == "reset":
         return ALGORITHMS[config.algorithm]
     if config.algorithm not in CARRYING:
-        raise ValueError(f"state: got 'carry' with {config.algorithm}, allowed is it with {', '.join(CARRYING)}")
+        raise ValueError(
+            f"state: carry is not allowed with algorithm: {config.algorithm}; set algorithm: {' or '.join(CARRYING)}"
+        )
     return CARRYING[config.algorithm]
 
 
@@ -127,7 +132,7 @@ def _policy_class(config: LearnerConfig, policy: PolicyConfig) -> type[BasePolic
     algorithm = algorithm_for(config, policy)
     if policy.kind == "spiking":
         return algorithm.spiking_policy
-    # The twin of a policy that remembers is one with an LSTM.
+    # The twin of a policy with a memory has an LSTM.
     return LstmPolicy if policy.state == "carry" else algorithm.sb3.policy_aliases["MlpPolicy"]
 
 

@@ -1,4 +1,4 @@
-"""Images learned by the policy of a life: encoder of the task -> shared trunk -> head of classes, by cross-entropy."""
+"""Image classification by the policy of a life: encoder of the task -> shared trunk -> head; cross-entropy loss."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from snn4.policies.metering.meter import Meter
 
 @dataclass(frozen=True)
 class ClassificationConfig:
-    """How images are learned inside a life."""
+    """Settings for learning images inside a life."""
 
     learning_rate: float = 1e-3
-    """Of the policy's Adam."""
+    """Learning rate of the policy's Adam."""
     batch_size: int = 64
-    """Images of an update."""
+    """Images per update."""
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
@@ -37,7 +37,7 @@ class ClassificationConfig:
 
 
 class Images(Protocol):
-    """Training images by their places (B,), augmented as random numbers (B,) say: x (B, C, H, W), labels (B,)."""
+    """Training images by position (B,), augmented by random numbers (B,): x (B, C, H, W), labels (B,)."""
 
     def take(self, positions: Tensor, numbers: Tensor | None, /) -> tuple[Tensor, Tensor]: ...
 
@@ -45,29 +45,34 @@ class Images(Protocol):
 
 
 class ClassificationLearner:
-    """Learns ``steps`` images, with the face of `ReinforcementLearner`: an image is a step, a right answer returns 1.
+    """A learner of ``steps`` images, with the interface of `ReinforcementLearner`: each image is one step, and a
+    correct answer returns 1.
 
-    Order and augmentation follow from the seed given to `begin`, so a learner that is resumed from `state` at a `begin`
-    is the learner that was never interrupted.
+    Order and augmentation depend only on the seed of `begin`, so that a learner resumed from `state` at a `begin`
+    equals one that was never interrupted.
     """
 
     def __init__(self, config: ClassificationConfig, policy: BasePolicy, images: Images, steps: int) -> None:
-        self.config, self.policy, self.images, self.steps, self.step = config, policy, images, steps, 0
+        self.config = config
+        self.policy = policy
+        self.images = images
+        self.steps = steps
+        self.step = 0
         self._random, self._order = torch.Generator(), torch.empty(0, dtype=torch.int64)
         self.notes: list[str] = []
-        """As `ReinforcementLearner`'s."""
+        """See `ReinforcementLearner`."""
         write_notes(policy, self.notes)
         for group in policy.optimizer.param_groups:
             group["lr"] = config.learning_rate
 
     def begin(self, seed: int) -> None:
-        """Start of a stretch that can be repeated: all randomness from ``seed``."""
+        """Start a repeatable stretch: ``seed`` determines all randomness."""
         self._random.manual_seed(seed)
         torch.manual_seed(seed)
         self._order = torch.empty(0, dtype=torch.int64)
 
     def learn(self, until: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
-        """Learn up to image ``until``, with a report about every two hundredth of the task.
+        """Learn up to image ``until``, with about 200 reports per task.
 
         Raises:
             NotFinite: naming the loss or the parameter, and the step.
@@ -89,7 +94,7 @@ class ClassificationLearner:
             yield Progress(self.step, right / images, meter.spike_rates, {"train/loss": loss}, seconds)
 
     def _batch(self, size: int) -> tuple[Tensor, Tensor]:
-        """The next images; each comes once before any comes again."""
+        """The next images; all images come once before any repeats."""
         if len(self._order) < size:
             self._order = torch.cat([self._order, torch.randperm(len(self.images), generator=self._random)])
         chosen, self._order = self._order[:size], self._order[size:]
@@ -112,16 +117,16 @@ class ClassificationLearner:
         check_network(self.policy, f"step {self.step}: policy")
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
     def normalize_as(self, statistics: dict[str, Any] | None) -> None:
-        """Images have statistics of their own, which do not change."""
+        """Do nothing: the data set fixes the statistics of images."""
 
     def normalization(self) -> None:
         """None: see `normalize_as`."""
 
     def state(self) -> dict[str, Any]:
-        """All that learning depends on at a `begin`."""
+        """Everything that learning depends on at a `begin`."""
         return {
             "step": self.step,
             "policy": self.policy.state_dict(),
@@ -130,7 +135,7 @@ class ClassificationLearner:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
         self.step = state["step"]
         self.policy.load_state_dict(state["policy"])
         self.policy.optimizer.load_state_dict(state["optimizer"])

@@ -1,4 +1,4 @@
-"""Mixed samples: MixUp (Zhang et al. 2018) and CutMix (Yun et al. 2019), by torchvision."""
+"""Mixed samples: MixUp (Zhang et al. 2018) and CutMix (Yun et al. 2019), from torchvision."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from snn4.learners.recipe import Recipe
 
 
 def mixed(config: Recipe, x: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
-    """``x`` (B, C, H, W) or (T, B, C, H, W) and labels (B,), or mixed and with probabilities (B, n_classes).
+    """Mixed ``x`` (B, C, H, W) or (T, B, C, H, W) with probabilities (B, n_classes).
 
-    Each sample is mixed with the one before it; all bins of events alike. Draws from torch's global generator.
+    Each sample is mixed with the previous one, in the same way for all bins of events. Draws come from torch's global
+    generator. Without mixing, ``x`` and ``labels`` (B,) are unchanged.
     """
     kinds = [kind for kind in (config.mixup and v2.MixUp, config.cutmix and v2.CutMix) if kind]
     if not kinds:
@@ -22,5 +23,5 @@ def mixed(config: Recipe, x: Tensor, labels: Tensor, n_classes: int) -> tuple[Te
     mix = kind(alpha=config.mixup if kind is v2.MixUp else config.cutmix, num_classes=n_classes)
     if x.dim() == 4:
         return mix(x, labels)  # type: ignore[no-any-return]
-    video, targets = mix(tv_tensors.Video(x.transpose(0, 1)), labels)  # what torchvision calls (B, T, C, H, W)
+    video, targets = mix(tv_tensors.Video(x.transpose(0, 1)), labels)  # torchvision's type for (B, T, C, H, W)
     return video.as_subclass(Tensor).transpose(0, 1).contiguous(), targets

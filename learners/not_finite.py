@@ -1,4 +1,4 @@
-"""NaN and infinity, found where they first show and named."""
+"""Checks that report NaN and infinity where they first appear."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class NotFinite(RuntimeError):
-    """A NaN or infinity appeared where learning cannot go on."""
+    """NaN or infinity appeared; learning cannot continue."""
 
     exit_status = 1  # of the command line
 
 
 def check_model(model: BaseAlgorithm) -> None:
-    """Raise NotFinite, naming it, if a loss or a weight is not finite."""
+    """Raise NotFinite if a loss or a weight is not finite, with its name."""
     for name, value in model.logger.name_to_value.items():
         if name.startswith("train/") and "loss" in name and not np.isfinite(value):
             raise NotFinite(f"step {model.num_timesteps}: {name} is {value}")
@@ -27,9 +27,9 @@ def check_model(model: BaseAlgorithm) -> None:
 
 
 def check_network(network: nn.Module, where: str) -> None:
-    """Raise NotFinite, naming it, if a weight is not finite.
+    """Raise NotFinite if a weight is not finite, with its name.
 
-    Neurons that get NaN are silent, so that the loss need not show it.
+    Neurons with NaN inputs are silent, so that the loss may stay finite.
     """
     for name, value in network.state_dict().items():
         if not torch.isfinite(value).all():
@@ -37,7 +37,7 @@ def check_network(network: nn.Module, where: str) -> None:
 
 
 def require_finite(name: str, values: np.ndarray[Any, Any]) -> None:
-    """Raise NotFinite, naming the place, if ``values`` (environments, …) hold NaN or infinity."""
+    """Raise NotFinite if ``values`` (environments, …) hold NaN or infinity, with the index."""
     if not np.isfinite(values).all():
         index = np.argwhere(~np.isfinite(values))[0].tolist()
         raise NotFinite(f"{name} holds {values[tuple(index)]} (environment {index[0]}, index {index[1:]})")

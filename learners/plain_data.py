@@ -1,4 +1,4 @@
-"""Tensors in plain data: where they are, and on which device."""
+"""Tensors in plain data: iteration, and moves between devices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """All tensors in nested dictionaries and lists, by the last key that leads to them."""
+    """All tensors in nested dictionaries and lists, each with the last key on the way to it."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, dict):
@@ -22,7 +22,7 @@ def tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def on_device(device: torch.device, value: Any) -> Any:
-    """``value`` with all tensors, in dictionaries of dictionaries too, on ``device``."""
+    """``value`` with all tensors on ``device``, including those in nested dictionaries."""
     if isinstance(value, dict):
         return {name: on_device(device, item) for name, item in value.items()}
     return value.to(device) if isinstance(value, Tensor) else value

@@ -1,7 +1,7 @@
-"""Protection of the trunk that tasks share: what later tasks may not undo of what earlier ones taught it.
+"""Protection of the shared trunk: later tasks must not undo what earlier tasks taught it.
 
-All kinds work on the optimizer of whatever learns (hooks around its steps), so any algorithm can be protected. The
-critic's share of the trunk never acts, and stays free.
+All kinds are hooks around the steps of an optimizer, so they protect any algorithm. The critic's part of the trunk does
+not act and stays unprotected.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ Kind = Literal["none", "freeze", "ewc", "replay"]
 
 @dataclass(frozen=True)
 class ProtectionConfig:
-    """How the synapses that all tasks share are kept from forgetting earlier ones."""
+    """How the synapses shared by all tasks are protected from forgetting."""
 
     kind: Kind = "none"
-    """none. freeze: the trunk, or a fraction of it, stops learning after the first task. ewc: elastic weight
-    consolidation (Kirkpatrick et al. 2017), a penalty on changing what earlier policies depend on. replay: at each
-    update, the trunk also learns to decide as earlier policies did on remembered observations (policy distillation,
-    Rusu et al. 2016), through their own encoders and heads."""
+    """none: no protection. freeze: the trunk, or a fraction of it, stops learning after the first task. ewc: elastic
+    weight consolidation (Kirkpatrick et al. 2017), a penalty on changes to synapses that earlier policies depend on.
+    replay: at each update, the trunk also learns to repeat the decisions of earlier policies on remembered observations
+    (policy distillation, Rusu et al. 2016), through their own encoders and heads."""
     strength: float = 1.0
-    """ewc, replay: weight of the penalty beside the loss of the present task."""
+    """ewc, replay: weight of the penalty relative to the loss of the current task."""
     fraction: float = 1.0
-    """freeze: how much of the trunk, in synapses, those first that the first task's policy depends on most."""
+    """freeze: fraction of the trunk's synapses, the most important ones for the policy of the first task."""
     samples: int = 1000
-    """Observations of each task that are remembered (replay) or that importance is estimated on (ewc, freeze)."""
+    """Observations per task that are remembered (replay) or used to estimate importance (ewc, freeze)."""
     batch_size: int = 64
-    """replay: remembered observations of each earlier task in an update."""
+    """replay: remembered observations per earlier task and update."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -53,15 +53,15 @@ class ProtectionConfig:
 
     @property
     def measures(self) -> bool:
-        """Whether it needs a task's `Behaviour` at its end."""
+        """Whether the kind needs the `Behaviour` at the end of a task."""
         return self.kind in ("ewc", "replay") or (self.kind == "freeze" and self.fraction < 1)
 
 
 class Protection:
-    """What is kept of finished tasks, and the guard that it gives to whatever learns the next one.
+    """Memories of finished tasks, and a guard for the learner of the next task.
 
-    ``memories`` holds, for each finished task, tensors by name: importance and value of each shared synapse (ewc), the
-    mask of those that are frozen (freeze), observations and outputs (replay).
+    ``memories`` holds tensors by name for each finished task: importance and value of each shared synapse (ewc), the
+    mask of frozen synapses (freeze), observations and outputs (replay).
     """
 
     def __init__(self, config: ProtectionConfig | None = None) -> None:
@@ -70,7 +70,7 @@ class Protection:
         self._random = torch.Generator()
 
     def finish(self, task: str, policy: BasePolicy, behaviour: Behaviour | None) -> None:
-        """Keep what ``policy``, as it ends ``task``, is to be protected by; ``behaviour`` is what it did there."""
+        """Keep the memories that protect ``task``, from ``policy`` at its end and its ``behaviour`` there."""
         match self.config.kind:
             case "freeze" if not self.memories:
                 self.memories[task] = self._frozen(policy, behaviour)
@@ -85,20 +85,20 @@ class Protection:
     def _frozen(self, policy: BasePolicy, behaviour: Behaviour | None) -> dict[str, Any]:
         if behaviour is None:
             return {"frozen": {name: torch.ones_like(x, dtype=torch.bool) for name, x in _actor_trunk(policy).items()}}
-        found = importance(policy, behaviour)
-        ranks = torch.cat([x.flatten() for x in found.values()]).argsort(descending=True).argsort()
-        chosen = (ranks < round(self.config.fraction * len(ranks))).split([x.numel() for x in found.values()])
-        return {"frozen": {name: part.view_as(x) for part, (name, x) in zip(chosen, found.items(), strict=True)}}
+        importances = importance(policy, behaviour)
+        ranks = torch.cat([x.flatten() for x in importances.values()]).argsort(descending=True).argsort()
+        chosen = (ranks < round(self.config.fraction * len(ranks))).split([x.numel() for x in importances.values()])
+        return {"frozen": {name: part.view_as(x) for part, (name, x) in zip(chosen, importances.items(), strict=True)}}
 
     def earlier(self, task: str) -> list[str]:
-        """Names of the other tasks, whose policies `guard` needs in order to replay them."""
+        """Names of the other finished tasks, whose policies `guard` needs for replay."""
         return [name for name in self.memories if name != task] if self.config.kind == "replay" else []
 
     def guard(self, task: str, policy: BasePolicy, earlier: Mapping[str, BasePolicy]) -> None:
-        """Protect finished tasks while ``policy`` learns ``task``, which is not held back by its own past.
+        """Protect finished tasks while ``policy`` learns ``task``; earlier stays in ``task`` itself do not restrain it.
 
         Args:
-            earlier: a policy for each name in `earlier`, with its own encoder and head; it gets this trunk.
+            earlier: a policy for each name in `earlier`, with its own encoder and head; it receives this trunk.
         """
         trunk, optimizer = _actor_trunk(policy), acting_optimizer(policy)
         memories = {name: on_device(policy.device, memory) for name, memory in self.memories.items()}
@@ -111,17 +111,17 @@ class Protection:
                 pull = _pull(trunk, others, self.config.strength)
                 optimizer.register_step_pre_hook(lambda *_: pull())
             case "replay" if earlier:
-                rehearsals = [self._rehearsal(policy, memories[name], own) for name, own in earlier.items()]
+                rehearsals = [self._rehearsal(policy, memories[name], other) for name, other in earlier.items()]
                 optimizer.register_step_pre_hook(lambda *_: self._rehearse(rehearsals))
 
     def begin(self, seed: int) -> None:
-        """All randomness from here on comes from ``seed``."""
+        """Seed all later randomness."""
         self._random.manual_seed(seed)
 
     def _rehearsal(self, policy: BasePolicy, memory: dict[str, Any], earlier: BasePolicy) -> Callable[[], Tensor]:
-        """A function that draws remembered observations and says how far today's decisions are from those of then."""
+        """A function that draws remembered observations and returns the distance of decisions now from those then."""
         share_trunk(policy, earlier.to(policy.device))
-        earlier.set_training_mode(False)  # as when it decided what is remembered
+        earlier.set_training_mode(False)  # as when the remembered decisions were made
         behaviour = Behaviour(**memory)
 
         def distance() -> Tensor:
@@ -133,33 +133,33 @@ class Protection:
     def _rehearse(self, rehearsals: Sequence[Callable[[], Tensor]]) -> None:
         with torch.enable_grad():
             loss = torch.stack([distance() for distance in rehearsals]).sum()
-            (self.config.strength * loss).backward()  # type: ignore[no-untyped-call]  # beside the gradients that are there
+            (self.config.strength * loss).backward()  # type: ignore[no-untyped-call]  # adds to the gradients of the task
 
     @property
     def bytes(self) -> int:
-        """Of all that is kept."""
+        """Size of all memories."""
         return sum(x.nbytes for _, x in tensors(self.memories))
 
     @property
     def replay_bytes(self) -> int:
-        """Of these what is shown again: observations, and what was decided on them."""
+        """Size of the memories that are replayed: observations and the decisions on them."""
         return self.bytes if self.config.kind == "replay" else 0
 
     def state(self) -> dict[str, Any]:
-        """Plain data and tensors."""
+        """The memories as plain data and tensors."""
         return {name: dict(memory) for name, memory in self.memories.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
         self.memories = {name: dict(memory) for name, memory in state.items()}
 
 
 def importance(policy: BasePolicy, behaviour: Behaviour) -> dict[str, Tensor]:
-    """How much decisions depend on each synapse of the trunk: the diagonal of the policy's Fisher information.
+    """The dependence of decisions on each synapse of the trunk: the diagonal of the policy's Fisher information.
 
-    That is the mean of the squared gradient of log p(action | observation) over the observations of ``behaviour``, for
-    actions that the policy itself draws (Kirkpatrick et al. 2017). It is divided by its mean over all synapses,
-    so that a penalty weighs the same whatever the scale of a task's outputs.
+    It is the mean squared gradient of log p(action | observation) over the observations of ``behaviour``, for actions
+    drawn by the policy itself (Kirkpatrick et al. 2017). It is divided by its mean over all synapses, so that the
+    weight of a penalty does not depend on the scale of a task's outputs.
     """
     trunk, random = _actor_trunk(policy), torch.Generator().manual_seed(0)
     squares = {name: torch.zeros_like(synapses) for name, synapses in trunk.items()}
@@ -173,8 +173,8 @@ def importance(policy: BasePolicy, behaviour: Behaviour) -> dict[str, Tensor]:
 
 
 def _pull(trunk: dict[str, Tensor], memories: Sequence[dict[str, Any]], strength: float) -> Callable[[], None]:
-    """Adds the gradient of ``strength / 2 * sum over tasks of importance * (synapse - its value then)^2`` (Kirkpatrick
-    et al. 2017, eq. 3)."""
+    """A function that adds the gradient of the penalty ``strength / 2 * sum over tasks of importance * (synapse - its
+    value then)^2`` (Kirkpatrick et al. 2017, eq. 3)."""
     # The sum of parabolas is one parabola: F (w - c) with F = sum of F_k, F c = sum of F_k w_k.
     stiffness = {n: sum(memory["importance"][n] for memory in memories) for n in trunk}
     offsets = {n: sum(memory["importance"][n] * memory["values"][n] for memory in memories) for n in trunk}
@@ -188,22 +188,22 @@ def _pull(trunk: dict[str, Tensor], memories: Sequence[dict[str, Any]], strength
 
 
 def _freeze(trunk: dict[str, Tensor], frozen: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """What is wholly frozen gets no gradient, and torch's optimizers pass over it; parts are put back each time."""
+    """Stop the gradients of wholly frozen tensors, so that optimizers skip them; restore the others after each step."""
     partly = [(trunk[name], mask, trunk[name].detach().clone()) for name, mask in frozen.items() if not mask.all()]
     for name, mask in frozen.items():
         trunk[name].requires_grad_(not mask.all())
 
-    def put_back(*_: Any) -> None:
+    def restore(*_: Any) -> None:
         with torch.no_grad():
             for synapses, mask, values in partly:
                 synapses.copy_(torch.where(mask, values, synapses))
 
     if partly:
-        optimizer.register_step_post_hook(put_back)
+        optimizer.register_step_post_hook(restore)
 
 
 def share_trunk(policy: BasePolicy, earlier: BasePolicy) -> None:
-    """Make ``earlier`` act through the very trunk of ``policy``; nothing else of it learns."""
+    """Make ``earlier`` act through the trunk of ``policy`` itself; its other parts do not learn."""
     earlier.requires_grad_(False)
     shared = _actor_trunk(policy)
     for name, place in _actor_names(earlier).items():
@@ -212,7 +212,7 @@ def share_trunk(policy: BasePolicy, earlier: BasePolicy) -> None:
 
 
 def acting_optimizer(policy: Any) -> torch.optim.Optimizer:
-    """The optimizer that the acting network learns by: the policy's only one, or that of SAC's or TD3's actor."""
+    """The optimizer of the acting network: the policy's only optimizer, or that of SAC's or TD3's actor."""
     return policy.actor.optimizer if getattr(policy, "actor", None) is not None else policy.optimizer  # type: ignore[no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""A random state of its own for a piece of work, whoever else draws numbers meanwhile."""
+"""A separate random state for a piece of work, independent of other draws."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import torch
 
 
 class Randomness:
-    """Inside ``with`` blocks the global generators of torch, NumPy and Python go on from ``key``, then from where the
-    last block ended; outside they are what they would have been without.
+    """Inside ``with`` blocks, the global generators of torch, NumPy and Python have their own state: it starts from
+    ``key`` and continues from block to block. Outside, they are unaffected.
 
-    Libraries draw from the global generators, so that nothing else makes their work repeatable.
+    Libraries draw from the global generators, so that only this makes their work repeatable.
     """
 
     def __init__(self, *key: int) -> None:
         outer = _states()
         seeds = np.random.SeedSequence(key).generate_state(3)
         torch.manual_seed(int(seeds[0]))
-        np.random.seed(seeds[1])  # noqa: NPY002  # the global one is what Avalanche uses
+        np.random.seed(seeds[1])  # noqa: NPY002  # Avalanche uses the global generator
         random.seed(int(seeds[2]))
         self._other = _states()
         _set(outer)

@@ -1,4 +1,4 @@
-"""The recipe of a training: optimizer, learning rate and steps over time, the average of the weights."""
+"""The recipe of a training: optimizer, schedules of learning rate and inner steps, average of the weights."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("one_cycle", "cosine", "c
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a classifier is trained."""
+    """Settings of the training of a classifier."""
 
     epochs: int = 10
-    """How often each training sample is seen."""
+    """Passes over the training samples."""
     batch_size: int = 128
-    """Images of a step, in each process."""
+    """Images per step and process."""
     T: tuple[tuple[int, int], ...] | None = None
-    """Inner steps by epoch: ``[[8, 1], [4, 4]]`` is 8 epochs at T = 1, then 4 at T = 4; None is always the network's.
-    Few steps are cheap, and where an image is a constant current what they teach holds for more."""
+    """Inner steps by epoch: ``[[8, 1], [4, 4]]`` is 8 epochs at T = 1, then 4 at T = 4. None: the T of the network.
+    Few steps are cheap, and for images as constant currents, weights trained with few steps also work with more."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    """sgd has Nesterov's momentum."""
+    """sgd uses Nesterov momentum."""
     learning_rate: float = 2e-3
-    """Its highest value."""
+    """Largest learning rate of the schedule."""
     weight_decay: float = 1e-2
-    """Of weights; biases, norms and time constants have none. For sgd this is the L2 term's factor."""
+    """Decay of weights; biases, norms and time constants do not decay. For sgd, the factor of the L2 term."""
     momentum: float = 0.9
-    """Of sgd; beta1 of adamw."""
+    """Momentum of sgd; beta1 of adamw."""
     bias_scale: float = 1.0
-    """Learning rate of biases, norms and time constants, as a multiple of the others'."""
+    """Learning rate of biases, norms and time constants, as a multiple of the learning rate of weights."""
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
-    """After the warm-up: one_cycle falls linearly, cosine by half a cosine, constant not at all."""
+    """After the warm-up, one_cycle falls linearly, cosine falls by half a cosine, constant does not fall."""
     warmup: float = 0.2
-    """Part of all steps in which the learning rate rises linearly."""
+    """Fraction of all steps in which the learning rate rises linearly."""
     final: float = 0.01
-    """Learning rate at the end, as a part of the highest."""
+    """Learning rate at the end, as a fraction of the largest."""
     label_smoothing: float = 0.0
-    """Part of a label that is spread evenly over all classes (Szegedy et al. 2016)."""
+    """Fraction of a label that is spread evenly over all classes (Szegedy et al. 2016)."""
     mixup: float = 0.0
-    """Parameter of the Beta distribution (Zhang et al. 2018); 0 is off. With cutmix too, each batch draws one."""
+    """MixUp: parameter of the Beta distribution (Zhang et al. 2018); 0: off. With cutmix, a batch draws one of them."""
     cutmix: float = 0.0
-    """The same for pasted rectangles (Yun et al. 2019)."""
+    """CutMix: the same for pasted rectangles (Yun et al. 2019)."""
     ema: float = 0.0
-    """Decay a step of the average of the weights that is then used; 0 keeps none."""
+    """Decay per step of the moving average of the weights, which replaces the weights after training; 0: no average."""
     loss: Literal["mean", "tet"] = "mean"
-    """Cross-entropy of the mean scores, or of every step's (temporal efficient training, Deng et al. 2022)."""
+    """Cross-entropy of the mean scores, or of the scores per step (temporal efficient training, Deng et al. 2022)."""
     clip: float | None = None
     """Largest norm of the gradient."""
     channels_last: bool = True
     """Memory format: faster for convolutions on CPUs and GPUs."""
     checkpoint_steps: int | None = None
-    """Recompute segments of so many inner steps in the backward pass, to save memory."""
+    """Inner steps per segment that the backward pass recomputes, to save memory; None: no recomputation."""
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -78,7 +78,7 @@ class Recipe:
             )
 
     def T_of(self, epoch: int) -> int | None:
-        """Inner steps in ``epoch`` (from 0); None is the network's own."""
+        """Inner steps in ``epoch`` (from 0); None: the T of the network."""
         for epochs, steps in self.T or ():
             if epoch < epochs:
                 return steps
@@ -87,7 +87,7 @@ class Recipe:
 
 
 def lay_out(network: nn.Module, config: Recipe) -> None:
-    """Put the weights of ``network`` into the memory format in which the recipe learns."""
+    """Convert the weights of ``network`` to the memory format of the recipe."""
     if config.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -97,19 +97,19 @@ def learning_rate(config: Recipe, step: int, steps: int) -> float:
     warmup = config.warmup * steps
     if step < warmup:
         return config.learning_rate * (step + 1) / (math.floor(warmup) + 1)
-    done = (step - warmup) / max(steps - warmup, 1)
+    progress = (step - warmup) / max(steps - warmup, 1)
     match config.schedule:
         case "one_cycle":
-            left = 1 - done
+            scale = 1 - progress
         case "cosine":
-            left = (1 + math.cos(math.pi * done)) / 2
+            scale = (1 + math.cos(math.pi * progress)) / 2
         case "constant":
-            left = 1.0
-    return config.learning_rate * (config.final + (1 - config.final) * left)
+            scale = 1.0
+    return config.learning_rate * (config.final + (1 - config.final) * scale)
 
 
 def make_optimizer(config: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """AdamW or SGD in two groups: weights, and all vectors (biases, norms, time constants), which do not decay."""
+    """AdamW or SGD in two groups: weights, and all vectors (biases, norms, time constants), without decay."""
     trained = [p for p in network.parameters() if p.requires_grad]
     channels = [p for p in trained if sum(side > 1 for side in p.shape) < 2]
     weights = [p for p in trained if sum(side > 1 for side in p.shape) >= 2]
@@ -127,8 +127,8 @@ def make_optimizer(config: Recipe, network: nn.Module) -> torch.optim.Optimizer:
 
 
 def averaged_copy(config: Recipe, network: nn.Module) -> AveragedModel | None:
-    """An exponential moving average of weights and norms' statistics, whose memory is short at the start; None if there
-    is to be none."""
+    """An exponential moving average of weights and norms' statistics, with a shorter memory at the start; None if the
+    recipe has none."""
     if not config.ema:
         return None
 

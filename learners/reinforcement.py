@@ -27,22 +27,21 @@ from snn4.policies.sb3 import PolicyConfig
 
 @dataclass(frozen=True)
 class Progress:
-    """A piece of learning: where it stands and how it goes."""
+    """A report on a piece of learning."""
 
     step: int
     episode_return: float | None
-    """Mean return of the last 100 episodes, None before the first has ended."""
+    """Mean return of the last 100 episodes; None before the end of the first episode."""
     spike_rates: list[float]
     losses: dict[str, float]
     seconds: float
 
 
 class ReinforcementLearner:
-    """An SB3 algorithm around a spiking or ANN policy, for ``steps`` environment steps in ``env``.
+    """An SB3 algorithm with a spiking or ANN policy, for ``steps`` environment steps in ``env``.
 
-    Learning between two calls of `begin` depends on nothing but the state at the first (`state`) and the seed given:
-    environments are reset and all random generators seeded there. A life that is resumed from a saved state is
-    therefore the life that was never interrupted.
+    `begin` resets the environments and seeds all random generators. So learning up to the next `begin` depends only on
+    the `state` there and the seed. A life resumed from a saved state therefore equals one that was never interrupted.
     """
 
     def __init__(
@@ -54,52 +53,54 @@ class ReinforcementLearner:
             env.observation_space = policy_space(config, env)
         self.model = make_model(config, policy, env, seed, device)
         self.notes: list[str] = []
-        """What a reader should know and nobody has read yet: layers that were born silent."""
+        """Notes for the reader that are not reported yet: layers that were silent at first."""
         write_notes(self.model.policy, self.notes)
         self.model.set_logger(Logger(folder=None, output_formats=[]))
-        # SB3 takes each `learn` for the whole of the learning; schedules here run over all of `steps`.
+        # In SB3, schedules run over one call of `learn`; here they run over all of `steps`.
         self.model._update_current_progress_remaining = self._update_progress  # type: ignore[method-assign]
 
     @property
     def policy(self) -> BasePolicy:
-        """What learns."""
+        """The policy that learns."""
         return self.model.policy  # type: ignore[no-any-return]
 
     @property
     def step(self) -> int:
-        """Environment steps lived so far."""
+        """Environment steps so far."""
         return self.model.num_timesteps
 
     def begin(self, seed: int) -> None:
-        """Start of a stretch that can be repeated: fresh episodes, all randomness from ``seed``."""
+        """Start a repeatable stretch: new episodes, and ``seed`` determines all randomness."""
         set_random_seed(seed)
         env = self.model.get_env()
-        assert env is not None  # it was given to the constructor
+        assert env is not None  # the constructor sets it
         self.model.action_space.seed(seed)
         env.seed(seed)
         cut_last_episode(self.model)
         if self.model.action_noise is not None:
             self.model.action_noise.reset()
-        self.model.logger.name_to_value.clear()  # a resumed learner has no losses of before either
-        self.model._last_obs = None  # SB3 resets the environments before it goes on
+        self.model.logger.name_to_value.clear()  # a resumed learner has no earlier losses either
+        self.model._last_obs = None  # makes SB3 reset the environments
 
     def learn(self, until: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
-        """Learn up to environment step ``until``, with a report about every two hundredth of the task.
+        """Learn up to environment step ``until``, with about 200 reports per task.
 
         Raises:
-            NotFinite: naming the tensor and the step.
+            NotFinite: with the name of the tensor and the step.
         """
         watch = _Watch(stop, self.model.action_noise)
         while self.step < until and not watch.stopped:
             started = time.perf_counter()
             piece = min(max(1, self.steps // 200), until - self.step)
-            # SB3 resets the noise at each `learn`, and so would not let it drift: it gets it back when that is done.
+            # SB3 resets the noise at each `learn`, which would stop its drift; the callback restores it afterwards.
             self.model.action_noise = None
             try:
                 self.model.learn(piece, callback=watch, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
             except ValueError as error:
                 check_model(self.model)
-                if str(error).startswith("Expected parameter"):  # torch refuses what no weight shows, as a spread of 0
+                if str(error).startswith(
+                    "Expected parameter"
+                ):  # torch rejects parameters such as a standard deviation of 0
                     raise NotFinite(f"step {self.step}: action distribution: {str(error).splitlines()[0]}") from error
                 raise
             check_model(self.model)
@@ -119,7 +120,7 @@ class ReinforcementLearner:
         return Progress(self.step, mean, meter.spike_rates, losses, seconds)
 
     def _membranes(self) -> tuple[NDArray[Any], ...] | None:
-        """What a policy that remembers carries at the moment."""
+        """The current membranes of a policy that carries them."""
         states = getattr(self.model, "_last_lstm_states", None)
         return None if states is None else tuple(part.cpu().numpy() for part in states.pi)
 
@@ -127,19 +128,19 @@ class ReinforcementLearner:
         self.model._current_progress_remaining = max(0.0, 1.0 - num_timesteps / self.steps)
 
     def normalize_as(self, statistics: dict[str, Any] | None) -> None:
-        """Go on with the `normalization` that another learner came to."""
+        """Continue with the `normalization` of another learner."""
         if statistics is not None and (env := self.model.get_vec_normalize_env()) is not None:
             set_normalization(env, statistics)
 
     def normalization(self) -> dict[str, Any] | None:
-        """Running statistics of observations and rewards, where the config asks for them."""
+        """Running statistics of observations and rewards; None if the config does not normalise."""
         env = self.model.get_vec_normalize_env()
         return None if env is None else get_normalization(env)
 
     def state(self) -> dict[str, Any]:
-        """All that learning depends on: weights, optimisers, counters, statistics, replay buffer.
+        """Everything that learning depends on: weights, optimisers, counters, statistics, replay buffer.
 
-        The arrays are those in use, not copies: write them down before learning goes on.
+        The arrays are not copies: save them before learning continues.
         """
         model = self.model
         _, variables = model._get_torch_save_params()
@@ -156,7 +157,7 @@ class ReinforcementLearner:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, in a learner made with the same configs."""
+        """Continue from `state` of a learner with the same configs."""
         model = self.model
         model.set_parameters(state["parameters"], exact_match=True)
         for name, value in state["variables"].items():
@@ -175,11 +176,14 @@ _COUNTERS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num", "explora
 
 
 class _Watch(BaseCallback):
-    """Checks every observation and reward, and leaves a rollout when asked to stop."""
+    """A callback that checks every observation and reward, and ends the rollout on request."""
 
     def __init__(self, stop: Callable[[], bool], noise: ActionNoise | None) -> None:
         super().__init__()
-        self.stop, self.noise, self.stopped, self.rollout_start = stop, noise, False, 0
+        self.stop = stop
+        self.noise = noise
+        self.stopped = False
+        self.rollout_start = 0
 
     def _on_training_start(self) -> None:
         self.model.action_noise = self.noise
@@ -192,13 +196,13 @@ class _Watch(BaseCallback):
         self._require_finite("observation", self.locals["new_obs"])
         self._require_finite("reward", self.locals["rewards"])
         if self.stop():
-            # The steps of an unfinished rollout do not count: on-policy learners do not learn from them, and the life
-            # must come to the same number of steps as one that was not stopped.
+            # Steps of an unfinished rollout do not count: on-policy learners do not learn from them, and the life must
+            # reach the same number of steps as one that was not stopped.
             self.stopped, self.model.num_timesteps = True, self.rollout_start
             return False
         return True
 
     def _require_finite(self, name: str, values: np.ndarray[Any, Any]) -> None:
         if not np.isfinite(values).all():
-            check_model(self.model)  # broken weights act brokenly: they, not the environment, are to blame
+            check_model(self.model)  # broken weights give bad actions: report them, not the environment
             require_finite(f"step {self.model.num_timesteps}: {name}", values)

@@ -1,4 +1,4 @@
-"""What a learner has gathered besides weights: the replay buffer and the running statistics, as plain data."""
+"""The state of a learner besides weights, as plain data: replay buffer and running statistics."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "do
 
 
 def cut_last_episode(model: BaseAlgorithm) -> None:
-    """Let the last episode in the replay buffer count as cut by a time limit, so that returns do not run on from it."""
+    """Mark the last episode in the replay buffer as cut by a time limit, so that returns do not continue beyond it."""
     buffer = getattr(model, "replay_buffer", None)
     if buffer is not None and buffer.size():
         last = buffer.pos - 1
-        going_on = buffer.dones[last] == 0
-        buffer.dones[last][going_on] = 1.0
-        if not buffer.optimize_memory_usage:  # which keeps no next observation whose value could be asked for
-            buffer.timeouts[last][going_on] = 1.0
+        unfinished = buffer.dones[last] == 0
+        buffer.dones[last][unfinished] = 1.0
+        if not buffer.optimize_memory_usage:  # otherwise there is no next observation to value
+            buffer.timeouts[last][unfinished] = 1.0
 
 
 def replay_state(model: BaseAlgorithm) -> dict[str, Any] | None:
@@ -27,14 +27,14 @@ def replay_state(model: BaseAlgorithm) -> dict[str, Any] | None:
     buffer = getattr(model, "replay_buffer", None)
     if buffer is None:
         return None
-    # A buffer that keeps next observations among the observations has one more of them than transitions.
+    # With optimize_memory_usage, next observations are among the observations: one more than transitions.
     filled = None if buffer.optimize_memory_usage else buffer.size()
     arrays = {name: getattr(buffer, name)[:filled] for name in _REPLAY_ARRAYS if hasattr(buffer, name)}
     return {"pos": buffer.pos, "full": buffer.full, **arrays}
 
 
 def load_replay(model: BaseAlgorithm, state: dict[str, Any] | None) -> None:
-    """Put `replay_state` back."""
+    """Restore `replay_state`."""
     buffer = getattr(model, "replay_buffer", None)
     if buffer is None or state is None:
         return
@@ -53,7 +53,7 @@ def get_normalization(env: VecNormalize) -> dict[str, Any]:
 
 
 def set_normalization(env: VecNormalize, state: dict[str, Any]) -> None:
-    """Put `get_normalization`'s statistics into ``env``."""
+    """Restore the statistics of `get_normalization` in ``env``."""
     for name, stats in (("observation", env.obs_rms), ("return", env.ret_rms)):
         stats.mean, stats.var = np.asarray(state[name]["mean"]), np.asarray(state[name]["var"])  # type: ignore[union-attr]
         stats.count = state[name]["count"]  # type: ignore[union-attr]

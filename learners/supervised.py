@@ -20,50 +20,52 @@ from snn4.learners.recipe import Recipe, averaged_copy, lay_out, learning_rate, 
 from snn4.policies.networks.classifier import Network, SpikingClassifier
 
 Batches = Callable[[int, int], Iterable[tuple[Tensor, Tensor]]]
-"""``(epoch, first)`` -> the epoch's batches from ``first`` on: x (B, C, H, W) or (T, B, C, H, W), labels (B,)."""
+"""``(epoch, first)`` -> batches of the epoch from ``first`` on: x (B, C, H, W) or (T, B, C, H, W), labels (B,)."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A piece of learning: where it stands and how it goes."""
+    """A report on a piece of learning."""
 
     epoch: int
-    """Epochs that are over; a fraction of the present one is not counted."""
+    """Number of finished epochs."""
     images: int
-    """Images, or recordings, learned from so far, in all processes."""
+    """Images, or recordings, learned so far in all processes."""
     T: int | None
-    """Inner steps in this epoch where the recipe gives them; None are the network's own, or those of events."""
+    """Inner steps in this epoch, if the recipe sets them. None: the T of the network, or the frames of events."""
     loss: float
     accuracy: float
-    """Of the batches since the last report, as they were augmented and mixed."""
+    """On the augmented and mixed batches since the last report."""
     learning_rate: float
     seconds: float
 
 
 class SupervisedLearner:
-    """AdamW or SGD through a spiking or ANN classifier, for ``config.epochs`` epochs.
+    """Training of a spiking or ANN classifier by AdamW or SGD, for ``config.epochs`` epochs.
 
-    Everything random follows from ``seed`` and the number of the batch, so a learner that is resumed from `state`,
-    anywhere, is the learner that was never interrupted.
+    All randomness depends on ``seed`` and the number of the batch, so that a learner resumed from `state` after any
+    batch equals one that was never interrupted.
 
     Args:
         config: the recipe.
         network: a `SpikingClassifier`, or a `Classifier` without time.
-        batches: where the data comes from; this process's share of it.
-        n_batches: batches an epoch.
-        seed: of mixing and dropout; order and augmentation are the data's.
-        fabric: device, precision, processes; launched.
+        batches: the data, this process's share of it.
+        n_batches: batches per epoch.
+        seed: of mixing and dropout; the data determines order and augmentation.
+        fabric: device, precision, processes; already launched.
 
     Raises:
-        ValueError: for less than one batch.
+        ValueError: if there is no batch.
     """
 
     def __init__(
         self, config: Recipe, network: Network, batches: Batches, n_batches: int, seed: int, fabric: Fabric
     ) -> None:
         if n_batches < 1:
-            raise ValueError("batch_size: got more than there are training samples, allowed is at most their number")
-        self.config, self.seed, self.fabric = config, seed, fabric
+            raise ValueError("batch_size: got more than all training samples, allowed is at most their number")
+        self.config = config
+        self.seed = seed
+        self.fabric = fabric
         self.batches, self.n_batches = batches, n_batches
         lay_out(network, config)
         self.module, self.spiking = network, isinstance(network, SpikingClassifier)
@@ -72,39 +74,41 @@ class SupervisedLearner:
             self.network.mark_forward_method("run")
         self.average = averaged_copy(config, self.module)
         self.step = self.images = 0
-        """Batches, and images in all processes, learned from."""
+        """Batches, and images in all processes, learned so far."""
         self.stopped = False
-        """Whether the last `learn` was told to stop."""
+        """Whether ``stop`` ended the last `learn`."""
 
     @property
     def epoch(self) -> int:
-        """Epochs that are over."""
+        """Number of finished epochs."""
         return self.step // self.n_batches
 
     @property
     def steps(self) -> int:
-        """Batches of all epochs."""
+        """Number of batches in all epochs."""
         return self.config.epochs * self.n_batches
 
     @property
     def learned(self) -> Network:
-        """The network to use: the moving average of its weights where the recipe keeps one."""
+        """The network to use, with the moving average of its weights if the recipe keeps one."""
         return self.module if self.average is None else self.average.module  # type: ignore[return-value]
 
     def learn(self, stop: Callable[[], bool] = lambda: False, every: float = 2.0) -> Iterator[Fit]:
-        """Learn to the end of the present epoch, with a report about every so many seconds and at the end.
+        """Learn to the end of the current epoch, with reports at intervals and at the end.
 
         Args:
-            stop: asked after each batch; True in any process ends the piece in all of them.
-            every: seconds.
+            stop: called after each batch; True in any process stops all processes.
+            every: seconds between reports.
 
         Raises:
-            NotFinite: naming epoch, batch, and what holds NaN or infinity.
+            NotFinite: with the epoch, the batch, and the name of the tensor.
         """
         epoch, first = divmod(self.step, self.n_batches)
         T = self.config.T_of(epoch)
         self.network.train()
-        sums, before, started = self._nothing(), self.images, time.perf_counter()
+        sums = self._zeros()
+        before = self.images
+        started = time.perf_counter()
         for number, (x, labels) in enumerate(self.batches(epoch, first), first):
             x, labels = self.fabric.to_device((x, labels))
             sums += self._learn_batch(x, labels, T)
@@ -114,12 +118,14 @@ class SupervisedLearner:
                 loss, accuracy = self._means(sums, self.images - before, where)
                 rate, seconds = learning_rate(self.config, self.step - 1, self.steps), time.perf_counter() - started
                 yield Fit(self.epoch, self.images, T if x.dim() == 4 else None, loss, accuracy, rate, seconds)
-                sums, before, started = self._nothing(), self.images, time.perf_counter()
+                sums = self._zeros()
+                before = self.images
+                started = time.perf_counter()
             if self.stopped:
                 return
 
     def _learn_batch(self, x: Tensor, labels: Tensor, T: int | None) -> Tensor:
-        """One step of the optimizer; the sums of loss and right answers (2,) over the batch."""
+        """One step of the optimizer; returns the sums of loss and correct answers (2,) over the batch."""
         torch.manual_seed(self._seed_of_step())
         rate = learning_rate(self.config, self.step, self.steps)
         for group in self.optimizer.param_groups:
@@ -139,18 +145,18 @@ class SupervisedLearner:
         right = (scores.detach().mean(0).argmax(1) == labels).sum()
         return torch.stack([loss.detach() * len(labels), right])
 
-    def _nothing(self) -> Tensor:
-        return torch.zeros(2, device=self.fabric.device)  # stays there: to read it would wait for the device
+    def _zeros(self) -> Tensor:
+        return torch.zeros(2, device=self.fabric.device)  # sums stay on the device: reading them would wait for it
 
     def _agreed(self, *votes: bool) -> tuple[bool, ...]:
-        """Whether any process says so: one that stopped or reported alone would leave the others waiting."""
+        """Whether any process agrees, per vote: one that stopped or reported alone would leave the others waiting."""
         if self.fabric.world_size == 1:
             return votes
         counts: Any = self.fabric.all_reduce(torch.tensor(votes, dtype=torch.float32), reduce_op="sum")
         return tuple((counts > 0).tolist())
 
     def _means(self, sums: Tensor, images: int, where: str) -> tuple[float, float]:
-        """Loss and accuracy over the ``images`` of all processes; NotFinite if learning cannot go on."""
+        """Loss and accuracy over the ``images`` of all processes; NotFinite if the loss or a weight is not finite."""
         total: Any = self.fabric.all_reduce(sums, reduce_op="sum")
         loss, accuracy = (total / images).tolist()
         if not math.isfinite(loss):
@@ -159,10 +165,10 @@ class SupervisedLearner:
         return loss, accuracy
 
     def _scores(self, x: Tensor, T: int | None) -> Tensor:
-        """Scores of each step (T, B, classes); one step for an ANN, which sees the mean over the bins of events."""
+        """Scores per step (T, B, classes); an ANN has one step, and sees the mean over the bins of events."""
         if self.config.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        with self.fabric.autocast():  # on one device Fabric hands `run` through without its precision
+        with self.fabric.autocast():  # on one device, Fabric calls `run` without its precision
             if self.spiking:
                 return self.network.run(x, None, T if x.dim() == 4 else None)[0].float()  # type: ignore[no-any-return]
             return self.network(x.mean(0) if x.dim() == 5 else x).float().unsqueeze(0)  # type: ignore[no-any-return]
@@ -170,7 +176,7 @@ class SupervisedLearner:
     def _loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         if self.config.loss == "mean":
             return F.cross_entropy(scores.mean(0), targets, label_smoothing=self.config.label_smoothing)
-        # temporal efficient training (Deng et al. 2022): every step is to be right by itself
+        # temporal efficient training (Deng et al. 2022): every step has its own loss
         targets = targets.repeat(len(scores), *(1,) * (targets.dim() - 1))
         return F.cross_entropy(scores.flatten(0, 1), targets, label_smoothing=self.config.label_smoothing)
 
@@ -179,7 +185,7 @@ class SupervisedLearner:
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     def state(self) -> dict[str, Any]:
-        """All that learning depends on, as plain data and tensors."""
+        """Everything that learning depends on, as plain data and tensors."""
         average = None if self.average is None else self.average.state_dict()
         return {
             "step": self.step, "images": self.images, "network": self.module.state_dict(),
@@ -187,12 +193,12 @@ class SupervisedLearner:
         }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
         self.step, self.images = state["step"], state["images"]
         self.module.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         for parameter, values in self.optimizer.state.items():
-            # Fused optimizers go through memory side by side: moments must lie there as their parameter does.
+            # Fused optimizers need moments in the memory layout of their parameter.
             for name, moment in values.items():
                 if isinstance(moment, Tensor) and moment.shape == parameter.shape:
                     values[name] = torch.empty_like(parameter).copy_(moment)

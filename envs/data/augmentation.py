@@ -1,4 +1,4 @@
-"""Augmentation of images and event frames: each sample's own draws, the same in whatever batch it comes."""
+"""Augmentation of images and event frames: each sample has its own draws, whatever batch it is in."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ AugmentationName = Literal["none", "crop", "flip", "flip_crop", "trivial", "resi
 
 AUGMENTATIONS = {
     "none": "samples as they are",
-    "crop": "shifted by up to `pad` pixels; images are mirrored at the border, events are 0 there",
-    "flip": "mirrored left to right in half of the cases",
+    "crop": "shifted by up to `pad` pixels; beyond the border, images are mirrored and events are 0",
+    "flip": "mirrored left to right with probability 0.5",
     "flip_crop": "flip, then crop",
     "trivial": "flip, crop, then one operation of TrivialAugmentWide (Müller & Hutter 2021)",
-    "resized_crop": "flip, then 8 % to 100 % of the area at the full size (Szegedy et al. 2015), for large images",
+    "resized_crop": "flip, then 8 % to 100 % of the area, at the full size (Szegedy et al. 2015); for large images",
 }
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One of `AUGMENTATIONS` as a function: uint8 (B, C, H, W) and a random number for each (B,) -> the same shape.
+    """One of `AUGMENTATIONS` as a function: uint8 (B, C, H, W) and a random number per image (B,) -> the same shape.
 
-    What flips, crops and erasing draw are digits of these numbers, and the whole batch is changed at once; the rest is
-    torchvision's v2 transforms image by image, seeded with them. The global random state is left as it was.
+    Flips, crops and erasing take their draws from the digits of these numbers and change the whole batch at once. The
+    others are torchvision's v2 transforms, run image by image and seeded with the numbers. The global random state
+    does not change.
     """
 
     name: AugmentationName
     pad: int = 0
     """Largest shift of a crop, pixels."""
     erase: int = 0
-    """Side of a square in each image that becomes ``colour`` (cutout, DeVries & Taylor 2017), pixels; 0 is none."""
+    """Side of a square in each image, pixels, that becomes ``colour`` (cutout, DeVries & Taylor 2017); 0: none."""
     border: Literal["reflect", "zero"] = "reflect"
     colour: tuple[int, ...] = (0,)
-    """Of erased squares, a byte for each channel."""
+    """Colour of erased squares, one byte per channel."""
     alternate_flips: bool = False
-    """Whether `Samples` mirrors a sample in every other epoch (Jordan 2024) instead of by chance in each."""
+    """Whether `Samples` mirrors each sample in every second epoch (Jordan 2024) instead of at random."""
 
     def __call__(self, x: Tensor, numbers: Tensor) -> Tensor:
         if self.name != "none":
@@ -48,8 +49,8 @@ class Augmentation:
         return erased(x, numbers, self.erase, self.colour) if self.erase else x
 
     def mirroring(self, numbers: Tensor, mirrored: Tensor) -> Tensor:
-        """The same draws (B,) but for the flips: a sample is mirrored where ``mirrored`` (B,) is 1."""
-        digit = (2 * self._shift + 1) ** 2  # below it are the shifts
+        """The same draws (B,) except for the flips: a sample is mirrored where ``mirrored`` (B,) is 1."""
+        digit = (2 * self._shift + 1) ** 2  # the digits below are the shifts
         return numbers + digit * (mirrored - numbers // digit % 2)
 
     @property
@@ -67,14 +68,15 @@ class Augmentation:
 def flip_crop(
     x: Tensor, numbers: Tensor, pad: int, flip: bool = True, border: Literal["reflect", "zero"] = "reflect"
 ) -> Tensor:
-    """Each image (B, C, H, W) shifted by up to ``pad`` pixels either way and, with ``flip``, mirrored in half of
-    the cases, as the digits of ``numbers`` (B,), uniform in 0 to 2^62, say.
+    """Images (B, C, H, W) shifted by up to ``pad`` pixels in each direction and, with ``flip``, mirrored with
+    probability 0.5. The draws are the digits of ``numbers`` (B,), uniform in 0 to 2^62.
 
     Equal to torchvision's RandomHorizontalFlip and RandomCrop(padding=pad) with these draws.
     """
     batch, channels, height, width = x.shape
-    top, numbers = numbers % (2 * pad + 1), numbers // (2 * pad + 1)
-    left, numbers = numbers % (2 * pad + 1), numbers // (2 * pad + 1)
+    shifts = 2 * pad + 1
+    top, numbers = numbers % shifts, numbers // shifts
+    left, numbers = numbers % shifts, numbers // shifts
     rows = torch.arange(height) + top[:, None] - pad
     columns = torch.arange(width) + left[:, None] - pad
     inside = _inside(rows, height)[:, :, None] & _inside(columns, width)[:, None, :]
@@ -87,7 +89,7 @@ def flip_crop(
 
 
 def erased(x: Tensor, numbers: Tensor, side: int, colour: Sequence[int]) -> Tensor:
-    """Each image (B, C, H, W) with a square of ``side`` pixels in ``colour``; its middle is anywhere in the image."""
+    """Images (B, C, H, W) with a square of ``side`` pixels in ``colour``, centred anywhere in the image."""
     height, width = x.shape[-2:]
     numbers = numbers >> 31  # other digits than those of flips and crops
     top, left = numbers % height - side // 2, numbers // height % width - side // 2
@@ -101,7 +103,7 @@ def _inside(index: Tensor, size: int) -> Tensor:
 
 
 def _mirror(index: Tensor, size: int) -> Tensor:
-    """Places outside of 0 to size - 1 mirrored into it, the border itself not doubled."""
+    """Indices outside of 0 to size - 1, mirrored at the border pixel, which is not repeated."""
     return (size - 1) - ((size - 1) - index.abs()).abs()
 
 

@@ -1,4 +1,4 @@
-"""Data to perceive: images and recordings of event cameras, split for training, validation and testing."""
+"""Data sets of images and event-camera recordings, split for training, validation and testing."""
 
 from __future__ import annotations
 
@@ -27,73 +27,73 @@ from snn4.envs.data.samples import Samples as Samples
 from snn4.envs.data.splits import fair_order, split_by_class, split_in_folds
 
 DATASETS = {
-    "digits": "1,797 handwritten digits, 8 x 8, grey; they come with scikit-learn",
+    "digits": "1,797 handwritten digits, 8 x 8, grey; part of scikit-learn",
     "mnist": "70,000 handwritten digits, 28 x 28, grey",
     "fashion-mnist": "70,000 pieces of clothing, 28 x 28, grey",
     "cifar10": "60,000 photographs, 32 x 32, 10 classes",
     "cifar100": "60,000 photographs, 32 x 32, 100 classes",
-    "imagefolder": "any images in folders named after their classes, e.g. a part of ImageNet",
-    "nmnist": "MNIST before a moving event camera, 34 x 34",
-    "dvs128-gesture": "11 gestures of hands and arms before an event camera, 128 x 128",
-    "cifar10-dvs": "10,000 images of CIFAR-10 before an event camera, 128 x 128; 9 to 1 for training and testing",
+    "imagefolder": "any images in folders named after their classes, such as a part of ImageNet",
+    "nmnist": "MNIST recorded by a moving event camera, 34 x 34",
+    "dvs128-gesture": "11 hand and arm gestures recorded by an event camera, 128 x 128",
+    "cifar10-dvs": "10,000 images of CIFAR-10 recorded by an event camera, 128 x 128; a tenth is for testing",
 }
-"""Every data set that has a name."""
+"""All data sets, by name."""
 
 UNMIRRORED = ("digits", "mnist", "nmnist", "dvs128-gesture")
-"""Data sets whose classes do not survive a mirror: digits, left and right arms."""
+"""Data sets in which mirroring changes the class: digits, left and right arms."""
 
 _WHOLE_NUMBERS = {"image_size": (1, 4096), "bins": (1, 10_000), "limit": (1, 10**9), "pad": (0, 4096),
                   "erase": (0, 4096), "folds": (2, 10_000)}  # fmt: skip
-"""The least and the most of each."""
+"""Smallest and largest value of each setting."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A data set, how it is split and what a network gets to see of it."""
+    """A data set, its split, and how its samples reach a network."""
 
     name: str = "digits"
     """One of `DATASETS`."""
     root: str | None = None
-    """Folder of all data sets; None is that of the environment variable SNN4_DATA, else one in the user's cache."""
+    """Folder of all data sets. None: the environment variable SNN4_DATA, or a folder in the user's cache if unset."""
     folder: str | None = None
     """imagefolder: the folder with train/<class>/… and test/<class>/… (or val/<class>/…), below root or absolute."""
     image_size: int | None = None
-    """Height and width, pixels; None keeps them, imagefolder's become 64. Of other images the largest square in the
-    middle is scaled (imagefolder), events are counted in larger pixels."""
+    """Height and width, pixels. None keeps the size of the data set; for imagefolder it means 64. imagefolder scales
+    the largest central square of an image; events are counted in larger pixels."""
     validation: float = 0.1
-    """Fraction of the training set that is held out for validation, from each class its share; always the same. A
-    folder with train/, val/ and test/ has been split already."""
+    """Fraction of the training set held out for validation, stratified by class; the split never changes. A folder with
+    train/, val/ and test/ is already split."""
     mean: tuple[float, ...] | None = None
-    """Of each channel, in 0 to 1 (events: counts), subtracted from it; None is the training set's own. Weights that
-    come from elsewhere want what they have learned with."""
+    """Value subtracted from each channel, in 0 to 1 (events: counts). None: the mean of the training set. Pretrained
+    weights need the values that they were trained with."""
     std: tuple[float, ...] | None = None
-    """The same for what is then divided by; given with ``mean``."""
+    """Value that each channel is then divided by; set it together with ``mean``."""
     bit_depth: int = 8
-    """Bits that tell a pixel: 1 makes spikes of it, black or white (events: whether there was any). Memories of a
-    continual learner keep no more bits either. What augmentation adds, such as a grey square, comes after."""
+    """Bits per pixel. 1 turns pixels into spikes: black or white (events: any event or none). The memory of a continual
+    learner stores as many bits. Augmentation comes afterwards and may add other values, such as a grey square."""
     augmentation: AugmentationName = "none"
-    """Of training samples, one of `AUGMENTATIONS`; events and digits take fewer."""
+    """Augmentation of training samples, one of `AUGMENTATIONS`; events and digits allow fewer."""
     pad: int | None = None
-    """Largest shift of a random crop, pixels; None is an eighth of the side, 4 at 32 x 32."""
+    """Largest shift of a random crop, pixels. None: an eighth of the side, 4 at 32 x 32."""
     alternate_flips: bool = False
-    """Whether a sample is mirrored in every other epoch, so that two in a row show it once each way (Jordan 2024),
-    instead of by chance in each."""
+    """Mirror each sample in every second epoch instead of at random, so that two consecutive epochs show it both ways
+    (Jordan 2024)."""
     erase: int = 0
-    """Side of a square in each training sample that becomes the mean (cutout, DeVries & Taylor 2017); 0 is none."""
+    """Side of a square, pixels, set to the mean in each training sample (cutout, DeVries & Taylor 2017); 0: none."""
     bins: int = 4
-    """Events: frames (T) that a recording is cut into."""
+    """Events: number of frames (T) per recording."""
     binning: Binning = "time"
-    """Events: frames of equal time, or of equally many events (count)."""
+    """Events: frames of equal duration (time), or with equal numbers of events (count)."""
     on_error: OnError = "stop"
-    """What happens where files cannot be read: stop with an error that names them, or skip them and say so."""
+    """What to do if files cannot be read: stop with an error that names them, or skip them with a note."""
     folds: int | None = None
-    """Cross-validation: all samples in so many equal parts, of which one is for testing."""
+    """Cross-validation: number of equal parts of all samples; one part is for testing."""
     fold: int = 0
-    """Which one, from 0."""
+    """Cross-validation: the part for testing, from 0."""
     limit: int | None = None
-    """Only so many training samples, from each class its share: for a quick look."""
+    """Largest number of training samples, stratified by class: for quick trials."""
     download: bool = True
-    """Whether data that is not there may be downloaded."""
+    """Whether missing data may be downloaded."""
 
     def __post_init__(self) -> None:
         if self.name not in DATASETS:
@@ -107,13 +107,18 @@ class DataConfig:
             allowed = ", ".join(self.augmentations)
             raise ValueError(f"augmentation: got {self.augmentation}, allowed for {self.name} are {allowed}")
         if self.alternate_flips and self.augmentation in ("none", "crop"):
-            flips = ", ".join(name for name in self.augmentations if name not in ("none", "crop")) or "none that flips"
+            flips = [name for name in self.augmentations if name not in ("none", "crop")]
+            remedy = (
+                f"augmentation: {', '.join(flips[:-1])} or {flips[-1]}"
+                if flips
+                else f"alternate_flips: false for {self.name}"
+            )
             raise ValueError(
-                f"augmentation: got {self.augmentation} with alternate_flips, allowed for {self.name} are {flips}"
+                f"augmentation: {self.augmentation} is not allowed with alternate_flips: true; set {remedy}"
             )
         if (self.folder is None) == (self.name == "imagefolder"):
-            needed = "the folder of the images" if self.folder is None else f"None for {self.name}"
-            raise ValueError(f"folder: got {self.folder}, allowed is {needed}")
+            allowed = "the folder of the images" if self.folder is None else f"None for {self.name}"
+            raise ValueError(f"folder: got {self.folder}, allowed is {allowed}")
         self._check_split()
         self._check_scaling()
 
@@ -133,7 +138,7 @@ class DataConfig:
         if not 1 <= self.bit_depth <= 8:
             raise ValueError(f"bit_depth: got {self.bit_depth}, allowed is a whole number from 1 to 8")
         if len(self.mean or ()) != len(self.std or ()):
-            raise ValueError(f"std: got {self.std}, allowed are as many numbers as of mean, {self.mean}")
+            raise ValueError(f"std: got {self.std}, allowed are as many numbers as in mean, {self.mean}")
         most = 255 if self.is_events else 1
         if not all(0 <= value <= most for value in self.mean or ()):
             raise ValueError(f"mean: got {self.mean}, allowed are numbers from 0 to {most}")
@@ -146,24 +151,26 @@ class DataConfig:
 
     @property
     def augmentations(self) -> tuple[str, ...]:
-        """Those that leave this data set's samples in their class."""
+        """Augmentations that preserve the classes of this data set."""
         if self.name in UNMIRRORED:
             return ("none", "crop")
         return ("none", "crop", "flip", "flip_crop") if self.is_events else tuple(AUGMENTATIONS)
 
 
 def load_data(config: DataConfig) -> Data:
-    """The data set in its three parts; it is downloaded where it is not there yet.
+    """The data set in three parts; missing data is downloaded.
 
-    With ``config.folds``, all samples are parted anew: one part tests, of the others `validation` is held out.
+    With ``config.folds``, all samples are split again: one fold is for testing; `validation` is held out of the others.
 
     Raises:
-        MissingData: for files that are not there and cannot be downloaded, saying how to get them.
+        MissingData: for missing files that cannot be downloaded; the message says how to get them.
         ValueError: for damaged files, empty classes, and numbers that do not fit the data.
         ImportError: for events, without tonic.
     """
     pool = with_bit_depth(_pool(config), config.bit_depth, counts=config.is_events)
-    train, validation, test = pool.train, pool.validation, pool.test
+    train = pool.train
+    validation = pool.validation
+    test = pool.test
     if config.folds is not None:
         parts = split_in_folds(pool.labels, config.folds, pool.classes)
         test, validation = parts.pop(config.fold), None
@@ -174,15 +181,15 @@ def load_data(config: DataConfig) -> Data:
 
 
 def count_classes(config: DataConfig) -> int:
-    """Classes of the data set, without reading a sample; the files are looked at for imagefolder only."""
+    """The number of classes, without reading a sample; only imagefolder looks at the files."""
     if config.name == "imagefolder":
         return len(class_names(config.name, folder_of(config)))
     return {"cifar100": 100, "dvs128-gesture": 11}.get(config.name, 10)
 
 
 def folder_of(config: DataConfig) -> Path:
-    """Where the images of an imagefolder lie."""
-    assert config.folder is not None  # checked by the config
+    """The folder with the images of an imagefolder."""
+    assert config.folder is not None  # DataConfig requires it
     return data_root(config.root) / Path(config.folder).expanduser()
 
 
@@ -201,18 +208,18 @@ def _pool(config: DataConfig) -> Pool:
 
 
 def _hold_out(config: DataConfig, pool: Pool, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows for validation and those that remain."""
+    """Rows for validation, and the remaining rows."""
     n, least = round(config.validation * len(rows)), len(pool.classes)
-    n = max(min(n, len(rows) - least), least)  # a sample of each class in both parts
-    held, rest = split_by_class(pool.labels[rows], n, pool.classes)
-    return rows[held], rows[rest]
+    n = max(min(n, len(rows) - least), least)  # both parts have a sample of each class
+    validation, train = split_by_class(pool.labels[rows], n, pool.classes)
+    return rows[validation], rows[train]
 
 
 def _data(config: DataConfig, pool: Pool, train: Tensor, validation: Tensor, test: Tensor) -> Data:
     *_, channels, height, width = pool.pixels[test[:1]].shape
     mean, std = pool.normalization(train) if config.mean is None else (config.mean, config.std or ())
     if len(mean) != channels:
-        raise ValueError(f"mean: got {len(mean)} numbers, allowed are {channels}, one a channel")
+        raise ValueError(f"mean: got {len(mean)} numbers, allowed are {channels}, one per channel")
     train = _limited(config.limit, pool, train)
     pad = min(height, width) // 8 if config.pad is None else config.pad
     if pad >= min(height, width):
@@ -235,5 +242,5 @@ def _limited(limit: int | None, pool: Pool, rows: Tensor) -> Tensor:
     if limit is None or limit >= len(rows):
         return rows
     if limit < len(pool.classes):
-        raise ValueError(f"limit: got {limit}, allowed are {len(pool.classes)} or more: one sample a class")
+        raise ValueError(f"limit: got {limit}, allowed are {len(pool.classes)} or more: one sample per class")
     return rows[fair_order(pool.labels[rows])[:limit].sort().values]

@@ -1,4 +1,4 @@
-"""Where data lies, and how it gets there."""
+"""The folder of all data sets, and downloads into it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 
 
 class MissingData(ValueError):
-    """Files of a data set that are neither here nor can be downloaded: what, where, and how to get them."""
+    """Missing files of a data set that cannot be downloaded; the message says which, where, and how to get them."""
 
     exit_status = 2  # of the command line
 
 
 def data_root(root: str | None) -> Path:
-    """Folder of all data sets: ``root``, else the environment variable SNN4_DATA, else one in the user's cache."""
-    told = root or os.environ.get("SNN4_DATA")
-    return Path(told).expanduser().absolute() if told else _user_cache() / "snn4-agent" / "data"
+    """The folder of all data sets: ``root``, else the environment variable SNN4_DATA, else one in the user's cache."""
+    folder = root or os.environ.get("SNN4_DATA")
+    return Path(folder).expanduser().absolute() if folder else _user_cache() / "snn4-agent" / "data"
 
 
 def _user_cache() -> Path:
@@ -32,18 +32,18 @@ def _user_cache() -> Path:
 
 
 def require(name: str, folder: Path, page: str, fetch: Callable[[Path], None] | None) -> None:
-    """Make sure that ``folder`` is there: ``fetch(other)`` downloads it to ``other / folder.name``, whence it moves.
+    """Download ``folder`` if it is missing: ``fetch(partial)`` writes ``partial / folder.name``, which then moves.
 
-    Nothing half-written stays behind when that fails or is interrupted.
+    A failed or interrupted download leaves nothing behind.
 
     Args:
         name: of the data set, for messages.
-        folder: where its files are.
-        page: where a human finds them.
-        fetch: None where nothing may be downloaded.
+        folder: of its files.
+        page: a web page with the files.
+        fetch: downloads the files; None forbids downloads.
 
     Raises:
-        MissingData: where the folder is not there, and was not or could not be downloaded.
+        MissingData: if the folder is missing and the download is forbidden or fails.
     """
     if folder.exists():
         return
@@ -54,33 +54,33 @@ def require(name: str, folder: Path, page: str, fetch: Callable[[Path], None] | 
             _made(folder.parent),
             tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as partial,
             _patience(60),
-            redirect_stdout(sys.stderr),  # what they print is no part of this program's output
+            redirect_stdout(sys.stderr),  # what libraries print is not this program's output
         ):
             fetch(Path(partial))
             _move(Path(partial, folder.name), folder)
-    except Exception as error:  # servers, connections and archives fail in a dozen ways
-        why = " ".join(str(error).split())
-        raise _missing(name, folder, page, f"downloading it failed ({type(error).__name__}: {why})") from error
+    except Exception as error:  # servers, connections and archives raise many kinds of errors
+        reason = " ".join(str(error).split())
+        raise _missing(name, folder, page, f"downloading it failed ({type(error).__name__}: {reason})") from error
 
 
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """``folder`` is there; what was made for it is gone after an error."""
+    """Make ``folder`` and its parents; remove the new ones after an error."""
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
         for place in new:
-            with suppress(OSError):  # another process has put something there
+            with suppress(OSError):  # another process has added a file
                 place.rmdir()
         raise
 
 
-def _missing(name: str, folder: Path, page: str, why: str) -> MissingData:
+def _missing(name: str, folder: Path, page: str, reason: str) -> MissingData:
     return MissingData(
-        f"{name}: {folder} is not there, and {why}. Where data already lies in another folder, name it by the "
-        f"environment variable SNN4_DATA or by data.root; else get it from {page}"
+        f"{name}: {folder} is not there, and {reason}. If the data is in another folder, set the environment variable "
+        f"SNN4_DATA or data.root; otherwise get it from {page}"
     )
 
 
@@ -94,7 +94,7 @@ def _move(source: Path, target: Path) -> None:
 
 @contextmanager
 def _patience(seconds: float) -> Iterator[None]:
-    """A server that says nothing for so long is given up."""
+    """Set the timeout for servers that do not answer."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

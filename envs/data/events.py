@@ -1,4 +1,4 @@
-"""Event cameras: recordings become frames (T, 2, H, W), counts of events in bins of time."""
+"""Event cameras: recordings as frames (T, 2, H, W), counts of events in bins of time."""
 
 from __future__ import annotations
 
@@ -25,48 +25,49 @@ def read_events(
 
     Args:
         name: of the data set.
-        root: folder of all data sets; this one lies there as tonic lays it out.
-        bins: T.
-        binning: bins of equal time, or of equally many events.
-        size: height and width in which events are counted; None for the sensor's pixels.
-        cache: folder in which frames are kept, to be made only once.
-        on_error: what happens where recordings cannot be read.
-        download: whether recordings that are not there may be downloaded.
+        root: folder of all data sets; the files are in tonic's layout.
+        bins: number of frames, T.
+        binning: bins of equal duration, or with equal numbers of events.
+        size: height and width of the frames; None for the sensor's pixels.
+        cache: folder that keeps the frames for later calls.
+        on_error: what to do if recordings cannot be read.
+        download: whether missing recordings may be downloaded.
 
     Raises:
-        ValueError: for recordings that cannot be read; `MissingData` where there are none.
+        ValueError: for recordings that cannot be read; `MissingData` if there are none.
         ImportError: without tonic.
     """
-    known = EVENT_SETS[name]
-    if size is not None and size > known.side:
-        raise ValueError(f"image_size: got {size}, allowed for {name} is 1 to {known.side}, the sensor's pixels")
-    found, classes, left_out = find_recordings(name, root, download)
-    by_file = {recording.file: recording for recording in found}
+    event_set = EVENT_SETS[name]
+    if size is not None and size > event_set.side:
+        raise ValueError(f"image_size: got {size}, allowed for {name} is 1 to {event_set.side}, the sensor's pixels")
+    recordings, classes, left_out = find_recordings(name, root, download)
+    by_file = {recording.file: recording for recording in recordings}
     settings = f"{name} {root} {bins} {binning} {size}"
 
     def read(file: Path) -> Tensor:
-        if file.stat().st_size % known.bytes_an_event:
-            raise ValueError(f"cut off: {file.stat().st_size} bytes, {known.bytes_an_event} an event")
-        return frames(by_file[file].events(), known.side, bins, binning, size)
+        if file.stat().st_size % event_set.bytes_per_event:
+            raise ValueError(f"cut off: {file.stat().st_size} bytes, {event_set.bytes_per_event} per event")
+        return frames(by_file[file].events(), event_set.side, bins, binning, size)
 
     file = cache / f"{name}-{hashlib.sha256(settings.encode()).hexdigest()[:12]}.safetensors"
     pixels, rows, notes = read_all(list(by_file), read, file, on_error, settings)
-    labels, is_test = (torch.tensor(x)[rows] for x in ([r.label for r in found], [r.is_test for r in found]))
+    labels = torch.tensor([recording.label for recording in recordings])[rows]
+    is_test = torch.tensor([recording.is_test for recording in recordings])[rows]
     notes = [*left_out, *notes]
-    if len(found) < known.n_recordings:
-        notes.append(f"{len(found):,} recordings of the {known.n_recordings:,} of the official data set")
+    if len(recordings) < event_set.n_recordings:
+        notes.append(f"{len(recordings):,} recordings of the {event_set.n_recordings:,} of the official data set")
     train, test = (~is_test).nonzero().flatten(), is_test.nonzero().flatten()
     return Pool(classes, pixels, labels, train, test, mean=(0.0, 0.0), std=(1.0, 1.0), notes=notes)
 
 
 def frames(events: np.ndarray, side: int, bins: int, binning: Binning, size: int | None = None) -> Tensor:
-    """Events of a sensor of ``side`` x ``side`` pixels, counted in each bin, polarity and pixel: uint8 (T, 2, H, W).
+    """Events of a sensor with ``side`` x ``side`` pixels, counted per bin, polarity and pixel: uint8 (T, 2, H, W).
 
-    Bins are those of tonic's ToFrame: all equally long, what does not divide is left out at the end. Counts above 255
-    become 255.
+    Bins are those of tonic's ToFrame: all have the same width, and the remainder at the end is left out. Counts above
+    255 become 255.
 
     Raises:
-        ValueError: for no events, events outside of the sensor, or too few for so many bins.
+        ValueError: for no events, events outside of the sensor, or too few events for the bins.
     """
     if len(events) == 0:
         raise ValueError("there is no event in it")
@@ -83,7 +84,7 @@ def frames(events: np.ndarray, side: int, bins: int, binning: Binning, size: int
 
 
 def _bins(t: np.ndarray, bins: int, binning: Binning) -> np.ndarray:
-    """The bin of each event, by its time in rising order; ``bins`` and above for what is left out."""
+    """The bin of each event, for times in rising order; ``bins`` and above for events left out."""
     passed = t - t[0] if binning == "time" else np.arange(len(t))
     width = (int(passed[-1]) + (binning == "count")) // bins
     if width == 0:

@@ -1,4 +1,4 @@
-"""What counts as a sample in a folder: hidden files and folders never do, and no folder is read twice."""
+"""Samples in folders: hidden files and folders do not count, and no folder is read twice."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 
 @dataclass
 class Listing:
-    """What a folder holds, and what was left out of it."""
+    """The contents of a folder, and what was left out."""
 
     found: list[Path] = field(default_factory=list)
     hidden: list[Path] = field(default_factory=list)
     """Files and folders of the same kind that notebooks, file managers and archives leave behind."""
     read_before: list[Path] = field(default_factory=list)
-    """Links to folders that are read anyway, or hold the folder itself."""
+    """Links to folders that are read anyway or contain this folder."""
 
 
 def folders_in(folder: Path) -> Listing:
-    """The folders directly in ``folder``, by name."""
-    listing, around = Listing(), _around(folder)
+    """The folders directly in ``folder``, sorted by name."""
+    listing, ancestors = Listing(), _ancestors(folder)
     for child in sorted(folder.iterdir()):
         if not child.is_dir():
             continue
         if _is_hidden(child.name):
             listing.hidden.append(child)
-        elif os.path.realpath(child) in around:
+        elif os.path.realpath(child) in ancestors:
             listing.read_before.append(child)
         else:
             listing.found.append(child)
@@ -36,13 +36,14 @@ def folders_in(folder: Path) -> Listing:
 
 
 def files_below(folder: Path, endings: Sequence[str]) -> Listing:
-    """Files with one of ``endings``, in capitals or not, in ``folder``, its folders and what links in it lead to.
+    """Files with one of ``endings``, in any case, below ``folder``; links are followed.
 
-    They are sorted by their folder, then by name.
+    They are sorted by folder, then by name.
     """
     listing, places = Listing(), [folder]
-    read = _around(folder.parent) | _around(Path(os.path.realpath(folder)).parent)  # the folder may be a link itself
-    for start in places:  # what links lead to comes behind, when all real folders were read
+    target = Path(os.path.realpath(folder))  # the folder may be a link itself
+    read = _ancestors(folder.parent) | _ancestors(target.parent)
+    for start in places:  # targets of links come last, after all real folders
         for name, folders, files in os.walk(start):
             place, real = Path(name), os.path.realpath(name)
             if real in read:
@@ -60,16 +61,16 @@ def files_below(folder: Path, endings: Sequence[str]) -> Listing:
 
 
 def notes_on(listings: Iterable[Listing]) -> list[str]:
-    """What was left out, in words; nothing where that is nothing."""
+    """Notes on what was left out, if anything."""
     listings = list(listings)
     hidden = list(chain.from_iterable(listing.hidden for listing in listings))
-    before = list(chain.from_iterable(listing.read_before for listing in listings))
-    whys = {"hidden": hidden, "folders that are read anyway": before}
-    return [f"left out: {why}: {some(map(str, paths))}" for why, paths in whys.items() if paths]
+    read_before = list(chain.from_iterable(listing.read_before for listing in listings))
+    reasons = {"hidden": hidden, "folders that are read anyway": read_before}
+    return [f"left out: {reason}: {some(map(str, paths))}" for reason, paths in reasons.items() if paths]
 
 
 def some(names: Iterable[str]) -> str:
-    """The first three of ``names``, and how many there are."""
+    """The first three of ``names``, and their number if there are more."""
     names = list(names)
     return ", ".join(names[:3]) + (f", … ({len(names)} in all)" if len(names) > 3 else "")
 
@@ -78,7 +79,7 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _around(folder: Path) -> set[str]:
-    """Real paths of ``folder`` and of all that hold it."""
+def _ancestors(folder: Path) -> set[str]:
+    """Real paths of ``folder`` and of all folders around it."""
     real = Path(os.path.realpath(folder))
     return {str(place) for place in (real, *real.parents)}

@@ -1,4 +1,4 @@
-"""Images in folders that are named after their classes: ``train/<class>/…`` and ``test/<class>/…``."""
+"""Images in folders named after their classes: ``train/<class>/…`` and ``test/<class>/…``."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from snn4.envs.data.reading import OnError, read_all
 from snn4.envs.data.samples import Changed, Data, Samples
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""torchvision's."""
+"""The extensions that torchvision reads."""
 MEMORY = 1_000_000_000
-"""Data sets of no more bytes than this, decoded, are kept decoded; of larger ones each image is decoded at use."""
-TRAIN, VALIDATION, TEST = 0, 1, 2
+"""Bytes up to which a data set is kept decoded; a larger one decodes each image when it is used."""
+TRAIN = 0
+VALIDATION = 1
+TEST = 2
 
 
 class ImageFiles:
-    """Images that are decoded when they are asked for: rows (B,) -> uint8 (B, 3, size, size)."""
+    """Images that are decoded when they are used: rows (B,) -> uint8 (B, 3, size, size)."""
 
     def __init__(self, files: Sequence[Path], size: int) -> None:
-        self.files, self.size = np.array([str(file) for file in files]), size  # an array, which processes can share
+        self.files, self.size = np.array([str(file) for file in files]), size  # processes can share an array
 
     def __len__(self) -> int:
         return len(self.files)
@@ -41,14 +43,14 @@ class ImageFiles:
 
 
 def read_folder(name: str, folder: Path, size: int, cache: Path, on_error: OnError) -> Pool:
-    """All images below ``folder``, as RGB, ``size`` pixels in the square; test/ tests, else val/ does.
+    """All images below ``folder`` as RGB, ``size`` x ``size`` pixels; test/ is the test part, or val/ without test/.
 
-    Where there are both, val/ is the validation part. Each image is decoded once at first, to find the damaged ones
-    and the channels' moments; this is cached in the folder ``cache``, with the pixels if they fit in `MEMORY`.
+    If both exist, val/ is the validation part. The first call decodes each image once, to find damaged images and the
+    channels' moments. It caches the result in the folder ``cache``, including the pixels if they fit in `MEMORY`.
 
     Raises:
-        ValueError: for a class without images or in one part only, and for images that cannot be read.
-        MissingData: for a folder that is not there.
+        ValueError: for a class without images, a class missing in one part, and images that cannot be read.
+        MissingData: for a missing folder.
     """
     parts = _parts(name, folder)
     folders = [folders_in(part) for part in parts.values()]
@@ -75,15 +77,15 @@ def read_folder(name: str, folder: Path, size: int, cache: Path, on_error: OnErr
 
 
 def in_grey(data: Data, mean: tuple[float, ...], std: tuple[float, ...], bits: int = 8) -> Data:
-    """Coloured images of 8 bits as their luminance in ``bits``, for networks that have learned grey ones.
+    """The luminance of 8-bit colour images in ``bits``, for networks trained on grey images.
 
     Args:
         data: images of three channels.
-        mean, std: of the grey channel that the network has learned, in 0 to 1.
-        bits: that tell a grey pixel, as in `in_bits`.
+        mean, std: of the grey channel in training, in 0 to 1.
+        bits: per grey pixel, as in `in_bits`.
     """
 
-    pixels = Changed(data.train.pixels, partial(_grey, bits=bits))  # of all parts
+    pixels = Changed(data.train.pixels, partial(_grey, bits=bits))  # shared by all parts
 
     def grey(part: Samples) -> Samples:
         labels = torch.zeros(len(pixels), dtype=torch.int64).index_copy(0, part.rows, part.labels)
@@ -98,29 +100,31 @@ def _grey(x: Tensor, bits: int) -> Tensor:
 
 
 def _luminance(x: Tensor) -> Tensor:
-    """RGB (B, 3, H, W), uint8, as (B, 1, H, W): ITU-R 601 in Pillow's whole numbers, which leave grey as it is."""
+    """RGB (B, 3, H, W), uint8, as (B, 1, H, W): ITU-R 601 in Pillow's integer arithmetic, which keeps grey."""
     shares = torch.tensor([19595, 38470, 7471]).view(3, 1, 1)  # of 2^16
     return ((x.int() * shares).sum(1, keepdim=True) + 2**15 >> 16).to(torch.uint8)
 
 
 def class_names(name: str, folder: Path) -> list[str]:
-    """Names of the classes in the order of their numbers, without reading an image; raises what `read_folder` does."""
+    """Names of the classes in the order of their numbers, without reading an image; same errors as `read_folder`."""
     parts = list(_parts(name, folder).values())
     return _classes(parts, [folders_in(part) for part in parts])
 
 
 def decode(file: Path, size: int) -> Tensor:
-    """The image as uint8 (3, size, size): the largest square in its middle, as RGB, scaled.
+    """The largest central square of an image, scaled, as RGB: uint8 (3, size, size).
 
     Raises:
-        ValueError: the values could lie in any range.
-        Exception: of one kind or other, by Pillow, for a damaged image.
+        ValueError: for 32-bit values, whose range is unknown.
+        Exception: any that Pillow raises for a damaged image.
     """
     with Image.open(file) as stored:
         deep = stored.mode.startswith("I;16") or (stored.mode == "I" and stored.format in ("PNG", "PPM"))
         if stored.mode in ("I", "F") and not deep:
-            raise ValueError(f"got values of 32 bits (Pillow's mode {stored.mode}), allowed are 8 or 16 bits a channel")
-        # Pillow would cut values of 16 bits off at 255.
+            raise ValueError(
+                f"got values of 32 bits (Pillow's mode {stored.mode}), allowed are 8 or 16 bits per channel"
+            )
+        # Pillow would clip 16-bit values at 255.
         image = Image.fromarray((np.asarray(stored) >> 8).astype(np.uint8)) if deep else stored
         rgb = image.convert("RGB")
     square = rgb if rgb.size == (size, size) else ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)
@@ -132,13 +136,14 @@ def _moments(file: Path, size: int) -> Tensor:
 
 
 def _parts(name: str, folder: Path) -> dict[int, Path]:
-    """Folders of the parts, those that there are."""
-    train, validation, test = folder / "train", folder / "val", folder / "test"
+    """Folders of the existing parts."""
+    train = folder / "train"
+    validation = folder / "val"
+    test = folder / "test"
     if not train.is_dir() or not (validation.is_dir() or test.is_dir()):
         raise MissingData(
-            f"{name}: {folder} is no folder with train/<class>/… and test/<class>/… (or val/<class>/…); name the right "
-            "one by data.folder (evaluate: --data), below data.root (else the environment variable SNN4_DATA) or as an "
-            "absolute path"
+            f"{name}: {folder} has no train/<class>/… and test/<class>/… (or val/<class>/…); set data.folder "
+            "(evaluate: --data) to the right folder, below data.root (or environment variable SNN4_DATA) or absolute"
         )
     if not test.is_dir():
         return {TRAIN: train, TEST: validation}
@@ -150,15 +155,15 @@ def _classes(parts: list[Path], listings: list[Listing]) -> list[str]:
     folders = {folder for listing in listings for folder in listing.found}
     classes = sorted({folder.name for folder in folders})
     if not classes:
-        raise ValueError(f"classes: got no folder in {parts[0]}, allowed is one a class")
-    lack = [str(part / class_) for part in parts for class_ in classes if part / class_ not in folders]
-    if lack:
-        raise ValueError(f"classes: got no folder {some(lack)}, allowed are the same folders in each part")
+        raise ValueError(f"classes: got no folder in {parts[0]}, allowed is one per class")
+    missing = [str(part / class_) for part in parts for class_ in classes if part / class_ not in folders]
+    if missing:
+        raise ValueError(f"classes: got no folder {some(missing)}, allowed are the same folders in each part")
     return classes
 
 
 def _require_images(folders: list[Path], listings: list[Listing], left_out: list[str]) -> None:
     empty = [str(folder) for folder, listing in zip(folders, listings, strict=True) if not listing.found]
     if empty:
-        got = f"classes: got no image ({' '.join(EXTENSIONS)}) in {some(empty)}, allowed is one or more in each class"
-        raise ValueError("; ".join([got, *left_out]))
+        problem = f"classes: got no image ({' '.join(EXTENSIONS)}) in {some(empty)}, allowed is one or more per class"
+        raise ValueError("; ".join([problem, *left_out]))

@@ -1,4 +1,4 @@
-"""Image sets that are known by name: scikit-learn's digits, and what torchvision can read and download."""
+"""Named image sets: scikit-learn's digits, and data sets that torchvision reads and downloads."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from snn4.envs.data.splits import split_by_class
 
 @dataclass(frozen=True)
 class ImageSet:
-    """What there is to know of a data set of torchvision's."""
+    """A data set of torchvision."""
 
-    theirs: str
-    """Name of the class in torchvision.datasets."""
+    class_name: str
+    """In torchvision.datasets."""
     folder: str
-    """Where that class keeps its files, below its root."""
+    """The folder of the files, relative to the root of the class."""
     page: str
-    """Where a human finds them."""
+    """A web page with the files."""
     mean: tuple[float, ...]
-    """Of the training set's channels, in 0 to 1."""
+    """Of each channel of the training set, in 0 to 1."""
     std: tuple[float, ...]
 
 
@@ -49,7 +49,7 @@ IMAGE_SETS = {
 
 
 def read_digits(size: int | None) -> Pool:
-    """1,797 digits of 8 x 8 pixels, which scikit-learn brings along; a fifth, always the same, is for testing."""
+    """1,797 digits of 8 x 8 pixels, from scikit-learn; a fixed fifth is for testing."""
     from sklearn.datasets import load_digits  # takes most of a second to import
 
     values, targets = load_digits(return_X_y=True)
@@ -61,37 +61,37 @@ def read_digits(size: int | None) -> Pool:
 
 
 def read_images(name: str, root: Path, size: int | None, cache: Path, on_error: OnError, download: bool) -> Pool:
-    """One of `IMAGE_SETS`, in torchvision's layout; cifar100 also as cifar100/train/<class>/*.png and test/….
+    """One of `IMAGE_SETS` in torchvision's layout; cifar100 also as cifar100/train/<class>/*.png and test/….
 
     Raises:
-        ValueError: for files that are damaged; `MissingData` where there are none.
+        ValueError: for damaged files; `MissingData` if there are none.
     """
-    known = IMAGE_SETS[name]
-    folder, pictures = root / known.folder, root / "cifar100"
+    image_set = IMAGE_SETS[name]
+    folder, pictures = root / image_set.folder, root / "cifar100"
     if name == "cifar100" and not folder.exists() and pictures.exists():
         pool = read_folder(name, pictures, size or 32, cache, on_error)
         if size in (None, 32):
-            pool.mean, pool.std = known.mean, known.std
+            pool.mean, pool.std = image_set.mean, image_set.std
         return pool
-    theirs = _theirs(known)
-    require(name, folder, known.page, (lambda place: _download(theirs, place)) if download else None)
+    dataset = _torchvision_class(image_set)
+    require(name, folder, image_set.page, (lambda place: _download(dataset, place)) if download else None)
     try:
-        parts = [theirs(root, train=train) for train in (True, False)]
-    except Exception as error:  # RuntimeError, and what damaged files make of the reading
+        parts = [dataset(root, train=train) for train in (True, False)]
+    except Exception as error:  # RuntimeError, and any error from reading damaged files
         raise ValueError(
-            f"{folder} is incomplete or damaged ({type(error).__name__}: {error}); move it away to load it anew"
+            f"{folder} is incomplete or damaged ({type(error).__name__}: {error}); move it away to download it again"
         ) from error
     pixels = torch.cat([_channels_first(part.data) for part in parts])
     labels = torch.cat([torch.as_tensor(part.targets, dtype=torch.int64) for part in parts])
     train, test = torch.arange(len(pixels)).split([len(part.data) for part in parts])
     pool = Pool(list(parts[0].classes), resized(pixels, size), labels, train, test)
-    if pool.pixels is pixels:  # else they are measured anew
-        pool.mean, pool.std = known.mean, known.std
+    if pool.pixels is pixels:  # resized pixels have other moments
+        pool.mean, pool.std = image_set.mean, image_set.std
     return pool
 
 
 def resized(pixels: Tensor, size: int | None) -> Tensor:
-    """Images uint8 (N, C, H, W) at ``size`` x ``size``, or as they are for None."""
+    """Images uint8 (N, C, H, W) scaled to ``size`` x ``size``; None keeps their size."""
     if size is None or pixels.shape[-2:] == (size, size):
         return pixels
     from torchvision.transforms import v2
@@ -99,15 +99,15 @@ def resized(pixels: Tensor, size: int | None) -> Tensor:
     return torch.cat([v2.functional.resize(part, [size, size], antialias=True) for part in pixels.split(4096)])
 
 
-def _theirs(known: ImageSet) -> Any:
+def _torchvision_class(image_set: ImageSet) -> Any:
     from torchvision import datasets  # takes a second to import
 
-    return getattr(datasets, known.theirs)
+    return getattr(datasets, image_set.class_name)
 
 
-def _download(theirs: Any, place: Path) -> None:
+def _download(dataset: Any, place: Path) -> None:
     for train in (True, False):
-        theirs(place, train=train, download=True)
+        dataset(place, train=train, download=True)
 
 
 def _channels_first(data: Tensor | np.ndarray) -> Tensor:

@@ -1,4 +1,4 @@
-"""All samples of a data set, before they are parted."""
+"""All samples of a data set, before the split."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from snn4.envs.data.samples import Pixels
 
 @dataclass
 class Pool:
-    """Pixels and labels of a whole data set, and which rows its makers meant for training and for testing.
+    """Pixels and labels of a whole data set, with the official rows for training and testing.
 
     Raises:
-        ValueError: for a label that names no class, another number of labels than of samples, and a class without any
-            sample in one of the parts.
+        ValueError: for a label that is no class, different numbers of labels and samples, and a class without samples
+            in one of the parts.
     """
 
     classes: list[str]
@@ -28,17 +28,17 @@ class Pool:
     test: Tensor
     """Rows for testing."""
     validation: Tensor | None = None
-    """Rows for validation; None where the data set brings none of its own."""
+    """Rows for validation; None if the data set has no official ones."""
     moments: Tensor | None = None
-    """`moments` of each row, where it would be expensive to read the pixels again."""
+    """`moments` of each row, if reading the pixels again would be expensive."""
     mean: tuple[float, ...] = ()
-    """Of each channel; none where it is to be computed."""
+    """Of each channel; empty if it is still to be computed."""
     std: tuple[float, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.pixels):
-            raise ValueError(f"labels: got {len(self.labels)}, allowed are {len(self.pixels)}, one a sample")
+            raise ValueError(f"labels: got {len(self.labels)}, allowed are {len(self.pixels)}, one per sample")
         wrong = ((self.labels < 0) | (self.labels >= len(self.classes))).nonzero().flatten()
         if len(wrong):
             first = int(wrong[0])
@@ -50,11 +50,11 @@ class Pool:
             self._check_classes(part, getattr(self, part))
 
     def normalization(self, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel: the known ones, else those of ``rows``."""
+        """Mean and standard deviation of each channel: the official values, or those of ``rows``."""
         if self.mean:
             return self.mean, self.std
-        each = torch.cat([self._moments(part) for part in rows.split(1000)])
-        mean, square = each.mean(0)
+        moments_of_rows = torch.cat([self._moments(part) for part in rows.split(1000)])
+        mean, square = moments_of_rows.mean(0)
         std = (square - mean**2).clamp_min(0).sqrt()
         return tuple(mean.tolist()), tuple(std.clamp_min(1 / 255).tolist())  # a constant channel stays finite
 
@@ -62,10 +62,10 @@ class Pool:
         if rows is None:
             return
         counts = torch.bincount(self.labels[rows], minlength=len(self.classes)).tolist()
-        lack = [name for name, count in zip(self.classes, counts, strict=True) if count == 0]
-        if lack:
-            told = f"classes: got no sample of {', '.join(lack)} in {part}, allowed is one or more of each"
-            raise ValueError("; ".join([told, *self.notes]))  # files that were left out may be all of a class
+        missing = [name for name, count in zip(self.classes, counts, strict=True) if count == 0]
+        if missing:
+            problem = f"classes: got no sample of {', '.join(missing)} in {part}, allowed is one or more of each"
+            raise ValueError("; ".join([problem, *self.notes]))  # all files of a class may have been left out
 
     def _moments(self, rows: Tensor) -> Tensor:
         return moments(self.pixels[rows]) if self.moments is None else self.moments[rows]

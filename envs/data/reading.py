@@ -1,4 +1,4 @@
-"""Many small files into one tensor, once: what was read is kept in a cache file, what cannot be read is named."""
+"""Read many small files into one tensor, cache the tensor in a file, and name files that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.hub import tqdm  # type: ignore[attr-defined]  # a plain counter where tqdm is not installed
+from torch.hub import tqdm  # type: ignore[attr-defined]  # a plain counter if tqdm is not installed
 
 OnError = Literal["stop", "skip"]
 
 _FORMAT = 2
-"""Of cache files; another number makes all of them stale."""
+"""Format of cache files; a new number invalidates all of them."""
 
 
 def read_all(
     files: Sequence[Path], read: Callable[[Path], Tensor], cache: Path, on_error: OnError, settings: str
 ) -> tuple[Tensor, Tensor, list[str]]:
-    """What ``read`` makes of each file, stacked (n, …); the places (n,) in ``files`` of those n; notes on the others.
+    """The results of ``read``, stacked (n, …); their indices (n,) in ``files``; notes on the other files.
 
     Args:
-        files: what to read.
-        read: gives a tensor, of the same shape for each file, or raises an error that says what is wrong with it.
-        cache: where the result is kept, and found again while files (path, size, times of change) and settings are
-            the same; in a folder that cannot be written it is not kept. Mapped into memory: what is not used, or does
-            not fit, stays on the disk.
-        on_error: whether a file that cannot be read stops everything (after all were tried) or is left out.
-        settings: all that ``read`` depends on besides the file.
+        files: to read.
+        read: returns a tensor, of the same shape for each file, or raises an error that says what is wrong.
+        cache: the file that keeps the result. It is valid while files (path, size, times of change) and settings are
+            the same. If it cannot be written, nothing is kept. It is mapped into memory: parts that are unused, or do
+            not fit, stay on the disk.
+        on_error: whether an unreadable file stops everything (after all files were tried) or is left out.
+        settings: everything that ``read`` depends on besides the file.
 
     Raises:
-        ValueError: for files that cannot be read, with their number, the first ones and why; for one alone, where the
-            reason may pass: then nothing is left out, and nothing kept.
+        ValueError: for unreadable files, with their number, the first ones and the reasons. Also for a single file
+            whose problem may be temporary; then nothing is left out and nothing is kept.
     """
     fingerprint = _fingerprint(files, settings)
     tensor, places, bad, is_new = _load(cache, fingerprint) or _read(files, read)
@@ -53,7 +53,9 @@ def read_all(
 
 
 def _read(files: Sequence[Path], read: Callable[[Path], Tensor]) -> tuple[Tensor, Tensor, dict[str, str], bool]:
-    tensor, places, bad = torch.empty(0), list[int](), dict[str, str]()
+    tensor = torch.empty(0)
+    places = list[int]()
+    bad = dict[str, str]()
     for place, result in enumerate(_results(files, read)):
         if isinstance(result, str):
             bad[str(files[place])] = result
@@ -65,24 +67,24 @@ def _read(files: Sequence[Path], read: Callable[[Path], Tensor]) -> tuple[Tensor
     return tensor[: len(places)], torch.tensor(places, dtype=torch.int64), bad, True
 
 
-def _is_the_file_s(error: Exception) -> bool:
-    """Whether the file is to blame, and not a disk, memory or decoder that may be there the next time."""
+def _is_file_at_fault(error: Exception) -> bool:
+    """Whether the file is at fault, rather than a disk, memory or decoder that may be available later."""
     if isinstance(error, OSError):  # decoders raise it without a number
         return error.errno in (None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENOTDIR)
     return not isinstance(error, (ImportError, MemoryError))
 
 
 def _results(files: Sequence[Path], read: Callable[[Path], Tensor]) -> Iterator[Tensor | str]:
-    """Of each file what was read, or why not; files are read by a few threads, some at a time."""
+    """The result for each file, or the reason why it cannot be read; threads read several files at a time."""
 
     def attempt(file: Path) -> Tensor | str:
         try:
             return read(file)
-        except Exception as error:  # decoders raise errors of a dozen kinds for damaged files
-            why = f"{type(error).__name__}: {error}"
-            if not _is_the_file_s(error):
-                raise ValueError(f"{file} cannot be read now ({why}); see to that, and try again") from error
-            return why
+        except Exception as error:  # decoders raise many kinds of errors for damaged files
+            reason = f"{type(error).__name__}: {error}"
+            if not _is_file_at_fault(error):
+                raise ValueError(f"{file} cannot be read now ({reason}); solve this and try again") from error
+            return reason
 
     with (
         ThreadPoolExecutor(os.cpu_count()) as threads,
@@ -95,7 +97,7 @@ def _results(files: Sequence[Path], read: Callable[[Path], Tensor]) -> Iterator[
 
 
 def _message(bad: dict[str, str], n_files: int) -> str:
-    first = ", ".join(f"{file} ({why})" for file, why in list(bad.items())[:3])
+    first = ", ".join(f"{file} ({reason})" for file, reason in list(bad.items())[:3])
     return f"{len(bad)} of {n_files} files cannot be read: {first}{', …' if len(bad) > 3 else ''}"
 
 
@@ -108,25 +110,25 @@ def _fingerprint(files: Sequence[Path], settings: str) -> str:
 
 def _state(file: Path) -> str:
     try:
-        found = file.stat()
-    except OSError:  # a link that leads nowhere: reading will say so
+        status = file.stat()
+    except OSError:  # a broken link: reading reports it
         return "gone"
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"  # the last also changes with permissions
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"  # ctime also changes with permissions
 
 
 def _load(cache: Path, fingerprint: str) -> tuple[Tensor, Tensor, dict[str, str], bool] | None:
     try:
         with safe_open(cache, "pt") as stored:
-            about = stored.metadata() or {}
-            if about.get("fingerprint") != fingerprint:
+            metadata = stored.metadata() or {}
+            if metadata.get("fingerprint") != fingerprint:
                 return None
-            return stored.get_tensor("tensor"), stored.get_tensor("places"), json.loads(about["bad"]), False
-    except (OSError, SafetensorError):  # none yet, or damaged
+            return stored.get_tensor("tensor"), stored.get_tensor("places"), json.loads(metadata["bad"]), False
+    except (OSError, SafetensorError):  # missing or damaged
         return None
 
 
 def _save(cache: Path, tensor: Tensor, places: Tensor, bad: dict[str, str], fingerprint: str) -> list[str]:
-    """Write the cache file whole or not at all; a note where it could not be written."""
+    """Write the whole cache file or nothing; returns a note if it cannot be written."""
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=cache.parent) as folder:
@@ -135,5 +137,5 @@ def _save(cache: Path, tensor: Tensor, places: Tensor, bad: dict[str, str], fing
             save_file(content, partial, {"fingerprint": fingerprint, "bad": json.dumps(bad)})
             partial.replace(cache)
     except (OSError, SafetensorError) as error:
-        return [f"not cached, so it is read anew each time: {error}"]
+        return [f"not cached, so files are read again each time: {error}"]
     return []

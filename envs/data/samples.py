@@ -1,4 +1,4 @@
-"""Samples that a classifier learns from: batches in an order that can be entered anywhere, on one process or many."""
+"""Samples for a classifier: batches in an order that can be entered anywhere, for one process or many."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snn4.envs.data.augmentation import Augmentation
 
 
 class Pixels(Protocol):
-    """Something that gives uint8 images (B, C, H, W), or event frames (B, T, 2, H, W), for row numbers (B,)."""
+    """A source of uint8 images (B, C, H, W), or event frames (B, T, 2, H, W), by row numbers (B,)."""
 
     def __getitem__(self, rows: Tensor, /) -> Tensor: ...
 
@@ -24,11 +24,11 @@ class Pixels(Protocol):
 
 @dataclass(frozen=True)
 class Changed:
-    """Pixels that are changed when they are asked for: the others may be a file, larger than the memory."""
+    """Pixels that are changed when they are used: the original may be a file larger than the memory."""
 
     pixels: Pixels
     change: Callable[[Tensor], Tensor]
-    """Of each by itself; a function that other processes can be sent."""
+    """Changes each sample by itself; a function that can be sent to other processes."""
 
     def __getitem__(self, rows: Tensor, /) -> Tensor:
         return self.change(self.pixels[rows])
@@ -41,12 +41,12 @@ class Samples:
     """Some rows of a data set, with their labels.
 
     Args:
-        pixels: the whole data set, shared by all of its parts.
+        pixels: of the whole data set, shared by all of its parts.
         labels: class of each row of the data set (N,), int64.
-        rows: rows that belong to this part.
-        mean, std: of each channel, what is subtracted and what is divided by; images are in 0 to 1 by then, event
-            frames are counts.
-        augmentation: done where `batches` is asked to.
+        rows: of this part.
+        mean, std: of each channel: the mean is subtracted, then the result is divided by std. Images are in 0 to 1,
+            event frames are counts.
+        augmentation: applied by `batches` on request.
     """
 
     def __init__(
@@ -59,7 +59,10 @@ class Samples:
         augmentation: Augmentation,
         is_events: bool = False,
     ) -> None:
-        self.pixels, self.rows, self.augmentation, self.is_events = pixels, rows, augmentation, is_events
+        self.pixels = pixels
+        self.rows = rows
+        self.augmentation = augmentation
+        self.is_events = is_events
         self.labels = labels[rows]
         scale = 1.0 if is_events else 255.0
         self._shift = scale * torch.tensor(mean).view(-1, 1, 1)
@@ -69,10 +72,10 @@ class Samples:
         return len(self.rows)
 
     def n_batches(self, batch_size: int, drop_last: bool = False, world_size: int = 1) -> int:
-        """Batches that each of ``world_size`` processes gets in an epoch."""
+        """Batches per epoch and process, for ``world_size`` processes."""
         _positive(batch_size=batch_size, world_size=world_size)
-        rounds, rest = divmod(len(self), batch_size * world_size)
-        return rounds + (rest > 0 and not drop_last)
+        rounds, remainder = divmod(len(self), batch_size * world_size)
+        return rounds + (remainder > 0 and not drop_last)
 
     def batches(
         self,
@@ -89,25 +92,25 @@ class Samples:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """An epoch from batch ``first`` on: images (B, C, H, W), or events (T, B, 2, H, W), float32, and labels (B,).
 
-        The order depends on ``shuffle_seed`` (None: as stored) and ``epoch``, a sample's augmentation on these and the
-        sample, and on nothing else: whoever starts at ``first`` gets what the whole epoch would have given from there.
+        The order depends only on ``shuffle_seed`` (None: as stored) and ``epoch``. The augmentation of a sample depends
+        only on these and the sample. So starting at ``first`` gives the same batches as the whole epoch from there on.
         The global random state is neither read nor changed.
 
-        Of ``world_size`` processes each gets equally many batches, and together they see each sample once. What does
-        not fill a batch for everyone is shared out in smaller ones, or left out with ``drop_last``.
+        All ``world_size`` processes get the same number of batches, and together they see each sample once. A remainder
+        that does not fill a batch for every process is divided into smaller batches, or left out with ``drop_last``.
 
         Raises:
-            ValueError: naming the argument, also where there is not a sample for each process in every batch.
+            ValueError: naming the argument, also if some batch has no sample for some process.
         """
         self._check(batch_size, first, drop_last, rank, world_size, workers)
         n = self.n_batches(batch_size, drop_last, world_size)
         shares = _Shares(len(self), batch_size, drop_last, rank, world_size)
-        epoch_ = _Epoch(self, shuffle_seed, epoch, augment, shares)
+        batches = _Epoch(self, shuffle_seed, epoch, augment, shares)
         if workers == 0:
-            return (epoch_[number] for number in range(first, n))
-        generator = torch.Generator()  # else the loader would draw from the global one
+            return (batches[number] for number in range(first, n))
+        generator = torch.Generator()  # the default is the global one
         loader = DataLoader[tuple[Tensor, Tensor]](
-            epoch_,  # type: ignore[arg-type]  # anything with __getitem__ will do
+            batches,  # type: ignore[arg-type]  # it needs only __getitem__
             batch_size=None,
             sampler=range(first, n),
             num_workers=workers,
@@ -117,17 +120,17 @@ class Samples:
         return iter(loader)
 
     def take(self, positions: Tensor, numbers: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Samples at ``positions`` of this part, augmented as random ``numbers`` (B,) say, and their labels."""
+        """Samples at ``positions`` of this part, augmented by random ``numbers`` (B,) unless None, and their labels."""
         x = self.pixels[self.rows[positions]]
         x = x if numbers is None else self.augmented(x, numbers)
         return self.normalized(x), self.labels[positions]
 
     def augmented(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """Images (B, C, H, W), or event frames (B, T, 2, H, W), uint8, augmented as random ``numbers`` (B,) say."""
+        """Images (B, C, H, W), or event frames (B, T, 2, H, W), uint8, augmented by random ``numbers`` (B,)."""
         return self.augmentation(x.flatten(1, -3), numbers).view(x.shape)
 
     def normalized(self, x: Tensor) -> Tensor:
-        """The same, uint8, as float32 for a network: images (B, C, H, W), events (T, B, 2, H, W)."""
+        """uint8 samples as float32 for a network: images (B, C, H, W), events (T, B, 2, H, W)."""
         x = x.float().sub_(self._shift.to(x.device)).mul_(self._factor.to(x.device))
         return x.transpose(0, 1).contiguous() if self.is_events else x
 
@@ -140,13 +143,13 @@ class Samples:
         together = batch_size * world_size
         if drop_last and len(self) < together:
             raise ValueError(
-                f"batch_size: got {batch_size} x world_size {world_size}, allowed are {len(self)} samples together "
-                "with drop_last; nothing would be left"
+                f"batch_size: got {batch_size} x world_size {world_size}, allowed are {len(self)} samples in all with "
+                "drop_last, which would leave out everything"
             )
         if not drop_last and (len(self) < world_size or (batch_size == 1 and len(self) % world_size)):
             raise ValueError(
-                f"world_size: got {world_size} for {len(self)} samples in batches of {batch_size}, allowed are as many "
-                "processes as get a sample each in every batch; take fewer, or larger batches"
+                f"world_size: got {world_size} for {len(self)} samples in batches of {batch_size}, allowed are only "
+                "processes that get a sample in every batch; use fewer processes, or larger batches"
             )
         n = self.n_batches(batch_size, drop_last, world_size)
         if not 0 <= first <= n:
@@ -161,7 +164,7 @@ def _positive(**numbers: int) -> None:
 
 @dataclass(frozen=True)
 class _Shares:
-    """Which places of an epoch's order are in which batch of a process."""
+    """The slice of an epoch's order in each batch of a process."""
 
     n: int
     batch_size: int
@@ -170,20 +173,20 @@ class _Shares:
     world_size: int
 
     def __getitem__(self, number: int) -> slice:
-        rounds, rest = divmod(self.n, self.batch_size * self.world_size)
-        if 0 < rest < self.world_size and not self.drop_last:
-            rounds -= 1  # too few for everyone: shared out together with the last full round
+        rounds, remainder = divmod(self.n, self.batch_size * self.world_size)
+        if 0 < remainder < self.world_size and not self.drop_last:
+            rounds -= 1  # too few for all processes: divided together with the last full round
         turn = (number - rounds) * self.world_size + self.rank
         full = rounds * self.world_size * self.batch_size
         if turn < 0 or self.drop_last:
             start = full + turn * self.batch_size
             return slice(start, start + self.batch_size)
-        left, parts = self.n - full, self.world_size * (2 if 0 < rest < self.world_size else 1)
+        left, parts = self.n - full, self.world_size * (2 if 0 < remainder < self.world_size else 1)
         return slice(full + left * turn // parts, full + left * (turn + 1) // parts)
 
 
 class _Epoch:
-    """Batches of an epoch by their number, which a process of a data loader can make without the others."""
+    """Batches of an epoch by number; a worker of a data loader makes each one without the others."""
 
     def __init__(self, samples: Samples, seed: int | None, epoch: int, augment: bool, shares: _Shares) -> None:
         self.samples, self.shares = samples, shares
@@ -201,14 +204,14 @@ class _Epoch:
 
 
 def _generator(*key: int | str) -> torch.Generator:
-    """A generator seeded by several things, so that neighbours have nothing in common."""
+    """A generator seeded by a hash of ``key``, so that similar keys are independent."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set in three parts that share no sample."""
+    """A data set in three disjoint parts."""
 
     name: str
     classes: list[str]
@@ -217,13 +220,13 @@ class Data:
     """Height and width."""
     is_events: bool
     mean: tuple[float, ...]
-    """Of each channel, subtracted; for images in 0 to 1."""
+    """Of each channel, subtracted from it; for images in 0 to 1."""
     std: tuple[float, ...]
     train: Samples
     validation: Samples
     test: Samples
     notes: list[str] = field(default_factory=list)
-    """What is worth knowing about this copy of the data: files left out, fewer recordings than usual."""
+    """Remarks on this copy of the data: files left out, fewer recordings than the official data set."""
 
     @property
     def n_classes(self) -> int:
@@ -231,6 +234,6 @@ class Data:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What of the training samples their order, and what they look like, depend on: plain data."""
+        """What the order and look of training samples depend on: plain data."""
         digest = hashlib.sha256(self.train.labels.numpy().tobytes()).hexdigest()
         return {"samples": len(self.train), "labels": digest[:16], "mean": list(self.mean), "std": list(self.std)}

@@ -1,4 +1,4 @@
-"""Fixed splits by class: the same for every run, whatever its seed."""
+"""Fixed splits, stratified by class: the same for every run, whatever its seed."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ import torch
 from torch import Tensor
 
 SPLIT_SEED = 0
-"""Of every split; a run's own seed must not choose what a network is tested on."""
+"""Seed of every split; the seed of a run must not choose the test samples."""
 
 
 def split_by_class(labels: Tensor, n: int, classes: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Row numbers of ``n`` samples, and of the others: every class in its share (give or take one), in both parts.
+    """Row numbers of ``n`` samples, and of the others; both parts have each class in proportion (within one sample).
 
     Raises:
-        ValueError: where a class has fewer than two samples, or ``n`` leaves no room for a sample of each class.
+        ValueError: if a class has fewer than two samples, or ``n`` leaves no room for a sample of each class.
     """
     _check(labels, classes, 2)
     if not len(classes) <= n <= len(labels) - len(classes):
         most = len(labels) - len(classes)
         raise ValueError(
-            f"part: got {n} of {len(labels)} samples, allowed are {len(classes)} to {most}: one a class in both parts"
+            f"part: got {n} of {len(labels)} samples, allowed are {len(classes)} to {most}: one per class in both parts"
         )
     order = fair_order(labels)
     return order[:n].sort().values, order[n:].sort().values
 
 
 def fair_order(labels: Tensor) -> Tensor:
-    """Row numbers in an order of which any beginning has each class in its share, and soon one sample of each."""
+    """Row numbers in an order whose every prefix has each class in proportion; first comes one sample of each class."""
     order, counts = _by_class(labels), np.bincount(labels.numpy())
     rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     size = np.repeat(counts, counts)
-    # Every class is taken from at the same pace; but its first sample goes first and its last one last, so that both
-    # parts of a split have one.
+    # Every class advances at the same pace. Its first sample comes first and its last one last, so that both parts of
+    # a split have one.
     pace = np.where(rank == 0, 0, np.where(rank == size - 1, 1, (rank + 0.5) / size))
     return torch.as_tensor(order[np.argsort(pace, kind="stable")])
 
 
 def split_in_folds(labels: Tensor, k: int, classes: Sequence[str]) -> list[Tensor]:
-    """Row numbers of ``k`` parts of equal size and with equal shares of every class, give or take one.
+    """Row numbers of ``k`` parts with equal sizes and equal numbers of every class, within one sample.
 
     Raises:
         ValueError: for k < 2, or a class with fewer than k samples.
@@ -53,8 +53,8 @@ def split_in_folds(labels: Tensor, k: int, classes: Sequence[str]) -> list[Tenso
 
 
 def _by_class(labels: Tensor) -> np.ndarray:
-    """Row numbers class after class, shuffled within each."""
-    # The one generator whose numbers NumPy promises never to change.
+    """Row numbers by class, shuffled within each class."""
+    # The only generator whose numbers NumPy promises never to change.
     order = np.random.RandomState(SPLIT_SEED).permutation(len(labels))
     return order[np.argsort(labels.numpy()[order], kind="stable")]  # type: ignore[no-any-return]
 

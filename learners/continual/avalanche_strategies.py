@@ -1,4 +1,4 @@
-"""Avalanche's strategies and ours, made from their names; this module takes as long to import as Avalanche does."""
+"""Avalanche's and our strategies, made from their names; importing this module imports Avalanche, which is slow."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from snn4.learners.plain_data import on_device, tensors
 
 
 class _Buffered:
-    """A strategy of Avalanche's whose memory is its ``storage_policy``."""
+    """A strategy of Avalanche with its memory in ``storage_policy``."""
 
     storage_policy: Any
 
@@ -65,7 +65,7 @@ class Der(_Buffered, DER):  # type: ignore[misc]
 
 
 class ErAce(_Buffered, ER_ACE):  # type: ignore[misc]
-    """Avalanche's ER-ACE, but a sample enters the memory once it has been learned from: there, the memory holds its
+    """Avalanche's ER-ACE, except that a sample enters the memory after the update on it. Avalanche's memory holds its
     share of an experience from the beginning."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -87,7 +87,7 @@ class ErAce(_Buffered, ER_ACE):  # type: ignore[misc]
 
 
 class ErAml(_Buffered, ER_AML):  # type: ignore[misc]
-    """Avalanche's ER-AML, whose memory holds its share of an experience, samples to come, from the beginning."""
+    """Avalanche's ER-AML. Its memory holds its share of an experience from the beginning, before any update."""
 
 
 class Together(SupervisedTemplate):  # type: ignore[misc]
@@ -95,27 +95,29 @@ class Together(SupervisedTemplate):  # type: ignore[misc]
 
     Args:
         samples: the training samples.
-        all_at_once: whether those of experiences to come are among them.
+        all_at_once: whether later experiences are included.
     """
 
     def __init__(self, *, samples: NumberedSamples, all_at_once: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.samples, self.all_at_once, self.met = samples, all_at_once, 0
+        self.samples = samples
+        self.all_at_once = all_at_once
+        self.n_joined = 0
 
     def train_dataset_adaptation(self, **kwargs: Any) -> None:
-        self.met = len(self.samples.experiences) if self.all_at_once else self.clock.train_exp_counter + 1
-        self.adapted_dataset = concat_datasets([x.dataset for x in self.samples.experiences[: self.met]])
+        self.n_joined = len(self.samples.experiences) if self.all_at_once else self.clock.train_exp_counter + 1
+        self.adapted_dataset = concat_datasets([x.dataset for x in self.samples.experiences[: self.n_joined]])
 
     def kept(self) -> Kept:
-        return {"rows": torch.arange(self.samples.first[self.met])}
+        return {"rows": torch.arange(self.samples.first[self.n_joined])}
 
     def restore(self, kept: Kept, samples: NumberedSamples) -> None:
-        """Nothing: how many experiences there were is known."""
+        """Do nothing: the number of experiences is known."""
 
 
 @dataclass(frozen=True)
 class Making:
-    """What all strategies are made of."""
+    """The parts that all strategies are made from."""
 
     config: StrategyConfig
     training: ContinualRecipe
@@ -124,12 +126,12 @@ class Making:
 
     @cached_property
     def code(self) -> Code:
-        """How spike-replay keeps what passes its layer."""
+        """The storage format of spike-replay for the output of its layer."""
         return latent_code(self.model, self.samples.images(torch.zeros(1, dtype=torch.int64)))
 
     @property
     def memory(self) -> int:
-        """Samples that may be kept."""
+        """Number of samples that may be kept."""
         if self.config.memory_bytes is None:
             return self.config.memory
         scores = 4 * self.model.sight.stream.n_classes if self.config.name == "der" else 0
@@ -138,7 +140,7 @@ class Making:
 
     @property
     def share(self) -> int:
-        """Samples of each experience."""
+        """Number of samples per experience."""
         return self.memory // len(self.samples.experiences)
 
     @property
@@ -146,22 +148,22 @@ class Making:
         return self.training.memory_batch_size or self.training.batch_size
 
     def _smallest_class(self) -> int:
-        """Samples of the smallest class of all experiences."""
+        """Number of samples of the smallest class in any experience."""
         first = self.samples.first
         parts = [self.samples.labels[start:end] for start, end in pairwise(first)]
         return min(int(part.unique(return_counts=True)[1].min()) for part in parts)
 
     def check(self) -> None:
-        """ValueError for a memory too small for the strategy, for a batch size too large, for a layer whose outputs are
-        not single spikes.
+        """ValueError for a memory that is too small, a batch size that is too large, or a layer whose outputs are not
+        single spikes.
 
-        With less, Avalanche's DER and ER-ACE learn without memory, and its ER-AML waits for ever for a whole mini-batch
-        of a class.
+        With less memory, Avalanche's DER and ER-ACE would learn without it, and its ER-AML would wait forever for a
+        whole mini-batch of a class.
         """
         name, n_classes = self.config.name, self.model.sight.stream.n_classes
-        shared = len(self.samples.experiences)
+        n_experiences = len(self.samples.experiences)
         least = {
-            "gem": shared, "agem": shared, "spike-replay": shared, "icarl": n_classes,
+            "gem": n_experiences, "agem": n_experiences, "spike-replay": n_experiences, "icarl": n_classes,
             "der": self.memory_batch_size, "er-ace": self.memory_batch_size,
             "er-aml": max(self.memory_batch_size, n_classes * self.training.batch_size),
         }.get(name, 1)  # fmt: skip
@@ -170,19 +172,19 @@ class Making:
             raise ValueError(f"{setting} {self.memory} samples, allowed for {name} here are {least} or more")
         if name == "er-aml" and (few := self._smallest_class()) < self.training.batch_size:
             raise ValueError(
-                f"batch_size: got {self.training.batch_size}, allowed for er-aml here is {few} or less, the samples of "
+                f"batch_size: got {self.training.batch_size}, allowed for er-aml here is {few} or less, the size of "
                 "the smallest class"
             )
         if name == "spike-replay":
-            self.code  # noqa: B018  # which looks at a sample
+            self.code  # noqa: B018  # raises for other values than 0 and 1
 
     def replay_bytes(self, kept: Kept | None) -> int:
-        """Of samples in what a strategy kept: numbers stand for raw ones."""
+        """Size of the samples in ``kept``; numbers count as raw samples."""
         return sum(len(x) * self.samples.sample_bytes if name == "rows" else x.nbytes
                    for name, x in tensors(kept) if name in ("rows", "codes"))  # fmt: skip
 
     def memory_bytes(self, kept: Kept | None) -> int:
-        """Of all that a strategy kept, and of the copies of the network that it makes while it learns."""
+        """Size of everything in ``kept``, and of the copies of the network that the strategy makes while learning."""
         others = sum(x.nbytes for name, x in tensors(kept) if name not in ("rows", "codes", "labels", "tasks"))
         _, plugins, _ = _parts(self)
         copies = sum(getattr(plugin, "copies", 0) for plugin in plugins)
@@ -191,7 +193,7 @@ class Making:
 
 
 def make_strategy(making: Making, optimizer: torch.optim.Optimizer, number: int, kept: Kept | None) -> Any:
-    """The strategy as it was after ``number`` experiences, when it gave ``kept``."""
+    """The strategy after ``number`` experiences, restored from ``kept``."""
     kind, plugins, extra = _parts(making)
     recipe, model = making.training.recipe, making.model
     strategy = in_pieces(kind)(**{
@@ -203,7 +205,7 @@ def make_strategy(making: Making, optimizer: torch.optim.Optimizer, number: int,
     strategy.clock.train_exp_counter = number
     strategy.remembering = next((part for part in (strategy, *plugins) if hasattr(part, "kept")), None)
     if kept is not None:
-        if getattr(strategy.remembering, "beside_weights", False):  # a checkpoint's are on the CPU
+        if getattr(strategy.remembering, "beside_weights", False):  # checkpoints are on the CPU
             kept = on_device(model.device, kept)
         strategy.remembering.restore(kept, making.samples)
     return strategy
@@ -216,7 +218,7 @@ def _no_metrics() -> EvaluationPlugin:
 
 
 Parts = tuple[type[Any], list[Any], dict[str, Any]]
-"""Avalanche's class of a strategy, plugins, further arguments."""
+"""Avalanche's class of the strategy, plugins, other arguments."""
 
 PENALTIES = {"ewc": Ewc, "si": Si, "mas": Mas, "lwf": Lwf}
 OWN_LOOPS = {"der": Der, "er-ace": ErAce, "er-aml": ErAml}
@@ -255,7 +257,7 @@ def _plugins(m: Making, options: dict[str, Any]) -> list[Any]:
             return [AGem(m.share, **options)]
         case "gdumb":
             return [GDumb(m.memory)]
-        case "active-synapses" | "task-gates":  # whose gates are the model's
+        case "active-synapses" | "task-gates":  # task-gates: the model has the gates
             return [ActiveSynapses(options["strength"], options["samples"])]
     return []  # naive
 

@@ -10,39 +10,39 @@ from snn4.learners.recipe import Recipe
 
 @dataclass(frozen=True)
 class ContinualRecipe:
-    """How a network learns from each experience."""
+    """Settings of the training in each experience."""
 
     epochs: int = 1
-    """Over the samples of an experience; 1 is online learning."""
+    """Passes over the samples of an experience; 1 is online learning."""
     batch_size: int = 32
-    """New samples of an update."""
+    """New samples per update."""
     memory_batch_size: int | None = None
-    """Samples out of the memory beside them; None are as many."""
+    """Samples from memory per update. None: as many as new samples."""
     passes: int = 1
-    """Updates on each mini-batch, each time augmented anew and with other samples out of the memory (repeated augmented
-    rehearsal, Zhang et al. 2022)."""
+    """Updates per mini-batch, each with new augmentation and other samples from memory (repeated augmented rehearsal,
+    Zhang et al. 2022)."""
     augment: bool = True
-    """Whether new and old samples are augmented, as the data set says."""
+    """Whether new and old samples are augmented, as set for the data set."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    """sgd has Nesterov's momentum."""
+    """sgd uses Nesterov momentum."""
     fresh_optimizer: bool = True
-    """Whether moments start at 0 in each experience; gdumb's and spike-replay's always do."""
+    """Whether the moments start at 0 in each experience; gdumb and spike-replay always do this."""
     learning_rate: float = 2e-3
-    """Its highest value."""
+    """Largest learning rate of the schedule."""
     momentum: float = 0.9
-    """Of sgd; beta1 of adamw."""
+    """Momentum of sgd; beta1 of adamw."""
     weight_decay: float = 0.0
-    """Of weights; biases, norms and time constants have none."""
+    """Decay of weights; biases, norms and time constants do not decay."""
     schedule: Literal["constant", "one_cycle", "cosine"] = "constant"
-    """Of the learning rate, in each experience: constant, falling linearly or by half a cosine."""
+    """Learning rate in each experience: constant, falling linearly (one_cycle), or falling by half a cosine."""
     warmup: float = 0.0
-    """Part of an experience's updates in which the learning rate rises linearly."""
+    """Fraction of an experience's updates in which the learning rate rises linearly."""
     final: float = 0.01
-    """Learning rate at the end of an experience, as a part of the highest; not for a constant one."""
+    """Learning rate at the end of an experience, as a fraction of the largest; not for constant."""
     clip: float | None = None
     """Largest norm of the gradient."""
     precision: Literal["32", "bf16"] = "32"
-    """bf16: the network runs under autocast."""
+    """bf16 runs the network under autocast."""
 
     def __post_init__(self) -> None:
         for name in ("memory_batch_size", "passes"):
@@ -51,11 +51,11 @@ class ContinualRecipe:
                 raise ValueError(f"{name}: got {value}, allowed is a whole number >= 1 and <= 1,000,000")
         if self.precision not in ("32", "bf16"):
             raise ValueError(f"precision: got {self.precision!r}, allowed are 32, bf16")
-        self.recipe  # noqa: B018  # which checks the rest
+        self.recipe  # noqa: B018  # checks the other fields
 
     @property
     def recipe(self) -> Recipe:
-        """The same for the optimizer of a training."""
+        """The recipe for the optimizer of a training."""
         return Recipe(
             epochs=self.epochs, batch_size=self.batch_size, optimizer=self.optimizer, learning_rate=self.learning_rate,
             momentum=self.momentum, weight_decay=self.weight_decay, schedule=self.schedule, warmup=self.warmup,

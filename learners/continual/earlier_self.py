@@ -1,4 +1,4 @@
-"""Distillation of a network from what it was before (Hinton et al. 2015; Li & Hoiem 2016), beside replay."""
+"""Distillation from an earlier copy of the network (Hinton et al. 2015; Li & Hoiem 2016), combined with replay."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from snn4.learners.continual.experiences import Batches
 from snn4.learners.continual.numbered_model import NumberedModel
 
 TEMPERATURE = 2.0
-"""Scores are divided by it, so that answers that come second count."""
+"""Divisor of scores, so that less likely answers also count."""
 
 
 class EarlierSelf:
-    """A copy of a network as its teacher for the classes in a memory.
+    """A copy of a network as teacher for the classes in a memory.
 
-    The copy is in evaluation mode. Training mode, which `Lwf` needs, makes no difference beside replay (86.3 ± 0.3 %
+    The copy is in evaluation mode. Training mode, which `Lwf` needs, makes no difference with replay (86.3 ± 0.3 %
     against 87.0 ± 2.0 on Permuted-digits).
 
     Args:
-        model: as it is when an experience begins.
+        model: at the beginning of an experience.
         memory: samples (number, label, task) of earlier experiences.
         new: classes of the experience.
-        strength: at 1 the part of the loss that is the teacher's is that of old classes among old and new ones (Wu et
-            al. 2019).
+        strength: at 1, the teacher's share of the loss is the share of old classes among old and new ones (Wu et al.
+            2019).
     """
 
     def __init__(self, model: NumberedModel, memory: Batches, new: Collection[int], strength: float) -> None:
         self.model = copy.deepcopy(model).eval()
         _, labels, tasks, *_ = memory.columns
         self.met = torch.zeros(model.heads, model.sight.stream.n_classes, dtype=torch.bool, device=model.device)
-        """Classes of each head that it has learned."""
+        """Classes that each head has learned."""
         self.met[tasks % model.heads, labels] = True
         weight = strength * int(self.met.sum()) / len(new)
         self.part = weight / (1 + weight)
-        """The teacher's, of the loss."""
+        """The teacher's share of the loss."""
 
     def added(self, loss: Tensor, scores: Tensor, numbers: Tensor, tasks: Tensor) -> Tensor:
-        """The loss that an update learns from: ``loss`` itself, and the divergence from the teacher's answers.
+        """The loss of an update: ``loss`` combined with the divergence from the teacher's answers.
 
         Args:
             scores: of training samples (B, n_classes).
-            numbers: of these samples (B,).
-            tasks: of these (B,).
+            numbers: of the samples (B,).
+            tasks: of the samples (B,).
         """
         known = self.met[tasks % len(self.met)]
         taught = known.any(1)
@@ -58,6 +58,6 @@ class EarlierSelf:
 
 
 def _answers(scores: Tensor, known: Tensor) -> Tensor:
-    """Logarithms of probabilities among ``known`` classes, softened."""
+    """Log-probabilities among ``known`` classes, softened."""
     # Not -inf: the divergence multiplies it by a probability of 0.
     return (scores.masked_fill(~known, -1e9) / TEMPERATURE).log_softmax(1)

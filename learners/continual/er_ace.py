@@ -1,4 +1,4 @@
-"""Parts of ER-ACE (Caccia et al. 2022): the loss, and a memory that knows only what was already learned from."""
+"""Parts of ER-ACE (Caccia et al. 2022): the loss, and a memory that holds only samples of past updates."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from snn4.learners.continual.experiences import columns
 
 
 def asymmetric_cross_entropy(new: Tensor, labels: Tensor, old: Tensor, old_labels: Tensor) -> Tensor:
-    """Mean of the cross entropies of replayed samples, over all classes, and of new ones, over those among them alone.
+    """Mean of two cross-entropies: of replayed samples over all classes, and of new samples over new classes only.
 
-    Avalanche's is the same up to a difference of about 100 between two scores, and beyond infinite or not a number.
+    Avalanche's loss is the same up to a difference of about 100 between two scores; beyond, it is infinite or NaN.
 
     Args:
         new: scores (B, classes) of a mini-batch.
-        labels: of these samples (B,).
-        old: scores (M, classes) of samples out of the memory.
-        old_labels: of these samples (M,).
+        labels: of the mini-batch (B,).
+        old: scores (M, classes) of samples from memory.
+        old_labels: of the samples from memory (M,).
     """
-    met, places = labels.unique(return_inverse=True)
-    return (F.cross_entropy(old, old_labels) + F.cross_entropy(new[:, met], places)) / 2
+    classes, places = labels.unique(return_inverse=True)
+    return (F.cross_entropy(old, old_labels) + F.cross_entropy(new[:, classes], places)) / 2
 
 
 class Arriving:
-    """Random samples out of a memory into which those of an experience come one by one, as they are learned from.
+    """Random samples from a memory that samples of an experience enter one by one, after the updates on them.
 
-    Each that comes takes the place of one that will be gone at the end of the experience.
+    Each new sample replaces one that the memory will have lost at the end of the experience.
 
     Args:
-        before: what the memory holds when the experience begins: a dataset of Avalanche's.
-        after: what it will hold at the end.
-        size: samples that it has room for.
-        batch_size: samples that are drawn at a time, all different; all there are, where there are fewer.
+        before: the memory at the beginning of the experience, a dataset of Avalanche.
+        after: the memory at the end.
+        size: capacity of the memory in samples.
+        batch_size: samples per draw, without repetition; all samples if there are fewer.
     """
 
     def __init__(self, before: Any, after: Any, size: int, batch_size: int) -> None:
@@ -49,7 +49,7 @@ class Arriving:
         self._leaving = self._staying + order
 
     def meet(self, numbers: Tensor) -> None:
-        """Take in those of these samples (B,) that are to stay."""
+        """Add those of the samples (B,) that the memory will hold at the end."""
         self.present[: self._staying] |= torch.isin(self.columns[0][: self._staying], numbers.cpu())
         surplus = max(int(self.present.sum()) - self.size, 0)
         self.present[self._leaving[:surplus]] = False

@@ -1,4 +1,4 @@
-"""The stream that a learner lives in, and its training samples by number: all that Avalanche gets to see of them."""
+"""The stream of a learner, and its training samples by number, as Avalanche sees them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor
 
 
 class ExperienceStream(Protocol):
-    """Experiences with equal classes in training and testing, such as those of `snn4.envs.stream`.
+    """Experiences with the same classes in training and testing, such as those of `snn4.envs.stream`.
 
-    An experience is Avalanche's; its dataset gives (x, y, t): raw bytes, label, task label.
+    Experiences are objects of Avalanche; their datasets give (x, y, t): raw bytes, label, task label.
     """
 
     scenario: Any
     """class, task or domain."""
     n_classes: int
-    """Outputs of a head."""
+    """Outputs per head."""
     is_events: bool
     bit_depth: int
-    """Bits that tell a pixel."""
+    """Bits per pixel."""
     train: Sequence[Any]
 
     def augment(self, x: Tensor, numbers: Tensor) -> Tensor: ...
@@ -30,38 +30,38 @@ class ExperienceStream(Protocol):
 
 
 def n_outputs(stream: ExperienceStream) -> int:
-    """Outputs that a network for the stream needs: a head of its own for each task label, else one head for all."""
+    """Number of outputs for the stream: one head per task label, or one head without task labels."""
     return stream.n_classes * (len(stream.train) if stream.scenario == "task" else 1)
 
 
 def stacked(dataset: Any, places: Sequence[int]) -> Tensor:
-    """Raw samples (B, …) of a dataset of single ones."""
+    """Raw samples (B, …) of a dataset."""
     return torch.stack([dataset[place][0] for place in places])
 
 
 class NumberedSamples:
-    """Training samples, numbered through all experiences.
+    """Training samples, numbered across all experiences.
 
-    Avalanche's loaders fetch samples one by one, the memories of its GEM and iCaRL copy images, and its checkpoints
-    pickle whole strategies. Here strategies are given numbers instead of images: `experiences` has the datasets
-    (number, y, t), and networks look the images up. So a memory is a list of numbers, which is written as plain data.
+    Avalanche's loaders fetch samples one by one, its GEM and iCaRL copy images into memory, and its checkpoints pickle
+    whole strategies. Here strategies get numbers instead of images: `experiences` has datasets of (number, y, t), and
+    networks look up the images. So a memory is a list of numbers, which can be saved as plain data.
     """
 
     def __init__(self, stream: ExperienceStream) -> None:
         self._datasets = [experience.dataset for experience in stream.train]
         sizes = [len(dataset) for dataset in self._datasets]
         self.first = [sum(sizes[:k]) for k in range(len(sizes) + 1)]
-        """Number of the first sample of each experience, and that of all samples."""
+        """Number of the first sample of each experience; last, the number of all samples."""
         self.labels = torch.tensor([int(y) for dataset in self._datasets for y in dataset.targets])
         self.tasks = torch.tensor([int(t) for dataset in self._datasets for t in dataset.targets_task_labels])
         self.sample_bytes = -(-stacked(self._datasets[0], [0]).numel() * stream.bit_depth // 8)
-        """Of a raw sample, its bits packed."""
+        """Size of a raw sample with packed bits."""
         self._whole = _numbered_dataset(self.labels.tolist(), self.tasks.tolist())
         self.experiences = self._numbered_experiences()
-        """Avalanche's experiences of numbers."""
+        """Avalanche's experiences, of numbers."""
 
     def __deepcopy__(self, memo: Any) -> NumberedSamples:
-        return self  # a copy of a network looks at the same images
+        return self  # copies of a network share the images
 
     def images(self, numbers: Tensor) -> Tensor:
         """Raw samples (B, …), uint8."""
@@ -71,7 +71,7 @@ class NumberedSamples:
         return torch.stack([self._datasets[k][number - self.first[k]][0] for k, number in pairs])
 
     def subset(self, numbers: Tensor) -> Any:
-        """Avalanche's dataset of these samples."""
+        """Avalanche's dataset of the samples."""
         return self._whole.subset(numbers.tolist())
 
     def _numbered_experiences(self) -> list[Any]:
@@ -83,22 +83,24 @@ class NumberedSamples:
 
 
 def numbers_of(dataset: Any) -> Tensor:
-    """Numbers of the samples in a dataset that Avalanche made of ours."""
+    """Numbers of the samples in a dataset that Avalanche made from `NumberedSamples`."""
     return torch.tensor([sample[0] for sample in dataset], dtype=torch.int64)
 
 
 class Batches:
-    """Mini-batches in random order: lists of tensors like those of Avalanche's loaders, but indexed as a whole.
+    """Mini-batches in random order: lists of tensors as from Avalanche's loaders, but indexed as a whole.
 
     Args:
         columns: of all samples, such as `columns` of a dataset.
-        batch_size: samples of a mini-batch; the last of an epoch has what remains. If that is a single sample, of which
-            no norm can tell the spread, it goes with those before it.
-        passes: how often each mini-batch comes, one time after the other.
+        batch_size: samples per mini-batch; the last one of an epoch has the remainder. A remainder of one sample joins
+            the previous mini-batch, since norms need a variance.
+        passes: consecutive repetitions of each mini-batch.
     """
 
     def __init__(self, columns: Sequence[Tensor], batch_size: int, passes: int = 1) -> None:
-        self.columns, self.batch_size, self.passes = columns, batch_size, passes
+        self.columns = columns
+        self.batch_size = batch_size
+        self.passes = passes
         self.samples = len(columns[0])
 
     def __len__(self) -> int:
@@ -108,12 +110,12 @@ class Batches:
 
     @property
     def mean_size(self) -> float:
-        """Samples of a mini-batch, over an epoch."""
+        """Mean number of samples per mini-batch, over an epoch."""
         return self.samples * self.passes / len(self)
 
     @property
     def whole_size(self) -> int:
-        """Samples of a mini-batch that is not what remains."""
+        """Number of samples of a full mini-batch."""
         return min(self.batch_size, self.samples)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
@@ -122,14 +124,14 @@ class Batches:
                 yield self._chosen(chosen)
 
     def _chosen(self, places: Tensor) -> list[Tensor]:
-        return [column[places] for column in self.columns]  # a new list: strategies add to it
+        return [column[places] for column in self.columns]  # a new list, which strategies extend
 
     def _split(self, order: Tensor) -> list[Tensor]:
         *others, last = order.split(self.batch_size)
         return [*others[:-1], torch.cat([others[-1], last])] if others and len(last) == 1 else [*others, last]
 
     def endless(self) -> Iterator[list[Tensor]]:
-        """Epoch after epoch, without what remains: all are of one size, `whole_size`."""
+        """Mini-batches of all epochs without remainders: all have `whole_size` samples."""
         while True:
             for chosen in torch.randperm(self.samples).split(self.whole_size):
                 if len(chosen) == self.whole_size:
@@ -137,7 +139,7 @@ class Batches:
 
 
 def columns(dataset: Any) -> list[Tensor]:
-    """Of one of Avalanche's datasets: numbers, labels, tasks, and what else it has for each sample."""
+    """Columns of a dataset of Avalanche: numbers, labels, tasks, and other values per sample."""
     values = zip(*dataset, strict=True)
     return [torch.stack(column) if isinstance(column[0], Tensor) else torch.tensor(column) for column in values]
 

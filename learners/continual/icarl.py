@@ -1,9 +1,9 @@
 """iCaRL (Rebuffi et al. 2017) on numbered samples; the loss is Avalanche's.
 
-Avalanche's iCaRL runs on its class-incremental benchmarks alone (`nc_benchmark`). A mean there is that of images and
-their mirror images, digits too; shares are rounded up, so that a memory of 200 holds 204 exemplars of six classes; a
-class has 1,000 at most; and classes that were not met can be the answer (1 to 3 % of answers after the first experience
-of Split-digits).
+Avalanche's iCaRL supports only its own class-incremental benchmarks (`nc_benchmark`). Its means include mirror images,
+even of digits. It rounds shares up, so that a memory of 200 holds 204 exemplars of six classes. A class has at most
+1,000 exemplars. It can answer with classes not learned yet (1 to 3 % of answers after the first experience of
+Split-digits).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from snn4.learners.continual.numbered_model import NumberedModel
 
 
 class ICaRLLoss(ICaRLLossPlugin):  # type: ignore[misc]
-    """Avalanche's loss: new classes by their labels, old ones by what the network said when the experience began.
+    """Avalanche's loss: labels for new classes, answers of the network at the beginning of the experience for old ones.
 
-    The teacher is in evaluation mode. Avalanche's is in training mode, which makes no difference on Split-digits (92.0
-    against 92.2 %).
+    The teacher is in evaluation mode. Avalanche's teacher is in training mode, without a difference on Split-digits
+    (92.0 against 92.2 %).
     """
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
@@ -37,11 +37,11 @@ class ICaRLLoss(ICaRLLossPlugin):  # type: ignore[misc]
             self.old_classes = sorted({int(y) for y in strategy.adapted_dataset.targets} - set(new_classes))
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Nothing: the network itself is the next teacher."""
+        """Do nothing: the network itself is the next teacher."""
 
 
 class ICaRL(SupervisedPlugin):  # type: ignore[misc]
-    """Exemplars that keep each class's mean where it is; they are replayed, and their means are the classifier.
+    """Exemplars that preserve the mean of each class; they are replayed, and their means are the classifier.
 
     Args:
         memory: exemplars of all classes together.
@@ -54,9 +54,9 @@ class ICaRL(SupervisedPlugin):  # type: ignore[misc]
         super().__init__()
         self.memory, self.samples = memory, samples
         self.exemplars: dict[int, Tensor] = {}
-        """Numbers of each class's exemplars, the most telling first."""
+        """Numbers of each class's exemplars, the most representative first."""
         self.means = torch.empty(0)
-        """Of features, of length 1, of each class (n_classes, F); 0 where a class was not met."""
+        """Mean features of each class, of length 1 (n_classes, F); 0 for classes not learned yet."""
 
     def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
         if self.exemplars:
@@ -92,7 +92,7 @@ class ICaRL(SupervisedPlugin):  # type: ignore[misc]
 
 
 def features(model: NumberedModel, numbers: Tensor) -> Tensor:
-    """What the readout sees of training samples (B, F), of length 1."""
+    """Inputs of the readout for training samples (B, F), of length 1."""
     parts = [model.features(model.sight.samples.images(part)) for part in numbers.split(256)]
     return unit(torch.cat(parts).cpu())
 
@@ -103,13 +103,13 @@ def unit(x: Tensor) -> Tensor:
 
 
 def nearest_means(x: Tensor, means: Tensor) -> Tensor:
-    """Scores (B, n_classes) of features (B, F) by their nearness to ``means``; least for classes that were not met."""
-    met = means.norm(dim=1) > 0
-    return torch.where(met, -torch.cdist(unit(x), means), -torch.inf)
+    """Scores (B, n_classes) of features (B, F) by their nearness to ``means``; -inf for classes not learned yet."""
+    learned = means.norm(dim=1) > 0
+    return torch.where(learned, -torch.cdist(unit(x), means), -torch.inf)
 
 
 def herded(x: Tensor, n: int) -> Tensor:
-    """Rows of features (N, F) whose running mean stays nearest to the mean of all, one after another (algorithm 4)."""
+    """Rows of features (N, F), chosen so that their running mean stays nearest to the mean of all (algorithm 4)."""
     mean, total = x.mean(0), torch.zeros_like(x[0])
     free, chosen = torch.ones(len(x), dtype=torch.bool), []
     for k in range(1, min(n, len(x)) + 1):

@@ -1,6 +1,6 @@
-"""Continual learning: Avalanche's strategies, and ours, around spiking networks and their ANN twins.
+"""Continual learning: Avalanche's and our strategies for spiking networks and their ANN twins.
 
-Avalanche itself is imported by whoever makes a `ContinualLearner`, not by this module.
+Making a `ContinualLearner` imports Avalanche; importing this module does not.
 """
 
 from __future__ import annotations
@@ -31,41 +31,41 @@ from snn4.policies.networks.classifier import Network
 
 @dataclass(frozen=True)
 class Lesson:
-    """A piece of an experience: where it stands and how it goes."""
+    """A report on a piece of an experience."""
 
     experience: int
     epoch: int
     """From 0."""
     images: int
-    """New samples, or recordings, of the experience learned from so far, in all epochs."""
+    """New samples of the experience learned so far, in all epochs."""
     total: int
-    """How many it will be."""
+    """The same at the end of the experience."""
     loss: float
-    """With the strategy's own terms."""
+    """Including the strategy's own terms."""
     accuracy: float
-    """Of the updates since the last report, replayed samples included."""
+    """In the updates since the last report, including replayed samples."""
     seconds: float
 
 
 class ContinualLearner:
-    """A network that lives through a stream with a strategy against forgetting, an experience after another.
+    """A network that learns the experiences of a stream in order, with a strategy against forgetting.
 
-    A strategy lives for one experience: it is made anew, is given what it kept, learns, and gives what it keeps, as
-    plain data. Everything random follows from ``seed`` and the number of the experience. So a learner that goes on from
-    `state` is the one that was never interrupted, bit by bit, and an interrupted experience leaves no trace.
+    A strategy object lives for one experience: it is made, restored from plain data, learns, and returns plain data.
+    All randomness depends on ``seed`` and the number of the experience. So a learner that continues from `state`
+    equals, bit by bit, one that was never interrupted, and an interrupted experience leaves no trace.
 
     Args:
-        strategy: which one, and its memory.
+        strategy: the strategy and its memory.
         training: the recipe.
-        network: with `n_outputs` outputs: one head, or with task labels one head for each task.
+        network: with `n_outputs` outputs: one head, or with task labels one head per task.
         stream: the experiences.
-        seed: of everything random.
+        seed: of all randomness.
         device: of the network.
 
     Raises:
-        ValueError: before anything is learned: for a strategy that cannot work in the stream's scenario or with the
-            network, a memory that is too small for it, and a network whose outputs are not those of the stream.
-        ModuleNotFoundError: without Avalanche, saying what to install.
+        ValueError: before learning begins, for a strategy that does not support the scenario or the network, a memory
+            that is too small for it, and a network with other outputs than the stream.
+        ModuleNotFoundError: without Avalanche, with the package to install.
     """
 
     def __init__(
@@ -81,14 +81,19 @@ class ContinualLearner:
         if network.config.n_classes != n_outputs(stream):
             raise ValueError(
                 f"n_classes: got a network with {network.config.n_classes} outputs, allowed are {n_outputs(stream)}, "
-                "those of the stream's heads (n_outputs)"
+                "the outputs of the stream's heads (n_outputs)"
             )
         split = _split(strategy, network)
         try:
             from snn4.learners.continual import avalanche_strategies, numbered_model, task_gates
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("Avalanche has the strategies: pip install 'snn4-agent[continual]'") from error
-        self.strategy, self.training, self.network, self.stream, self.seed = strategy, training, network, stream, seed
+            raise ModuleNotFoundError(
+                "Avalanche provides the strategies: pip install 'snn4-agent[continual]'"
+            ) from error
+        self.strategy, self.training = strategy, training
+        self.network = network
+        self.stream = stream
+        self.seed = seed
         samples = NumberedSamples(stream)
         sight = numbered_model.Sight(stream, samples, training.augment)
         self._model = task_gates.make_model(
@@ -99,24 +104,24 @@ class ContinualLearner:
         self._making.check()
         self._make = avalanche_strategies.make_strategy
         self.learned = 0
-        """Experiences that are over."""
+        """Number of finished experiences."""
         self.stopped = False
         """Whether ``stop`` ended the last `learn`."""
         self._state = self._snapshot(None, None)
 
     def learn(self, experience: Any, stop: Callable[[], bool] = lambda: False, every: float = 2.0) -> Iterator[Lesson]:
-        """Learn the next experience, with a report about every so many seconds and at the end of each epoch.
+        """Learn the next experience, with reports at intervals and at the end of each epoch.
 
-        Nothing is reported of an experience that leaves nothing to learn: joint learns all in the first.
+        There is no report if nothing is left to learn: joint learns everything in the first experience.
 
         Args:
             experience: of the stream's ``train``.
-            stop: asked after each update; True ends the work at once, and the learner is as it was before.
-            every: seconds.
+            stop: called after each update; True ends learning at once and restores the state before the experience.
+            every: seconds between reports.
 
         Raises:
             ValueError: for another experience than the next one.
-            NotFinite: where the loss, or a weight, is no number any more; the learner is as it was before.
+            NotFinite: if the loss or a weight is not finite; the state before the experience is restored.
         """
         number = experience.current_experience
         if number != self.learned:
@@ -129,7 +134,7 @@ class ContinualLearner:
         try:
             yield from self._learn(number, stop, every)
         finally:
-            if self.learned == number:  # stopped, left or failed on the way
+            if self.learned == number:  # stopped, abandoned or failed
                 self.load_state(self._state)
 
     def _learn(self, number: int, stop: Callable[[], bool], every: float) -> Iterator[Lesson]:
@@ -158,12 +163,12 @@ class ContinualLearner:
             self._model.freeze_lower()
         optimizer = make_optimizer(self.training.recipe, self.network)
         if self._state["optimizer"] is not None:
-            # A copy: an optimizer learns on in the tensors that it is given.
+            # A copy, since the optimizer changes these tensors.
             optimizer.load_state_dict(copy.deepcopy(self._state["optimizer"]))
         return optimizer
 
     def _means(self, sums: Tensor, where: str) -> tuple[float, float]:
-        """Loss and accuracy; NotFinite if learning cannot go on."""
+        """Loss and accuracy; NotFinite if the loss or a weight is not finite."""
         loss, right, n = sums.tolist()
         if not math.isfinite(loss):
             raise NotFinite(f"{where}: the loss is {loss / n}; try a smaller learning_rate, or clip")
@@ -172,7 +177,7 @@ class ContinualLearner:
 
     @torch.no_grad()
     def scores(self, experience: Any) -> float:
-        """Accuracy on all samples of an experience, of any of the stream's parts, each in the head of its task."""
+        """Accuracy on all samples of an experience from any part of the stream, each in the head of its task."""
         right = 0
         with self._model.evaluated():
             for x, labels, tasks in batches(experience.dataset):
@@ -188,13 +193,13 @@ class ContinualLearner:
 
     @torch.no_grad()
     def cost(self, experience: Any, n: int = 256) -> Cost:
-        """What a decision costs, spikes and operations, on ``n`` samples spread over an experience.
+        """Spikes and operations per decision, on ``n`` samples spread over an experience.
 
         Raises:
             ValueError: for networks with layers whose operations cannot be counted.
         """
         total = len(experience.dataset)
-        places = torch.linspace(0, total - 1, min(n, total)).round().long()  # sets are often sorted by class
+        places = torch.linspace(0, total - 1, min(n, total)).round().long()  # data sets are often sorted by class
         x, _, tasks = next(batches(experience.dataset.subset(places.tolist()), n))
         with self._model.evaluated(), Meter(self.network) as meter:
             self._model.answer(x, tasks)
@@ -202,21 +207,21 @@ class ContinualLearner:
 
     @property
     def replay_bytes(self) -> int:
-        """Of the samples that the strategy keeps, as it keeps them: raw, or spikes as bits."""
+        """Size of the samples that the strategy keeps, as stored: raw, or spikes as bits."""
         return self._making.replay_bytes(self._state["memory"])
 
     @property
     def memory_bytes(self) -> int:
-        """Of all that the strategy needs besides the network: samples, scores, importances, copies of the network, and
-        the keys by which Avalanche draws samples; not labels and tasks."""
+        """Size of everything that the strategy needs besides the network: samples, scores, importances, copies of the
+        network, and the keys by which Avalanche draws samples; without labels and tasks."""
         return self._making.memory_bytes(self._state["memory"])
 
     def state(self) -> dict[str, Any]:
-        """All that learning depends on at the end of the last whole experience, as plain data and tensors."""
+        """Everything that learning depends on, after the last whole experience, as plain data and tensors."""
         return self._state
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
         self._model.unfreeze_lower()  # spike-replay freezes it again after its first experience
         self.learned, self._state = state["learned"], state
         self.network.load_state_dict(state["network"])
@@ -232,7 +237,7 @@ class ContinualLearner:
 
 
 def batches(dataset: Any, size: int = 256) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Raw samples (B, …), labels and task labels (B,), in their order."""
+    """Raw samples (B, …), labels and task labels (B,), in order."""
     for first in range(0, len(dataset), size):
         x, y, tasks = zip(*(dataset[place] for place in range(first, min(first + size, len(dataset)))), strict=True)
         yield torch.stack(x), torch.tensor(y), torch.tensor(tasks)

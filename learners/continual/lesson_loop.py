@@ -1,4 +1,4 @@
-"""Avalanche's training loop, mini-batch by mini-batch, so that it can be watched and stopped."""
+"""Avalanche's training loop, one mini-batch at a time, so that it can be watched and stopped."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from snn4.learners.recipe import Recipe, learning_rate
 
 @dataclass(frozen=True)
 class Update:
-    """An update that has been made."""
+    """A report on an update."""
 
     epoch: int
     images: int
-    """New samples learned from so far, in all epochs."""
+    """New samples learned so far, in all epochs."""
     total: int
     ends_epoch: bool
     sums: Tensor
-    """Of its mini-batch, replayed samples included: loss, right answers, samples (3,)."""
+    """Sums over the mini-batch, including replayed samples: loss, correct answers, samples (3,)."""
 
 
 def in_pieces(kind: type[Any]) -> type[Any]:
-    """Avalanche's strategy ``kind`` that learns in pieces; its networks do not grow and its loader makes batches whole.
+    """A subclass of Avalanche's strategy ``kind`` that learns in pieces, for networks that do not grow.
 
-    The class takes one more argument, ``passes``: updates on each mini-batch.
+    It indexes whole mini-batches, and takes one more argument, ``passes``: updates per mini-batch.
     """
 
     class InPieces(kind):  # type: ignore[misc]
@@ -43,23 +43,23 @@ def in_pieces(kind: type[Any]) -> type[Any]:
             self.dataloader = Batches(columns(self.adapted_dataset), self.train_mb_size, self.passes)
 
         def check_model_and_optimizer(self, **kwargs: Any) -> None:
-            """Nothing: no parameter is ever added or removed."""
+            """Do nothing: parameters are never added or removed."""
 
         def model_adaptation(self, model: nn.Module | None = None) -> nn.Module:
             return self.model if model is None else model
 
         def learn(self, experience: Any) -> Iterator[Update]:
-            """What Avalanche's `train` does, with a stop after each update."""
+            """Avalanche's `train` as a generator that pauses after each update."""
             self.is_training, self._stop_training = True, False
             self.model.train()
             self._before_training()
             self.experience = experience
             self._before_training_exp()
-            batches, n = self.dataloader, len(self.adapted_dataset)  # plugins put in their own
+            batches, n = self.dataloader, len(self.adapted_dataset)  # plugins may have replaced the loader
             for epoch in range(self.train_epochs):
                 self._before_training_epoch()
                 for number, batch in enumerate(batches, 1):
-                    self.dataloader = [batch]  # type: ignore[assignment]  # each strategy's own epoch, of one mini-batch
+                    self.dataloader = [batch]  # type: ignore[assignment]  # an epoch of one mini-batch
                     self.training_epoch()
                     images = epoch * n + n * number // len(batches)
                     yield Update(epoch, images, n * self.train_epochs, number == len(batches), self._sums())
@@ -77,16 +77,19 @@ def in_pieces(kind: type[Any]) -> type[Any]:
 
 
 class RecipePlugin(SupervisedPlugin):  # type: ignore[misc]
-    """Learning rate, clipping and augmentation of each update; the first of all plugins.
+    """Learning rate, clipping and augmentation of each update; must be the first plugin.
 
     Args:
         config: the recipe.
-        sight: what augments.
+        sight: does the augmentation.
     """
 
     def __init__(self, config: Recipe, sight: Sight) -> None:
         super().__init__()
-        self.config, self.sight, self.step, self.steps = config, sight, 0, 0
+        self.config = config
+        self.sight = sight
+        self.step = 0
+        self.steps = 0
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         self.step, self.steps = 0, strategy.train_epochs * len(strategy.dataloader)

@@ -1,4 +1,4 @@
-"""Avalanche's strategies with samples in memory, whose memories can be taken out as plain data and put back."""
+"""Avalanche's strategies with samples in memory; memories are saved and restored as plain data."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from snn4.learners.continual.experiences import Batches, NumberedSamples, column
 from snn4.learners.continual.logit_adjustment import log_frequencies
 
 Kept = dict[str, Any]
-"""What a strategy keeps between experiences: plain data and tensors. Under ``rows`` are numbers of samples."""
+"""The data that a strategy keeps between experiences: plain data and tensors. ``rows`` are numbers of samples."""
 
 
 def kept_buffer(policy: BalancedExemplarsBuffer) -> Kept:
-    """A balanced buffer's groups, in their order."""
+    """The groups of a balanced buffer, in order."""
     return {"groups": [_kept_group(key, group) for key, group in policy.buffer_groups.items()]}
 
 
 def refill(policy: BalancedExemplarsBuffer, kept: Kept, samples: NumberedSamples) -> None:
-    """Put back what `kept_buffer` took out."""
+    """Restore a buffer from `kept_buffer`."""
     for group in kept["groups"]:
         buffer = policy.buffer_groups[group["key"]] = ReservoirSamplingBuffer(group["size"])
         dataset = samples.subset(group["rows"])
@@ -47,7 +47,7 @@ def refill(policy: BalancedExemplarsBuffer, kept: Kept, samples: NumberedSamples
 
 def _kept_group(key: int, group: ReservoirSamplingBuffer) -> Kept:
     kept = {"key": key, "size": group.max_size, "rows": numbers_of(group.buffer), "weights": group._buffer_weights}
-    if hasattr(group.buffer, "logits"):  # also for no sample: Avalanche joins groups only where each has scores
+    if hasattr(group.buffer, "logits"):  # even without samples: Avalanche joins groups only if all have scores
         kept["scores"] = torch.stack(list(group.buffer.logits)) if len(group.buffer) else torch.empty(0)
     return kept
 
@@ -61,7 +61,7 @@ class ByExperience(ExperienceBalancedBuffer):  # type: ignore[misc]
     """Avalanche's buffer with equal shares of all experiences."""
 
     def update(self, strategy: Any, **kwargs: Any) -> None:
-        self.post_adapt(strategy, strategy.experience)  # Avalanche warns of its own calls of `update`
+        self.post_adapt(strategy, strategy.experience)  # Avalanche's `update` warns about Avalanche's own calls
 
 
 class ByClass(ClassBalancedBuffer):  # type: ignore[misc]
@@ -72,15 +72,16 @@ class ByClass(ClassBalancedBuffer):  # type: ignore[misc]
 
 
 class Replay(ReplayPlugin):  # type: ignore[misc]
-    """Avalanche's replay, with logit adjustment, distillation and repeated augmented rehearsal (Zhang et al. 2022):
-    each update on one mini-batch draws old samples anew. All mini-batches of old samples are of one size; there, the
-    last before the memory is shuffled again has what remains.
+    """Avalanche's replay with logit adjustment, distillation and repeated augmented rehearsal (Zhang et al. 2022).
+
+    Each update on a mini-batch draws other old samples. All mini-batches of old samples have the same size; in
+    Avalanche, the last one before each shuffle has the remainder.
 
     Args:
         policy: the memory.
-        batch_size_mem: old samples of an update.
-        adjustment: tau of logit adjustment; 0 is none.
-        distillation: strength of `EarlierSelf`; 0 is none.
+        batch_size_mem: old samples per update.
+        adjustment: tau of logit adjustment; 0: none.
+        distillation: strength of `EarlierSelf`; 0: none.
     """
 
     def __init__(
@@ -107,13 +108,13 @@ class Replay(ReplayPlugin):  # type: ignore[misc]
 
     def after_forward(self, strategy: Any, **kwargs: Any) -> None:
         if len(self._added):
-            heads = strategy.mb_task_id % len(self._added)  # one alone is that of all tasks
+            heads = strategy.mb_task_id % len(self._added)  # a single head serves all tasks
             self._scores = strategy.mb_output
             strategy.mb_output = self._scores + self._added[heads]
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         if len(self._added):
-            strategy.mb_output = self._scores  # from which accuracy is measured
+            strategy.mb_output = self._scores  # accuracy is measured on these
         if self._teacher is not None:
             strategy.loss = self._teacher.added(strategy.loss, strategy.mb_output, strategy.mb_x, strategy.mb_task_id)
 
@@ -125,7 +126,7 @@ class Replay(ReplayPlugin):  # type: ignore[misc]
 
 
 class _Beside:
-    """Mini-batches of new samples, each with one of old samples behind it."""
+    """Mini-batches of new samples, each followed by old samples."""
 
     def __init__(self, new: Batches, old: Batches) -> None:
         self.new, self.old = new, old
@@ -144,7 +145,7 @@ class Gem(GEMPlugin):  # type: ignore[misc]
     def solve_quadprog(self, g: Tensor) -> Tensor:
         """The gradient nearest to ``g`` that harms no memory (equation 11): with v = u + margin and P = L L^T,
 
-        ``min over u >= 0 of |L^T u + L^-1 (G g + P margin)|^2``, least squares without negative numbers.
+        ``min over u >= 0 of |L^T u + L^-1 (G g + P margin)|^2``, a non-negative least-squares problem.
         """
         memories, gradient = self.G.double().cpu().numpy(), g.double().cpu().numpy()
         products = memories @ memories.T
@@ -164,8 +165,10 @@ class Gem(GEMPlugin):  # type: ignore[misc]
 
 
 class AGem(AGEMPlugin):  # type: ignore[misc]
-    """Avalanche's A-GEM; all random choices are torch's, and ``sample_size`` samples are drawn from all memories
-    together. There, Python's generator chooses what is kept, and each memory gives ``sample_size // memories``."""
+    """Avalanche's A-GEM, with random choices by torch, and ``sample_size`` samples drawn from all memories together.
+
+    In Avalanche, Python's generator chooses the samples to keep, and each memory gives ``sample_size // memories``.
+    """
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         if self.buffers:
@@ -183,23 +186,23 @@ class AGem(AGEMPlugin):  # type: ignore[misc]
 
 
 class Mir(MIRPlugin):  # type: ignore[misc]
-    """Avalanche's MIR, but all samples in memory are candidates. There, all classes of an experience's last mini-batch
-    are left out until the next experience ends: on a class-incremental stream, those that were just learned.
+    """Avalanche's MIR, except that all samples in memory are candidates. Avalanche leaves out all classes of an
+    experience's last mini-batch until the next experience ends: on a class-incremental stream, the newest classes.
 
-    As there, candidates pass the network in training mode, and so move the statistics of norms.
+    As in Avalanche, candidates pass the network in training mode, and so change the statistics of norms.
     """
 
     copies = 1
 
     def __init__(self, *, batch_size_mem: int, **kwargs: Any) -> None:
         super().__init__(batch_size_mem=batch_size_mem, **kwargs)
-        self._wanted = batch_size_mem
+        self._largest_batch = batch_size_mem
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         memory = self.storage_policy.buffer
         if len(memory):
-            # Of fewer samples than it is to choose Avalanche would leave out some.
-            self.batch_size_mem = min(self._wanted, self.subsample, len(memory))
+            # With fewer samples than it must choose, Avalanche would leave out some.
+            self.batch_size_mem = min(self._largest_batch, self.subsample, len(memory))
             self.replay_loader = Batches(columns(memory), self.subsample).endless()
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
@@ -213,7 +216,7 @@ class Mir(MIRPlugin):  # type: ignore[misc]
 
 
 class GDumb(GDumbPlugin):  # type: ignore[misc]
-    """Avalanche's GDumb, whose network takes its first weights again and stays the same object."""
+    """Avalanche's GDumb, which resets the same network to its initial weights."""
 
     def __init__(self, memory: int) -> None:
         super().__init__(memory)

@@ -1,4 +1,4 @@
-"""What Avalanche trains: a network that is given numbers of training samples and looks them up."""
+"""The model that Avalanche trains: a network that looks up training samples by number."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from snn4.learners.continual.split_network import SplitNetwork
 from snn4.policies.networks.classifier import Classifier, Network
 
 OWN = "own"
-"""Task labels: those that the samples have."""
+"""Task labels: the labels of the samples."""
 
 
 class Sight:
-    """How raw samples come before a network, shared by all copies of it.
+    """Conversion of raw samples to inputs, shared by all copies of a network.
 
     Args:
         stream: normalizes and augments.
-        samples: the images behind the numbers.
-        augment: whether samples that are learned from are augmented.
+        samples: the images by number.
+        augment: whether samples are augmented during learning.
     """
 
     def __init__(self, stream: ExperienceStream, samples: NumberedSamples, augment: bool) -> None:
-        self.stream, self.samples, self.augment = stream, samples, augment
+        self.stream = stream
+        self.samples = samples
+        self.augment = augment
         self.update: int | None = None
-        """A random number for the present update; None where nothing is learned and so nothing augmented."""
+        """A random number for the current update; None outside of learning, without augmentation."""
 
     def __deepcopy__(self, memo: Any) -> Sight:
         return self
 
     def images(self, numbers: Tensor) -> Tensor:
-        """Raw samples; in one update every network that asks for a sample, a teacher say, sees it augmented alike."""
+        """Raw samples; within an update, all networks (such as a teacher) see the same augmentation of a sample."""
         numbers = numbers.cpu()
         x = self.samples.images(numbers)
         if not self.augment or self.update is None:
@@ -49,9 +51,9 @@ class NumberedModel(nn.Module):
     """Numbers of training samples (B,) -> class scores (B, n_classes), the mean over all steps.
 
     Args:
-        network: what sees them.
-        sight: where images come from.
-        split: gives `latent` and `from_latent`, for strategies that need them.
+        network: computes scores of images.
+        sight: provides the images.
+        split: for `latent` and `from_latent`, in strategies that need them.
         device: of the network.
         bf16: whether the network runs under autocast.
     """
@@ -60,11 +62,14 @@ class NumberedModel(nn.Module):
         self, network: Network, sight: Sight, split: SplitNetwork | None, device: torch.device, bf16: bool
     ) -> None:
         super().__init__()
-        self.network, self.sight, self.device, self.bf16 = network, sight, device, bf16
+        self.network = network
+        self.sight = sight
+        self.device = device
+        self.bf16 = bf16
         self._split = split
         self.heads = network.config.n_classes // sight.stream.n_classes
         self.lower_frozen = False
-        """Whether the layers before the split learn no more."""
+        """Whether the layers before the split are frozen."""
         self._frozen: list[nn.Parameter] = []
 
     @property
@@ -78,7 +83,7 @@ class NumberedModel(nn.Module):
         self._frozen += self.split.freeze_lower()
 
     def unfreeze_lower(self) -> None:
-        """Let them learn again."""
+        """Unfreeze the layers before the split."""
         self.lower_frozen = False
         for parameter in self._frozen:
             parameter.requires_grad_()
@@ -113,28 +118,28 @@ class NumberedModel(nn.Module):
         return self._run(self.network, self._seen(x))
 
     def head(self, scores: Tensor, tasks: Tensor) -> Tensor:
-        """Of all heads that of each sample's task."""
+        """Scores (B, n_classes) in the head of each sample's task."""
         if self.heads == 1:
             return scores
         tasks = tasks.to(scores.device)
         return scores.unflatten(1, (self.heads, -1))[torch.arange(len(scores), device=scores.device), tasks]
 
     def latent(self, x: Tensor) -> Tensor:
-        """The latent of raw samples: (T, B, …), or (B, …) in a network without time."""
+        """The latent of raw samples: (T, B, …), or (B, …) in an ANN."""
         return self._run(self.split.lower, self._seen(x))
 
     def from_latent(self, latent: Tensor, tasks: Tensor) -> Tensor:
-        """Class scores of what `latent` gave."""
+        """Class scores of a `latent`."""
         return self.head(self._run(self.split.upper, latent), tasks)
 
     def features(self, x: Tensor) -> Tensor:
-        """The latent's mean over all steps (B, F): before a linear readout, all that the scores depend on."""
+        """The latent's mean over all steps (B, F): before a linear readout, it determines the scores."""
         latent = self.latent(x)
         return (latent.mean(0) if self.split.spiking else latent).flatten(1)
 
     def _seen(self, x: Tensor) -> Tensor:
         x = self.sight.stream.normalized(x).to(self.device)
-        x = x.mean(0) if x.dim() == 5 and isinstance(self.network, Classifier) else x  # as `supervised` does
+        x = x.mean(0) if x.dim() == 5 and isinstance(self.network, Classifier) else x  # as in `supervised`
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
     def _run(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -143,10 +148,10 @@ class NumberedModel(nn.Module):
 
 
 class MultiHeadModel(NumberedModel, MultiTaskModule):
-    """The same for task labels: a head for each, all in one readout."""
+    """A `NumberedModel` for task labels: one head per task, all in one readout."""
 
     def forward(self, numbers: Tensor, task_labels: Any = OWN) -> Any:
-        """Scores of each sample's own head, or with None, Avalanche's word for all, those of every head by its task."""
+        """Scores in each sample's own head; or, for None (Avalanche's sign for all), scores of every head by task."""
         if task_labels is not None:
             return super().forward(numbers)
         scores = self.scores(self.sight.images(numbers)).unflatten(1, (self.heads, -1))
@@ -154,8 +159,8 @@ class MultiHeadModel(NumberedModel, MultiTaskModule):
 
 
 def _mixed(x: Tensor) -> Tensor:
-    """Numbers in 0 to 2^62 that have nothing to do with each other, of int64 ones that may be neighbours (splitmix64,
-    Steele et al. 2014; int64 overflows as uint64 does)."""
+    """Hashes in 0 to 2^62 of int64 numbers, unrelated even for adjacent numbers (splitmix64, Steele et al. 2014; int64
+    overflows like uint64)."""
     x = x * -7046029254386353131
     x = (x ^ _shifted(x, 30)) * -4658895280553007687
     x = (x ^ _shifted(x, 27)) * -7723592293110705685
@@ -163,5 +168,5 @@ def _mixed(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
-    """To the right, zeros following."""
+    """Logical shift to the right."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,4 +1,4 @@
-"""Avalanche's strategies that hold weights or scores where they were, with state as plain data."""
+"""Avalanche's strategies that penalise changes of weights or scores, with state as plain data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Ewc(EWCPlugin):  # type: ignore[misc]
     """Avalanche's EWC."""
 
     beside_weights = True
-    """What is kept lies on their device."""
+    """Whether kept tensors must be on the device of the weights."""
 
     def kept(self) -> Kept:
         return {"weights": _by_experience(self.saved_params), "importances": _by_experience(self.importances)}
@@ -32,23 +32,23 @@ class Ewc(EWCPlugin):  # type: ignore[misc]
 
 
 class Si(SynapticIntelligencePlugin):  # type: ignore[misc]
-    """Avalanche's SI, made to work on CPUs and without its limit to importances.
+    """Avalanche's SI, corrected for CPUs and without its limit on importances.
 
-    On a CPU, Avalanche's keeps views of the weights for copies: no weight seems to move, all importances are 0, and it
-    learns as without SI. Its limit, 0.001, holds all weights above it alike: 43 to 87 % of them after one experience
-    of digits or Split-MNIST (eps 0.1; 91 to 100 % with Avalanche's 1e-7), and more after each further one.
+    On a CPU, Avalanche keeps views of the weights instead of copies: no weight seems to move, all importances are 0,
+    and SI has no effect. Its limit, 0.001, gives all weights above it the same importance: 43 to 87 % of them after one
+    experience of digits or Split-MNIST (eps 0.1; 91 to 100 % with Avalanche's 1e-7), and more after each further one.
 
-    All but importances and trajectories is made anew at the start of each experience.
+    Only importances and trajectories persist between experiences.
     """
 
     copies = 5
-    """Of the network, while it learns, besides what is kept between experiences: weights before and after an update,
-    its gradient, the trajectory in the experience, and the weights at its start."""
+    """Copies of the network during learning, besides the data kept between experiences: weights before and after an
+    update, gradient, trajectory in the experience, and weights at its start."""
     ewc_data: Any
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         importances, trajectory = self.ewc_data[1], dict(self.syn_data["cum_trajectory"])
-        self.ewc_data = ({}, {})  # without these Avalanche makes all of it
+        self.ewc_data = ({}, {})  # if empty, Avalanche initialises all data
         super().before_training_exp(strategy, **kwargs)
         self.ewc_data[1].update(importances)
         self.syn_data["cum_trajectory"].update(trajectory)
@@ -62,7 +62,7 @@ class Si(SynapticIntelligencePlugin):  # type: ignore[misc]
         c, data = 1, (self.ewc_data, self.syn_data)
         self.update_ewc_data(strategy.model, *data, math.inf, self.excluded_parameters, c, eps=self.eps)
         for importance in self.ewc_data[1].values():
-            importance.data.clamp_(min=0)  # a weight whose changes only harmed is not pushed away
+            importance.data.clamp_(min=0)  # a negative importance would push weights away
 
     def kept(self) -> Kept:
         return {"importances": _tensors(self.ewc_data[1]), "trajectory": _tensors(self.syn_data["cum_trajectory"])}
@@ -73,8 +73,10 @@ class Si(SynapticIntelligencePlugin):  # type: ignore[misc]
 
 
 class Mas(MASPlugin):  # type: ignore[misc]
-    """Avalanche's MAS, but a loss of exactly 0 is no error, and importances are measured in evaluation mode. There,
-    training mode and a loader that does not shuffle leave norms with statistics of the last samples stored."""
+    """Avalanche's MAS, except that a loss of exactly 0 is no error, and importances are measured in evaluation mode.
+
+    Avalanche measures in training mode without shuffling, so that norms keep statistics of the last stored samples.
+    """
 
     beside_weights = True
     copies = 1
@@ -84,7 +86,7 @@ class Mas(MASPlugin):  # type: ignore[misc]
             self.params = copy_params_dict(strategy.model)
 
     def _get_importance(self, strategy: Any) -> dict[str, ParamData]:
-        """Mean over mini-batches of the size of the gradient of their mean squared length of scores (equation 3)."""
+        """Mean over mini-batches of the absolute gradient of the mean squared norm of scores (equation 3)."""
         model, mini_batches = strategy.model, numbers_of(strategy.experience.dataset).split(strategy.train_mb_size)
         sums = {name: torch.zeros_like(x) for name, x in model.named_parameters()}
         with model.evaluated():
@@ -108,14 +110,14 @@ class Mas(MASPlugin):  # type: ignore[misc]
 
 
 class Lwf(LwFPlugin):  # type: ignore[misc]
-    """Avalanche's LwF, whose teacher is copied when an experience begins, so that only the classes it has learned need
+    """Avalanche's LwF, with the teacher copied at the beginning of an experience, so that only its learned classes must
     be kept.
 
-    As there, the teacher is in training mode: its batch norms use the statistics of each mini-batch, as the student's
-    do. In evaluation mode they would use those of old samples, which do not fit shifted ones: on Permuted-digits LwF
-    then leaves less than no protection (average accuracy of an ANN after five experiences: naive 39.6 %, evaluation
-    mode 34.3, training mode 42.8; spiking 36.7, 32.8, 37.3; 3 seeds). On Split-digits both modes are equal to within
-    the spread.
+    As in Avalanche, the teacher is in training mode: its batch norms use the statistics of each mini-batch, like the
+    student's. Evaluation mode would use the statistics of old samples, which do not fit shifted ones: on
+    Permuted-digits LwF is then worse than no protection (average accuracy of an ANN after five experiences: naive
+    39.6 %, evaluation mode 34.3, training mode 42.8; spiking 36.7, 32.8, 37.3; 3 seeds). On Split-digits, both modes
+    are equal within the spread.
     """
 
     copies = 1

@@ -1,8 +1,8 @@
 """Replay from a layer inside the network: spikes are kept as bits, an ANN's activity as floats.
 
-Latent replay is Pellegrini et al. 2020; with compressed spikes, Dequino et al. 2024. What is before the layer learns in
-the first experience only: if it went on, from new samples alone, it would make all that it sees look new, and kept
-spikes would soon be none that old samples give.
+Latent replay is by Pellegrini et al. (2020); with compressed spikes, by Dequino et al. (2024). Layers before the split
+learn only in the first experience. If they kept learning, from new samples only, kept spikes would no longer match the
+spikes of old samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from snn4.learners.continual.numbered_model import NumberedModel
 
 @dataclass(frozen=True)
 class Code:
-    """How what passes a layer is stored: ``values`` a sample, (T, B, …) as bits or (B, …) as floats.
+    """The storage format of a latent: spikes (T, B, …) as bits, or activity (B, …) as floats.
 
     Args:
         shape: of one sample, (T, …) or (…).
@@ -41,17 +41,17 @@ class Code:
         """(T, B, …) -> uint8 (B, bytes); floats (B, …) -> float32 (B, values).
 
         Raises:
-            ValueError: for spikes other than 0 and 1, of layers whose outputs are means or sums.
+            ValueError: for values other than 0 and 1, from layers that output means or sums of spikes.
         """
         if not self.spiking:
             return x.flatten(1).float().cpu()
         if not ((x == 0) | (x == 1)).all():
-            raise ValueError("layer: got values other than 0 and 1 behind it, allowed is a layer of single spikes")
+            raise ValueError("layer: got outputs other than 0 and 1, allowed is a layer of single spikes")
         bits = x.transpose(0, 1).flatten(1).bool().cpu().numpy()
         return torch.from_numpy(np.packbits(bits, axis=1))
 
     def unpacked(self, x: Tensor) -> Tensor:
-        """What `packed` was given, float32."""
+        """The inverse of `packed`, float32."""
         if not self.spiking:
             return x.view(len(x), *self.shape)
         bits = np.unpackbits(x.numpy(), axis=1, count=int(np.prod(self.shape)))
@@ -60,7 +60,7 @@ class Code:
 
 @torch.no_grad()
 def latent_code(model: NumberedModel, x: Tensor) -> Code:
-    """The code for the latent of raw samples ``x``; ValueError where a spiking network's is not single spikes."""
+    """The code for the latent of raw samples ``x``; ValueError if a spiking network's latent is not single spikes."""
     with model.evaluated():
         latent, spiking = model.latent(x), model.split.spiking
     code = Code(tuple(latent[:, 0].shape if spiking else latent[0].shape), spiking)
@@ -69,14 +69,14 @@ def latent_code(model: NumberedModel, x: Tensor) -> Code:
 
 
 class SpikeReplay(SupervisedTemplate):  # type: ignore[misc]
-    """New samples go through the whole network; kept ones join them after the split, as the spikes they were there.
+    """New samples pass the whole network; kept samples, stored as spikes at the split, join them there.
 
-    The memory is shared out equally to the experiences, random samples of each.
+    Experiences share the memory equally, with random samples of each.
 
     Args:
-        memory: samples, of all experiences together.
-        batch_size_mem: kept samples beside each new mini-batch.
-        code: how they are kept.
+        memory: number of samples, over all experiences.
+        batch_size_mem: kept samples per new mini-batch.
+        code: the storage format of kept samples.
         samples: the training samples.
     """
 
@@ -84,9 +84,12 @@ class SpikeReplay(SupervisedTemplate):  # type: ignore[misc]
         self, *, memory: int, batch_size_mem: int, code: Code, samples: NumberedSamples, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.memory, self.batch_size_mem, self.code, self.samples = memory, batch_size_mem, code, samples
+        self.memory = memory
+        self.batch_size_mem = batch_size_mem
+        self.code = code
+        self.samples = samples
         self.groups: list[dict[str, Tensor]] = []
-        """Of each experience: codes, labels, tasks."""
+        """Codes, labels and tasks of each experience."""
         self._old: Any = None
 
     def forward(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gates that leave each task a part of all neurons (XdG, Masse et al. 2018)."""
+"""Gates that open a random part of all neurons for each task (XdG, Masse et al. 2018)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from snn4.policies.neurons import Neuron
 
 
 class GatedModel(MultiHeadModel):
-    """A network whose hidden neurons are silent, whole channels of them, in tasks that they are not meant for.
+    """A network in which a random part of the hidden channels is silent in each task.
 
     Args:
-        others: of `MultiHeadModel`.
-        seed: of the gates, so that they need not be stored.
-        gated: part of the channels that is silent in a task.
+        others: arguments of `MultiHeadModel`.
+        seed: of the gates, which are computed, not stored.
+        gated: fraction of the channels that is silent in a task.
     """
 
     def __init__(self, *others: Any, seed: int, gated: float) -> None:
@@ -37,7 +37,7 @@ class GatedModel(MultiHeadModel):
             self._tasks = None
 
     def gates(self, layer: nn.Module, channels: int) -> Tensor:
-        """1 where a channel is open in a task, else 0 (tasks, channels)."""
+        """1 for channels that are open in a task, else 0 (tasks, channels)."""
         random = torch.Generator().manual_seed(hash((self.seed, self._numbers[layer])) % 2**62)
         order = torch.rand(self.heads, channels, generator=random).argsort(1)
         return (order >= round(self.gated * channels)).float()
@@ -47,7 +47,7 @@ class GatedModel(MultiHeadModel):
             return None
         y, *state = output if isinstance(output, tuple) else (output,)
         dim = 2 if state else 1  # (T, B, C, …) of neurons, (B, C, …) of a ReLU
-        # A ReLU behind time has (T * B, C, …), all samples of a step together.
+        # A ReLU behind a time axis has (T * B, C, …), ordered by step.
         tasks = self._tasks.to(y.device).repeat(y.shape[dim - 1] // len(self._tasks))
         gates = self.gates(layer, y.shape[dim]).to(y.device, y.dtype)[tasks]
         y = y * gates.view(*gates.shape, *(1,) * (y.dim() - dim - 1))
@@ -59,7 +59,7 @@ def _hidden(layer: nn.Module) -> bool:
 
 
 def make_model(*parts: Any, gates: tuple[int, float] | None) -> NumberedModel:
-    """A model of such ``parts`` (see `NumberedModel`), with gates of a seed and size where there are to be some."""
+    """A model of ``parts`` (arguments of `NumberedModel`), with gates if ``gates`` has their seed and fraction."""
     if gates is not None:
         return GatedModel(*parts, seed=gates[0], gated=gates[1])
     return MultiHeadModel(*parts) if parts[1].stream.scenario == "task" else NumberedModel(*parts)

@@ -74,7 +74,7 @@ CASES = [
         "stream", "stream_yaml", "run finished at", "training.epochs=100000",
         {"strategy.nam=ewc": "did you mean name?", "stream.experiences=20": "experiences: got 20",
          "stream.classes=[[0, 1], [1, 2], [3, 4]]": "class 1 twice",
-         "strategy.name=task-gates": "needs task labels, on a stream without",
+         "strategy.name=task-gates": "needs task labels; set scenario: task",
          "device=nosuch": "device: got 'nosuch', which torch cannot use here",
          "stream.data={name: mnist, root: /nowhere, download: false}": "/nowhere"},
         ("SNN: accuracy, %", "ANN twin: accuracy, %", "forgetting", "1: 0, 1"), "--steps",

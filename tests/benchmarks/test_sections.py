@@ -48,7 +48,7 @@ def test_what_has_ended_is_not_measured_again(sections: Any, calls: list[str], t
     assert sorted(path.name for path in kept.folder.iterdir()) == ["memory.json", "train-a.json", "train-b.json"]
     lines = file.getvalue().splitlines()
     assert lines[:3] == ["train a: 1 of 3, ETA unknown", "train b: 2 of 3, ETA 0:00:00",
-                         f"1 of 3 sections are in {kept.folder}; --fresh measures them anew"]  # fmt: skip
+                         f"1 of 3 sections are in {kept.folder}; --fresh measures them again"]  # fmt: skip
     assert lines[3:5] == ["train b: 1 of 2, ETA 0:00:00", "memory: 2 of 2, ETA 0:00:00"]
 
 

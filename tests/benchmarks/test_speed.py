@@ -106,7 +106,7 @@ def test_an_interrupted_command_says_where_it_goes_on(monkeypatch: pytest.Monkey
     monkeypatch.setattr("snn4.benchmarks.speed._section", section)
     done = CliRunner().invoke(app, ["bench", "speed", "--only", "act conv", "--results-dir", str(tmp_path)])
     assert done.exit_code != 0
-    assert f"interrupted; what has ended is in {tmp_path}/speed, and the same command goes on" in done.stderr
+    assert f"interrupted; finished sections are in {tmp_path}/speed, and the same command continues" in done.stderr
     assert [path.name for path in tmp_path.rglob("*.json")] == ["act-conv-T=4.json"]
 
 

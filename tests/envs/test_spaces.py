@@ -139,7 +139,7 @@ UNFIT: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], str]] = {
     "text in a Dict": (spaces.Dict(a=BOX, b=spaces.Text(4)), TWO, "Text observations, allowed are Box, "),
     "image in a Dict": (
         spaces.Dict(a=BOX, b=spaces.Box(0, 255, (8, 8, 3), np.uint8)), TWO,
-        "images (8, 8, 3) in a Dict, allowed are images alone or a Dict without any; choose the parts with "
+        "images (8, 8, 3) in a Dict, allowed are images alone or a Dict without images; choose parts with "
         "gymnasium.wrappers.FilterObservation",
     ),
     "nothing": (spaces.Dict(), TWO, "empty observations Dict(), allowed are one value or more"),

@@ -161,8 +161,8 @@ def test_numbers_of_a_class_are_found_too() -> None:
     [
         ("CartPole-v1", VariationConfig(lost=(4,)), r"lost: got \[4\], allowed are 0 to 3"),
         ("CartPole-v1", VariationConfig(action_noise=1.5), "action_noise: got 1.5, allowed for Discrete actions"),
-        ("Taxi-v4", VariationConfig(noise=0.1), "noise: got it with Discrete observations"),
-        ("Taxi-v4", VariationConfig(lost=(0,)), "lost: got it with Discrete observations"),
+        ("Taxi-v4", VariationConfig(noise=0.1), "noise: not allowed with Discrete observations; remove noise"),
+        ("Taxi-v4", VariationConfig(lost=(0,)), "lost: not allowed with Discrete observations; remove lost"),
     ],
 )
 def test_what_does_not_fit_the_environment(environment: str, variation: VariationConfig, said: str) -> None:

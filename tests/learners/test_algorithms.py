@@ -49,7 +49,10 @@ def test_population_code_covers_normalised_observations(make: Callable[..., Any]
         ({"n_envs": 0}, "n_envs: got 0, allowed is a whole number >= 1 and <= 10,000"),
         ({"algorithm": "TD3", "noise_std": -0.1}, "noise_std: got -0.1, allowed is a finite number >= 0"),
         ({"algorithm": "TD3", "noise_std": float("nan")}, "noise_std: got nan, allowed is a finite number >= 0"),
-        ({"algorithm": "PPO", "noise_std": 0.1}, "noise_std: got 0.1, allowed is 0: PPO draws its own noise"),
+        (
+            {"algorithm": "PPO", "noise_std": 0.1},
+            "noise_std: 0.1 is not allowed with algorithm: PPO, which draws its own noise; set noise_std: 0",
+        ),
     ],
 )
 def test_config_errors(arguments: dict[str, Any], message: str) -> None:

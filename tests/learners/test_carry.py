@@ -39,7 +39,9 @@ def test_the_algorithm_that_can_carry() -> None:
     assert algorithm_for(LEARNER, PolicyConfig()).sb3 is PPO
     for name in set(ALGORITHMS) - set(CARRYING):
         assert algorithm_for(LearnerConfig(name), PolicyConfig()) is ALGORITHMS[name]  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match=f"^state: got 'carry' with {name}, allowed is it with PPO"):
+        with pytest.raises(
+            ValueError, match=f"^state: carry is not allowed with algorithm: {name}; set algorithm: PPO"
+        ):
             algorithm_for(LearnerConfig(name), CARRY)  # type: ignore[arg-type]
 
 

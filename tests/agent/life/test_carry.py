@@ -60,8 +60,14 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "gain": ([ONE_STEP, "policy.memory={gain: 0}"], "policy.memory.gain: got 0.0, allowed are finite numbers > 0"),
     "key of memory": ([ONE_STEP, "policy.memory={tau: 1}"], "policy.memory.tau: unknown key; did you mean taus?"),
     "state": (["policy.state=keep"], "policy.state: got 'keep', allowed is 'reset' or 'carry'"),
-    "A2C": ([ONE_STEP, "learner={algorithm: A2C}"], "state: got 'carry' with A2C, allowed is it with PPO"),
-    "DQN": ([ONE_STEP, "learner={algorithm: DQN}"], "state: got 'carry' with DQN, allowed is it with PPO"),
+    "A2C": (
+        [ONE_STEP, "learner={algorithm: A2C}"],
+        "state: carry is not allowed with algorithm: A2C; set algorithm: PPO",
+    ),
+    "DQN": (
+        [ONE_STEP, "learner={algorithm: DQN}"],
+        "state: carry is not allowed with algorithm: DQN; set algorithm: PPO",
+    ),
     "hyperparameter of PPO alone": (
         [ONE_STEP, "learner.hyperparameters={rollout_buffer_kwargs: {}}"],
         "rollout_buffer_kwargs",

@@ -33,10 +33,10 @@ def test_all_problems_at_once(stream_yaml: Path) -> None:
      (["stream.classes=[[0, 1], [2, 3], [4, 11]]"], "stream.classes", "got 11"),
      (["stream.classes=null", "stream.experiences=20"], "stream.experiences", "1 to 10, the classes of digits"),
      (["stream.classes=null", "stream.experiences=3"], "stream.experiences", "allowed are 1, 2, 5, 10"),
-     (["stream.shift=rotate"], "stream.shift", "allowed is none; or take domain"),
+     (["stream.shift=rotate"], "stream.shift", "not allowed with scenario: class; set scenario: domain"),
      (["stream.classes=null", "stream.scenario=domain", "stream.shift=permute", "stream.data.augmentation=crop"],
-      "stream.data.augmentation", "got crop with shift permute"),
-     (["strategy.name=task-gates"], "strategy", "needs task labels, on a stream without"),
+      "stream.data.augmentation", "crop is not allowed with shift: permute"),
+     (["strategy.name=task-gates"], "strategy", "needs task labels; set scenario: task"),
      (["strategy.options={alpha: 1}"], "strategy.options", "got 'alpha'"),
      (["strategy.memory=0"], "strategy.memory", "got 0")],
 )  # fmt: skip

@@ -111,7 +111,7 @@ def test_a_limit_takes_from_each_class_its_share() -> None:
         assert torch.equal(ours.rows, theirs.rows)
     assert (few.mean, few.std) == (whole.mean, whole.std)
     assert len(load_data(DataConfig(limit=10**6)).train) == len(whole.train)
-    with pytest.raises(ValueError, match=r"^limit: got 9, allowed are 10 or more: one sample a class"):
+    with pytest.raises(ValueError, match=r"^limit: got 9, allowed are 10 or more: one sample per class"):
         load_data(DataConfig(limit=9))
 
 
@@ -119,7 +119,7 @@ def test_moments_of_ones_own() -> None:
     theirs = load_data(DataConfig(mean=(0.0,), std=(1 / 255,)))
     assert torch.allclose(everything(theirs.test), theirs.test.pixels[theirs.test.rows].float(), atol=1e-3)
     assert (theirs.mean, theirs.std) == ((0.0,), (1 / 255,))
-    with pytest.raises(ValueError, match=r"^mean: got 3 numbers, allowed are 1, one a channel"):
+    with pytest.raises(ValueError, match=r"^mean: got 3 numbers, allowed are 1, one per channel"):
         load_data(DataConfig(mean=(0.5,) * 3, std=(0.5,) * 3))
 
 
@@ -214,11 +214,11 @@ def test_what_is_wrong_with_the_files(
         ({"augmentation": "mirror"}, "augmentation: got 'mirror', allowed are none, crop, flip"),
         (
             {"alternate_flips": True},
-            "augmentation: got none with alternate_flips, allowed for digits are none that flips",
+            "augmentation: none is not allowed with alternate_flips: true; set alternate_flips: false for digits",
         ),
         (
             {"name": "cifar10", "augmentation": "crop", "alternate_flips": True},
-            "augmentation: got crop with alternate_flips, allowed for cifar10 are flip, flip_crop, trivial",
+            "augmentation: crop is not allowed with alternate_flips: true; set augmentation: flip, flip_crop, ",
         ),
         ({"binning": "spikes"}, "binning: got 'spikes', allowed are time, count"),
         ({"on_error": "ask"}, "on_error: got 'ask', allowed are stop, skip"),
@@ -229,7 +229,7 @@ def test_what_is_wrong_with_the_files(
         ({"limit": 0}, "limit: got 0, allowed is a whole number >= 1"),
         ({"pad": -1}, "pad: got -1, allowed is a whole number >= 0"),
         ({"erase": -1}, "erase: got -1, allowed is a whole number >= 0"),
-        ({"mean": (0.5,)}, r"std: got None, allowed are as many numbers as of mean, \(0.5,\)"),
+        ({"mean": (0.5,)}, r"std: got None, allowed are as many numbers as in mean, \(0.5,\)"),
         ({"mean": (0.5,), "std": (0.0,)}, r"std: got \(0.0,\), allowed are finite numbers > 0"),
         ({"mean": (123.7,), "std": (58.0,)}, r"mean: got \(123.7,\), allowed are numbers from 0 to 1"),
         ({"name": "imagefolder"}, "folder: got None, allowed is the folder of the images"),

@@ -119,8 +119,8 @@ def test_nothing_half_written_stays(tmp_path: Path, error: Exception) -> None:
         require("things", tmp_path / "things", PAGE, fetch)
     assert str(told.value) == (
         f"things: {tmp_path / 'things'} is not there, and downloading it failed ({type(error).__name__}: {error}). "
-        "Where data already lies in another folder, name it by the environment variable SNN4_DATA or by data.root; "
-        f"else get it from {PAGE}"
+        "If the data is in another folder, set the environment variable SNN4_DATA or data.root; "
+        f"otherwise get it from {PAGE}"
     )
     assert inside(tmp_path) == []
 

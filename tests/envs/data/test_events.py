@@ -119,7 +119,7 @@ def test_damaged_recordings_are_named_and_counted(nmnist: Path, gestures: Path) 
     gone.symlink_to(nmnist / "nowhere")
     with pytest.raises(ValueError, match=r"^3 of 40 files cannot be read: ") as told:
         read(nmnist)
-    for file, why in ((cut, "cut off: 1498 bytes, 5 an event"), (empty, "there is no event in it"), (gone, "No such")):
+    for file, why in ((cut, "cut off: 1498 bytes, 5 per event"), (empty, "there is no event in it"), (gone, "No such")):
         assert str(file) in str(told.value)
         assert why in str(told.value)
     pool = read(nmnist, on_error="skip")

@@ -84,7 +84,7 @@ def test_other_sizes_are_torchvisions(mnist: Path) -> None:
 def test_a_truncated_file(mnist: Path, file: str) -> None:
     whole = mnist / "MNIST" / "raw" / file
     whole.write_bytes(whole.read_bytes()[:-7])
-    with pytest.raises(ValueError, match=rf"^{mnist / 'MNIST'} is incomplete or damaged .*move it away to load it"):
+    with pytest.raises(ValueError, match=rf"^{mnist / 'MNIST'} is incomplete or damaged .*move it away to download it"):
         read("mnist", mnist)
 
 
@@ -108,7 +108,7 @@ def test_labels_that_name_no_class(mnist: Path, write_idx: WriteIdx) -> None:
 
 def test_another_number_of_labels_than_of_images(mnist: Path, write_idx: WriteIdx) -> None:
     write_idx(mnist / "MNIST" / "raw" / "train-labels-idx1-ubyte", np.arange(119) % 10)
-    with pytest.raises(ValueError, match=r"^labels: got 149, allowed are 150, one a sample"):
+    with pytest.raises(ValueError, match=r"^labels: got 149, allowed are 150, one per sample"):
         read("mnist", mnist)
 
 

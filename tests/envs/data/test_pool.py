@@ -44,7 +44,7 @@ def test_labels_that_name_no_class(wrong: int) -> None:
 
 
 def test_another_number_of_labels_than_of_samples() -> None:
-    with pytest.raises(ValueError, match=r"^labels: got 2299, allowed are 2300, one a sample"):
+    with pytest.raises(ValueError, match=r"^labels: got 2299, allowed are 2300, one per sample"):
         pool(labels=LABELS[1:])
 
 

@@ -88,7 +88,7 @@ def test_a_damaged_cache_is_made_anew(reader: Reader, damage: str) -> None:
     numbers, places, notes, n = reader.all()
     assert (numbers, places, n) == (*WHOLE[:2], 5)
     if damage == "a folder":
-        assert notes[0].startswith("not cached, so it is read anew each time: ")
+        assert notes[0].startswith("not cached, so files are read again each time: ")
     else:
         assert notes == []
         assert reader.all()[3] == 0
@@ -100,7 +100,7 @@ def test_a_cache_that_cannot_be_written(reader: Reader) -> None:
         numbers, places, notes, n = reader.all()
         assert (numbers, places, n) == (*WHOLE[:2], 5)
         assert len(notes) == 1
-        assert notes[0].startswith("not cached, so it is read anew each time: ")
+        assert notes[0].startswith("not cached, so files are read again each time: ")
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_no_half_of_a_cache(reader: Reader) -> None:
     with files_no_larger_than(100):
         numbers, places, notes, _ = reader.all()
     assert (numbers, places) == WHOLE[:2]
-    assert notes[0].startswith("not cached, so it is read anew each time: ")
+    assert notes[0].startswith("not cached, so files are read again each time: ")
     assert list(reader.cache.parent.iterdir()) == []
 
 

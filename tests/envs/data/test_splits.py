@@ -62,7 +62,7 @@ def test_a_split_is_always_the_same_and_not_the_order_of_the_file() -> None:
 def test_what_cannot_be_split() -> None:
     with pytest.raises(ValueError, match=r"^classes: got too few samples of b \(1\), allowed are 2 or more"):
         split_by_class(torch.tensor([0, 0, 1]), 2, ["a", "b"])
-    with pytest.raises(ValueError, match=r"^part: got 4 of 5 samples, allowed are 2 to 3: one a class in both parts"):
+    with pytest.raises(ValueError, match=r"^part: got 4 of 5 samples, allowed are 2 to 3: one per class in both parts"):
         split_by_class(torch.tensor([0, 0, 0, 1, 1]), 4, ["a", "b"])
     with pytest.raises(ValueError, match=r"^k: got 1, allowed is a whole number >= 2"):
         split_in_folds(torch.tensor([0, 1]), 1, ["a", "b"])

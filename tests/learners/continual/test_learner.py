@@ -276,8 +276,13 @@ def test_cost_is_measured_on_all_classes(make_learner: Any, sorted_stream: Any) 
 @pytest.mark.parametrize(
     ("name", "scenario", "changes", "message"),
     [
-        ("task-gates", "class", {}, "task-gates, which needs task labels, on a stream without"),
-        ("icarl", "domain", {}, "got icarl in scenario domain, allowed is scenario: class"),
+        (
+            "task-gates",
+            "class",
+            {},
+            "task-gates is not allowed with scenario: class, since it needs task labels; set scenario: task",
+        ),
+        ("icarl", "domain", {}, "icarl is not allowed with scenario: domain; set scenario: class"),
         ("der", "class", {"memory": 9}, "memory: got 9 samples, allowed for der here are 10 or more"),
         ("er-aml", "class", {"memory": 59}, "er-aml here are 60 or more"),
         ("er-aml", "class", {"memory": 200, "batch_size": 33}, "batch_size: got 33, allowed for er-aml here is "),

@@ -61,7 +61,7 @@ def test_bytes(make_learner: Any) -> None:
 
 
 def test_means_of_spikes_are_no_bits(make_learner: Any) -> None:
-    with pytest.raises(ValueError, match="layer: got values other than 0 and 1"):
+    with pytest.raises(ValueError, match="layer: got outputs other than 0 and 1"):
         Code((1, 2), spiking=True).packed(torch.tensor([[[0.0, 0.5]]]))
     stream = make_learner("naive").stream
     config = ConvNetConfig(

@@ -70,8 +70,14 @@ def test_defaults_are_allowed(name: str) -> None:
         ({"name": "ewc", "options": {"ewc_lambda": "much"}}, "ewc_lambda: 'much', allowed is a number >= 0"),
         ({"name": "ewc", "options": {"ewc_lambda": -1}}, "ewc_lambda: -1, allowed is a number >= 0"),
         ({"name": "ewc", "options": {"ewc_lambda": True}}, "ewc_lambda: True, allowed is a number >= 0"),
-        ({"name": "ewc", "options": {"mode": "online"}}, "options.decay_factor: got None with mode: online"),
-        ({"name": "ewc", "options": {"decay_factor": 0.5}}, "options.decay_factor: got 0.5 with mode: separate"),
+        (
+            {"name": "ewc", "options": {"mode": "online"}},
+            "options.decay_factor: null is not allowed with mode: online; set a number",
+        ),
+        (
+            {"name": "ewc", "options": {"decay_factor": 0.5}},
+            "options.decay_factor: 0.5 is not allowed with mode: separate; set mode: online",
+        ),
         ({"name": "mir", "options": {"subsample": 1.5}}, "subsample: 1.5, allowed is a whole number >= 1"),
         ({"name": "er-aml", "options": {"same_task_neg": 1}}, "same_task_neg: 1, allowed is true or false"),
         ({"name": "gdumb", "options": {"epochs": 0}}, "epochs: 0, allowed is null or a whole number >= 1"),
