@@ -43,7 +43,7 @@ def test_interrupted_while_validating(cli: Cli, tiny_yaml: Path, tmp_path: Path,
     said = cli(*run, tmp_path / "1")
     folder = only(tmp_path / "1")
     assert said.status == 130
-    assert said.err == f"interrupted; go on with: snn4-agent resume {folder}\n"
+    assert said.err == f"interrupted; continue with: snn4-agent resume {folder}\n"
     assert [type(event) for event in events_in(folder)[-3:]] == [Learned, Saved, Ended]
     assert cli("resume", folder).status == 0
     assert cli(*run, tmp_path / "2").status == 0  # it presses but once
@@ -97,7 +97,10 @@ def test_an_episode_without_an_end_is_cut(cli: Cli, tiny_yaml: Path, tmp_path: P
     changes = ["world.0.environment=CliffWalking-v1", "world.0.steps=128", "evaluation.max_episode_steps=50"]
     said = cli("run", tiny_yaml, *changes, "--runs-dir", tmp_path)
     assert said.status == 0
-    assert "SNN validation in CliffWalking-v1: 3 episodes of 3 cut at evaluation.max_episode_steps, 50" in said.out
+    assert (
+        "SNN validation in CliffWalking-v1: cut 3 of 3 episodes after 50 steps (evaluation.max_episode_steps)"
+        in said.out
+    )
     row = read(only(tmp_path) / "summary.json")["tasks"]["CliffWalking-v1"]
     assert row["return_mean"] <= -50
 
