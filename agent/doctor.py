@@ -1,4 +1,4 @@
-"""``snn4-agent doctor``: what is installed, what it can run on, and how to get what is missing."""
+"""``snn4-agent doctor``: installed packages, devices, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -76,6 +76,6 @@ def _fused_loop() -> str:
 def _optional_parts() -> Table:
     table = Table("part", "for", "state", title="optional parts")
     for package, (purpose, command) in _OPTIONAL.items():
-        found = installed_version(package)
-        table.add_row(package, purpose, found or f"[yellow]missing: {escape(command)}[/yellow]")
+        version = installed_version(package)
+        table.add_row(package, purpose, version or f"[yellow]missing: {escape(command)}[/yellow]")
     return table

@@ -11,12 +11,12 @@ from snn4.agent.run.work import Model, Pause, Work
 def story(
     work: Work, began: Began, stop: Callable[[], bool], save: Callable[[], Saved], keep: Callable[[Model], None]
 ) -> Iterator[Event]:
-    """Everything that happens in a run.
+    """All events of a run.
 
     Args:
         work: what is done.
         began: the first event.
-        stop: asked by the work; True ends it after a checkpoint.
+        stop: the work calls it; True ends the work after a checkpoint.
         save: writes a checkpoint of the work's state.
         keep: writes a model.
     """

@@ -323,6 +323,6 @@ def test_a_run_goes_on_as_it_began(tmp_path: Path, was: str, now: str, told: str
     if told is None:
         checkpoint.require_unchanged(tmp_path)
         return
-    said = re.escape(f"changed since 000001 was written: {told}; allowed is what it was")
+    said = re.escape(f"changed since 000001 was written: {told}; allowed are the same settings")
     with pytest.raises(checkpoint.RunChanged, match=said):
         checkpoint.require_unchanged(tmp_path)

@@ -205,7 +205,7 @@ def test_a_pipe_is_not_waited_for(journal: Journal, name: str) -> None:
     journal.__exit__(None, None, None)
     (journal.folder / name).unlink()
     os.mkfifo(journal.folder / name)
-    with pytest.raises(RunError, match=f"{name}: is no file; delete it"):
+    with pytest.raises(RunError, match=f"{name}: is not a regular file; delete it"):
         Journal(journal.folder)
 
 
