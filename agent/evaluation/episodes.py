@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from snn4.agent.config.fields import check_least
 from snn4.agent.run.events import Score
+from snn4.agent.run.work import Stop
 from snn4.envs.control import Control
 from snn4.envs.labelled import Labelled, Part
 from snn4.envs.world import TaskConfig
@@ -135,7 +136,7 @@ def evaluate(
 
 def evaluation(
     policy: BasePolicy, env: VecEnv, episodes: int, seed: int, normalization: dict[str, Any] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = lambda: False,
 ) -> Generator[Underway, None, Score]:  # fmt: skip
     """Return, and cost of a decision, over ``episodes`` that ``seed`` fixes: the measured part of a summary's row.
 
@@ -166,9 +167,7 @@ def evaluation(
     }
 
 
-def _play(
-    policy: Any, env: VecEnv, episodes: int, stop: Callable[[], bool]
-) -> Generator[Underway, None, list[Episode]]:
+def _play(policy: Any, env: VecEnv, episodes: int, stop: Stop) -> Generator[Underway, None, list[Episode]]:
     """Whole episodes in all copies of ``env``, as SB3's ``evaluate_policy`` shares them out.
 
     Only copies that still owe an episode are decided for, so that whoever watches the policy sees the decisions of the

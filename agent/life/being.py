@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from snn4.agent.life.config import LifeConfig, LifeTask
 from snn4.agent.life.organism import Learner, Organism
 from snn4.agent.run.beings import name_of
 from snn4.agent.run.events import Entered, Evaluated, Event, Learned, Noted, Score
+from snn4.agent.run.work import Stop
 from snn4.envs.labelled import Labelled, Part
 from snn4.envs.world import World
 from snn4.learners.algorithms import make_policy
@@ -35,8 +36,6 @@ from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.policies.acting.behaviour import Behaviour
 from snn4.policies.metering import Meter
 from snn4.policies.sb3 import PolicyConfig
-
-Stop = Callable[[], bool]
 
 
 class Being:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ from snn4.agent.life.being import Being
 from snn4.agent.life.config import LifeConfig
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN
 from snn4.agent.run.events import Compared, Event, Task
-from snn4.agent.run.work import Pause, State
+from snn4.agent.run.work import Pause, State, Stop
 from snn4.policies.allocation import keep_freed_memory
 from snn4.policies.gene import genome
 
@@ -27,7 +27,7 @@ class Life:
     unit = "steps"
     measure: Literal["return", "accuracy"] = "return"
 
-    def live(self, stop: Callable[[], bool]) -> Iterator[Event | Pause]:
+    def live(self, stop: Stop) -> Iterator[Event | Pause]:
         """The whole story, from where `load_state` put it."""
         torch.set_num_threads(self.config.threads or 1)
         keep_freed_memory()
@@ -36,7 +36,7 @@ class Life:
         except Interrupted:  # in the middle of an evaluation
             yield Pause()
 
-    def _lives(self, stop: Callable[[], bool]) -> Iterator[Event | Pause]:
+    def _lives(self, stop: Stop) -> Iterator[Event | Pause]:
         for being in self.beings:
             if being.scores:
                 continue
@@ -48,7 +48,7 @@ class Life:
         if self.config.ann_twin:
             yield Compared(*(being.scores for being in self.beings[:2]))
 
-    def _live_through_world(self, being: Being, stop: Callable[[], bool]) -> Iterator[Event | Pause]:
+    def _live_through_world(self, being: Being, stop: Stop) -> Iterator[Event | Pause]:
         every = self.config.evaluation.every
         for task in being.world.remaining():
             yield from being.take_up(task, stop)

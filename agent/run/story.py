@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from snn4.agent.run.events import Began, Ended, Event, Noted, Saved
-from snn4.agent.run.work import Model, Pause, Work
+from snn4.agent.run.work import Model, Pause, Stop, Work
 
 
 def story(
-    work: Work, began: Began, stop: Callable[[], bool], save: Callable[[], Saved], keep: Callable[[Model], None]
+    work: Work, began: Began, stop: Stop, save: Callable[[], Saved], keep: Callable[[Model], None]
 ) -> Iterator[Event]:
     """All events of a run.
 

@@ -12,6 +12,8 @@ from snn4.agent.run.events import Event, Task
 
 State = dict[str, Any]
 """``model`` (what was learned) and ``learner`` (what learning continues from): nested plain data, tensors, arrays."""
+Stop = Callable[[], bool]
+"""The work calls it between two steps; True asks it to stop."""
 Value = TypeVar("Value")
 
 
@@ -70,7 +72,7 @@ class Work(Protocol):
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
 
-    def live(self, stop: Callable[[], bool]) -> Iterator[Event | Pause | Model]:
+    def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
         """Do the rest of the work. Once ``stop`` returns True, yield a last `Pause` and end."""
 
     def state(self) -> State:

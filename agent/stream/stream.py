@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from snn4.agent.evaluation.matrix import retained
 from snn4.agent.run.beings import NETWORK
 from snn4.agent.run.events import Compared, Entered, Evaluated, Event, Learned, Score, Task, from_json
-from snn4.agent.run.work import Model, Pause, State
+from snn4.agent.run.work import Model, Pause, State, Stop
 from snn4.agent.stream.beings import StreamBeing
 from snn4.agent.stream.config import ContinualConfig
 from snn4.envs.stream import Stream
 from snn4.learners.continual.learner import n_outputs
 from snn4.learners.not_finite import NotFinite
 from snn4.policies.gene import genome
-
-Stop = Callable[[], bool]
 
 
 class StreamLife:

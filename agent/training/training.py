@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from torch import Tensor
@@ -13,7 +13,7 @@ from snn4.agent.evaluation.classifier import Examination, ExaminationConfig
 from snn4.agent.evaluation.indicators import Indicators
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Score, Task
-from snn4.agent.run.work import Model, Pause, State
+from snn4.agent.run.work import Model, Pause, State, Stop
 from snn4.agent.training.config import TrainingConfig
 from snn4.agent.training.processes import FabricProcesses
 from snn4.agent.training.students import InOrder, Student
@@ -25,8 +25,7 @@ from snn4.learners.supervised import SupervisedLearner
 from snn4.policies.gene import genome
 
 REPORT_EVERY, SAVE_EVERY = 2.0, 600.0
-"""Seconds between reports, and between checkpoints inside an epoch; there is one of each after an epoch."""
-Stop = Callable[[], bool]
+"""Seconds between reports, and between checkpoints inside an epoch; each epoch also ends with one of each."""
 
 
 class Training:
