@@ -426,7 +426,7 @@ def test_bad_input_leaves_nothing(cli: Cli, run: Run, tmp_path: Path) -> None:
         assert not runs.exists()
     (tmp_path / "a file").write_text("")
     said = cli("run", *run.command, "--runs-dir", tmp_path / "a file")
-    assert (said.status, "no folder can be made here" in said.err) == (2, True)
+    assert (said.status, "cannot make a folder here" in said.err) == (2, True)
 
 
 def test_a_full_disk(cli: Cli, run: Run, tmp_path: Path) -> None:

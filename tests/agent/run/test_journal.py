@@ -215,7 +215,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
             raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    with pytest.raises(RunError, match=r"no folder can be made here \(Permission denied\); name another"):
+    with pytest.raises(RunError, match=r"cannot make a folder here \(Permission denied\); name another"):
         create(tmp_path)
 
 
