@@ -18,7 +18,7 @@ from snn4.policies.gene import genome
 
 
 class Life:
-    """The organism lives through its world and is tested, then its ANN twin; both are compared.
+    """The organism lives through its world and is tested; then its ANN twin does the same; then both are compared.
 
     Args:
         config: a checked config.
@@ -28,12 +28,12 @@ class Life:
     measure: Literal["return", "accuracy"] = "return"
 
     def live(self, stop: Stop) -> Iterator[Event | Pause]:
-        """The whole story, from where `load_state` put it."""
+        """The whole story, from the state set by `load_state`."""
         torch.set_num_threads(self.config.threads or 1)
         keep_freed_memory()
         try:
             yield from self._lives(stop)
-        except Interrupted:  # in the middle of an evaluation
+        except Interrupted:  # during an evaluation
             yield Pause()
 
     def _lives(self, stop: Stop) -> Iterator[Event | Pause]:
@@ -83,7 +83,7 @@ class Life:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """Nothing: environments are known by the config."""
+        """Empty: the config says everything about environments."""
         return {}
 
     @property
@@ -105,7 +105,7 @@ class Life:
         }
 
     def load_state(self, state: State) -> None:
-        """Go on from `state`, also one of version 0.1."""
+        """Continue from ``state``, also one of version 0.1."""
         task = state["learner"]["task"]
         for being, saved in zip(self.beings, state["model"]["beings"], strict=True):
             lives = task is not None and not saved["scores"]
@@ -114,7 +114,7 @@ class Life:
                 task = None
 
     def summary(self) -> dict[str, Any]:
-        """The tests, and where there were several tasks what is left of each."""
+        """The tests and, after several tasks, the retention of each."""
         scores = {being.name: being.scores for being in self.beings}
         summary: dict[str, Any] = {"tasks": scores[ORGANISM], ANN_TWIN: scores.get(ANN_TWIN, {})}
         if self.config.relu_twin:

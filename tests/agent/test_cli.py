@@ -75,7 +75,7 @@ def test_bad_configs(cli: Cli, tiny_yaml: Path, tmp_path: Path) -> None:
     assert all(line.startswith(f"{tiny_yaml}: ") for line in told)
     assert "no such file; did you mean cartpole?" in refused(cli, "run", "cartpol", "--runs-dir", runs)[0]
     dqn = ["world.0.environment=Pendulum-v1", "learner={algorithm: DQN}"]
-    assert "DQN cannot take" in refused(cli, "run", tiny_yaml, *dqn, "--runs-dir", runs)[0]
+    assert "DQN does not support" in refused(cli, "run", tiny_yaml, *dqn, "--runs-dir", runs)[0]
     assert not runs.exists()
 
 
