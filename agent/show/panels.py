@@ -22,11 +22,11 @@ from snn4.agent.show.text import figure, percent, sparkline
 from snn4.agent.show.view import ENERGY_MODEL, reached
 
 STYLES = ("green", "yellow", "blue")
-"""Of the spiking one, and of its twins."""
+"""Of the spiking being, and of its twins."""
 
 
 def header(seen: Seen) -> Panel:
-    """Name, who is at it, age, speed and state."""
+    """Name of the run, present being, age, speed and state."""
     unit = seen.began.unit if seen.began else "steps"
     name = seen.began.name if seen.began else "…"
     latest = seen.learned or seen.entered
@@ -38,7 +38,7 @@ def header(seen: Seen) -> Panel:
 
 
 def returns(seen: Seen, width: int) -> Panel:
-    """The returns of each being while it learns, and those of its last evaluation."""
+    """The returns of each being during learning, and at its last evaluation."""
     rows: list[ConsoleRenderable] = []
     for (being, values), style in zip(seen.returns.items(), STYLES, strict=False):
         curve = Text(sparkline(values, max(10, width)), style=style)
@@ -55,14 +55,15 @@ def _score(seen: Seen, value: float) -> str:
 
 
 def world(seen: Seen) -> Panel:
-    """Tasks in order, how far each is, and what is left of those that are over."""
+    """Tasks in order, the progress of each, and the retention of finished ones."""
     table = _bars()
     for number, task in enumerate(seen.began.tasks if seen.began else []):
-        done, here = _done(seen, number, task["steps"]), _number(seen) == number
-        label = Text(("▶ " if here else "  ") + task["environment"], style="bold" if here else "")
-        left = f"  ETA {seen.pace.left}" if here and seen.state == "running" else ""
+        done = _done(seen, number, task["steps"])
+        is_present = _number(seen) == number
+        label = Text(("▶ " if is_present else "  ") + task["environment"], style="bold" if is_present else "")
+        remaining = f"  ETA {seen.pace.left}" if is_present and seen.state == "running" else ""
         bar = ProgressBar(total=task["steps"], completed=done)
-        table.add_row(label, bar, f"{done:,}/{task['steps']:,}{left}", _retained(seen, number, task))
+        table.add_row(label, bar, f"{done:,}/{task['steps']:,}{remaining}", _retained(seen, number, task))
     return Panel(table, title="world")
 
 
@@ -76,32 +77,33 @@ def _bars() -> Table:
 
 
 def _number(seen: Seen) -> int | None:
-    """Of the present task."""
+    """Number of the present task."""
     if seen.learned is not None:
         return seen.learned.number
     return None if seen.entered is None else seen.entered.number
 
 
 def _done(seen: Seen, number: int, steps: int) -> int:
-    here = _number(seen)
-    if here is None or number > here:
+    present = _number(seen)
+    if present is None or number > present:
         return 0
-    if number < here:
+    if number < present:
         return steps
     return min(steps, seen.learned.step if seen.learned else seen.entered.step if seen.entered else 0)
 
 
 def _retained(seen: Seen, number: int, task: Task) -> str:
-    """The return with which a finished task was left, and that of today."""
+    """The return at the end of a finished task, and the latest one."""
     if seen.entered is None or number >= seen.entered.number:
         return ""
     being = seen.entered.being
-    left, now = seen.left.get((being, number)), seen.scores[being].get(task["environment"])
-    return "" if left is None or now is None else f"{figure(left)} → {figure(now)}"
+    then = seen.left.get((being, number))
+    now = seen.scores[being].get(task["environment"])
+    return "" if then is None or now is None else f"{figure(then)} → {figure(now)}"
 
 
 def experience(seen: Seen) -> Panel:
-    """Of a stream: the present experience."""
+    """The present experience of a stream."""
     table = _bars()
     if seen.entered is not None:
         entered, learned = seen.entered, seen.learned
@@ -109,17 +111,17 @@ def experience(seen: Seen) -> Panel:
         total = len(seen.began.tasks) if seen.began else entered.number + 1
         label = Text(f"{entered.number + 1} of {total}: {entered.task}", overflow="ellipsis")
         state = f"  {reached(learned, seen.began)}" if learned else ""
-        left = f"  ETA {seen.pace.left}" if seen.state == "running" else ""
-        table.add_row(label, ProgressBar(total=steps, completed=step), f"{step:,}/{steps:,}{state}{left}", "")
+        remaining = f"  ETA {seen.pace.left}" if seen.state == "running" else ""
+        table.add_row(label, ProgressBar(total=steps, completed=step), f"{step:,}/{steps:,}{state}{remaining}", "")
     return Panel(table, title="experience")
 
 
 def matrices(seen: Seen) -> list[Panel]:
-    """Of a stream: accuracies after each experience, and their measures."""
+    """The accuracies after each experience of a stream, and their measures."""
     rows = {being: rows for being, rows in seen.rows.items() if rows}
     if not rows:
         return []
-    summaries = {being: retained(own) for being, own in rows.items()}
+    summaries = {being: retained(tests) for being, tests in rows.items()}
     maps = [heatmap(summary["matrix"], name_of(being)) for being, summary in summaries.items()]
     measures = Columns([_grid(measure_rows(summaries)), _curves(summaries)], padding=(0, 4))
     return [
@@ -159,7 +161,7 @@ def spikes(seen: Seen) -> Panel:
 
 
 def energy(seen: Seen) -> Panel:
-    """Joules per decision, beside the ANN's."""
+    """Joules per decision, compared with the ANN's."""
     lines = []
     for task, joules in seen.joules.items():
         twin = seen.ann_joules.get(task)
