@@ -98,7 +98,7 @@ def test_events_have_no_schedule_of_steps(digits: Digits, monkeypatch: pytest.Mo
 def test_events_have_as_many_steps_as_bins(digits: Digits) -> None:
     config = digits("data={name: nmnist, root: /nowhere, bins: 6}", "network.T=4")
     assert list(wrong_steps(config.network, config.data)) == [
-        "network.T: got 4, allowed for events is 6, as data.bins; set both"
+        "network.T: got 4, allowed for events is 6, the value of data.bins; set both"
     ]
     assert not list(wrong_steps(replace(config.network, T=6), config.data))
     assert not list(wrong_steps(config.network, replace(config.data, name="mnist")))
