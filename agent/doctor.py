@@ -12,17 +12,9 @@ from rich.table import Table
 from snn4.agent.run.provenance import installed_version
 
 _CORE = (
-    "snn4-agent",
-    "torch",
-    "numpy",
-    "numba",
-    "gymnasium",
-    "stable-baselines3",
-    "sb3-contrib",
-    "rich",
-    "safetensors",
+    "snn4-agent", "torch", "numpy", "numba", "gymnasium", "stable-baselines3", "sb3-contrib", "rich", "safetensors",
     "tensorboard",
-)
+)  # fmt: skip
 _OPTIONAL = {
     "box2d": ("LunarLander and BipedalWalker", "pip install 'snn4-agent[box2d]'"),
     "snntorch": ("policy.backend=snntorch", "pip install 'snn4-agent[backends]'"),
@@ -68,9 +60,7 @@ def _devices() -> Table:
 def _fused_loop() -> str:
     from snn4.policies.fused import is_fused
 
-    return (
-        "compiled by numba" if is_fused() else "[yellow]no compiler: the plain loop is used, which is slower[/yellow]"
-    )
+    return "compiled by numba" if is_fused() else "[yellow]no compiler: the slower, plain loop is used[/yellow]"
 
 
 def _optional_parts() -> Table:

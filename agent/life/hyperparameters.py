@@ -123,11 +123,9 @@ def _fits(value: Any, hint: Any) -> bool:
     for kind in kinds(hint):
         if _is_schedule(kind) and isinstance(value, str) and value.startswith("lin_"):
             return _number(value.removeprefix("lin_")) >= 0
-        if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if kind is float and type(value) is int:
             return True
-        if kind in (int, bool, str) and type(value) is kind:
-            return True
-        if kind is type(None) and value is None:
+        if kind in (float, int, bool, str, type(None)) and type(value) is kind:
             return True
         if typing.get_origin(kind) in (tuple, list, dict) and isinstance(value, (list, dict)):
             return True
