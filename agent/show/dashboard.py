@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime
-from types import TracebackType
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderResult
 from rich.layout import Layout
@@ -35,14 +34,9 @@ class Dashboard:
             self._live.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        tb: TracebackType | None = None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live:
-            self._live.__exit__(kind, error, tb)
+            self._live.stop()
 
     def show(self, event: Event, when: datetime | None = None) -> None:
         """Take in one event, which happened at ``when`` or now."""

@@ -27,13 +27,12 @@ STYLES = ("green", "yellow", "blue")
 
 def header(seen: Seen) -> Panel:
     """Name of the run, present being, age, speed and state."""
-    unit = seen.began.unit if seen.began else "steps"
-    name = seen.began.name if seen.began else "…"
+    unit = seen.began.unit
     latest = seen.learned or seen.entered
     being = name_of(latest.being) if latest else "…"
-    age = seen.learned.age if seen.learned else seen.began.age if seen.began else 0
+    age = (seen.learned or seen.began).age
     speed = f"{seen.pace.per_second:,.0f} {unit}/s"
-    text = "  ·  ".join((f"[b]{name}[/b]", being, f"age {age:,} {unit}", speed, seen.state))
+    text = "  ·  ".join((f"[b]{seen.began.name}[/b]", being, f"age {age:,} {unit}", speed, seen.state))
     return Panel(Text.from_markup(text, justify="center"), title="snn4-agent", border_style="cyan")
 
 
@@ -46,18 +45,17 @@ def returns(seen: Seen, width: int) -> Panel:
     for being, scores in seen.scores.items():
         text = "  ".join(f"{task} {_score(seen, value)}" for task, value in scores.items())
         rows.append(Text(f"{name_of(being):>8} evaluated: {text}", no_wrap=True, overflow="ellipsis"))
-    return Panel(Group(*rows), title=seen.began.measure if seen.began else "return")
+    return Panel(Group(*rows), title=seen.began.measure)
 
 
 def _score(seen: Seen, value: float) -> str:
-    is_accuracy = seen.began is not None and seen.began.measure == "accuracy"
-    return f"{percent(value)} %" if is_accuracy else figure(value)
+    return f"{percent(value)} %" if seen.began.measure == "accuracy" else figure(value)
 
 
 def world(seen: Seen) -> Panel:
     """Tasks in order, the progress of each, and the retention of finished ones."""
-    table = _bars()
-    for number, task in enumerate(seen.began.tasks if seen.began else []):
+    table = _bars(texts=2)
+    for number, task in enumerate(seen.began.tasks):
         done = _done(seen, number, task["steps"])
         is_present = _number(seen) == number
         label = Text(("▶ " if is_present else "  ") + task["environment"], style="bold" if is_present else "")
@@ -67,12 +65,13 @@ def world(seen: Seen) -> Panel:
     return Panel(table, title="world")
 
 
-def _bars() -> Table:
+def _bars(texts: int) -> Table:
+    """A table of labels, bars and ``texts`` columns of text."""
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
+    for _ in range(texts):
+        table.add_column(justify="right", no_wrap=True)
     return table
 
 
@@ -104,15 +103,14 @@ def _retained(seen: Seen, number: int, task: Task) -> str:
 
 def experience(seen: Seen) -> Panel:
     """The present experience of a stream."""
-    table = _bars()
+    table = _bars(texts=1)
     if seen.entered is not None:
         entered, learned = seen.entered, seen.learned
         step, steps = (learned.step, learned.steps) if learned else (0, entered.steps)
-        total = len(seen.began.tasks) if seen.began else entered.number + 1
-        label = Text(f"{entered.number + 1} of {total}: {entered.task}", overflow="ellipsis")
+        label = Text(f"{entered.number + 1} of {len(seen.began.tasks)}: {entered.task}", overflow="ellipsis")
         state = f"  {reached(learned, seen.began)}" if learned else ""
         remaining = f"  ETA {seen.pace.left}" if seen.state == "running" else ""
-        table.add_row(label, ProgressBar(total=steps, completed=step), f"{step:,}/{steps:,}{state}{remaining}", "")
+        table.add_row(label, ProgressBar(total=steps, completed=step), f"{step:,}/{steps:,}{state}{remaining}")
     return Panel(table, title="experience")
 
 
@@ -151,10 +149,7 @@ def _grid(rows: list[list[str]]) -> Table:
 
 def spikes(seen: Seen) -> Panel:
     """A bar per layer."""
-    table = Table.grid(padding=(0, 1), expand=True)
-    table.add_column(no_wrap=True)
-    table.add_column(ratio=1)
-    table.add_column(justify="right", no_wrap=True)
+    table = _bars(texts=1)
     for layer, rate in enumerate(seen.spike_rates):
         table.add_row(f"layer {layer}", Bar(1.0, 0, min(rate, 1.0), color="magenta"), f"{rate:.3f}")
     return Panel(table, title="spikes per neuron and step")
@@ -172,8 +167,7 @@ def energy(seen: Seen) -> Panel:
 
 def genome(seen: Seen) -> Panel:
     """The evolvable values."""
-    values = seen.began.genome if seen.began else {}
-    return Panel(Text("  ".join(f"{name} {value:g}" for name, value in values.items())), title="genome")
+    return Panel(Text("  ".join(f"{name} {value:g}" for name, value in seen.began.genome.items())), title="genome")
 
 
 def log(seen: Seen) -> Panel:

@@ -14,7 +14,8 @@ class Seen:
     """Data from events alone, so that any journal can be drawn again."""
 
     def __init__(self) -> None:
-        self.began: Began | None = None
+        self.began = Began(name="…", seed=0, tasks=[], genome={}, beings=[])
+        """A placeholder until the run has begun."""
         self.entered: Entered | None = None
         self.learned: Learned | None = None
         self.pace = Pace()
@@ -36,7 +37,7 @@ class Seen:
     @property
     def is_stream(self) -> bool:
         """Whether scores are accuracies of several tasks, which make a matrix."""
-        return self.began is not None and self.began.measure == "accuracy" and len(self.began.tasks) > 1
+        return self.began.measure == "accuracy" and len(self.began.tasks) > 1
 
     def take(self, event: Event, when: datetime | None) -> None:
         """Remember ``event``, which happened at ``when``, or now."""

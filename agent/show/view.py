@@ -6,7 +6,6 @@ import time
 from collections import deque
 from datetime import datetime
 from statistics import fmean
-from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
@@ -25,15 +24,13 @@ class View(Protocol):
     """Anything that shows the events of a run, inside a ``with`` block."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
     def show(self, event: Event, when: datetime | None = None) -> None:
         """Take in one event, which happened at ``when`` or now."""
 
 
 class Silent:
-    """Shows nothing."""
+    """Shows nothing, and has nothing to open or close."""
 
     def __enter__(self) -> Self:
         return self
@@ -45,7 +42,7 @@ class Silent:
         """Show nothing."""
 
 
-class Lines:
+class Lines(Silent):
     """Plain log lines: one for every event, but for learning at most one every ten seconds."""
 
     def __init__(self, console: Console) -> None:
@@ -53,12 +50,6 @@ class Lines:
         self.pace = Pace()
         self._began: Began | None = None
         self._last = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def show(self, event: Event, when: datetime | None = None) -> None:
         """Print the line of ``event``, if it gets one."""
