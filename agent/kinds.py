@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from snn4.agent.config.file import ConfigError, find, read
+from snn4.agent.config.file import ConfigError, read
 from snn4.agent.config.keys import Key, keys
 from snn4.agent.run.kind import Kind
 
@@ -73,6 +73,15 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Kind, Any]:
     Raises:
         ConfigError: lists all problems.
     """
-    raw, source = read(find(config))
-    kind = kind_of(raw, source)
+    kind, raw, source = opened(config)
     return kind, kind.read(raw, source, overrides)
+
+
+def opened(config: str | Path) -> tuple[Kind, dict[str, Any], str]:
+    """Kind, content and path of a file, or of the shipped config of that name.
+
+    Raises:
+        ConfigError: there is no such file, it cannot be read, or there is no such kind.
+    """
+    raw, source = read(config)
+    return kind_of(raw, source), raw, source

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from snn4.agent import kinds
-from snn4.agent.config.file import dump, find, read
+from snn4.agent.config.file import dump
 from snn4.agent.config.keys import plain, table
 from snn4.agent.errors import exit_status
 from snn4.agent.models.files import find_model, save_model
@@ -22,6 +22,7 @@ from snn4.agent.run import checkpoint
 from snn4.agent.run.events import Saved
 from snn4.agent.run.journal import (
     CONFIG,
+    RUN,
     SUMMARY,
     Journal,
     RunError,
@@ -53,8 +54,7 @@ def read_config(config: str, overrides: Sequence[str], shorthands: Mapping[str, 
         overrides: ``key=value``.
         shorthands: options of the command line; None for those that were not given.
     """
-    raw, source = read(find(config))
-    kind = kinds.kind_of(raw, source)
+    kind, raw, source = kinds.opened(config)
     given = {name: value for name, value in shorthands.items() if value is not None}
     if wrong := [f"--{name}" for name in given if name not in kind.shorthands]:
         raise RunError(f"{', '.join(wrong)}: not allowed for a {kind.name}; leave it out")
@@ -221,13 +221,12 @@ def evaluate(name: str, options: Mapping[str, Any], page: Path | None = None, as
     if not (folder / CONFIG).is_file():
         require_run(folder)
     require_place(page)
-    raw, source = read(folder / CONFIG)
-    kind = kinds.kind_of(raw, source)
+    kind, raw, source = kinds.opened(folder / CONFIG)
     config = kind.read(raw, source, _overrides(kind, folder, options))
     measured, notes = kind.evaluate(config, folder, options)
     for note in notes:
         print(note, file=sys.stderr)
-    code = commit_of(folder) if (folder / "run.json").is_file() else commit()
+    code = commit_of(folder) if (folder / RUN).is_file() else commit()
     summary = {"config": dataclasses.asdict(config), **measured, "seed": config.seed, **code}
     if page is not None:
         write_page(page, kind.title(summary["config"]), kind.sections(_events(folder), summary))
@@ -252,8 +251,7 @@ def report(folder: Path, path: Path | None = None) -> Path:
     """Write the page of the run in ``folder``, as far as it has come, and return its path."""
     require_run(folder)
     require_place(path)
-    raw, source = read(folder / CONFIG)
-    kind = kinds.kind_of(raw, source)
+    kind, raw, _ = kinds.opened(folder / CONFIG)
     path = path or folder / REPORT
     write_page(path, kind.title(raw), kind.sections(_events(folder), read_summary(folder)))
     return path
@@ -276,6 +274,6 @@ def _events(folder: Path) -> Iterator[Any]:
 def world(config: str) -> None:
     """Print the plan of ``config``: a file, a shipped config, or a run folder with its progress."""
     folder = Path(config)
-    is_run = (folder / "run.json").is_file()
-    kind, checked = kinds.load(folder / CONFIG if is_run else find(config))
+    is_run = (folder / RUN).is_file()
+    kind, checked = kinds.load(folder / CONFIG if is_run else config)
     Console().print(kind.plan(checked, places(_events(folder)) if is_run else {}))

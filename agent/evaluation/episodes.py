@@ -149,9 +149,7 @@ def evaluation(
     """
     episodes = _episodes(env, episodes)
     cut_after = getattr(env, "cut_after", None)
-    if normalization is not None:
-        env = VecNormalize(env, training=False, norm_reward=False)
-        set_normalization(env, normalization)
+    env = _normalized(env, normalization)
     env.seed(seed)
     with torch.random.fork_rng(), Meter(policy) as meter:
         torch.manual_seed(seed)  # for codes with random spikes
@@ -165,6 +163,15 @@ def evaluation(
         **({"episodes_cut": cut} if cut else {}),
         **{name: value for name, value in asdict(meter.cost()).items() if name != "layers"},  # too long for the journal
     }
+
+
+def _normalized(env: VecEnv, normalization: dict[str, Any] | None) -> VecEnv:
+    """``env`` with observations normalised by fixed statistics, if there are any."""
+    if normalization is None:
+        return env
+    normalized = VecNormalize(env, training=False, norm_reward=False)
+    set_normalization(normalized, normalization)
+    return normalized
 
 
 def _play(policy: Any, env: VecEnv, episodes: int, stop: Stop) -> Generator[Underway, None, list[Episode]]:
@@ -239,9 +246,7 @@ def observe(
     policy: BasePolicy, env: VecEnv, samples: int, seed: int, normalization: dict[str, Any] | None = None
 ) -> Tensor:
     """Observations (samples, …) as ``policy`` sees them, from whole episodes with actions that it samples."""
-    if normalization is not None:
-        env = VecNormalize(env, training=False, norm_reward=False)
-        set_normalization(env, normalization)
+    env = _normalized(env, normalization)
     set_random_seed(seed)
     env.seed(seed)
     seen = []

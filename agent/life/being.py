@@ -169,8 +169,7 @@ class Being:
 
     def policy(self, task: LifeTask) -> BasePolicy:
         """Its present policy in ``task``."""
-        learner = task.learner or self.config.learner
-        env = self.evaluator.environment(task, 1)
+        learner, env = self.config.learner_of(task), self.evaluator.environment(task, 1)
         return self.organism.prepare(task.name, make_policy(learner, task.policy(self.organism.config), env))
 
     def retention(self) -> dict[str, Any]:
@@ -214,7 +213,7 @@ class Being:
 
     def _newborn(self, task: LifeTask, seed: int) -> Learner:
         """A learner that has learned nothing."""
-        config, policy = task.learner or self.config.learner, task.policy(self.organism.config)
+        config, policy = self.config.learner_of(task), task.policy(self.organism.config)
         env = task.make(config.n_envs)
         if not isinstance(env, Labelled):
             return ReinforcementLearner(config, policy, env, task.steps, seed, self.config.device)
@@ -278,8 +277,7 @@ class Being:
 
     def _ann_joules(self, task: LifeTask) -> dict[str, float | None]:
         """Joules per decision of an untrained ANN of the same widths: a reference from the start."""
-        learner = task.learner or self.config.learner
-        env = self.evaluator.environment(task, 1)
+        learner, env = self.config.learner_of(task), self.evaluator.environment(task, 1)
         policy = make_policy(learner, task.policy(self.config.policy.ann_twin()), env)
         env.seed(VALIDATION_SEED)
         with Meter(policy) as meter:

@@ -71,6 +71,10 @@ class LifeConfig:
     kind: Literal["life"] = "life"
     """Kind of run."""
 
+    def learner_of(self, task: LifeTask) -> LearnerConfig:
+        """The learner of ``task``: its own, or the life's."""
+        return task.learner or self.learner
+
     def __post_init__(self) -> None:
         check_name(self.name)
         if not self.world:
@@ -117,7 +121,7 @@ def read(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Lif
 
 def unlivable(config: LifeConfig, images: bool = False) -> Iterator[str]:
     """Problems that show only when the learners of a life are built (`snn4.agent.life.checks.unbuildable`)."""
-    learners = [task.learner or config.learner for task in config.world]
+    learners = [config.learner_of(task) for task in config.world]
     policies = [task.policy(config.policy) for task in config.world]
     return unbuildable(config.world, learners, policies, config.device, images)
 

@@ -27,7 +27,7 @@ def plan(config: LifeConfig, places: Mapping[str, Place]) -> RenderableType:
     for number, task in enumerate(config.world):
         origin = _origin(task, config.world[:number])
         done = [place.progress(number, task.steps) for place in places.values()]
-        learned_by = "cross-entropy" if task.data is not None else (task.learner or config.learner).algorithm
+        learned_by = "cross-entropy" if task.data is not None else config.learner_of(task).algorithm
         back = "" if origin is None else f"task {origin}"
         table.add_row(str(number), Text(_label(task)), f"{task.steps:,}", f"{first:,}", learned_by, back, *done)
         first += task.steps
