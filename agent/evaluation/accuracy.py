@@ -129,11 +129,7 @@ class Recognition:
 
 
 def recognize(
-    network: Network,
-    batches: Iterable[Batch],
-    n_classes: int,
-    steps: int | None = None,
-    flip: bool = False,
+    network: Network, batches: Iterable[Batch], n_classes: int, steps: int | None = None, flip: bool = False
 ) -> Recognition:
     """Show ``network`` all samples once, without learning, in eval mode; its modes are restored afterwards.
 

@@ -68,36 +68,24 @@ class Examination:
         """Plain data in the units in the names; None where nothing was measured."""
         r = self.recognition
         return {
-            "classes": list(self.class_names),
-            "notes": list(self.notes),
-            "test_samples": len(r.labels),
-            "metered_samples": self.metered,
-            "steps": r.steps,
-            "flip": r.flip,
+            "classes": list(self.class_names), "notes": list(self.notes),
+            "test_samples": len(r.labels), "metered_samples": self.metered, "steps": r.steps, "flip": r.flip,
             "indicators": [row.to_json() for row in self.rows],
-            "top1_accuracy_by_step": r.top1,
-            "top5_accuracy_by_step": r.top5,
+            "top1_accuracy_by_step": r.top1, "top5_accuracy_by_step": r.top5,
             "cross_entropy_nats_by_step": r.cross_entropy,
             "early_exit": {
                 "validation": asdict(self.chosen) if self.chosen else None,
                 "test": asdict(self.exit) if self.exit else None,
                 "test_curve": [asdict(point) for point in r.exit_curve()],
             },
-            "class_accuracy": r.class_accuracy,
-            "confusion": r.confusion.tolist(),
-            "activity": self.activity.to_json(),
-        }
+            "class_accuracy": r.class_accuracy, "confusion": r.confusion.tolist(), "activity": self.activity.to_json(),
+        }  # fmt: skip
 
 
 def examine(
-    network: SpikingClassifier,
-    twin: Classifier | None,
-    test: Iterable[Batch],
-    validation: Iterable[Batch] | None,
-    class_names: Sequence[str],
-    config: ExaminationConfig | None = None,
-    notes: Sequence[str] = (),
-) -> Examination:
+    network: SpikingClassifier, twin: Classifier | None, test: Iterable[Batch], validation: Iterable[Batch] | None,
+    class_names: Sequence[str], config: ExaminationConfig | None = None, notes: Sequence[str] = (),
+) -> Examination:  # fmt: skip
     """Test ``network`` and measure its costs, without changing it.
 
     Args:

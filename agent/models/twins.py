@@ -21,12 +21,9 @@ LOOKED_AT = 5_000_000
 
 
 def networks(
-    config: NetworkConfig,
-    size: tuple[int, tuple[int, int], int],
-    seed: int,
-    ann_twin: bool,
+    config: NetworkConfig, size: tuple[int, tuple[int, int], int], seed: int, ann_twin: bool,
     checkpoint_steps: int | None = None,
-) -> dict[str, Network]:
+) -> dict[str, Network]:  # fmt: skip
     """The untrained network for data of a ``size`` (channels, (height, width), classes), and its ANN twin.
 
     Raises:

@@ -99,12 +99,9 @@ def draw_lines(lines: Mapping[str, Sequence[float | None]], title: str, label: s
 
 
 def draw_course(
-    lines: Mapping[str, Sequence[tuple[float, float]]],
-    title: str,
-    label: str,
-    beginnings: Sequence[float] = (),
+    lines: Mapping[str, Sequence[tuple[float, float]]], title: str, label: str, beginnings: Sequence[float] = (),
     level: float | None = None,
-) -> str:
+) -> str:  # fmt: skip
     """Values over steps.
 
     Args:

@@ -86,17 +86,16 @@ def stream_and_beings(config: ContinualConfig) -> tuple[Stream, list[StreamBeing
     problem = unusable(config.device)
     if problems := [*([problem] if problem else []), *wrong_steps(config.network, config.stream.data)]:
         raise ConfigError(config.name, problems)
-    with _reporting(config, "stream"), _quietly():
+    with _reporting(config, "stream"):
         stream = make_stream(config.stream)
     with _reporting(config, f"network, for images of {config.stream.data.name}"):
         size = (stream.in_channels, stream.image_size, n_outputs(stream))
         pair = networks(config.network, size, config.seed, config.ann_twin)
     _whiten(list(pair.values()), stream)
-    with _reporting(config, "strategy"), _quietly():
+    with _reporting(config, "strategy"):
         return stream, [
             StreamBeing(
-                name,
-                ContinualLearner(config.strategy, config.training, network, stream, config.seed, config.device),
+                name, ContinualLearner(config.strategy, config.training, network, stream, config.seed, config.device)
             )
             for name, network in pair.items()
         ]
@@ -110,18 +109,12 @@ def _whiten(untrained: list[Network], stream: Stream) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Ignore warnings of Avalanche's libraries, at import, about solvers that nothing here uses."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "no QP solver found")
-        yield
-
-
-@contextmanager
 def _reporting(config: ContinualConfig, place: str) -> Iterator[None]:
     """Turn the errors of our own parts and of libraries into a problem of the config at ``place``."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "no QP solver found")  # Avalanche's import, of a solver unused here
+            yield
     except MissingData:
         raise
     except (ValueError, TypeError, ImportError) as error:

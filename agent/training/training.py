@@ -176,10 +176,7 @@ class Training:
         present = self._present
         learner = self._learner if present is not None and present.images else None
         students = [{"best": student.best, "finished": student.finished} for student in self.students]
-        return {
-            "model": {"students": students},
-            "learner": {"learner": None if learner is None else learner.state()},
-        }
+        return {"model": {"students": students}, "learner": {"learner": None if learner is None else learner.state()}}
 
     def load_state(self, state: State) -> None:
         """Continue from ``state``, also one of version 0.1."""
