@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -71,7 +72,7 @@ def save(folder: Path, state: dict[str, Any], about: dict[str, Any], config: str
         shutil.rmtree(partial, ignore_errors=True)
         raise
     _, *older = _complete(folder)
-    for old in set(older) - set(_sound(older)[: keep - 1]):
+    for old in set(older) - set(itertools.islice(_sound(older), keep - 1)):
         shutil.rmtree(old)
     return target
 
@@ -143,7 +144,7 @@ def require_unchanged(run: Path) -> None:
     Raises:
         RunChanged: keys of the config in ``run`` have changed since its newest sound checkpoint; lists them.
     """
-    newest = next(iter(_sound(_complete(run / CHECKPOINTS))), None)
+    newest = next(_sound(_complete(run / CHECKPOINTS)), None)
     if newest is None:
         return
     now, then = (
@@ -183,13 +184,12 @@ def _complete(folder: Path) -> list[Path]:
     return sorted(numbered, key=lambda path: int(path.name), reverse=True)
 
 
-def _sound(paths: list[Path]) -> list[Path]:
-    sound = []
+def _sound(paths: list[Path]) -> Iterator[Path]:
+    """Those of ``paths`` that are sound; each is verified on demand, since hashing a large replay memory takes time."""
     for path in paths:
         with contextlib.suppress(Damaged):
             _verify(path)
-            sound.append(path)
-    return sound
+            yield path
 
 
 def _write(path: Path, parts: dict[str, Any], about: dict[str, Any], config: str) -> None:
