@@ -54,7 +54,7 @@ class Exit:
     """A decision at the first step where the confidence reaches ``threshold``, or else at the last step."""
 
     threshold: float | None
-    """Of the largest class probability; None never stops early."""
+    """Threshold of the largest class probability; None never stops early."""
     accuracy: float
     mean_steps: float
 

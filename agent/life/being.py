@@ -173,7 +173,7 @@ class Being:
         return self.organism.prepare(task.name, make_policy(learner, task.policy(self.organism.config), env))
 
     def retention(self) -> dict[str, Any]:
-        """How much it retained of all tasks after each one (`snn4.agent.evaluation.returns`)."""
+        """The retention of all tasks after each task (`snn4.agent.evaluation.returns`)."""
         tasks = self.config.world
         chance = {
             label: self.evaluator.chance(task, self.config.evaluation.episodes)
@@ -232,7 +232,7 @@ class Being:
         protection.guard(task.name, learner.policy, earlier)
 
     def _look_ahead(self, task: LifeTask, learner: Learner, stop: Stop) -> Iterator[Event]:
-        """Test in a new task, before it is learned, the being itself and a newborn; the difference is transfer."""
+        """Test the being and a newborn in a new task before it is learned; the difference is transfer."""
         rows = self.returns
         if learner.step or not rows or task.label in rows[-1]:
             return

@@ -1,4 +1,4 @@
-"""How a run ends, whatever ends it: an error and a second signal are recorded too, also on a full disk."""
+"""Recording the end of a run: after its last step, an error, a second signal, or on a full disk."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _INK = "#010203"
 """Placeholder for the colour of the page's text; used for nothing else."""
 BLUE, ORANGE, GREEN = "#4c8bf5", "#e8833a", "#3fa66b"  # readable on white and on black
 _COLOURS = (BLUE, ORANGE, GREEN)
-"""Of the spiking being, and of its twins."""
+"""Colours of the spiking being and its twins."""
 _STYLE: dict[str, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
     "axes.facecolor": "none", "figure.facecolor": "none", "legend.framealpha": 0.0, "font.size": 10.0,

@@ -22,7 +22,7 @@ from snn4.agent.show.text import figure, percent, sparkline
 from snn4.agent.show.view import ENERGY_MODEL, reached
 
 STYLES = ("green", "yellow", "blue")
-"""Of the spiking being, and of its twins."""
+"""Colours of the spiking being and its twins."""
 
 
 def header(seen: Seen) -> Panel:
