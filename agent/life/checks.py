@@ -26,14 +26,19 @@ TASKS, PARAMETERS = 1_000, 10**9
 
 def too_many_tasks(raw: dict[str, Any]) -> Iterator[str]:
     """The problem of a world with too many tasks; its ``rounds`` are counted before any task is repeated."""
-    tasks = _count(raw) if isinstance(raw.get("world"), list) else 0
+    tasks = _count(raw) if is_group(raw) else 0
     if tasks > TASKS:
         yield f"world: got {tasks:,} tasks with all rounds, allowed are up to {TASKS:,}"
 
 
+def is_group(entry: Any) -> bool:
+    """Whether a raw ``entry`` has tasks of its own, as a life and a group of tasks have."""
+    return isinstance(entry, dict) and isinstance(entry.get("world"), list)
+
+
 def _count(group: dict[str, Any]) -> int:
     rounds, entries = group.get("rounds", 1), group["world"]
-    groups = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("world"), list)]
+    groups = list(filter(is_group, entries))
     return (rounds if type(rounds) is int else 1) * (len(entries) - len(groups) + sum(map(_count, groups)))
 
 

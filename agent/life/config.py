@@ -11,7 +11,7 @@ from typing import Any, Literal
 from snn4.agent.config.fields import check_least, check_name, check_seed
 from snn4.agent.config.file import ConfigError, built, mismatches, overridden
 from snn4.agent.evaluation.episodes import EvaluationConfig
-from snn4.agent.life.checks import contradictions, impossibilities, too_many_tasks, unbuildable
+from snn4.agent.life.checks import contradictions, impossibilities, is_group, too_many_tasks, unbuildable
 from snn4.envs.data.datasets import DataConfig
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import LearnerConfig
@@ -130,19 +130,19 @@ def _unrolled(raw: dict[str, Any], repeat: bool = True) -> dict[str, Any]:
     """``raw`` with all tasks in one list: ``rounds`` repeats a world, and a world may contain groups with worlds."""
 
     def tasks(group: dict[str, Any]) -> list[Any]:
-        inner = [tasks(entry) if _is_group(entry) else [_named(entry)] for entry in group["world"]]
+        inner = [tasks(entry) if is_group(entry) else [_named(entry)] for entry in group["world"]]
         return [task for part in inner for task in part] * (group.get("rounds", 1) if repeat else 1)
 
     rest = {key: value for key, value in raw.items() if key != "rounds"}
-    return {**rest, "world": copy.deepcopy(tasks(raw))} if _is_group(raw) else rest
+    return {**rest, "world": copy.deepcopy(tasks(raw))} if is_group(raw) else rest
 
 
 def _impossible_rounds(group: dict[str, Any], place: str = "") -> Iterator[str]:
     rounds = group.get("rounds", 1)
     if type(rounds) is not int or rounds < 1:
         yield f"{place}rounds: got {rounds!r}, allowed is a whole number >= 1"
-    for number, entry in enumerate(group["world"] if _is_group(group) else []):
-        if _is_group(entry):
+    for number, entry in enumerate(group["world"] if is_group(group) else []):
+        if is_group(entry):
             inner = f"{place}world.{number}."
             unknown = [key for key in entry if key not in ("world", "rounds")]
             yield from (f"{inner}{key}: unknown key of a group; allowed are world, rounds" for key in unknown)
@@ -154,7 +154,3 @@ def _named(task: Any) -> Any:
     if isinstance(task, dict) and isinstance(data := task.get("data"), dict):
         return {"environment": data.get("name", DataConfig.name), **task}
     return task
-
-
-def _is_group(entry: Any) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("world"), list)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -11,7 +11,7 @@ from snn4.agent.evaluation.episodes import Evaluator, Interrupted
 from snn4.agent.life.being import Being
 from snn4.agent.life.config import LifeConfig
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN
-from snn4.agent.run.events import Compared, Event, Task
+from snn4.agent.run.events import Compared, Event, Measure, Task
 from snn4.agent.run.work import Pause, State, Stop
 from snn4.policies.allocation import keep_freed_memory
 from snn4.policies.gene import genome
@@ -25,7 +25,7 @@ class Life:
     """
 
     unit = "steps"
-    measure: Literal["return", "accuracy"] = "return"
+    measure: Measure = "return"
 
     def live(self, stop: Stop) -> Iterator[Event | Pause]:
         """The whole story, from the state set by `load_state`."""

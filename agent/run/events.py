@@ -12,6 +12,10 @@ Score = dict[str, Any]
 """Measurements in one task: ``return_mean`` (an accuracy is a return), and costs per decision by name."""
 
 
+Measure = Literal["return", "accuracy"]
+"""Meaning of ``return_mean`` in a run."""
+
+
 class Task(TypedDict):
     """A task in an event."""
 
@@ -49,8 +53,7 @@ class Began(Event):
     resumed: bool = False
     unit: str = "steps"
     """Unit of ages and steps: steps, or images."""
-    measure: Literal["return", "accuracy"] = "return"
-    """Meaning of ``return_mean``."""
+    measure: Measure = "return"
 
 
 @dataclass(frozen=True)

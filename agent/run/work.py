@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from snn4.agent.run.events import Event, Task
+from snn4.agent.run.events import Event, Measure, Task
 
 State = dict[str, Any]
 """``model`` (what was learned) and ``learner`` (what learning continues from): nested plain data, tensors, arrays."""
@@ -43,8 +43,7 @@ class Work(Protocol):
 
     unit: str
     """Unit of its age: steps, or images."""
-    measure: Literal["return", "accuracy"]
-    """Meaning of ``return_mean`` in its scores."""
+    measure: Measure
     notes: list[str]
     """Lines for the log, written after the first event."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 from snn4.agent.evaluation.matrix import retained
 from snn4.agent.run.beings import NETWORK
-from snn4.agent.run.events import Compared, Entered, Evaluated, Event, Learned, Score, Task, from_json
+from snn4.agent.run.events import Compared, Entered, Evaluated, Event, Learned, Measure, Score, Task, from_json
 from snn4.agent.run.work import Model, Pause, State, Stop
 from snn4.agent.stream.beings import StreamBeing
 from snn4.agent.stream.config import ContinualConfig
@@ -28,7 +28,7 @@ class StreamLife:
     """
 
     unit = "images"
-    measure: Literal["return", "accuracy"] = "accuracy"
+    measure: Measure = "accuracy"
 
     def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
         """Each being lives the stream to its end; then they are compared. An interrupted experience starts again."""

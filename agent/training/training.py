@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from snn4.agent.evaluation.accuracy import recognize
 from snn4.agent.evaluation.classifier import Examination, ExaminationConfig
 from snn4.agent.evaluation.indicators import Indicators
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
-from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Score, Task
+from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Measure, Score, Task
 from snn4.agent.run.work import Model, Pause, State, Stop
 from snn4.agent.training.config import TrainingConfig
 from snn4.agent.training.processes import FabricProcesses
@@ -39,7 +39,7 @@ class Training:
     """
 
     unit = "images"
-    measure: Literal["return", "accuracy"] = "accuracy"
+    measure: Measure = "accuracy"
     result: Examination | None = None
     """Result of the test."""
     _learner: SupervisedLearner | None = None
