@@ -244,8 +244,10 @@ def test_data_that_is_not_there(cli: Cli, trained: Path) -> None:
     said = refused(cli, trained, "--data", "minst")
     told = "which is neither a folder nor a data set; did you mean mnist? Allowed are a folder of images, digits, "
     assert said.startswith(f"--data: got 'minst', {told}")
-    assert "no such data set; allowed are a folder of images, digits, " in refused(cli, trained, "--data", "/no/such")
-    assert "name their folder instead" in refused(cli, trained, "--data", "imagefolder")
+    assert "neither a folder nor a data set; allowed are a folder of images, digits, " in refused(
+        cli, trained, "--data", "/no/such"
+    )
+    assert "allowed is the folder of the images" in refused(cli, trained, "--data", "imagefolder")
 
 
 # Models that are none
