@@ -72,8 +72,8 @@ def resume(folder: Path, quiet: bool = False) -> None:
     require_run(folder)
     if (folder / SUMMARY).is_file():
         raise RunError(f"{folder}: this run is finished; test it with: snn4-agent evaluate {folder}")
-    checkpoint.require_unchanged(folder)
     kind, config = kinds.load(folder / CONFIG)
+    checkpoint.require_unchanged(folder)
     _run(kind, config, lambda: Journal(folder), quiet, resumed=True)
 
 

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from snn4.agent.config.document import parse
 from snn4.agent.errors import BadInput, CannotGoOn
 
 CHECKPOINTS = "checkpoints"
@@ -147,9 +147,7 @@ def require_unchanged(run: Path) -> None:
     newest = next(_sound(_complete(run / CHECKPOINTS)), None)
     if newest is None:
         return
-    now, then = (
-        dict(_flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))) for folder in (run, newest)
-    )
+    now, then = (dict(_flat(parse((folder / "config.yaml").read_text(encoding="utf-8")))) for folder in (run, newest))
     changed = [key for key in then if key in now and now[key] != then[key] and key.rpartition(".")[2] not in _FREE]
     if changed:
         changes = ", ".join(f"{key} (was {then[key]!r}, is {now[key]!r})" for key in changed)

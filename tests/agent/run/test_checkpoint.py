@@ -304,6 +304,7 @@ physics: {gravity: 9.8}
     ("was", "now", "told"),
     [
         ("threads: 1", "threads: 2", None),
+        ("gravity: 9.8", "gravity: 98e-1", None),
         ("threads: 1", "threads: 1\nlater: {field: 1}", None),
         ("name: x", "name: y", "name (was 'x', is 'y')"),
         ("[4, 8]", "[4, 9]", "layers.1 (was 8, is 9)"),
