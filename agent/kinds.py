@@ -51,20 +51,24 @@ def kind_of(raw: dict[str, Any], source: str) -> Kind:
 def keys_of(key: str, kind: str | None) -> dict[str, list[Key]]:
     """``key`` and all keys below it, by kind: in the configs of ``kind``, or of all kinds that have the key.
 
+    Kinds with the same keys share an entry: ``training, stream``.
+
     Raises:
         ConfigError: no config has such a key, or there is no such kind.
     """
     if kind is not None and kind not in NAMES:
         raise ConfigError("--kind", [f"got {kind!r}, allowed are {', '.join(NAMES)}"])
     rows: dict[str, list[Key]] = {}
+    problems: list[ConfigError] = []
     for name in NAMES if kind is None else (kind,):
         try:
             rows[name] = keys(named(name).schema, key)
         except ConfigError as error:
-            problem = error
+            problems.append(error)
     if not rows:
-        raise problem
-    return rows
+        raise max(problems, key=lambda problem: "did you mean" in str(problem))
+    alike = [[other for other in rows if rows[other] == rows[name]] for name in rows]
+    return {", ".join(names): rows[names[0]] for names in alike}
 
 
 def load(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Kind, Any]:

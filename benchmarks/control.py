@@ -133,7 +133,7 @@ def table(results: Iterable[dict[str, Any]]) -> str:
 
 def _return(row: dict[str, Any] | None) -> str:
     if row is None:
-        return "not raised"
+        return "not trained"
     told = spread(row["return_mean"], 1)
     return f"{told} ({100 * row['normalized']['mean']:.0f} %)" if "normalized" in row else told
 

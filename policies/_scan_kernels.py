@@ -1,8 +1,9 @@
-"""numba kernels of the time loop in `scan`, one pair for each variant, compiled on first use and cached on disk.
+"""numba kernels of the time loop in `scan`, one pair per variant, compiled on first use and cached on disk.
 
-Arrays are float32 or bfloat16 (as uint16): rows (steps, N), where N counts every neuron of the batch; states are always
-float32. Constants are cast to float32 and operations ordered as in the plain loop, so that spikes are equal to the bit.
-Work goes block by block, all steps of a block before the next: a block's state stays in the processor's first cache.
+Arrays have rows (steps, N) of float32 or bfloat16 (as uint16), where N is the number of neurons in the batch. States
+are always float32. Constants are cast to float32, and operations have the same order as in the plain loop, so spikes
+are equal to the bit. The kernels run all steps of one block of neurons before the next block, so the state of a block
+stays in the L1 cache.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ from numba import njit, types
 from numba.extending import overload
 
 BLOCK = 1024
-"""Neurons of one unit of work."""
+"""Neurons per unit of work."""
 
 
 class Variant(NamedTuple):
-    """What is compiled into a kernel: everything that would otherwise be asked for at every neuron and step."""
+    """Constants of a compiled kernel, which it would otherwise check for every neuron and step."""
 
     membranes: int
     synapse: bool
     adaptive: bool
     per_feature: bool
-    """Each of the M values of a sample has a decay of its own, learned."""
+    """Whether each value of a sample has its own learned decay."""
     reset: str
-    """soft, hard, or none, where the neuron does not spike."""
+    """soft, hard, or none for a neuron that does not spike."""
     surrogate: int
 
 
 @functools.cache
 def forward_kernel(variant: Variant) -> Callable[..., None]:
-    """Fills ``out`` and the last states; the first ones stand in their place before, unless it ``rested``."""
+    """A kernel that fills ``out`` and overwrites the first states with the last; if ``rested``, it starts at rest."""
     membranes, synapse, adaptive, per_feature, reset, _ = variant
     spiking, soft = reset != "none", reset == "soft"
 
@@ -53,7 +54,9 @@ def forward_kernel(variant: Variant) -> Callable[..., None]:
             i_s, a_s = i[start:stop] if synapse else i, a[start:stop] if adaptive else a
             d_s = decay[low:high] if per_feature else decay
             if rested:
-                v[:, start:stop], i_s[:], a_s[:] = v_rest, 0, 0
+                v[:, start:stop] = v_rest
+                i_s[:] = 0
+                a_s[:] = 0
             for t in range(len(out)):
                 _advance(
                     current[t if rows > 1 else 0, start:stop], out[t, start:stop], v, start, i_s, a_s,
@@ -66,11 +69,11 @@ def forward_kernel(variant: Variant) -> Callable[..., None]:
 
 @functools.cache
 def backward_kernel(variant: Variant) -> Callable[..., None]:
-    """Fills ``grad_current``; if ``carried``, gradients of the last states go in and those of the first come out.
+    """A kernel that fills ``grad_current``; if ``carried``, gradients of the last states become those of the first.
 
-    All steps of a block run once more: that takes as long as to write down, and read, what they came to, and nothing
-    but the inputs need be kept. A constant current (one row) collects the gradients of all steps. With a learned decay,
-    ``grad_decay`` (N,) collects its gradient.
+    It runs all steps of a block again, which takes as long as storing and reading their results, and needs only the
+    inputs. The gradient of a constant current (one row) is the sum over all steps. With a learned decay, its gradient
+    is added to ``grad_decay`` (N,).
     """
     membranes, synapse, adaptive, per_feature, reset, surrogate = variant
     spiking, soft = reset != "none", reset == "soft"
@@ -82,8 +85,9 @@ def backward_kernel(variant: Variant) -> Callable[..., None]:
         decay: Any, gain: Any, leak: Any, syn_decay: Any, syn_gain: Any, threshold: Any, v_reset: Any,
         adaptation: Any, adapt_decay: Any, slope: Any, features: int, first: int, last: int,
     ) -> None:  # fmt: skip
-        steps, rows, blocks = len(grad_out), len(current), (features + BLOCK - 1) // BLOCK
-        # What a block needs stays in the cache: state, gradient, and each step's distances and membrane before it.
+        steps, rows = len(grad_out), len(current)
+        blocks = (features + BLOCK - 1) // BLOCK
+        # These stay in the cache for a block: state, gradient, and for each step the distances and previous membrane.
         state, gradient = np.empty((membranes + 2, BLOCK), np.float32), np.empty((membranes + 2, BLOCK), np.float32)
         x = np.empty((steps if spiking else 1, BLOCK), np.float32)
         before = np.empty((steps if per_feature else 1, BLOCK), np.float32)
@@ -127,7 +131,7 @@ def _fetch(
     into: Any, v: Any, i: Any, a: Any, start: int, n: int, given: bool, v_rest: Any,
     membranes: int, synapse: bool, adaptive: bool,
 ) -> None:  # fmt: skip
-    """A block of states, membranes first; at rest where none is given."""
+    """Copy a block of states, membranes first; at rest if none is given."""
     into[:membranes], into[membranes:] = v_rest, 0
     if given:
         into[:membranes, :n] = v[:, start : start + n]
@@ -143,8 +147,9 @@ def _advance(
     syn_decay: Any, syn_gain: Any, threshold: Any, v_reset: Any, adaptation: Any, adapt_decay: Any,
     membranes: int, synapse: bool, adaptive: bool, per_feature: bool, spiking: bool, soft: bool, distances: bool,
 ) -> None:  # fmt: skip
-    """A step of a block, whose membranes begin at ``base``; gives spikes, or their ``distances`` to the threshold."""
-    zero, one, count = np.float32(0.0), np.float32(1.0), np.float32(membranes)
+    """One step of a block with membranes from ``base`` on; ``out`` gets spikes, or ``distances`` to the threshold."""
+    zero, one = np.float32(0.0), np.float32(1.0)
+    count = np.float32(membranes)
     v0 = v[0, base : base + len(current)]
     for m in range(len(current)):
         drive = _load(current[m])
@@ -182,9 +187,10 @@ def _retreat(
     membranes: int, synapse: bool, adaptive: bool, per_feature: bool, spiking: bool, soft: bool, rows: int,
     surrogate: int,
 ) -> None:  # fmt: skip
-    """The gradient of a step of a block, from that of its ``x`` (T rows) to that of its current."""
+    """One step of a block backward: from the gradient of its output to that of its current; ``x`` are distances."""
     zero, count = np.float32(0.0), np.float32(membranes)
-    g0, gi, ga = gradient[0], gradient[membranes], gradient[membranes + 1]
+    g0 = gradient[0]
+    gi, ga = gradient[membranes], gradient[membranes + 1]
     for m in range(len(grad_out)):
         grad_u = _load(grad_out[m])
         kept = True
@@ -223,7 +229,7 @@ def _load(value: Any) -> Any:
 
 @overload(_load, inline="always")  # type: ignore[untyped-decorator]
 def _load_overload(value: Any) -> Any:
-    # numba wants the annotations of the implementations to be those of the function.
+    # numba requires the implementations to have the annotations of the function.
     def from_bfloat16(value: Any) -> Any:
         return np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
 
@@ -234,7 +240,7 @@ def _load_overload(value: Any) -> Any:
 
 
 def _store(value: Any, like: Any) -> Any:
-    """``value`` in the type of ``like``: itself, or the bits of the nearest bfloat16, of the same sign."""
+    """``value`` in the type of ``like``: float32, or the bits of the nearest bfloat16, with the same sign."""
 
 
 @overload(_store, inline="always")  # type: ignore[untyped-decorator]
@@ -252,7 +258,7 @@ def _store_overload(value: Any, like: Any) -> Any:
 
 @njit(cache=True, error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
 def _derivative(x: Any, surrogate: int, slope: Any) -> Any:
-    """The surrogates of `surrogate.SURROGATES`, numbered in their order."""
+    """The surrogate with number ``surrogate`` in the order of `surrogate.SURROGATES`."""
     one, half = np.float32(1.0), np.float32(0.5)
     if surrogate == 0:
         y = np.float32(math.pi / 2) * slope * x

@@ -1,19 +1,21 @@
-"""How the C library keeps memory: a third of the time of a large network's training on a CPU."""
+"""Memory allocation by the C library, a third of the time of training a large network on a CPU."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD = -1
+_M_TOP_PAD = -2
+_M_MMAP_MAX = -4
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep memory that is freed, for the whole process; True where that could be done (Linux with glibc).
+    """Make glibc keep freed memory, for the whole process; True if that is possible (Linux with glibc).
 
-    By default it gives every block over 32 MB back to the system when it is freed, and each page of the next one must
-    be mapped and zeroed anew: activations of that size cost more time in that than in computing. The process then
-    stays as large as it once was. This project's commands do this at their start; in a program of your own, call it
+    By default, glibc returns every freed block over 32 MB to the system, and each page of the next block must be mapped
+    and zeroed again. For activations of that size, this takes more time than the computation. The price is that the
+    process never shrinks. This project's commands call this function when they start; call it in your own program
     before the first large tensor.
     """
     if not sys.platform.startswith("linux"):

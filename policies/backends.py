@@ -1,20 +1,22 @@
-"""One `NeuronConfig`, three backends: the fused loop of `scan`, snnTorch's neurons, Norse's.
+"""Three backends for one `NeuronConfig`: the fused loop of `scan`, and the neurons of snnTorch and Norse.
 
-snnTorch (Eshraghian et al. 2023) and Norse (Pehle & Pedersen 2021) go through time one tensor at a time: slow here, but
-their numbers are there to compare with. With the same current and state the spikes are those of `Neuron`, and so are
-the gradients, within rounding; snnTorch's are equal to the bit (its cuba where r is None and v_leak 0).
+snnTorch (Eshraghian et al. 2023) and Norse (Pehle & Pedersen 2021) compute one step at a time. They are slower than the
+fused loop, and serve as a comparison. For the same current and state, spikes and gradients are those of `Neuron`,
+within rounding; snnTorch's are equal to the bit (for cuba, only with r None and v_leak 0).
 
-snnTorch's `Leaky` and `Synaptic` integrate, compare and spike; ``beta = decay``, ``alpha = syn_decay``. Their own reset
-is switched off, and a `Neuron`'s takes its place, since none of theirs is the same: "subtract" comes a step late and
-after the decay, ``reset_delay=False`` passes gradient and takes a membrane that is still above the threshold for one
-that has been reset, and "zero" in `Synaptic` loses the input of the step after a spike.
+snnTorch's `Leaky` and `Synaptic` integrate, compare and spike; ``beta = decay``, ``alpha = syn_decay``. Their reset is
+off, and the reset of `Neuron` replaces it, because none of theirs is the same: "subtract" comes one step late, after
+the decay; ``reset_delay=False`` passes a gradient, and treats a membrane that is still above the threshold as already
+reset; "zero" in `Synaptic` loses the input of the step after a spike.
 
-Norse's `lif_box`, `lif` and `leaky_integrator_box` are Euler steps ``v += dt * tau_mem_inv * (v_leak - v + i)``: exact
-with ``tau_mem_inv = (1 - decay) / dt``. They integrate, and Norse's functions reset; between the two the spike is ours,
-since Norse's is strict (``>``) and its surrogates are few and have no slope ("super" ignores its ``alpha``). Norse's
-`lif` keeps the synaptic current after its decay, which `Neuron` applies at the beginning of the next step.
+Norse's `lif_box`, `lif` and `leaky_integrator_box` are Euler steps ``v += dt * tau_mem_inv * (v_leak - v + i)``, which
+are exact with ``tau_mem_inv = (1 - decay) / dt``. They integrate, and Norse's functions reset. The spike in between is
+this project's, because Norse's threshold is strict (``>``), and its few surrogates have no slope ("super" ignores its
+``alpha``). Norse's `lif` stores the synaptic current after its decay, which `Neuron` applies at the start of the next
+step.
 
-Neither has an exact alif (Norse's `lsnn` passes gradient through its reset, and takes no surrogate of ours) or multi.
+Neither library has an exact alif or multi: Norse's `lsnn` passes a gradient through its reset, and does not accept this
+project's surrogates.
 """
 
 from __future__ import annotations
@@ -33,16 +35,16 @@ from snn4.policies.scan import check_state, checked_steps
 from snn4.policies.surrogate import spike
 
 Step = Callable[[Tensor, Tensor, Any], tuple[Tensor, Tensor, Any]]
-"""``(current, v, i) -> (output, v, i)``, one step of a library; i in the library's units."""
+"""One step of a library, ``(current, v, i) -> (output, v, i)``; i is in the library's units."""
 
 
 class LibraryNeuron(Neuron):
-    """A `Neuron` whose steps a library computes; parameters and state are `Neuron`'s, so checkpoints fit both.
+    """A `Neuron` whose steps a library computes; parameters and state are those of `Neuron`, so checkpoints fit both.
 
     Raises:
-        ImportError: the library is not installed.
-        ValueError: an ``r`` of 0, or with norse a ``tau_syn`` far below ``dt``, for a cuba: its synaptic current would
-            be lost.
+        ImportError: if the library is not installed.
+        ValueError: for a cuba with ``r`` = 0, or in Norse with ``tau_syn`` far below ``dt``, which would lose its
+            synaptic current.
     """
 
     backend: ClassVar[str]
@@ -59,7 +61,7 @@ class LibraryNeuron(Neuron):
 
     @classmethod
     def library(cls) -> Any:
-        """The library's module; imported here and nowhere else."""
+        """The library's module, which is imported only here."""
         try:
             return importlib.import_module(cls.backend)
         except ModuleNotFoundError as error:
@@ -69,7 +71,7 @@ class LibraryNeuron(Neuron):
             ) from error
 
     def synapse(self) -> tuple[float, float]:
-        """Factor and offset that make the library's synaptic current of ours (cuba)."""
+        """Factor and offset from this project's synaptic current to the library's (cuba)."""
         raise NotImplementedError
 
     def make_step(self, v: Tensor) -> Step:
@@ -79,12 +81,13 @@ class LibraryNeuron(Neuron):
     def forward(
         self, current: Tensor, state: NeuronState | None = None, steps: int | None = None
     ) -> tuple[Tensor, NeuronState]:
-        """As `Neuron`'s: ``(current (T, B, …), state) -> (spikes (T, B, …), state)``, with the same errors."""
+        """As `Neuron.forward`: ``(current (T, B, …), state) -> (spikes (T, B, …), state)``, with the same errors."""
         steps = checked_steps(current, steps)
         state = state or self.initial_state(current)
         check_state(current, state, self.dynamics)
         factor, offset = self.synapse() if state.i is not None else (1.0, 0.0)
-        step, outputs, v = self.make_step(state.v), list[Tensor](), state.v
+        step, v = self.make_step(state.v), state.v
+        outputs: list[Tensor] = []
         i: Tensor | None = None if state.i is None else factor * state.i + offset
         for t in range(steps):
             output, v, i = step(current[t if len(current) > 1 else 0].to(v.dtype), v, i)
@@ -92,21 +95,21 @@ class LibraryNeuron(Neuron):
         return torch.stack(outputs).to(current.dtype), NeuronState(v, None if i is None else (i - offset) / factor)
 
     def constants(self, v: Tensor) -> tuple[Any, Any, Any]:
-        """Decay, gain and leak of the membrane ``u = decay * v + (gain * current + leak)``; tensors where learned."""
+        """Decay, gain and leak of the membrane ``u = decay * v + (gain * current + leak)``; tensors if learned."""
         if self.decay_logit is None:
             return self.dynamics.decay[0], self.dynamics.gain[0], self.dynamics.leak[0]
         decay, gain, leak = (factor[0].to(v.dtype) for factor in self.factors())
         return decay, gain, leak
 
     def spike(self, x: Tensor) -> Tensor:
-        """The spikes of membranes ``x`` above the threshold, with the config's surrogate."""
+        """The spikes for ``x``, membrane minus threshold, with the surrogate of the config."""
         return spike(x, self.config.surrogate, self.config.slope)
 
 
 class SnnTorchNeuron(LibraryNeuron):
     """`snntorch.Leaky`, or `snntorch.Synaptic` for cuba.
 
-    `Synaptic` adds ``syn`` to the membrane as it is: gain and leak are put into it.
+    `Synaptic` adds ``syn`` to the membrane without a factor, so ``syn`` includes gain and leak.
     """
 
     backend = "snntorch"
@@ -137,7 +140,7 @@ class SnnTorchNeuron(LibraryNeuron):
         return step
 
     def _neuron(self, name: str, v: Tensor, **decays: Any) -> Any:
-        """Made anew for each run: snnTorch's modules hold on to their last membranes, and its class to its modules."""
+        """A new snnTorch module per run: its modules keep their last membranes, and its class keeps its modules."""
         library = self.library()
         number = functools.partial(torch.as_tensor, dtype=v.dtype, device=v.device)
         constants = {key: number(value) for key, value in {**decays, "threshold": self.config.v_threshold}.items()}
@@ -199,9 +202,10 @@ class NorseNeuron(LibraryNeuron):
         return step
 
     def _lif(self, resistance: Any, constants: dict[str, Any]) -> Step:
-        norse, d, dt = self.library(), self.dynamics, self.config.dt
+        norse, dt = self.library(), self.config.dt
+        d = self.dynamics
         syn_decay = d.syn_decay or 0.0
-        # a threshold that no membrane reaches keeps Norse's own reset away
+        # No membrane reaches an infinite threshold, so Norse's own reset never happens.
         p = norse.LIFParameters(**constants, v_th=float("inf"), tau_syn_inv=(1 - syn_decay) / dt)
 
         def step(current: Tensor, v: Tensor, i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -212,7 +216,7 @@ class NorseNeuron(LibraryNeuron):
         return step
 
     def _fire(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Spikes, and the membrane after Norse's reset."""
+        """Spikes, and the membrane after Norse's reset function."""
         c, norse = self.config, self.library()
         spikes = self.spike(u - c.v_threshold)
         reset = norse.reset_subtract if c.reset == "soft" else norse.reset_value
@@ -228,11 +232,11 @@ BACKENDS: dict[str, tuple[type[Neuron], tuple[str, ...]]] = {
     "snntorch": (SnnTorchNeuron, SnnTorchNeuron.kinds),
     "norse": (NorseNeuron, NorseNeuron.kinds),
 }
-"""Backends, each with its layer and the kinds of neuron that it computes exactly."""
+"""The layer of each backend, and the kinds of neuron that it computes exactly."""
 
 
 def make_neuron(config: NeuronConfig, backend: str = "torch", features: Sequence[int] | None = None) -> Neuron:
-    """A layer of neurons; its library is imported now.
+    """A layer of neurons; this imports its library.
 
     Args:
         config: the neuron.
@@ -240,16 +244,16 @@ def make_neuron(config: NeuronConfig, backend: str = "torch", features: Sequence
         features: the shape of plif's learned time constants, as for `Neuron`.
 
     Raises:
-        ValueError: an unknown backend, or a neuron that it does not compute exactly.
-        ImportError: the backend's library is not installed.
+        ValueError: for an unknown backend, and for a neuron that it does not compute exactly.
+        ImportError: if the backend's library is not installed.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend: got {backend!r}, allowed are {', '.join(BACKENDS)}")
     layer, kinds = BACKENDS[backend]
     if config.kind not in kinds:
-        able = ", ".join(name for name, (_, theirs) in BACKENDS.items() if config.kind in theirs)
+        suitable = ", ".join(name for name, (_, exact) in BACKENDS.items() if config.kind in exact)
         raise ValueError(
             f"kind: got {config.kind!r} with backend {backend}, allowed are {', '.join(kinds)}; "
-            f"backends that can: {able}"
+            f"for {config.kind} set backend: {suitable}"
         )
     return layer(config, features)

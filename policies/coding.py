@@ -1,4 +1,4 @@
-"""Codes: from values to spikes over time. `decoding` leads back."""
+"""Codes: from values to spikes over time. `decoding` is the way back."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ from snn4.policies.surrogate import spike
 Bounds = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 ENCODERS = {
-    "direct": "the values themselves are the current of every step",
-    "rate": "a value is the share of steps with a spike, drawn at random or evenly spread",
-    "latency": "one spike, the earlier the larger the value",
-    "delta": "ON and OFF spikes, one for each threshold by which a value has moved",
+    "direct": "the values are the current of every step",
+    "rate": "the value is the fraction of steps with a spike, drawn at random or evenly spaced",
+    "latency": "one spike, which comes earlier for a larger value",
+    "delta": "ON and OFF spikes, one per threshold by which the value has changed",
     "population": "Gaussian receptive fields that spike",
-    "phase": "the bits of a value, the most significant first, again in every period",
+    "phase": "the bits of the value, the most significant first, repeated in every period",
 }
 
 
 @dataclass(frozen=True)
 class CodingConfig:
-    """How an observation becomes input of the first layer (docs/codes.md shows the codes).
+    """How an observation becomes the input of the first layer (docs/codes.md shows the codes).
 
-    All codes but direct and population see a value as its fraction of the range from its low to its high bound;
-    values outside count as the bound.
+    All codes except direct and population encode a value as its fraction of the range from its low to its high bound.
+    Values outside the range are clipped.
     """
 
     kind: Literal["direct", "rate", "latency", "delta", "population", "phase"] = "direct"
-    """direct: the values themselves are the current of every step. rate: a value is the share of steps with a spike.
-    latency: one spike, the earlier the larger the value. delta: ON and OFF spikes, one for each threshold by which the
-    value has moved. population: Gaussian receptive fields that spike. phase: the bits of the value, one a step."""
+    """direct: the values are the current of every step. rate: the value is the fraction of steps with a spike. latency:
+    one spike, which comes earlier for a larger value. delta: ON and OFF spikes, one per threshold by which the value
+    has changed. population: Gaussian receptive fields that spike. phase: the bits of the value, one per step."""
     neurons_per_input: int = 10
-    """Receptive fields for each value (population)."""
+    """Receptive fields per value (population)."""
     width: Annotated[float, Gene(0.25, 2.0)] = 0.75
-    """First standard deviation of a receptive field, in distances between neighbours (population)."""
+    """Initial standard deviation of a receptive field, in distances between neighbouring centres (population)."""
     unbounded_range: float = 3.0
-    """Values whose space has no bounds are covered from minus this to this; those with one bound, from there on over
-    twice this (all but direct)."""
+    """Range of values without bounds: from -unbounded_range to unbounded_range; values with one bound have a range of
+    twice unbounded_range from that bound (all codes except direct)."""
     deterministic: bool = False
-    """Spread the spikes evenly instead of drawing each at random, so that a value always has the same code (rate)."""
+    """Space the spikes evenly instead of drawing them at random, so a value always has the same code (rate)."""
     latency_threshold: float = 0.0
-    """Values below this fraction of their range have no spike (latency)."""
+    """Values below this fraction of their range give no spike (latency)."""
     delta_threshold: float | None = None
-    """The move that a spike stands for, as a fraction of the range; None takes 1 / (2 T), with which the T steps of a
-    decision just reach from the centre of the range to its ends (delta)."""
+    """The change that one spike represents, as a fraction of the range. With None, 1 / (2 T), the T steps of a decision
+    reach exactly from the centre of the range to its ends (delta)."""
     period: int = 8
-    """Bits of a value, which repeat after so many steps (phase)."""
+    """Bits per value, and the number of steps after which they repeat (phase)."""
 
     def __post_init__(self) -> None:
         if self.kind not in ENCODERS:
@@ -78,10 +78,10 @@ class CodingConfig:
 
 
 class Encoder(nn.Module):
-    """What the codes have in common: (B, n) -> (T, B, n_outputs), of the dtype of its input."""
+    """Base of the codes: (B, n) -> (T, B, n_outputs), in the dtype of the input."""
 
     spikes: ClassVar[bool] = True
-    """Whether the output is spikes, 0 or 1, or real values."""
+    """Whether the output consists of spikes, 0 or 1, instead of real values."""
     n_outputs: int
 
     def check_values(self, x: Tensor, n: int) -> None:
@@ -93,7 +93,7 @@ class Encoder(nn.Module):
 
 
 class DirectEncoder(Encoder):
-    """Constant current: (B, n) -> (1, B, n). One step stands for all T, so that the first synapses run once."""
+    """Constant current: (B, n) -> (1, B, n). One step represents all T, so the first synapses run only once."""
 
     spikes = False
 
@@ -112,17 +112,17 @@ INTEGRATE_AND_FIRE = Dynamics(decay=(1.0,))
 class PopulationEncoder(Encoder):
     """Gaussian receptive fields with learned centres and widths: (B, n) -> spikes (T, B, n * neurons_per_input).
 
-    The deterministic population code of PopSAN (Tang et al. 2020): a field's activity, in (0, 1], drives an
-    integrate-and-fire neuron with threshold 1 and soft reset. Centres are spread evenly over ``bounds``; a value far
-    outside them makes no field spike. Gradients pass through the spikes' surrogate and the fields.
+    The deterministic population code of PopSAN (Tang et al. 2020): the activity of a field, in (0, 1], drives an
+    integrate-and-fire neuron with threshold 1 and soft reset. Centres are evenly spaced over ``bounds``; no field
+    spikes for a value far outside them. Gradients pass through the surrogate of the spikes and through the fields.
     """
 
     def __init__(self, n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> None:
         super().__init__()
         self.T, self.n_outputs = T, n_inputs * config.neurons_per_input
         low, high = _finite_bounds(n_inputs, bounds, config.unbounded_range)
-        places = torch.linspace(0, 1, config.neurons_per_input)
-        self.centres = nn.Parameter(low[:, None] + (high - low)[:, None] * places)
+        fractions = torch.linspace(0, 1, config.neurons_per_input)
+        self.centres = nn.Parameter(low[:, None] + (high - low)[:, None] * fractions)
         spacing = (high - low) / (config.neurons_per_input - 1)
         self.log_widths = nn.Parameter((config.width * spacing).log()[:, None].repeat(1, config.neurons_per_input))
 
@@ -130,16 +130,16 @@ class PopulationEncoder(Encoder):
         self.check_values(x, len(self.centres))
         distance = (x.to(state_dtype(x)).unsqueeze(-1) - self.centres) * torch.exp(-self.log_widths)
         activity = torch.exp(-0.5 * distance.square()).flatten(1)
-        # From half the threshold, a field spikes from the second step on even when its activity is just under 1.
+        # Membranes start at half the threshold, so a field whose activity is just under 1 spikes at the first step.
         half = NeuronState(torch.full_like(activity, 0.5))
         spikes, _ = scan(activity.unsqueeze(0), half, INTEGRATE_AND_FIRE, steps=self.T)
         return spikes.to(x.dtype)
 
 
 class RangeEncoder(Encoder):
-    """A code of p, the value's fraction of its range: 0 at and below the low bound, 1 at and above the high one.
+    """A code of p, the value's fraction of its range: 0 up to the low bound, 1 from the high bound on.
 
-    Gradients reach values inside the range only: at its ends p is clipped.
+    Gradients reach only values inside the range, because p is clipped at its ends.
     """
 
     low: Tensor
@@ -153,7 +153,7 @@ class RangeEncoder(Encoder):
         self.register_buffer("high", high, persistent=False)
 
     def fraction(self, x: Tensor) -> Tensor:
-        """p (…, n) of the values ``x`` (…, n), float32 or wider."""
+        """p (…, n) of the values ``x`` (…, n), in float32 or wider."""
         self.check_values(x, len(self.low))
         values, low, high = (part.to(state_dtype(x)) for part in (x, self.low, self.high))
         return ((values - low) / (high - low)).clamp(0, 1)
@@ -164,11 +164,12 @@ class RangeEncoder(Encoder):
 
 
 class RateEncoder(RangeEncoder):
-    """Rate code: (B, n) -> (T, B, n), where a spike comes at each step with probability p.
+    """Rate code: (B, n) -> (T, B, n), with a spike at each step with probability p.
 
-    The numbers come from torch's generator (`torch.manual_seed`). With ``deterministic``, the spikes are those of an
-    integrate-and-fire neuron with the current p, at first half way to its threshold of 1: evenly spread, T * p of them,
-    rounded to a whole number. Straight-through gradient (Bengio et al. 2013): ds[t]/dp = 1, as of the expected spike.
+    Random numbers come from torch's generator (`torch.manual_seed`). With ``deterministic``, the spikes are those of an
+    integrate-and-fire neuron with current p, whose membrane starts at half its threshold of 1: T * p evenly spaced
+    spikes, rounded to a whole number. The gradient is straight-through (Bengio et al. 2013): ds[t]/dp = 1, as for the
+    expected spike.
     """
 
     def __init__(self, n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> None:
@@ -179,7 +180,7 @@ class RateEncoder(RangeEncoder):
         p = self.fraction(x)
         if self.deterministic:
             ends = torch.arange(self.T + 1, device=x.device).view(-1, 1, 1)
-            membrane = ends * p.detach() + 0.5  # if no spike had reset it; so floor(membrane) is the spikes so far
+            membrane = ends * p.detach() + 0.5  # without resets, so its floor is the number of spikes so far
             spikes = membrane.floor().diff(dim=0)
         else:
             spikes = (torch.rand(self.T, *p.shape, device=x.device) < p).to(p.dtype)
@@ -187,11 +188,12 @@ class RateEncoder(RangeEncoder):
 
 
 class LatencyEncoder(RangeEncoder):
-    """Time to first spike: (B, n) -> (T, B, n), where p = 1 spikes at the first step and small p at the last.
+    """Time to first spike: (B, n) -> (T, B, n); p = 1 spikes at the first step, a small p at the last.
 
-    The one spike comes at step min(round((1 - p) * T), T - 1), linear in the value (as in Rueckauer & Liu 2018), or
-    never where p < ``latency_threshold``. `FirstSpikeDecoder` gives p back to 1 / (2 T), or 1 / T near 0. Gradient: as
-    if the spike were shared linearly by the two steps around (1 - p) * T; none for a value without a spike.
+    The only spike comes at step min(round((1 - p) * T), T - 1), linear in the value (as in Rueckauer & Liu 2018). There
+    is no spike for p < ``latency_threshold``. `FirstSpikeDecoder` recovers p to within 1 / (2 T), or 1 / T near 0. The
+    gradient is that of a spike shared linearly between the two steps around (1 - p) * T. A value without a spike has no
+    gradient.
     """
 
     def __init__(self, n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> None:
@@ -199,26 +201,28 @@ class LatencyEncoder(RangeEncoder):
         self.threshold = config.latency_threshold
 
     def forward(self, x: Tensor) -> Tensor:
-        p, steps, last = self.fraction(x), self.steps(x), self.T - 1
+        p, steps = self.fraction(x), self.steps(x)
         time = (1 - p) * self.T
         before = time.detach().floor()
-        late = time - before
-        shared = torch.where(steps == before, 1 - late, torch.where(steps == before + 1, late, 0.0))
-        spikes = steps == (time + 0.5).floor().clamp(max=last)
+        lateness = time - before
+        shared = torch.where(steps == before, 1 - lateness, torch.where(steps == before + 1, lateness, 0.0))
+        spikes = steps == (time + 0.5).floor().clamp(max=self.T - 1)
         return (_straight_through(spikes.to(p.dtype), shared) * (p >= self.threshold)).to(x.dtype)
 
 
 class DeltaEncoder(RangeEncoder):
     """Temporal contrast: ON and OFF spikes (T, B, 2 n), the n ON channels first.
 
-    ON spikes when the value lies a threshold or more above a reference, which then rises by the threshold; OFF likewise
-    below (step-forward coding, Petro et al. 2020; event cameras' pixels, Lichtsteiner et al. 2008). The reference
-    starts at the centre of the range. A jump over several thresholds is told in as many steps, one spike in each.
+    ON spikes when the value is at least a threshold above a reference, which then rises by the threshold. OFF spikes
+    when the value is at least a threshold below the reference, which then falls (step-forward coding, Petro et al.
+    2020; pixels of event cameras, Lichtsteiner et al. 2008). The reference starts at the centre of the range. A jump
+    over several thresholds takes as many steps, with one spike per step.
 
-    An observation (B, n) that stands still during a decision is told in the same way: min(T, floor(|p - 1/2| /
-    threshold)) spikes, one a step from the first on, ON above the centre and OFF below it: a thermometer.
+    A constant observation (B, n) is coded in the same way during a decision: min(T, floor(|p - 1/2| / threshold))
+    spikes, one per step from the first step on, ON above the centre and OFF below it, like a thermometer.
 
-    Gradient: the spikes' surrogate (arctan), in units of the threshold; the reference, like a reset, passes none.
+    The gradient is the surrogate of the spikes (arctan), in units of the threshold. The reference, like a reset, passes
+    no gradient.
     """
 
     def __init__(self, n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> None:
@@ -227,36 +231,38 @@ class DeltaEncoder(RangeEncoder):
         self.thresholds_in_range = 2.0 * T if config.delta_threshold is None else 1 / config.delta_threshold
 
     def forward(self, x: Tensor) -> Tensor:
-        moved, step = self._moved(x), self.steps(x) + 1
-        return torch.cat([spike(moved - step), spike(-moved - step)], -1).to(x.dtype)
+        distance, step = self._distance(x), self.steps(x) + 1
+        return torch.cat([spike(distance - step), spike(-distance - step)], -1).to(x.dtype)
 
     def over_time(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """A signal ``x`` (steps, B, n) -> spikes (steps, B, 2 n) and the state with which the next steps go on.
+        """A signal ``x`` (steps, B, n) -> spikes (steps, B, 2 n) and the state from which the next steps continue.
 
-        The state (B, n) is the number of ON less that of OFF spikes so far, so the reference stands at centre of the
-        range + state * threshold. None starts from 0; ValueError where the state has another shape than a step.
+        The state (B, n) is the number of ON spikes minus the number of OFF spikes so far. The reference is therefore
+        the centre of the range + state * threshold. None starts from 0; ValueError for a state that does not have the
+        shape of a step.
         """
-        signal, trains = self._moved(x), list[Tensor]()
+        signal, trains = self._distance(x), list[Tensor]()
         count = torch.zeros_like(signal[0]) if state is None else state
         if count.shape != x.shape[1:]:
             raise ValueError(f"state: got shape {tuple(count.shape)}, allowed is {tuple(x.shape[1:])}, that of a step")
-        for moved in signal:
-            on, off = spike(moved - count - 1), spike(count - moved - 1)
+        for distance in signal:
+            on, off = spike(distance - count - 1), spike(count - distance - 1)
             count = count + (on - off).detach()
             trains.append(torch.cat([on, off], -1))
         return torch.stack(trains).to(x.dtype), count
 
-    def _moved(self, x: Tensor) -> Tensor:
-        """How far ``x`` lies from the centre of the range, in thresholds."""
+    def _distance(self, x: Tensor) -> Tensor:
+        """Signed distance of ``x`` from the centre of the range, in thresholds."""
         return (self.fraction(x) - 0.5) * self.thresholds_in_range
 
 
 class PhaseEncoder(RangeEncoder):
     """Phase code: (B, n) -> (T, B, n), the bits of p, the most significant first (Kim et al. 2018).
 
-    A spike at phase k = t mod ``period`` stands for 2^-(k + 1); after ``period`` steps the bits come again. p is
-    rounded down to ``period`` bits, 1 to the largest of them. The spikes are not weighted here: who receives them knows
-    the phase by their time alone. Straight-through gradient: ds[t]/dp = 1, so a decoded period has slope 1 - 2^-period.
+    A spike at phase k = t mod ``period`` represents 2^-(k + 1); the bits repeat after ``period`` steps. p is rounded
+    down to ``period`` bits, and p = 1 to the largest number of that many bits. The spikes are not weighted here: the
+    receiver knows their phase only from their time. The gradient is straight-through: ds[t]/dp = 1, so a decoded period
+    has slope 1 - 2^-period.
     """
 
     def __init__(self, n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> None:
@@ -279,10 +285,10 @@ _RANGE_ENCODERS: dict[str, type[RangeEncoder]] = {
 
 
 def make_encoder(n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | None = None) -> Encoder:
-    """The encoder that ``config`` names, for ``n_inputs`` values with the given ``(low, high)`` bounds (n,).
+    """The encoder of ``config`` for ``n_inputs`` values with ``(low, high)`` bounds (n,).
 
     Raises:
-        ValueError: naming the argument, what was got and what is allowed.
+        ValueError: the message names the argument, its value and what is allowed.
     """
     for name, number in (("n_inputs", n_inputs), ("T", T)):
         if number < 1:
@@ -295,21 +301,23 @@ def make_encoder(n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | N
 
 
 def require_numbers(x: Tensor) -> None:
-    """ValueError for NaN, which would leave no trace: no neuron spikes for it."""
+    """ValueError for NaN, which would otherwise go unnoticed, because no neuron spikes for it."""
     if is_recorded() or x.is_meta:
         return
     flat = x.detach().flatten()
-    if math.isnan(flat.dot(flat)):  # squares are NaN where something is, and there alone; the fastest way to ask
-        raise ValueError("x: got NaN, allowed are numbers; stable-baselines3's VecCheckNan finds those of environments")
+    if math.isnan(flat.dot(flat)):  # the fastest test: the sum of squares is NaN only if a value is
+        raise ValueError(
+            "x: got NaN, allowed are numbers; find NaN of environments with stable-baselines3's VecCheckNan"
+        )
 
 
 def _straight_through(spikes: Tensor, soft: Tensor) -> Tensor:
-    """The values of ``spikes`` to the bit, with the gradient of ``soft``, broadcast to them."""
+    """Exactly the values of ``spikes``, with the gradient of ``soft``, which broadcasts to them."""
     return spikes + (soft - soft.detach())
 
 
 _UNBOUNDED = 1e8
-"""Spaces write "unbounded" as inf, as the largest float, or as some large number."""
+"""Spaces without bounds have bounds of inf, of the largest float or of some large number."""
 
 
 def _finite_bounds(n_inputs: int, bounds: Bounds | None, default: float) -> tuple[Tensor, Tensor]:
@@ -317,10 +325,10 @@ def _finite_bounds(n_inputs: int, bounds: Bounds | None, default: float) -> tupl
     low, high = bounds if bounds is not None else (-edge, edge)
     if np.shape(low) != (n_inputs,) or np.shape(high) != (n_inputs,):
         raise ValueError(f"bounds: got shapes {np.shape(low)} and {np.shape(high)}, allowed is ({n_inputs},) for both")
-    something = low < high
-    has_low, has_high = (something & (np.abs(bound) < _UNBOUNDED) for bound in (low, high))
+    not_empty = low < high
+    has_low, has_high = (not_empty & (np.abs(bound) < _UNBOUNDED) for bound in (low, high))
     lowest = np.where(has_low, low, np.where(has_high, high - 2 * edge, -edge)).astype(np.float32)
     highest = np.where(has_high, high, np.where(has_low, low + 2 * edge, edge)).astype(np.float32)
-    apart = lowest < highest  # as far as numbers of 32 bits can tell
-    lowest, highest = np.where(apart, lowest, -edge), np.where(apart, highest, edge)
+    distinct = lowest < highest  # large bounds may round to the same float32
+    lowest, highest = np.where(distinct, lowest, -edge), np.where(distinct, highest, edge)
     return torch.as_tensor(lowest, dtype=torch.float32), torch.as_tensor(highest, dtype=torch.float32)

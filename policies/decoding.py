@@ -1,4 +1,4 @@
-"""Decoders: from spikes (T, B, …) to values (B, …), in float32 where the spikes are half precision."""
+"""Decoders: from spikes (T, B, …) to values (B, …), in float32 for spikes of half precision."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from snn4.policies.dynamics import state_dtype
 
 DECODERS = {
     "rate": "the mean over all steps",
-    "membrane": "a leaky trace at the last step, in which late spikes count more",
-    "weighted": "a weighted sum over the steps, whose weights are learned and start as those of rate",
-    "first_spike": "how early the first spike comes: 1 at the first step, 0 where there is none",
+    "membrane": "a leaky trace at the last step, to which late spikes contribute more",
+    "weighted": "a weighted sum over the steps, with learned weights that start like those of rate",
+    "first_spike": "how early the first spike comes: 1 for the first step, 0 without a spike",
 }
 
 
 class WeightedDecoder(nn.Module):
-    """A spike at step t counts ``weights[t]``: spikes (T, B, …) -> sum over t of weights[t] * spikes[t] (B, …).
+    """Weighted sum over steps: spikes (T, B, …) -> sum over t of weights[t] * spikes[t] (B, …).
 
     Args:
         weights: (T,).
-        learned: whether the weights are a parameter, or constants that stay out of the state dict.
+        learned: whether the weights are a parameter; otherwise they are constants, which the state dict does not hold.
     """
 
     weights: Tensor
@@ -33,11 +33,11 @@ class WeightedDecoder(nn.Module):
             self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, spikes: Tensor) -> Tensor:
-        """ValueError where ``spikes`` has another number of steps than there are weights."""
+        """ValueError unless ``spikes`` has one step for each weight."""
         _check_steps(spikes, len(self.weights))
         dtype = state_dtype(spikes)
         weights = self.weights.to(dtype).view(-1, *[1] * (spikes.dim() - 1))
-        # Not a matrix product: autocast would take that back to half precision.
+        # No matrix product, which autocast would compute in half precision.
         return (weights * spikes.to(dtype)).sum(0)
 
 
@@ -48,10 +48,10 @@ class FirstSpikeDecoder(nn.Module):
 
         value = 1/T * sum_t (1 - prod_{k <= t} (1 - s[k]))
 
-    That product is what is differentiated, so d value / d s[k] is exactly what the value gains if a spike comes at step
-    k, or loses if the spike there goes: (t_first - k) / T before the first spike, (t_second - t_first) / T at it, 0
-    after it, where T stands for a spike that never comes. So silent neurons hear (T - k) / T and can come alive. The
-    neurons' own surrogate takes the gradient from there.
+    Autograd differentiates this product. So d value / d s[k] is exactly the change of the value if a spike is added at
+    step k, or removed from it: (t_first - k) / T before the first spike, (t_second - t_first) / T at the first spike, 0
+    after it. For a spike that never comes, its time is T. A silent neuron therefore gets a gradient of (T - k) / T and
+    can learn to spike. From there the gradient passes through the surrogate of the neurons.
     """
 
     def __init__(self, T: int) -> None:
@@ -59,22 +59,22 @@ class FirstSpikeDecoder(nn.Module):
         self.T = T
 
     def forward(self, spikes: Tensor) -> Tensor:
-        """ValueError where ``spikes`` has not T steps."""
+        """ValueError unless ``spikes`` has T steps."""
         _check_steps(spikes, self.T)
         spikes = spikes.to(state_dtype(spikes))
         silent, steps_silent = torch.ones_like(spikes[0]), torch.zeros_like(spikes[0])
-        # torch.cumprod says the same, but is up to twenty times slower to differentiate where there are zeros.
-        for now in spikes:
-            silent = silent * (1 - now)
+        # torch.cumprod is equal, but its backward pass is up to twenty times slower for inputs with zeros.
+        for step in spikes:
+            silent = silent * (1 - step)
             steps_silent = steps_silent + silent
         return 1 - steps_silent / self.T
 
 
 def make_decoder(kind: str, T: int, decay: float) -> WeightedDecoder | FirstSpikeDecoder:
-    """The decoder ``kind`` (one of `DECODERS`) of T steps; ``decay`` is the leak of membrane's trace in one step.
+    """The decoder ``kind`` (one of `DECODERS`) of T steps; ``decay`` is the decay per step of the membrane's trace.
 
     Raises:
-        ValueError: naming the argument, what was got and what is allowed.
+        ValueError: the message names the argument, its value and what is allowed.
     """
     if kind not in DECODERS:
         raise ValueError(f"readout: got {kind!r}, allowed are {', '.join(DECODERS)}")
@@ -89,10 +89,11 @@ def make_decoder(kind: str, T: int, decay: float) -> WeightedDecoder | FirstSpik
 
 
 def decoder_weights(kind: str, T: int, decay: float) -> Tensor:
-    """What a spike at each step (T,) counts in the decoded value; they add up to 1.
+    """The weight of a spike at each step (T,) in the decoded value; the weights sum to 1.
 
-    rate: all the same. membrane: a leaky integrator's trace at the last step, so that late spikes count more. Both
-    commute with the linear head that follows, which therefore may see spikes (on a chip) or decoded values (here).
+    rate: all weights are equal. membrane: the trace of a leaky integrator at the last step, to which late spikes
+    contribute more. Both commute with the linear head that follows. The head may therefore receive spikes (on a chip)
+    or decoded values (here).
     """
     if kind == "rate":
         return torch.full((T,), 1 / T)

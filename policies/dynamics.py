@@ -1,12 +1,12 @@
-"""What a neuron computes: the constants of its equations, and its state between steps.
+"""Dynamics of neurons: the constants of their equations, and their state between steps.
 
 For every neuron and step::
 
-    i[t]   = syn_decay * i[t-1] + syn_gain * I[t]                   the current itself where there is no synapse
-    u_k[t] = decay_k * v_k[t-1] + (gain_k * i[t] + leak_k)          one membrane, or several time constants
+    i[t]   = syn_decay * i[t-1] + syn_gain * I[t]                   I[t] itself without a synapse
+    u_k[t] = decay_k * v_k[t-1] + (gain_k * i[t] + leak_k)          for each membrane k
     u[t]   = mean_k u_k[t]
     x[t]   = u[t] - (v_threshold + adaptation * a[t-1])
-    s[t]   = 1 if x[t] >= 0 else 0                                  the output; u[t] itself where reset is none
+    s[t]   = 1 if x[t] >= 0 else 0                                  the output; u[t] itself with reset none
     v_k[t] = u_k[t] - s[t] * v_threshold                            reset soft; hard: v_reset where s[t] else u_k[t]
     a[t]   = adapt_decay * a[t-1] + s[t]
 """
@@ -39,7 +39,7 @@ class Dynamics(NamedTuple):
 
 
 class NeuronState(NamedTuple):
-    """State of a layer between steps, float32 or wider; what a neuron does not have is None."""
+    """State of a layer between steps, in float32 or wider; a part that the neuron does not have is None."""
 
     v: Tensor
     """Membrane after the reset: (B, …), or (K, B, …) for a neuron with K membranes."""
@@ -49,12 +49,12 @@ class NeuronState(NamedTuple):
     """Adaptation of the threshold (B, …)."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> NeuronState:
-        """``function`` of every part that there is."""
+        """The state with ``function`` applied to every part that is not None."""
         i, a = (None if part is None else function(part) for part in (self.i, self.a))
         return NeuronState(function(self.v), i, a)
 
     def detach(self) -> NeuronState:
-        """The same values without their history: where truncated backpropagation through time cuts."""
+        """The same values without their history, as truncated backpropagation through time needs them."""
         return self.map(Tensor.detach)
 
 
@@ -70,18 +70,18 @@ def rest_state(current: Tensor, dynamics: Dynamics, v_rest: float = 0.0) -> Neur
 
 
 def state_to_rows(state: NeuronState, dynamics: Dynamics) -> Tensor:
-    """A copy of a state in one tensor (rows, B, …): membranes, then synapse, then adaptation."""
+    """A copy of ``state`` in one tensor (rows, B, …): membranes, then synapse, then adaptation."""
     v = state.v.unsqueeze(0) if len(dynamics.decay) == 1 else state.v
     return torch.cat([v, *(part.unsqueeze(0) for part in (state.i, state.a) if part is not None)])
 
 
 def state_from_rows(rows: Tensor, dynamics: Dynamics) -> NeuronState:
-    """The state that `state_to_rows` wrote: views of ``rows``."""
+    """The state from the ``rows`` of `state_to_rows`, as views of them."""
     k = len(dynamics.decay)
     i = None if dynamics.syn_decay is None else rows[k]
     return NeuronState(rows[0] if k == 1 else rows[:k], i, None if dynamics.adaptation is None else rows[-1])
 
 
 def state_dtype(current: Tensor) -> torch.dtype:
-    """Precision of the states that go with ``current``: its own, float32 where that is half."""
+    """Precision of the states for ``current``: the same precision, but float32 for half precision."""
     return torch.float32 if current.dtype in (torch.bfloat16, torch.float16) else current.dtype

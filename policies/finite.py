@@ -1,4 +1,4 @@
-"""Policies whose weights are numbers no more: neurons that get NaN are silent, so that nothing else would show it."""
+"""Checks for NaN and infinity in policies: neurons with NaN are silent, so nothing else would reveal it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor, nn
 
 from snn4.policies.scan import is_recorded
 
-ADVICE = "learning has diverged: go back to earlier weights, and lower the learning rate or clip gradients"
+ADVICE = "learning has diverged: return to earlier weights, and lower the learning rate or clip gradients"
 
 
 def diverged(where: str, got: str = "NaN or infinity") -> ValueError:
-    """The error that says so of a policy that is to act."""
+    """The error for a policy that would act with ``got`` at ``where``."""
     return ValueError(f"{where}: got {got}, allowed are finite numbers; {ADVICE}")
 
 
 def require_finite(layers: Iterable[nn.Module]) -> None:
-    """ValueError for a parameter of ``layers`` themselves, not of modules inside them, that holds NaN or infinity."""
+    """ValueError if a parameter of ``layers``, without those of their submodules, holds NaN or infinity."""
     layers = [*layers]
     parameters = [p.reshape(-1) for layer in layers for p in layer._parameters.values() if p is not None]
     if not parameters or parameters[0].is_meta:
         return
     flat = torch.cat(parameters).detach()
-    if math.isfinite(flat.dot(flat)):  # the fastest way to ask; large numbers overflow there
+    if math.isfinite(flat.dot(flat)):  # the fastest test; large numbers overflow in it
         return
     for layer in layers:
         for name, parameter in layer._parameters.items():
@@ -34,7 +34,7 @@ def require_finite(layers: Iterable[nn.Module]) -> None:
 
 
 def require_decision(values: Tensor) -> None:
-    """ValueError for NaN among the ``values`` of a head, by which a policy is about to act."""
+    """ValueError for NaN in ``values``, the outputs of a head with which a policy is about to act."""
     if is_recorded() or values.is_meta:
         return
     flat = values.detach().reshape(-1)

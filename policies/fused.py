@@ -1,4 +1,4 @@
-"""The fused time loop: numba kernels run on the memory of torch's tensors, on torch's number of threads."""
+"""The fused time loop: numba kernels on the memory of torch's tensors, with torch's number of threads."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 _SURROGATE_NUMBERS = {name: number for number, name in enumerate(SURROGATES)}
 _WORTH_A_THREAD = 1 << 17
-"""Neurons; below, a thread takes longer to wake up than to work."""
+"""Number of neurons below which starting a thread takes longer than its work."""
 _log = logging.getLogger(__name__)
 
 
 def is_fused() -> bool:
-    """Whether the compiled loop is there."""
+    """Whether the compiled loop is available."""
     return _kernels() is not None
 
 
 def fused_forward(
     current: Tensor, state: NeuronState, rest: float | None, decay: Tensor | None, d: Dynamics, steps: int
 ) -> Tensor:
-    """Output (T, B, …). ``state`` runs on in place, from what it holds, or from membranes at ``rest``."""
+    """Output (T, B, …). ``state`` is updated in place; it starts at ``rest``, or with None from its values."""
     c = _constants(d, decay is not None)
     current = current.detach().contiguous()
     out = current.new_empty(steps, *current.shape[1:])
@@ -49,9 +49,10 @@ def fused_backward(
     grad_out: Tensor, grad_state: NeuronState | None, current: Tensor, first: NeuronState | None, rest: float | None,
     decay: Tensor | None, d: Dynamics,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """Gradients of the current and of a learned decay; ``grad_state`` goes, in place, from the last to the ``first``.
+    """Gradients of the current and of a learned decay.
 
-    Where the current was constant (one row), it collects the gradients of all steps, in full precision.
+    ``grad_state`` is updated in place, from the gradient of the last state to that of the ``first``. The gradient of a
+    constant current (one row) is the sum over all steps, in full precision.
     """
     c = _constants(d, decay is not None)
     grad_out, current = grad_out.contiguous(), current.detach().contiguous()
@@ -68,7 +69,7 @@ def fused_backward(
 
 
 class _Constants(NamedTuple):
-    """`Dynamics` as the kernels take them: float32."""
+    """`Dynamics` in the format of the kernels: float32."""
 
     variant: Any
     membranes: int
@@ -100,19 +101,17 @@ _NOTHING = np.zeros(1, np.float32)
 
 
 def _rows(x: Tensor, rows: int | None = None) -> Any:
-    """The memory of ``x`` as (rows, N), bfloat16 by its bits."""
+    """The memory of ``x`` as (rows, N); bfloat16 as its bits."""
     x = x.detach()
     bits = x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
     return bits.reshape(rows or len(x), -1)
 
 
 def _state_rows(state: NeuronState | None, membranes: int) -> tuple[Any, Any, Any]:
-    """The memory of membranes (K, N), synapse (N,) and adaptation (N,), as far as they are there."""
-    return (
-        (_NOTHING[None], _NOTHING, _NOTHING)
-        if state is None
-        else (_rows(state.v, membranes), _row(state.i), _row(state.a))
-    )
+    """The memory of membranes (K, N), synapse (N,) and adaptation (N,); `_NOTHING` for missing parts."""
+    if state is None:
+        return _NOTHING[None], _NOTHING, _NOTHING
+    return _rows(state.v, membranes), _row(state.i), _row(state.a)
 
 
 def _row(x: Tensor | None) -> Any:
@@ -120,7 +119,7 @@ def _row(x: Tensor | None) -> Any:
 
 
 def _spread(kernel: Callable[..., None], neurons: int, decay: Tensor | None, *arguments: Any) -> None:
-    """Run ``kernel`` over all blocks of neurons, on torch's number of threads where that pays."""
+    """Run ``kernel`` over all blocks of neurons, with torch's number of threads if there are enough neurons."""
     from snn4.policies._scan_kernels import BLOCK
 
     features = (neurons if decay is None else decay.numel()) or 1
@@ -132,30 +131,30 @@ def _spread(kernel: Callable[..., None], neurons: int, decay: Tensor | None, *ar
 
 
 def run_in_threads(kernel: Callable[..., None], units: int, *arguments: Any) -> None:
-    """``kernel(*arguments, first, last)`` over ``units`` of work, shared among as many threads as torch has."""
+    """Run ``kernel(*arguments, first, last)`` over ``units`` of work, divided among torch's number of threads."""
     threads = min(torch.get_num_threads(), units)
     edges = [units * n // threads for n in range(threads + 1)]
-    others = [
+    futures = [
         _pool(os.getpid()).submit(kernel, *arguments, first, last) for first, last in itertools.pairwise(edges[1:])
     ]
     kernel(*arguments, 0, edges[1])
-    for other in others:
-        other.result()
+    for future in futures:
+        future.result()
 
 
 @functools.cache
 def _pool(process: int) -> ThreadPoolExecutor:
-    """Threads of this process: a fork does not inherit them."""
+    """The threads of this ``process``, since a fork does not inherit threads."""
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="scan")
 
 
 @functools.cache
 def _kernels() -> tuple[Callable[..., Callable[..., None]], Callable[..., Callable[..., None]]] | None:
-    """Makers of the compiled loops; None, with one log line, where numba cannot compile."""
+    """Factories of the compiled loops; None, with one log line, if numba cannot compile."""
     try:
         from snn4.policies._scan_kernels import backward_kernel, forward_kernel
-    # numba breaks in many ways (missing, wrong LLVM, read-only cache); none may stop training
+    # numba can fail in many ways (missing, wrong LLVM, read-only cache), and no failure may stop training
     except Exception as error:
-        _log.warning("no compiler for the fused time loop (%s): using the plain one, which is slower", error)
+        _log.warning("no compiler for the fused time loop (%s): using the plain loop, which is slower", error)
         return None
     return forward_kernel, backward_kernel

@@ -1,4 +1,4 @@
-"""The modes of a network: where it lies, and evaluation mode for a while."""
+"""Modes of a network: its device, and temporary evaluation mode."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import nn
 
 
 def device(network: nn.Module) -> torch.device:
-    """Where the first parameter lies."""
+    """The device of the first parameter."""
     return next(network.parameters()).device
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside; each module has its own mode again afterwards (parts may be frozen)."""
+    """Eval mode without gradients inside; afterwards each module returns to its previous mode (parts may be frozen)."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""Stateful composition: layers without memory run over all steps at once, neurons over time, blocks nest."""
+"""Stateful composition: layers without memory run over all steps at once, neurons run over time, and blocks nest."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Stateful(nn.Module):
 
 
 class OverSteps(nn.Module):
-    """Base of layers without a state that tell steps from samples: called as ``(x (T * B, …), T) -> y (T * B, …)``."""
+    """Base of stateless layers that distinguish steps from samples: called as ``(x (T * B, …), T) -> y (T * B, …)``."""
 
 
 class SpikingSequential(Stateful, nn.Sequential):
-    """Layers in a row: ``(x (T, B, …), state) -> (y (T, B, …), state)``.
+    """Layers in sequence: ``(x (T, B, …), state) -> (y (T, B, …), state)``.
 
-    Stateful layers (neurons, and whatever derives from `Stateful`) are called as ``layer(x, state, steps)``. Every
-    other layer (convolutions, pooling, norms) sees a batch of T * B samples. So each layer runs once over all steps,
-    before the next begins.
+    Stateful layers (neurons and subclasses of `Stateful`) are called as ``layer(x, state, steps)``. All other layers
+    (convolutions, pooling, norms) see a batch of T * B samples. So each layer runs once over all steps before the next
+    layer starts.
 
-    A constant input is one step ``x`` (1, B, …) with ``steps`` = T: what comes before the first stateful layer then
-    runs once and not T times.
+    A constant input is one step ``x`` (1, B, …) with ``steps`` = T. The layers before the first stateful layer then run
+    once instead of T times.
 
-    The state is a tuple with one entry for each stateful layer; None starts at rest. Truncated backpropagation through
-    time is a loop over chunks that cuts the state's history::
+    The state is a tuple with one entry per stateful layer; None is rest. Truncated backpropagation through time is a
+    loop over chunks that cuts the history of the state::
 
         for chunk in x.split(k):
             y, state = network(chunk, detach(state))
@@ -43,14 +43,14 @@ class SpikingSequential(Stateful, nn.Sequential):
 
     Args:
         layers: the layers, in order.
-        checkpoint_steps: with k, the steps run in segments of k, and the backward pass computes each segment anew
-            (gradient checkpointing, Chen et al. 2016): activations of one segment live at a time, at the price of a
-            second forward pass. Gradients are the same, except for batch norms that share statistics between steps:
-            those take them from each segment. Running statistics are updated once a segment.
+        checkpoint_steps: k steps per segment of gradient checkpointing (Chen et al. 2016): the backward pass computes
+            each segment again. Only the activations of one segment are in memory at a time, at the cost of a second
+            forward pass. Gradients are the same, except for batch norms that share statistics between steps, which
+            take them from each segment. Running statistics are updated once per segment.
 
     Raises:
-        ValueError: naming the argument, for ``checkpoint_steps`` < 1, ``steps`` that do not fit the input, and a state
-            that does not fit the layers or the batch.
+        ValueError: for ``checkpoint_steps`` < 1, for ``steps`` that do not fit the input, and for a state that does not
+            fit the layers or the batch; the message names the argument.
     """
 
     def __init__(self, *layers: Any, checkpoint_steps: int | None = None) -> None:
@@ -64,12 +64,12 @@ class SpikingSequential(Stateful, nn.Sequential):
 
         Args:
             x: (T, B, …), or one constant step (1, B, …).
-            state: the state after the steps before.
-            steps: T where the input is constant.
+            state: the state after the previous steps.
+            steps: T of a constant input.
         """
         steps, layers = checked_steps(x, steps), list(self)
         if len(x) == 1:
-            # Constant until the first stateful layer: run once, and outside of all segments.
+            # The signal is constant up to the first stateful layer, so these layers run once, outside all segments.
             while layers and not is_stateful(layers[0]):
                 x = _over_steps(layers.pop(0), x)
         state = _checked_state(state, sum(map(is_stateful, layers)))
@@ -88,9 +88,9 @@ class SpikingSequential(Stateful, nn.Sequential):
 
 
 class SpikingResidual(Stateful):
-    """The sum of two paths from one input: ``y = branch(x) + shortcut(x)``, the identity for an empty shortcut.
+    """The sum of two paths: ``y = branch(x) + shortcut(x)``; an empty shortcut is the identity.
 
-    Its state is the pair of the paths' states.
+    The state is the pair of the states of both paths.
     """
 
     def __init__(self, branch: SpikingSequential, shortcut: SpikingSequential) -> None:
@@ -111,7 +111,7 @@ def detach(state: State) -> State:
 
 
 def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
-    """``function`` of every tensor in ``state``; what is no tensor stays."""
+    """``state`` with ``function`` applied to every tensor; other values do not change."""
     if isinstance(state, Tensor):
         return function(state)
     if not isinstance(state, tuple):
@@ -147,9 +147,10 @@ def _over_steps(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def _samples(x: Tensor) -> Tensor:
-    """``x`` (T, B, …) as (T * B, …), in channels_last if that is how it lies in memory.
+    """``x`` (T, B, …) as (T * B, …), in channels_last if this is its memory format.
 
-    torch tells the format by the strides, and a view of a single sample has others where the size is 1.
+    torch recognizes the format by the strides, but a view of a single sample has different strides in dimensions of
+    size 1.
     """
     flat = x.flatten(0, 1)
     if len(flat) > 1 or flat.dim() != 4:
@@ -162,7 +163,7 @@ def _samples(x: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _frozen_buffers(module: nn.Module) -> Iterator[None]:
-    """Whatever runs inside changes copies of the module's buffers: a second pass must not count twice in statistics."""
+    """Restore the buffers of ``module`` at the end, so a second pass does not update running statistics twice."""
     buffers = [(owner, name, x) for owner in module.modules() for name, x in owner.named_buffers(recurse=False)]
     for owner, name, buffer in buffers:
         setattr(owner, name, buffer.clone())
@@ -174,11 +175,14 @@ def _frozen_buffers(module: nn.Module) -> Iterator[None]:
 
 
 def checked_steps(x: Tensor, steps: int | None) -> int:
-    """The number of steps T that input ``x`` and argument ``steps`` mean; ValueError where they do not fit."""
+    """The number of steps T given by input ``x`` and argument ``steps``; ValueError if they do not fit."""
     if x.dim() < 2 or len(x) < 1:
         raise ValueError(f"x: got shape {tuple(x.shape)}, allowed is (T, B, …) with T >= 1")
     if steps is not None and (steps < 1 or len(x) not in (1, steps)):
-        raise ValueError(f"steps: got {steps} for an input of {len(x)} steps, allowed is >= 1 with one, or equal")
+        raise ValueError(
+            f"steps: got {steps} for an input of {len(x)} steps, allowed is the same number, or any number >= 1 for an "
+            f"input of one step"
+        )
     return steps or len(x)
 
 

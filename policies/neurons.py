@@ -1,4 +1,4 @@
-"""Neurons: their equations, their parameters in NIR's terms, and the layer that runs them over time."""
+"""Neurons: their equations, their parameters with NIR's names, and the layer that runs them over time."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ KINDS = {
     "lif": "leaky integrate-and-fire",
     "cuba": "current-based LIF: a synapse with its own time constant before the membrane (Loihi's neuron)",
     "alif": "adaptive LIF: each spike raises the threshold, which then decays",
-    "multi": "several membranes with their own time constants, whose mean spikes",
+    "multi": "several membranes with different time constants; their mean decides on a spike",
     "plif": "parametric LIF: the membrane time constant is learned",
-    "li": "leaky integrator: a readout that gives its membrane and does not spike",
+    "li": "leaky integrator: a readout whose output is its membrane; it does not spike",
 }
 
 
@@ -30,7 +30,8 @@ KINDS = {
 class NeuronConfig:
     """A neuron, with NIR's parameter names (Pedersen et al. 2024): seconds, and volts of no particular unit.
 
-    Each equation is solved exactly for an input that is constant over a step ``dt``: ``decay = exp(-dt / tau_mem)``.
+    Each equation is solved exactly for an input that stays constant during a step ``dt``:
+    ``decay = exp(-dt / tau_mem)``.
 
     ``lif``: ``tau_mem dv/dt = (v_leak - v) + r I`` (``nir.LIF``)::
 
@@ -39,46 +40,48 @@ class NeuronConfig:
         v[t] = u[t] - s[t] * v_threshold            reset: soft
         v[t] = v_reset where s[t] else u[t]         reset: hard
 
-    ``cuba``: ``tau_syn di/dt = -i + I`` before that membrane (``nir.CubaLIF`` with w_in = 1); ``i[t] = syn_decay *
-    i[t-1] + (1 - syn_decay) * I[t]`` takes the place of I[t], as if it were constant over the step.
+    ``cuba``: a synapse, ``tau_syn di/dt = -i + I``, before the membrane of a LIF (``nir.CubaLIF`` with w_in = 1).
+    ``i[t] = syn_decay * i[t-1] + (1 - syn_decay) * I[t]`` replaces I[t], as if it were constant during the step.
 
     ``alif``: a LIF that spikes at ``v_threshold + adaptation * a[t-1]``, with ``a[t] = adapt_decay * a[t-1] + s[t]``
     and ``adapt_decay = exp(-dt / tau_adapt)`` (Bellec et al. 2018).
 
-    ``multi``: a membrane for each of tau_mem and ``tau_more``, each as a LIF's; their mean spikes, and each is reset.
+    ``multi``: one membrane of a LIF for each time constant in tau_mem and ``tau_more``. The neuron spikes when their
+    mean reaches the threshold, and a spike resets every membrane.
 
-    ``plif``: a LIF whose decay, ``sigmoid`` of a parameter, is learned (Fang et al. 2021), one a feature or a layer.
+    ``plif``: a LIF that learns its decay, the ``sigmoid`` of a parameter (Fang et al. 2021), per feature or per layer.
 
-    ``li``: a LIF's membrane without threshold and reset: the output is u[t].
+    ``li``: the membrane of a LIF without threshold and reset; the output is u[t].
 
-    With ``r`` None, the factors ``1 - decay`` and ``1 - syn_decay`` before inputs are 1: a current I raises the
+    With ``r`` None, the factors ``1 - decay`` and ``1 - syn_decay`` of the inputs are 1: a current I raises the
     membrane by I in one step. Then ``decay`` is snnTorch's ``beta`` (``syn_decay`` its ``alpha``) and Loihi's
     ``1 - dv / 4096`` (``syn_decay``: ``1 - du / 4096``); Norse's ``tau_mem_inv`` is ``(1 - decay) / dt``. The reset
-    passes no gradient. Under ``torch.no_grad()`` a spike is a plain comparison: no surrogate is computed or kept.
+    passes no gradient. Under ``torch.no_grad()`` a spike is a plain comparison: no surrogate is computed or stored.
     """
 
     kind: Literal["lif", "cuba", "alif", "multi", "plif", "li"] = "lif"
-    """The neuron's equations, above."""
+    """The neuron's equations, given above."""
     tau_mem: Annotated[float, Gene(2e-3, 100e-3, log=True)] = 20e-3
-    """Membrane time constant, seconds; where learning starts for plif."""
+    """Membrane time constant, seconds; for plif, the value from which learning starts."""
     tau_syn: Annotated[float, Gene(1e-3, 50e-3, log=True, only="cuba")] = 5e-3
     """Synaptic time constant, seconds (cuba)."""
     tau_more: tuple[float, ...] = (100e-3,)
-    """Time constants of the further membranes, seconds (multi)."""
+    """Time constants of the additional membranes, seconds (multi)."""
     tau_adapt: Annotated[float, Gene(10e-3, 1.0, log=True, only="alif")] = 200e-3
-    """Time constant with which the threshold comes back, seconds (alif)."""
+    """Time constant with which the threshold returns to v_threshold, seconds (alif)."""
     adaptation: Annotated[float, Gene(0.0, 2.0, only="alif")] = 0.2
-    """What a spike adds to the threshold (alif)."""
+    """Rise of the threshold per spike (alif)."""
     tau_spread: float = 1.0
-    """Learned time constants of a layer start evenly, by logarithm, from tau_mem / this to tau_mem * this (plif)."""
+    """The learned time constants of a layer start evenly spaced on a log scale, from tau_mem / tau_spread to
+    tau_mem * tau_spread (plif)."""
     v_threshold: Annotated[float, Gene(0.25, 2.0)] = 1.0
-    """A neuron whose membrane reaches this value spikes."""
+    """A neuron spikes when its membrane reaches this value."""
     v_reset: float = 0.0
     """Membrane after a spike with a hard reset."""
     v_leak: float = 0.0
     """The value to which the membrane decays."""
     r: float | None = None
-    """Input resistance; None leaves out the factors before inputs: a current I raises the membrane by I in one step."""
+    """Input resistance; None omits the factors of the inputs: a current I raises the membrane by I in one step."""
     dt: float = 1e-3
     """Length of one inner step, seconds."""
     reset: Literal["soft", "hard"] = "soft"
@@ -111,28 +114,28 @@ class NeuronConfig:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> dict[str, Any]:
-        # pydantic asks a type for its schema, which is plain data: a word may stand where the mapping is expected.
+        # pydantic asks a type for its schema, which is plain data: this one accepts a name in place of the mapping.
         word = {"type": "no-info", "function": _word}
         return {"type": "function-before", "function": word, "schema": handler(source)}
 
     @property
     def decay(self) -> float:
-        """Fraction of the membrane that is left after one step."""
+        """Fraction of the membrane that remains after one step."""
         return math.exp(-self.dt / self.tau_mem)
 
     @property
     def gain(self) -> float:
-        """What one unit of current adds to the membrane in one step."""
+        """Rise of the membrane in one step per unit of current."""
         return 1.0 if self.r is None else (1 - self.decay) * self.r
 
     @property
     def spikes(self) -> bool:
-        """Whether the neuron spikes: all but the leaky integrator do."""
+        """Whether the neuron spikes: all kinds do except the leaky integrator."""
         return self.kind != "li"
 
 
-def _require(name: str, value: float, holds: object, allowed: str) -> None:
-    if not (math.isfinite(value) and holds(value)):  # type: ignore[operator]
+def _require(name: str, value: float, condition: Callable[[float], bool], allowed: str) -> None:
+    if not (math.isfinite(value) and condition(value)):
         raise ValueError(f"{name}: got {value}, allowed is {allowed}")
 
 
@@ -145,21 +148,21 @@ PROFILES = {
         tau_mem=1e-3 / math.log(4), v_threshold=0.5, reset="hard", surrogate="rectangle", slope=1.0
     ),
 }
-"""Neurons of papers by name.
+"""Neurons of published papers, by name.
 
 spikformer: SpikingJelly's LIF with tau = 2, the neuron of Spikformer, Spikingformer and the Spike-driven Transformer.
 
-ms-resnet: the neuron of MS-ResNet (Hu et al. 2024). The authors' neurons spike above the threshold, ours also
+ms-resnet: the neuron of MS-ResNet (Hu et al. 2024). The authors' neurons spike above the threshold; these also spike
 exactly at the threshold.
 """
 
 
 def neuron_config(value: NeuronConfig | Mapping[str, Any] | str) -> NeuronConfig:
-    """The neuron that ``value`` means: itself, its fields, a kind of `KINDS` or a profile of `PROFILES`.
+    """The config for ``value``: a config, a mapping of its fields, a kind of `KINDS` or a profile of `PROFILES`.
 
     Raises:
-        ValueError: for another name, for an unknown field, and whatever `NeuronConfig` refuses.
-        TypeError: for a value of another type.
+        ValueError: for an unknown name or field, and for values that `NeuronConfig` refuses.
+        TypeError: for a value of any other type.
     """
     if isinstance(value, NeuronConfig):
         return value
@@ -179,16 +182,16 @@ def neuron_config(value: NeuronConfig | Mapping[str, Any] | str) -> NeuronConfig
 
 
 def _word(value: Any) -> Any:
-    """The neuron of a name; other values are pydantic's to check."""
+    """The config of a name; pydantic checks all other values."""
     try:
         return neuron_config(value) if isinstance(value, str) else value
-    except ValueError as error:  # pydantic itself names the place of the neuron
+    except ValueError as error:  # pydantic adds the neuron's place in the config
         raise ValueError(str(error).removeprefix("neuron.")) from error
 
 
 @functools.cache
 def dynamics(config: NeuronConfig) -> Dynamics:
-    """The constants with which `scan` runs ``config``."""
+    """The constants that `scan` needs to run ``config``."""
     taus = (config.tau_mem, *(config.tau_more if config.kind == "multi" else ()))
     decays = tuple(math.exp(-config.dt / tau) for tau in taus)
     syn_decay = math.exp(-config.dt / config.tau_syn)
@@ -213,8 +216,8 @@ class Neuron(nn.Module):
 
     Args:
         config: the neuron.
-        features: for plif, the shape of the learned time constants, broadcast to a sample (``(n,)`` for dense layers,
-            ``(C, 1, 1)`` for images); None learns one for the whole layer.
+        features: for plif, the shape of the learned time constants, which broadcasts to a sample (``(n,)`` for dense
+            layers, ``(C, 1, 1)`` for images); None learns one time constant for the whole layer.
     """
 
     def __init__(self, config: NeuronConfig, features: Sequence[int] | None = None) -> None:
@@ -231,10 +234,10 @@ class Neuron(nn.Module):
     def forward(
         self, current: Tensor, state: NeuronState | None = None, steps: int | None = None
     ) -> tuple[Tensor, NeuronState]:
-        """Run over time; with ``steps``, ``current`` may be (1, B, …): the same at each of so many steps."""
+        """Run over time; with ``steps``, a ``current`` (1, B, …) is the same at each of these steps."""
         if self.decay_logit is None:
             return scan(current, state, self.dynamics, steps=steps, v_rest=self.config.v_leak)
-        if self.config.r is not None or self.config.v_leak:  # learned with the decay
+        if self.config.r is not None or self.config.v_leak:  # both follow the learned decay
             _, (gain,), (leak,) = self.factors()
             current = (gain * current + leak).to(current.dtype)
         plain = self.dynamics._replace(gain=(1.0,), leak=(0.0,))
@@ -242,7 +245,7 @@ class Neuron(nn.Module):
 
     @property
     def decay(self) -> Tensor:
-        """The decay of the (first) membrane, of the shape of ``features`` where it is learned, else ()."""
+        """The decay of the (first) membrane; its shape is ``features`` if it is learned, else ()."""
         return torch.tensor(self.config.decay) if self.decay_logit is None else self.decay_logit.sigmoid()
 
     def factors(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -261,8 +264,8 @@ class Neuron(nn.Module):
 
 
 def _spread_decays(config: NeuronConfig, features: tuple[int, ...]) -> Tensor:
-    """First decays: time constants evenly spread by their logarithm."""
+    """Initial decays (``features``), from time constants that are evenly spaced on a log scale."""
     n = math.prod(features)
-    places = torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1)
-    taus = config.tau_mem * config.tau_spread ** places.double()
+    exponents = torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1)
+    taus = config.tau_mem * config.tau_spread ** exponents.double()
     return torch.exp(-config.dt / taus).float().reshape(features)

@@ -1,4 +1,4 @@
-"""Norms of spiking networks: of single samples too, scaled to the threshold, with statistics of each step."""
+"""Norms of spiking networks: for single samples, scaled to the threshold, or with statistics of each step."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ from snn4.policies.network import OverSteps, Stateful, checked_steps
 
 
 class _FromTwo(OverSteps, _BatchNorm):
-    """Batch norm that learns statistics only where a step has two values or more per channel.
+    """Batch norm that learns statistics only if a step has at least two values per channel.
 
-    A single sample of a fully connected layer has no spread. The running statistics normalize it and stay as they are.
-    torch raises an error there; over T such steps it would normalize the sample by its own course in time, which no
-    evaluation does.
+    A single sample of a fully connected layer has no variance, so the running statistics normalize it and do not
+    change. torch would raise an error for one step. For T steps, it would normalize the sample by its own values over
+    time, which evaluation never does.
     """
 
     def forward(self, x: Tensor, steps: int = 1) -> Tensor:
         if not self.training or _has_spread(x, steps):
             return super().forward(x)
-        return _by_known(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
+        return _running_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
 
 class BatchNorm1d(_FromTwo, nn.BatchNorm1d):
-    """torch's for (T * B, C); the running statistics normalize a mini-batch of one sample."""
+    """torch's batch norm for (T * B, C); the running statistics normalize a mini-batch of one sample."""
 
 
 class BatchNorm2d(_FromTwo, nn.BatchNorm2d):
-    """torch's for (T * B, C, H, W); the running statistics normalize a mini-batch of one pixel."""
+    """torch's batch norm for (T * B, C, H, W); the running statistics normalize a mini-batch of one pixel."""
 
 
 def _has_spread(x: Tensor, steps: int = 1) -> bool:
-    """Whether each channel of ``x`` (T * B, C, ...) has two values or more in a step."""
+    """Whether each channel of ``x`` (T * B, C, …) has at least two values per step."""
     return x.numel() > steps * x.shape[1]
 
 
-def _by_known(x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    # Copies: the backward pass needs these statistics, and another forward pass may change the originals before it.
+def _running_norm(
+    x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor, bias: Tensor, eps: float
+) -> Tensor:
+    # Copies, because another forward pass may change the statistics before the backward pass needs them.
     mean, var = (None if values is None else values.clone() for values in (mean, var))
     return F.batch_norm(x, mean, var, weight, bias, eps=eps)
 
@@ -48,8 +50,8 @@ def _by_known(x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor
 def threshold_norm(channels: int, v_threshold: float) -> BatchNorm2d:
     """Threshold-dependent batch norm (tdBN, Zheng et al. 2021) for T * B images (T * B, channels, H, W).
 
-    ``y = weight * (x - mean) / sqrt(var + eps) + bias`` over all steps and samples brings the current to the
-    threshold's scale: it is a batch norm whose weight starts at ``v_threshold``.
+    ``y = weight * (x - mean) / sqrt(var + eps) + bias`` over all steps and samples scales the current to the threshold:
+    it is a batch norm whose weight starts at ``v_threshold``.
     """
     norm = BatchNorm2d(channels)
     nn.init.constant_(norm.weight, v_threshold)
@@ -57,22 +59,23 @@ def threshold_norm(channels: int, v_threshold: float) -> BatchNorm2d:
 
 
 class StepNorm2d(Stateful):
-    """Batch norm with statistics of each step alone: ``(x (T, B, C, H, W), state) -> (y (T, B, C, H, W), state)``.
+    """Batch norm with separate statistics per step: ``(x (T, B, C, H, W), state) -> (y (T, B, C, H, W), state)``.
 
-    Batch norm through time (BNTT, Kim & Panda 2021): means and variances, running ones too, are those of the B samples
-    at one step; a single value per channel is normalized by the running ones. The state is the number of steps before,
-    so that one step at a time gives what all at once do.
+    Batch norm through time (BNTT, Kim & Panda 2021): means and variances, also the running ones, are those of the B
+    samples at one step. The running statistics normalize a single value per channel. The state is the number of
+    previous steps, so running one step at a time gives the same result as running all steps at once.
 
     Args:
         channels: C.
-        T: steps for which there are running statistics; the network can run no longer than that from rest.
-        affine: ``shared`` learns a weight and a bias (C,) for all steps; ``step`` ones for each step (T, C), as BNTT
-            does (it leaves out the bias).
+        T: number of steps with running statistics; from rest, the network can run for at most T steps.
+        affine: ``shared`` learns one weight and bias (C,) for all steps; ``step`` learns them per step (T, C), like
+            BNTT, which has no bias.
         eps: added to the variance.
-        momentum: of the running statistics.
+        momentum: momentum of the running statistics.
 
     Raises:
-        ValueError: naming the argument; for an input whose channels, or whose steps, are not those of the norm.
+        ValueError: for a wrong argument, which the message names, and for an input with other channels or more steps
+            than the norm has.
     """
 
     def __init__(
@@ -89,7 +92,9 @@ class StepNorm2d(Stateful):
                 raise ValueError(f"{name}: got {value}, allowed is a whole number >= 1")
         if affine not in ("shared", "step"):
             raise ValueError(f"affine: got {affine!r}, allowed are shared, step")
-        self.channels, self.T, self.affine, self.eps, self.momentum = channels, T, affine, eps, momentum
+        self.channels, self.T = channels, T
+        self.affine = affine
+        self.eps, self.momentum = eps, momentum
         shape = (channels,) if affine == "shared" else (T, channels)
         self.weight, self.bias = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
         self.running_mean: Tensor
@@ -98,7 +103,7 @@ class StepNorm2d(Stateful):
         self.register_buffer("running_var", torch.ones(T, channels))
 
     def forward(self, x: Tensor, state: int | None = None, steps: int | None = None) -> tuple[Tensor, int]:
-        """Normalise steps ``state`` to ``state + T``; ``x`` may be one constant step (1, B, C, H, W)."""
+        """Normalize steps ``state`` to ``state + T``; ``x`` may be one constant step (1, B, C, H, W)."""
         first, steps = state or 0, checked_steps(x, steps)
         if x.dim() != 5 or x.shape[2] != self.channels:
             raise ValueError(f"x: got shape {tuple(x.shape)}, allowed is (T, B, {self.channels}, H, W)")
@@ -111,7 +116,7 @@ class StepNorm2d(Stateful):
         weight, bias = (self.weight, self.bias) if self.affine == "shared" else (self.weight[t], self.bias[t])
         mean, var = self.running_mean[t], self.running_var[t]
         if self.training and not _has_spread(x):
-            return _by_known(x, mean, var, weight, bias, self.eps)
+            return _running_norm(x, mean, var, weight, bias, self.eps)
         return F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
 
     def extra_repr(self) -> str:

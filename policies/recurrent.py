@@ -1,7 +1,7 @@
 """Spiking policies that remember: ``RecurrentPPO(SpikingRecurrentPolicy, "CartPoleNoVel-v1")`` of sb3-contrib.
 
-One inner step a decision; membranes are kept between decisions and go to rest where an episode begins. The membrane
-is the memory: there is no LSTM and no recurrent synapse.
+A decision takes one inner step. Membranes keep their values between decisions and return to rest at the start of an
+episode. The membrane is the memory: there is no LSTM and no recurrent synapse.
 """
 
 from __future__ import annotations
@@ -29,37 +29,38 @@ from snn4.policies.neurons import NeuronConfig
 
 _LSTM: dict[str, Any] = {"lstm_hidden_size": None, "n_lstm_layers": 1, "enable_critic_lstm": True}
 _LSTM |= {"shared_lstm": False, "lstm_kwargs": None}
-"""Arguments of sb3-contrib's policies that say nothing here, and what they are by default."""
+"""Arguments of sb3-contrib's policies that have no meaning here, with their defaults."""
 
 
 class LstmPolicy(RecurrentActorCriticPolicy):
-    """sb3-contrib's MlpLstmPolicy, which also learns from MultiDiscrete observations and by MultiBinary actions."""
+    """sb3-contrib's MlpLstmPolicy that also learns with MultiDiscrete observations and MultiBinary actions."""
 
     def make_features_extractor(self) -> BaseFeaturesExtractor:
         extractor = super().make_features_extractor()
-        extractor._features_dim = int(extractor.features_dim)  # of MultiDiscrete NumPy's, which torch's LSTM refuses
+        # MultiDiscrete gives a NumPy number, which torch's LSTM refuses.
+        extractor._features_dim = int(extractor.features_dim)
         return extractor
 
     def evaluate_actions(  # type: ignore[override]
         self, obs: Tensor, actions: Tensor, lstm_states: RNNStates, episode_starts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        # RecurrentPPO's buffer, unlike PPO's, gives binary actions as int8, of which torch knows no probability.
+        # Unlike PPO's buffer, RecurrentPPO's gives binary actions as int8, for which torch has no probability.
         return super().evaluate_actions(obs, actions.float(), lstm_states, episode_starts)
 
 
 class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
     """Spiking actor with memory for sb3-contrib's RecurrentPPO, trained by truncated BPTT.
 
-    Takes SB3's policy arguments, of which ``net_arch`` names the layers of actor and critic, and:
+    It takes SB3's policy arguments, of which ``net_arch`` gives the layer sizes of actor and critic, and:
 
     Args:
         neuron: neurons of all layers: a `NeuronConfig`, a mapping of its fields, or the name of a kind.
         memory: dendrites and readout: a `MemoryConfig`, or a mapping of its fields.
-        critic: ``"ann"``, with the same dendrites, or ``"spiking"``, with the actor's architecture.
+        critic: ``"ann"``, which has the actor's dendrites, or ``"spiking"``, which has the actor's architecture.
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
 
     Raises:
-        ValueError: for spaces that SB3 would learn wrongly (`require_plain`), and arguments about an LSTM.
+        ValueError: for spaces with which SB3 would learn wrongly (`require_plain`), and for arguments of an LSTM.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
             value = kwargs.pop(name, default)
             if value != default:
                 message = f"{name}: got {value}, allowed is {default}"
-                raise ValueError(f"{message}: there is no LSTM here; net_arch and memory say what there is")
+                raise ValueError(f"{message}: there is no LSTM here; set net_arch and memory instead")
         neuron, sizes = neuron_of(neuron), layer_sizes("net_arch", net_arch)
         if not neuron.spikes:
             raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
@@ -115,13 +116,14 @@ class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
     def _process_sequence(  # type: ignore[override]
         features: Tensor, lstm_states: PackedState, episode_starts: Tensor, lstm: Any
     ) -> tuple[Tensor, PackedState]:
-        """Features (n_seq * L, n) in sequences of L decisions; states go to rest where an episode starts."""
+        """Run features (n_seq * L, n) in sequences of L decisions; states return to rest where an episode starts."""
         n_seq = lstm_states[0].shape[1]
         sequence = features.reshape(n_seq, -1, lstm.input_size).swapaxes(0, 1)
         starts = episode_starts.reshape(n_seq, -1).swapaxes(0, 1)
-        # sb3-contrib cuts sequences where episodes start, so only a first step may be one: the rest is one scan.
+        # sb3-contrib cuts sequences where episodes start, so only the first step can be a start: one scan does.
         cut = 1 if starts[1:].any() else len(sequence)
-        outputs, packed = [], lstm_states[0]
+        outputs = []
+        packed = lstm_states[0]
         for steps, first in zip(sequence.split(cut), starts[::cut], strict=True):
             out, (packed, _) = lstm(steps, (packed * (1 - first).view(1, n_seq, 1), lstm_states[1]))
             outputs.append(out)

@@ -1,7 +1,7 @@
 """Spiking policies for stable-baselines3, used like its own: ``PPO(SpikingActorCriticPolicy, "CartPole-v1")``.
 
-Each takes SB3's policy arguments and, through ``policy_kwargs``, ``T``, ``neuron``, ``coding`` and ``readout``. Dict
-observations need no policy of their own: SB3's CombinedExtractor is the default for them.
+Each policy takes SB3's policy arguments and, through ``policy_kwargs``, ``T``, ``neuron``, ``coding`` and ``readout``.
+Dict observations need no separate policy: the default features extractor for them is SB3's CombinedExtractor.
 """
 
 from __future__ import annotations
@@ -58,35 +58,36 @@ ANN_ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """What the organism thinks with."""
+    """The network with which the organism chooses its actions."""
 
     kind: Literal["spiking", "ann"] = "spiking"
-    """spiking, or the artificial twin of the same widths: SB3's MlpPolicy; with ``state: carry`` sb3-contrib's
-    MlpLstmPolicy."""
+    """spiking, or its artificial twin (ann), which has the same widths: SB3's MlpPolicy, or sb3-contrib's MlpLstmPolicy
+    with ``state: carry``."""
     net_arch: tuple[int, ...] = (64, 64)
-    """Neurons of each hidden layer, in the actor and in the critic."""
+    """Neurons in each hidden layer of the actor and of the critic."""
     T: Annotated[int, Gene(1, 16)] = 4
-    """Inner steps a decision."""
+    """Inner steps per decision."""
     state: Literal["reset", "carry"] = "reset"
-    """reset: every decision starts from rest. carry: membranes are kept from decision to decision, one inner step each
-    (T: 1), which makes the policy recurrent; learned by sb3-contrib's RecurrentPPO (algorithm: PPO)."""
+    """reset: every decision starts from rest. carry: membranes keep their values between decisions of one inner step
+    each (T: 1), which makes the policy recurrent; sb3-contrib's RecurrentPPO trains it (algorithm: PPO)."""
     backend: BackendName = "torch"
-    """Whose neurons: this project's, or those of a library, to compare with; slower."""
+    """The library that computes the neurons: torch is this project's own code; snntorch and norse are slower, and serve
+    as a comparison."""
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     coding: CodingConfig = field(default_factory=CodingConfig)
     encoder: NetworkConfig | None = None
-    """For images: a network that sees them, any that has a name. What its readout would see, as the mean over its own T
-    steps, is the constant input of the policy; its neurons are its own. Left out, images are flattened."""
+    """A named network that processes images. The input of its readout, averaged over the encoder's own T steps, is the
+    constant input of the policy. The encoder has its own neurons. Without an encoder, images are flattened."""
     readout: ReadoutName = "rate"
-    """How spikes of the last layer become values: their rate, a leaky trace of them, a learned weighting of the steps,
-    or how early the first one comes."""
+    """How the spikes of the last layer become values: by their rate, by a leaky trace of them, by a learned weight for
+    each step, or by the time of the first spike."""
     critic: Literal["spiking", "ann"] = "ann"
-    """Critic of PPO and A2C; those of SAC and TD3 are always ANNs, a critic being needed for learning only."""
+    """Critic of PPO and A2C. The critics of SAC and TD3 are always ANNs, because only learning needs a critic."""
     ann_activation: Literal["tanh", "relu"] | None = None
-    """Activation function of the artificial twin's actor and critic; SB3's if left out: tanh with PPO and A2C, relu
-    with DQN, SAC and TD3. A zero behind relu costs no synaptic operations; behind tanh there is none."""
+    """Activation function of the artificial twin's actor and critic. The default is SB3's: tanh with PPO and A2C, relu
+    with DQN, SAC and TD3. Zeros after relu cost no synaptic operations; tanh gives no zeros."""
     memory: MemoryConfig | None = None
-    """What is remembered of observations, and how spikes are read (state: carry); its defaults if left out."""
+    """How the policy remembers observations and reads spikes (state: carry). Without it, `MemoryConfig`'s defaults."""
 
     def __post_init__(self) -> None:
         whole_number("T", self.T)
@@ -97,7 +98,9 @@ class PolicyConfig:
             got = list(self.net_arch) if len(self.net_arch) <= 100 else f"{len(self.net_arch)} layers"
             raise ValueError(f"net_arch: got {got}, allowed are 1 to 100 layer sizes >= 1 and <= 1,000,000")
         if self.state == "carry" and self.T != 1:
-            raise ValueError(f"T: got {self.T}, allowed is 1 with state: carry, where a decision is one inner step")
+            raise ValueError(
+                f"T: got {self.T}, allowed is 1 with state: carry, which takes one inner step per decision"
+            )
         if self.state == "carry" and self.coding.kind != "direct":
             raise ValueError(f"coding: got kind {self.coding.kind!r}, allowed is direct with state: carry; see memory")
         if self.state == "carry" and self.readout != "rate":
@@ -106,25 +109,27 @@ class PolicyConfig:
             )
         if self.ann_activation not in (None, *ANN_ACTIVATIONS):
             allowed = ", ".join(ANN_ACTIVATIONS)
-            raise ValueError(f"ann_activation: got {self.ann_activation!r}, allowed are {allowed}, or null for SB3's")
+            raise ValueError(
+                f"ann_activation: got {self.ann_activation!r}, allowed are {allowed}, or null for SB3's default"
+            )
         if self.state == "carry" and self.ann_activation is not None:
-            raise ValueError("ann_activation: not allowed with state: carry, where the twin is an LSTM; leave it out")
+            raise ValueError("ann_activation: not allowed with state: carry, whose twin is an LSTM; leave it out")
         if self.state == "reset" and self.memory is not None:
-            raise ValueError("memory: got a memory with state: reset, allowed is it with state: carry")
+            raise ValueError("memory: not allowed with state: reset; set state: carry")
         if not self.neuron.spikes:
             raise ValueError("neuron: got kind li, which does not spike; it is for readouts")
         if self.encoder is not None and self.coding.kind != "direct":
             raise ValueError(f"coding: got kind {self.coding.kind!r}, allowed is direct with an encoder")
 
     def ann_twin(self, activation: Literal["tanh", "relu"] | None = None) -> PolicyConfig:
-        """The artificial twin, with its own ``ann_activation`` unless ``activation`` names another."""
+        """The artificial twin, with ``activation``, or else with this config's ``ann_activation``."""
         return replace(self, kind="ann", ann_activation=activation or self.ann_activation)
 
     def sb3_kwargs(self, algorithm: str) -> dict[str, Any]:
-        """The ``policy_kwargs`` with which ``algorithm``'s policy is built to this description."""
+        """The ``policy_kwargs`` that build ``algorithm``'s policy from this config."""
         kwargs: dict[str, Any] = {}
         if self.encoder is not None:
-            from snn4.policies.acting.features import NetworkFeatures  # and with it all networks that see
+            from snn4.policies.acting.features import NetworkFeatures  # imports all vision networks
 
             kwargs["features_extractor_class"] = NetworkFeatures
             kwargs["features_extractor_kwargs"] = {"network": self.encoder, "kind": self.kind}
@@ -144,33 +149,33 @@ class PolicyConfig:
 
 
 class _Spiking(Deciding, WarnsOfNaN, Copyable):
-    """What the spiking policies share: their extra arguments, remembered for ``save`` and ``load``.
+    """The arguments that spiking policies add to SB3's, which ``save`` and ``load`` keep.
 
-    ``net_arch`` is SB3's: a list of layer sizes, or a mapping of actor and critic to one each. An empty list is, as in
-    SB3, a linear network, in which nothing spikes. ``activation_fn`` is that of artificial critics. A new layer that
-    does not spike for the first observations that it learns from gets larger weights, with a warning (`Waking`).
+    ``net_arch`` is SB3's: a list of layer sizes, or a mapping from actor and critic to such a list. As in SB3, an empty
+    list gives a linear network, without any spikes. ``activation_fn`` applies to artificial critics. If a new layer
+    does not spike for the first observations that it learns from, its weights are enlarged with a warning (`Waking`).
 
     Args:
-        T: inner steps a decision.
+        T: inner steps per decision.
         neuron: neurons of all layers: a `NeuronConfig`, a mapping of its fields, or the name of a kind.
         coding: a `CodingConfig`, a mapping of its fields, or the name of a code.
         readout: ``"rate"``, ``"membrane"``, ``"weighted"`` or ``"first_spike"``.
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
-        bounded: whether codes that cover a range take that of the observation space. False where observations do not
-            keep to it: behind VecNormalize, which leaves the space as it was.
+        bounded: whether codes that cover a range take the range of the observation space. False for observations that
+            leave this range: behind VecNormalize, which does not change the space.
 
     Raises:
-        ValueError: naming the argument, what was got and what is allowed; also for spaces that SB3 would learn wrongly
-            (`require_plain`).
+        ValueError: for an argument of a wrong value, and for spaces with which SB3 would learn wrongly
+            (`require_plain`); the message names the argument, the value and what is allowed.
         TypeError: for an argument that the policy does not have.
     """
 
     optimizer_defaults: ClassVar[dict[str, Any]] = {"fused": True}
-    """SB3's Adam in one call instead of a dozen for each parameter."""
+    """SB3's Adam, with one call for all parameters instead of a dozen calls for each."""
     arch_behind_images: ClassVar[list[int] | None] = [64, 64]
-    """``net_arch`` by default behind NatureCNN, where SB3's is no layer at all; None is SB3's."""
+    """Default ``net_arch`` behind NatureCNN, where SB3 has no layer; None keeps SB3's default."""
     arch_parts: ClassVar[tuple[str, ...]] = ("pi", "qf")
-    """What ``net_arch`` may be a mapping of."""
+    """The keys of ``net_arch`` if it is a mapping."""
 
     def __init__(
         self,
@@ -198,7 +203,7 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
         if net_arch is not None:
             net_arch = self._checked_arch(net_arch)
         self.bounded = one_of("bounded", bounded, (True, False))
-        # Before SB3's constructor, because that builds the networks.
+        # Set before SB3's constructor, which builds the networks.
         self.spiking: dict[str, Any] = {
             "T": whole_number("T", T),
             "neuron": neuron_of(neuron),
@@ -211,19 +216,20 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
 
     def _checked_arch(self, net_arch: Any) -> Any:
         if isinstance(net_arch, list) and len(net_arch) == 1 and isinstance(net_arch[0], Mapping):
-            return [self._checked_arch(net_arch[0])]  # as SB3 had it before 1.8, and warns of
+            return [self._checked_arch(net_arch[0])]  # the form of SB3 before 1.8; SB3 warns of it
         arch = architecture(net_arch, self.arch_parts)
         if not (arch.get("pi") if isinstance(arch, dict) else arch):
             warnings.warn(
-                f"net_arch: got {net_arch}, no layer for what acts: it is linear, and nothing spikes", stacklevel=3
+                f"net_arch: got {net_arch}, which gives the actor no layer: it is linear, and nothing spikes",
+                stacklevel=3,
             )
         return arch
 
     def _layers(self, n_inputs: int) -> dict[str, Any]:
-        """What the layers of `SpikingMLP` are made of, behind ``n_inputs`` features."""
+        """Arguments of the `SpikingMLP` that receives ``n_inputs`` features."""
         bounds = None
         if self.bounded and self.features_extractor_class is FlattenExtractor:  # type: ignore[attr-defined]
-            # What other extractors give has no bounds that are known.
+            # The outputs of other extractors have no known bounds.
             bounds = _bounds(self.observation_space, n_inputs, self.normalize_images)
         return {**self.spiking, "bounds": bounds}
 
@@ -234,10 +240,10 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
 class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
     """Spiking actor for PPO and A2C: SB3's arguments, those of `_Spiking`, and ``critic``.
 
-    The critic, which never acts, is SB3's (``"ann"``), or spikes as well (``"spiking"``), which learns less steadily.
+    The critic never acts. It is SB3's (``"ann"``), or it spikes as well (``"spiking"``) and then learns less steadily.
     """
 
-    optimizer_defaults: ClassVar[dict[str, Any]] = {"fused": True, "eps": 1e-5}  # eps as SB3 sets it for these
+    optimizer_defaults: ClassVar[dict[str, Any]] = {"fused": True, "eps": 1e-5}  # SB3's eps for PPO and A2C
     arch_parts: ClassVar[tuple[str, ...]] = ("pi", "vf")
 
     def __init__(self, *args: Any, critic: Literal["ann", "spiking"] = "ann", **kwargs: Any) -> None:
@@ -261,19 +267,19 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
         return body
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
-        """As torch's; UserWarning for a move away from the CPU where no image is seen, as PPO and A2C of SB3 give."""
+        """As torch's; UserWarning, like SB3's for PPO and A2C, when a policy without images leaves the CPU."""
         device = self.device.type
-        moved = super().to(*args, **kwargs)
+        policy = super().to(*args, **kwargs)
         if device == "cpu" != self.device.type and self.features_extractor_class is FlattenExtractor:
             warnings.warn(
-                f"device: got {self.device}; policies that see no image act and learn faster on cpu", stacklevel=3
+                f"device: got {self.device}; policies without images act and learn faster on cpu", stacklevel=3
             )
-        return moved
+        return policy
 
     def acting_layers(self) -> ActingLayers:
-        # SB3 bounds these by tanh only with gSDE and squash_output, which it does not recommend.
-        own = type(self.mlp_extractor) is MlpExtractor and not self.squash_output
-        body = self.mlp_extractor.policy_net if own else None
+        # SB3 bounds these actions by tanh only with gSDE and squash_output, which it does not recommend.
+        is_standard = type(self.mlp_extractor) is MlpExtractor and not self.squash_output
+        body = self.mlp_extractor.policy_net if is_standard else None
         return ActingLayers(self.pi_features_extractor, body, self.action_net, False)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -308,7 +314,7 @@ class SpikingSACPolicy(_Spiking, SACPolicy):
         return SpikingSACActor(**arguments, spiking=self._layers(arguments["features_dim"])).to(self.device)
 
     def acting_layers(self) -> ActingLayers:
-        # With gSDE the head is more than one layer, as SB3 bounds the mean a second time: that is left to torch.
+        # With gSDE, SB3 bounds the mean a second time, so the head has more than one layer: torch runs it.
         return ActingLayers(self.actor.features_extractor, self.actor.latent_pi, self.actor.mu, True)
 
 
@@ -331,27 +337,30 @@ class SpikingTD3Policy(_Spiking, TD3Policy):
 
 
 def _body_and_head(network: nn.Module, *behind: type[nn.Module]) -> tuple[nn.Module | None, nn.Module]:
-    """The first two layers of a network that has them and ``behind`` alone, as those made here."""
+    """The two layers before ``behind`` in a network of this module; ``(None, network)`` for any other network."""
     layers = [*network.children()]
-    own = type(network) is nn.Sequential and tuple(type(layer) for layer in layers[2:]) == behind and len(layers) > 1
-    return (layers[0], layers[1]) if own else (None, network)
+    rest = tuple(type(layer) for layer in layers[2:])
+    is_standard = type(network) is nn.Sequential and rest == behind and len(layers) > 1
+    return (layers[0], layers[1]) if is_standard else (None, network)
 
 
 def _bounds(space: spaces.Space[Any], n_inputs: int, normalize_images: bool) -> Bounds | None:
-    """Bounds of the values that the network sees, as SB3 preprocesses them: images and one-hot codes are 0 to 1."""
+    """Bounds of the observation after SB3's preprocessing, by which images and one-hot codes range from 0 to 1."""
     if isinstance(space, spaces.Box) and not (normalize_images and is_image_space(space)):
-        same = space.low.size == n_inputs
-        return (space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32)) if same else None
+        if space.low.size != n_inputs:
+            return None
+        return space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32)
     if isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
         return np.zeros(n_inputs, np.float32), np.ones(n_inputs, np.float32)
     return None
 
 
 def trunk_names(policy: nn.Module) -> dict[str, str]:
-    """Parameters that tasks share: ``{"actor.0.weight": name in policy.state_dict()}``, for any policy here or of SB3.
+    """Parameters that tasks share: ``{"actor.0.weight": name in policy.state_dict()}``.
 
-    The trunk is every synapse between hidden layers; the first layer, which depends on the observation, and the heads,
-    which depend on the action, are each task's own. Target networks are not listed: they follow.
+    The policy may be this project's or SB3's. The trunk consists of all synapses between hidden layers. Each task has
+    its own first layer, which depends on the observation, and its own heads, which depend on the action. Target
+    networks are not listed, because they follow.
     """
     networks = {"mlp_extractor.policy_net": "actor", "mlp_extractor.value_net": "critic", "actor.latent_pi": "actor"}
     networks |= {"lstm_actor": "actor", "lstm_critic": "critic"}

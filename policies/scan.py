@@ -1,8 +1,8 @@
 """The time loop of a layer of neurons over (T, B, …): one fused kernel on CPUs, a plain loop everywhere else.
 
-Both compute the equations of `snn4.policies.dynamics`. The fused kernel's spikes equal the loop's to the bit.
-Gradients pass through surrogate, membranes, synapse and adaptation, not through the reset. The kernel keeps nothing
-but its inputs for the backward pass.
+Both compute the equations of `snn4.policies.dynamics`. The spikes of the kernel and of the loop are equal to the bit.
+Gradients pass through surrogate, membranes, synapse and adaptation, but not through the reset. For the backward pass,
+the kernel keeps only its inputs.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ def scan(
     """Run neurons over time: ``(spikes (T, B, …), last state)``.
 
     Args:
-        current: (T, B, …); with ``steps`` also (1, B, …), the same current at each of so many steps.
-        state: the first state, of the current's batch; float32 where the current is half precision. None is rest.
-        dynamics: the neuron.
-        steps: T where the current is constant.
-        decay: a learned decay for each feature, of the shape of one sample (…) or broadcast to it, in place of
-            ``dynamics.decay``; for neurons with one membrane.
-        v_rest: the membrane at rest, with which a state of None starts.
+        current: (T, B, …); with ``steps``, also a constant current (1, B, …) for all of these steps.
+        state: the initial state for this batch, in float32 for a current of half precision. None is rest.
+        dynamics: the constants of the neuron.
+        steps: T of a constant current.
+        decay: a learned decay per feature, which replaces ``dynamics.decay``; its shape is that of one sample (…), or
+            broadcasts to it. Only for neurons with one membrane.
+        v_rest: the membrane at rest, from which the state None starts.
 
     Raises:
-        ValueError: naming the part of the state, or the argument, that does not fit.
+        ValueError: the message names the argument, or the part of the state, that does not fit.
     """
     steps = checked_steps(current, steps)
     if state is not None:
         check_state(current, state, dynamics)
     decay = None if decay is None else _checked_decay(current, decay, dynamics)
     if _is_channels_last(current):
-        moved = None if state is None else state.map(lambda part: part.movedim(-3, -1))
-        learned = None if decay is None else decay.movedim(0, -1)
-        out, last = scan(current.movedim(2, -1), moved, dynamics, steps=steps, decay=learned, v_rest=v_rest)
+        start = None if state is None else state.map(lambda part: part.movedim(-3, -1))
+        decay = None if decay is None else decay.movedim(0, -1)
+        out, last = scan(current.movedim(2, -1), start, dynamics, steps=steps, decay=decay, v_rest=v_rest)
         return out.movedim(-1, 2), last.map(lambda part: part.movedim(-1, -3))
     fusable = current.device.type == "cpu" and current.dtype in (torch.float32, torch.bfloat16)
     if fusable and not is_recorded() and is_fused():
@@ -60,18 +60,19 @@ def scan(
 
 
 def is_recorded() -> bool:
-    """Whether torch writes down what is done, to do it again elsewhere: it sees nothing of other compiled code."""
+    """Whether torch is recording operations (compiling or tracing); it would not record other compiled code."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
 
 
 def reference_scan(
     current: Tensor, state: NeuronState, dynamics: Dynamics, *, steps: int | None = None, decay: Tensor | None = None
 ) -> tuple[Tensor, NeuronState]:
-    """The same step by step in torch: any device and dtype, differentiated by autograd."""
+    """`scan` step by step in torch, for any device and dtype; autograd differentiates it."""
     d, single = dynamics, len(dynamics.decay) == 1
-    outputs: list[Tensor] = []  # torch.compile does not know list[Tensor]()
+    outputs: list[Tensor] = []  # torch.compile does not support list[Tensor]()
     decays: list[Any] = list(d.decay) if decay is None else [decay]
-    vs, i, a = ([state.v] if single else list(state.v)), state.i, state.a
+    vs = [state.v] if single else list(state.v)
+    i, a = state.i, state.a
     for t in range(steps or len(current)):
         drive = current[t if len(current) > 1 else 0].to(vs[0].dtype)
         if i is not None and d.syn_decay is not None:
@@ -101,7 +102,8 @@ def checked_steps(current: Tensor, steps: int | None) -> int:
         raise ValueError(f"current: got shape {tuple(current.shape)}, allowed is (T, B, …) with T >= 1")
     if steps is not None and (steps < 1 or len(current) not in (1, steps)):
         raise ValueError(
-            f"steps: got {steps} for a current of {len(current)} steps, allowed is >= 1 with one, or equal"
+            f"steps: got {steps} for a current of {len(current)} steps, allowed is the same number, or any number >= 1 "
+            f"for a current of one step"
         )
     return steps or len(current)
 
@@ -128,9 +130,9 @@ def check_state(current: Tensor, state: NeuronState, dynamics: Dynamics) -> None
 
 
 def _checked_decay(current: Tensor, decay: Tensor, d: Dynamics) -> Tensor:
-    """``decay`` in the shape of a sample."""
+    """``decay``, expanded to the shape of a sample."""
     if len(d.decay) > 1:
-        raise ValueError(f"decay: got a learned one for {len(d.decay)} membranes, allowed is one membrane")
+        raise ValueError(f"decay: got a learned decay for {len(d.decay)} membranes, allowed is one membrane")
     try:
         return decay.to(state_dtype(current)).expand(current.shape[2:])
     except RuntimeError as error:
@@ -144,11 +146,15 @@ def _is_channels_last(current: Tensor) -> bool:
 
 
 def room(current: Tensor, d: Dynamics, state: NeuronState | None, v_rest: float) -> tuple[NeuronState, float | None]:
-    """A state for the kernel to write to: a copy of ``state``, or room for one that starts from the rest given."""
+    """Memory for the state that the kernel updates, and the rest to start from.
+
+    The memory is a copy of ``state``, without a rest; or it is uninitialized, and the kernel starts from ``v_rest``.
+    """
     if state is not None:
         return state.map(_copy), None
-    shape, k, empty = current.shape[1:], len(d.decay), functools.partial(torch.empty, dtype=torch.float32, device="cpu")
-    i, a = (None if none else empty(shape) for none in (d.syn_decay is None, d.adaptation is None))
+    shape, k = current.shape[1:], len(d.decay)
+    empty = functools.partial(torch.empty, dtype=torch.float32, device="cpu")
+    i, a = (None if constant is None else empty(shape) for constant in (d.syn_decay, d.adaptation))
     return NeuronState(empty(shape if k == 1 else (k, *shape)), i, a), v_rest
 
 
@@ -168,12 +174,12 @@ class _FusedScan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        saved, again = ctx.saved_tensors, torch.is_grad_enabled()
-        current, decay, *state = aliases(*saved) if again else saved
+        saved, create_graph = ctx.saved_tensors, torch.is_grad_enabled()
+        current, decay, *state = aliases(*saved) if create_graph else saved
         first = None if state[0] is None else NeuronState(*state)
-        if again:  # create_graph: these gradients are to be differentiated again
-            start, whole = first or rest_state(current, ctx.dynamics, ctx.rest), current.to(state_dtype(current))
-            out, last = reference_scan(whole, start, ctx.dynamics, steps=ctx.shape[0], decay=decay)
+        if create_graph:  # autograd will differentiate these gradients again
+            start, precise = first or rest_state(current, ctx.dynamics, ctx.rest), current.to(state_dtype(current))
+            out, last = reference_scan(precise, start, ctx.dynamics, steps=ctx.shape[0], decay=decay)
             return *gradients((out.to(current.dtype), *last), (current, *state, decay), grads), None, None, None
         grad_out = torch.zeros(ctx.shape, dtype=current.dtype) if grads[0] is None else grads[0]
         grad_state = None
@@ -189,20 +195,23 @@ class _FusedScan(torch.autograd.Function):
 
 
 def aliases(*tensors: Tensor | None) -> list[Any]:
-    """The same tensors under names of their own: gradients of one that was given twice, or was made of another, are not
-    each other's then, and hooks on the tensors themselves wait."""
+    """Views of the tensors, each with its own gradient.
+
+    A tensor that is passed twice, or computed from another one, thus gets separate gradients, and hooks on the original
+    tensors do not run.
+    """
     return [None if x is None else x.view_as(x) for x in tensors]
 
 
 def gradients(
     outputs: Sequence[Tensor | None], inputs: Sequence[Tensor | None], grads: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
-    """Those of ``inputs``, with a history of their own; None for inputs that need none and those without effect."""
+    """Gradients of ``inputs``, which can be differentiated again; None for inputs that need none or have no effect."""
     pairs = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if out is not None and grad is not None]
-    wanted = [x for x in inputs if x is not None and x.requires_grad]
-    outs, theirs = [out for out, _ in pairs], [grad for _, grad in pairs]
-    found = iter(torch.autograd.grad(outs, wanted, theirs, create_graph=True, allow_unused=True))
-    return [next(found) if x is not None and x.requires_grad else None for x in inputs]
+    learned = [x for x in inputs if x is not None and x.requires_grad]
+    used_outputs, used_grads = [out for out, _ in pairs], [grad for _, grad in pairs]
+    results = iter(torch.autograd.grad(used_outputs, learned, used_grads, create_graph=True, allow_unused=True))
+    return [next(results) if x is not None and x.requires_grad else None for x in inputs]
 
 
 def _copy(x: Tensor) -> Tensor:

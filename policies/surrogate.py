@@ -1,4 +1,4 @@
-"""Spike functions: a Heaviside step forward, a smooth derivative backward (Neftci et al. 2019)."""
+"""Spike functions: a Heaviside step forward, and a smooth derivative backward (Neftci et al. 2019)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
-_NO_GRADIENT = "A trace of spiking neurons can act, but passes no gradient: train the module, and trace it afterwards."
+_NO_GRADIENT = "A trace of spiking neurons can act, but passes no gradient: train the module first, then trace it."
 
 
 class _Spike(torch.autograd.Function):
@@ -71,8 +71,8 @@ class _Spike(torch.autograd.Function):
 def spike(x: Tensor, surrogate: str = "arctan", slope: float = 2.0) -> Tensor:
     """1 where ``x`` (membrane minus threshold, any shape) >= 0, else 0; its derivative is the surrogate's.
 
-    Under ``torch.no_grad()``, and in a trace of `torch.jit`, which cannot be saved with a function of Python in it, a
-    spike is a plain comparison.
+    Under ``torch.no_grad()`` a spike is a plain comparison. The same is true in a trace of `torch.jit`, which cannot be
+    saved with a Python function in it.
     """
     if torch.jit.is_tracing():  # type: ignore[attr-defined]
         if torch.is_grad_enabled() and x.requires_grad:

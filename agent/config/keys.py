@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import itertools
 import re
-import sys
 import textwrap
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -155,9 +155,9 @@ def _allowed(config: type, name: str) -> str:
 
 
 def _choices(config: type, name: str) -> Mapping[str, Any]:
-    """The table named in a field's docstring ("One of `DATASETS`."); empty if there is none."""
-    named = re.search(r"[Oo]ne of `([A-Z]+)`", _docstrings(config).get(name, ""))
-    return getattr(sys.modules[config.__module__], named[1]) if named else {}
+    """The table named in a field's docstring ("One of `DATASETS`."), in its own or another module; else empty."""
+    table = re.search(r"[Oo]ne of `(?:([\w.]+)\.)?([A-Z]+)`", _docstrings(config).get(name, ""))
+    return getattr(importlib.import_module(table[1] or config.__module__), table[2]) if table else {}
 
 
 @cache

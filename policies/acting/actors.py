@@ -1,4 +1,4 @@
-"""SB3's acting networks of DQN, SAC and TD3 with spiking layers, which are saved and loaded by themselves."""
+"""SB3's acting networks of DQN, SAC and TD3 with spiking layers, which can be saved and loaded separately."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from snn4.policies.finite import require_decision
 
 
 class _SpikingNetwork(WarnsOfNaN):
-    """Takes SB3's arguments and ``spiking``, those of `SpikingMLP`, which it remembers for ``save`` and ``load``.
+    """Base of the networks. It takes SB3's arguments and ``spiking``, the arguments of `SpikingMLP`.
 
-    Without a layer in ``net_arch`` the network is SB3's: linear.
+    ``save`` and ``load`` keep ``spiking``. With an empty ``net_arch``, the network is SB3's linear one.
     """
 
     features_dim: int
@@ -35,11 +35,11 @@ class _SpikingNetwork(WarnsOfNaN):
             self.put_in(body)
 
     def put_in(self, body: SpikingMLP) -> None:
-        """Let ``body`` take the place of SB3's hidden layers."""
+        """Replace SB3's hidden layers by ``body``."""
         raise NotImplementedError
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """As SB3's; ValueError where a decision would be taken by NaN."""
+        """As SB3's; ValueError if NaN would decide."""
         values: Tensor = super().forward(*args, **kwargs)  # type: ignore[misc]
         if not torch.is_grad_enabled():
             require_decision(values)

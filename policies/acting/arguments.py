@@ -1,4 +1,4 @@
-"""Arguments of policies as people give them: in Python, in SB3's ``policy_kwargs``, as names and mappings in YAML."""
+"""Arguments of policies as users give them: in Python, in SB3's ``policy_kwargs``, or as names and mappings in YAML."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Config = TypeVar("Config")
 
 
 def whole_number(name: str, value: Any) -> int:
-    """``value``; ValueError unless it is a whole number >= 1."""
+    """``value`` as an int; ValueError unless it is a whole number >= 1."""
     if not _is(value, int) or value < 1:
         raise ValueError(f"{name}: got {value!r}, allowed is a whole number >= 1")
     return int(value)
@@ -29,18 +29,18 @@ def layer_sizes(name: str, value: Any, least: int = 1) -> list[int]:
     """``value`` as a list; ValueError unless it is a list of ``least`` or more whole numbers >= 1."""
     sizes = [*value] if isinstance(value, (list, tuple)) else value
     if not isinstance(sizes, list) or len(sizes) < least or not all(_is(n, int) and n >= 1 for n in sizes):
-        many = "one or more" if least else "a list of"
-        raise ValueError(f"{name}: got {sizes!r}, allowed is {many} layer sizes >= 1, for instance [64, 64]")
+        number = "one or more" if least else "a list of"
+        raise ValueError(f"{name}: got {sizes!r}, allowed is {number} layer sizes >= 1, for instance [64, 64]")
     return [int(n) for n in sizes]
 
 
 def architecture(value: Any, parts: Sequence[str]) -> list[int] | dict[str, list[int]]:
-    """SB3's ``net_arch``: layer sizes, or a mapping of ``parts`` (pi and vf, or pi and qf) to sizes each.
+    """SB3's ``net_arch``: layer sizes, or a mapping from ``parts`` (pi and vf, or pi and qf) to layer sizes.
 
-    As in SB3 an empty list is a linear network, and so is pi or vf that is left out; with qf both must be there.
+    As in SB3, an empty list gives a linear network, and so does a missing pi or vf. With qf, both parts are required.
 
     Raises:
-        ValueError: naming the part, what was got and what is allowed.
+        ValueError: the message names the part, its value and what is allowed.
     """
     if not isinstance(value, Mapping) or not parts:
         return layer_sizes("net_arch", value, least=0)
@@ -62,12 +62,13 @@ def one_of(name: str, value: Any, allowed: Iterable[Any]) -> Any:
 
 
 def config_of(name: str, value: Any, config: type[Config]) -> Config:
-    """``value`` as a ``config``: one itself, a mapping of its fields, the first of its fields, or None, its defaults.
+    """``value`` as a ``config``.
 
-    The first field is the one that names a kind, as in ``coding="population"``.
+    ``value`` is a config, a mapping of its fields, the value of its first field, or None for the defaults. The first
+    field names a kind, as in ``coding="population"``.
 
     Raises:
-        ValueError: naming the argument or field, what was got and what is allowed.
+        ValueError: the message names the argument or field, its value and what is allowed.
     """
     if isinstance(value, config):
         return value
@@ -87,20 +88,20 @@ def config_of(name: str, value: Any, config: type[Config]) -> Config:
 
 
 def neuron_of(value: Any) -> NeuronConfig:
-    """``value`` as a neuron, as `config_of` takes it; also the name of a paper's (`PROFILES`)."""
+    """``value`` as a neuron, like `config_of`; also the name of a paper's neuron (`PROFILES`)."""
     return config_of("neuron", PROFILES.get(value, value) if isinstance(value, str) else value, NeuronConfig)
 
 
 def parameters_of(policy: type) -> dict[str, inspect.Parameter]:
-    """The arguments by name of the constructor of ``policy``: its own, and those that it hands on."""
-    found: dict[str, inspect.Parameter] = {}
-    for one in policy.__mro__:
-        if "__init__" in vars(one):
-            parameters = inspect.signature(one.__init__).parameters  # type: ignore[misc]
-            found = {**parameters, **found}
+    """The arguments, by name, of the constructor of ``policy`` and of the base classes to which it passes them."""
+    arguments: dict[str, inspect.Parameter] = {}
+    for base in policy.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+            arguments = {**parameters, **arguments}
             if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
                 break
-    return {name: parameter for name, parameter in found.items() if parameter.default is not parameter.empty}
+    return {name: parameter for name, parameter in arguments.items() if parameter.default is not parameter.empty}
 
 
 def check_known(policy: type, arguments: Iterable[str]) -> None:
@@ -112,11 +113,11 @@ def check_known(policy: type, arguments: Iterable[str]) -> None:
 
 
 def warn_of_activation(policy: Any) -> None:
-    """UserWarning for SB3's ``activation_fn``, unless it is as it is by default: neurons have no other than spikes."""
+    """UserWarning if SB3's ``activation_fn`` is not the default, because it has no effect on neurons."""
     if policy.activation_fn is not parameters_of(type(policy))["activation_fn"].default:
         name = getattr(policy.activation_fn, "__name__", policy.activation_fn)
-        message = f"activation_fn: got {name}, which artificial layers alone have, such as a critic's"
-        warnings.warn(f"{message}; what spiking layers do is set by neuron", stacklevel=4)
+        message = f"activation_fn: got {name}, which applies only to artificial layers, such as a critic's"
+        warnings.warn(f"{message}; set neuron for spiking layers", stacklevel=4)
 
 
 def _allowed(value: Any, choices: Iterable[Any]) -> str:
@@ -126,29 +127,29 @@ def _allowed(value: Any, choices: Iterable[Any]) -> str:
 
 
 def _fields(config: type) -> dict[str, Any]:
-    """The type of each field of a dataclass, in their order."""
+    """The types of the fields of a dataclass, by name and in order."""
     hints = typing.get_type_hints(config)
     return {field.name: hints[field.name] for field in dataclasses.fields(config)}  # type: ignore[arg-type]
 
 
 def _part(name: str, value: Any, hint: Any) -> Any:
-    """``value`` as a field of type ``hint``; ValueError where it is of another."""
+    """``value`` as a field of type ``hint``; ValueError if it has another type."""
     if dataclasses.is_dataclass(hint):
         return config_of(name, value, hint)  # type: ignore[arg-type]
     if typing.get_origin(hint) is typing.Literal:
         return one_of(name, value, typing.get_args(hint))
     if not _is(value, hint):
-        text = isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value)
-        note = "; YAML takes 5e-3 for a text, and 5.0e-3 for a number" if text else ""
+        without_point = isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value)
+        note = "; YAML reads 5e-3 as text, and 5.0e-3 as a number" if without_point else ""
         raise ValueError(f"{name}: got {value!r}, allowed is {_WORDS.get(hint, hint)}{note}")
     return tuple(value) if isinstance(value, list) else value
 
 
 def _is(value: Any, hint: Any) -> bool:
-    """Whether ``value`` is of a type that fields of configs have; a list counts as a tuple, and no bool as a number."""
+    """Whether ``value`` has the type ``hint`` of a field; a list counts as a tuple, but a bool is not a number."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return any(_is(value, one) for one in inner)
+        return any(_is(value, option) for option in inner)
     if origin is tuple:
         return isinstance(value, (list, tuple)) and all(_is(part, inner[0]) for part in value)
     if hint in (int, float):

@@ -1,4 +1,4 @@
-"""What a policy does: the outputs of its acting head on observations, and how far other outputs are from those."""
+"""Behaviour of a policy: the outputs of its acting head for observations, and the distance of other outputs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor
 
 
 def head_outputs(policy: BasePolicy, observations: Tensor) -> Tensor:
-    """What the acting head says of observations (B, …), as the policy is shown them: logits, values or means (B, n).
+    """Outputs of the acting head, logits, values or means (B, n), for ``observations`` (B, …) as the policy gets them.
 
     Raises:
-        ValueError: for a policy that remembers, whose outputs depend on more.
+        ValueError: for a policy with memory, whose outputs depend on earlier observations.
     """
     if hasattr(policy, "lstm_actor"):
-        raise ValueError("policy: got one that carries its state, allowed are policies that see only the present")
+        raise ValueError("policy: got one that carries its state, allowed are policies without memory")
     if isinstance(policy, DQNPolicy):
         return policy.q_net(observations)  # type: ignore[no-any-return]
     if isinstance(policy, SACPolicy):
@@ -33,11 +33,11 @@ def head_outputs(policy: BasePolicy, observations: Tensor) -> Tensor:
 
 @dataclass
 class Behaviour:
-    """Observations (N, …) as a policy was shown them, and what its head said (N, n).
+    """Observations (N, …) as a policy received them, and the outputs of its head (N, n).
 
-    Discrete actions are a choice with probabilities softmax(outputs / scale); the scale of Q-values is their mean
-    spread over actions, so that they too say clearly, but not with certainty, what is preferred. All other outputs are
-    means of Gaussians that are as wide (n,) as the outputs are spread over the observations.
+    Discrete actions have probabilities softmax(outputs / scale). The scale of Q-values is their standard deviation over
+    actions, averaged over observations, so that they express a clear preference, but no certainty. All other outputs
+    are means of Gaussians. The standard deviation of these Gaussians (n,) is that of the outputs over the observations.
     """
 
     observations: Tensor
@@ -48,7 +48,7 @@ class Behaviour:
     @classmethod
     @torch.no_grad()
     def of(cls, policy: BasePolicy, observations: Tensor) -> Behaviour:
-        """What ``policy`` does now."""
+        """The current behaviour of ``policy``."""
         outputs = torch.cat([head_outputs(policy, part) for part in observations.split(256)])
         chooses = isinstance(policy.action_space, spaces.Discrete)
         scale = torch.ones(())
@@ -62,26 +62,26 @@ class Behaviour:
         return len(self.outputs)
 
     def distance(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        """How far ``outputs`` (B, n) on the observations at ``rows`` (B,) are from those of then.
+        """Distance of ``outputs`` (B, n) for the observations at ``rows`` (B,) from the recorded outputs.
 
-        The Kullback-Leibler divergence from then to now, mean over B.
+        It is the Kullback-Leibler divergence from the recorded to the new outputs, averaged over B.
         """
-        then, now = self.outputs[rows] / self.scale, outputs / self.scale
+        recorded, current = self.outputs[rows] / self.scale, outputs / self.scale
         if not self.chooses:
-            return ((then - now) ** 2).sum(1).mean() / 2
-        then, now = then.log_softmax(1), now.log_softmax(1)
-        return (then.exp() * (then - now)).sum(1).mean()
+            return ((recorded - current) ** 2).sum(1).mean() / 2
+        recorded, current = recorded.log_softmax(1), current.log_softmax(1)
+        return (recorded.exp() * (recorded - current)).sum(1).mean()
 
     def log_probability(self, outputs: Tensor, random: torch.Generator) -> Tensor:
-        """Of actions that are drawn, on the CPU, as ``outputs`` (B, n) say; the sum over B, to be differentiated."""
-        now = outputs / self.scale
+        """Log-probability, summed over B, of actions drawn on the CPU from ``outputs`` (B, n); differentiable."""
+        scaled = outputs / self.scale
         if not self.chooses:
-            drawn = now.detach() + torch.randn(now.shape, generator=random).to(now)
-            return -((drawn - now) ** 2).sum() / 2
-        chances = now.log_softmax(1)
-        drawn = torch.multinomial(chances.detach().exp().cpu(), 1, generator=random)
-        return chances.gather(1, drawn.to(chances.device)).sum()
+            actions = scaled.detach() + torch.randn(scaled.shape, generator=random).to(scaled)
+            return -((actions - scaled) ** 2).sum() / 2
+        log_probs = scaled.log_softmax(1)
+        actions = torch.multinomial(log_probs.detach().exp().cpu(), 1, generator=random)
+        return log_probs.gather(1, actions.to(log_probs.device)).sum()
 
     def state(self) -> dict[str, Any]:
-        """Plain data and tensors, from which ``Behaviour(**state)`` is the same again."""
+        """Plain data and tensors, from which ``Behaviour(**state)`` restores this behaviour."""
         return vars(self).copy()

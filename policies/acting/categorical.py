@@ -1,4 +1,4 @@
-"""Discrete actions for learning at small cost: stable-baselines3's categorical distribution without its ceremony."""
+"""Discrete actions at low cost in learning: stable-baselines3's categorical distribution without its overhead."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from snn4.policies.finite import require_decision
 
 
 class LeanCategorical(CategoricalDistribution):
-    """What SB3's does, straight from log-probabilities (B, n_actions): torch's class checks each value it is given.
+    """SB3's distribution, computed directly from log-probabilities (B, n_actions).
 
-    A policy of a few thousand weights spends as much time in those checks as in its network. What is asked here is only
-    whether an action is taken by NaN.
+    torch's class checks all its arguments. For a policy with a few thousand weights, these checks take as long as the
+    network. This class only checks that NaN never decides on an action.
     """
 
     log_probs: Tensor
@@ -27,12 +27,12 @@ class LeanCategorical(CategoricalDistribution):
 
     @property
     def distribution(self) -> Categorical:
-        """The same as a distribution of torch."""
+        """The same distribution as torch's class."""
         return Categorical(logits=self.log_probs)
 
     @distribution.setter
     def distribution(self, value: Any) -> None:
-        """None forgets it: SB3 sets that before there is one."""
+        """None deletes it: SB3 sets None before a distribution exists."""
         if value is None:
             vars(self).pop("log_probs", None)
 
@@ -41,7 +41,7 @@ class LeanCategorical(CategoricalDistribution):
         return log_probs.gather(-1, chosen[..., :1]).squeeze(-1)
 
     def entropy(self) -> Tensor:
-        finite = self.log_probs.clamp(min=torch.finfo(self.log_probs.dtype).min)  # an impossible action adds 0
+        finite = self.log_probs.clamp(min=torch.finfo(self.log_probs.dtype).min)  # an impossible action contributes 0
         return -(self.log_probs.exp() * finite).sum(-1)
 
     def sample(self) -> Tensor:
@@ -49,7 +49,7 @@ class LeanCategorical(CategoricalDistribution):
             require_decision(self.log_probs)
         try:
             return torch.multinomial(self.log_probs.exp(), 1).squeeze(-1)
-        except RuntimeError:  # on a CPU torch finds NaN itself
+        except RuntimeError:  # on a CPU, torch itself detects NaN
             require_decision(self.log_probs)
             raise
 

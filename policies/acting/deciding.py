@@ -1,4 +1,4 @@
-"""Deterministic decisions of SB3 policies without torch, where all there is to do is to run the spiking network."""
+"""Deterministic decisions of SB3 policies without torch, for policies that only need to run the spiking network."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from snn4.policies.finite import ADVICE, diverged
 
 
 class ActingLayers(NamedTuple):
-    """What acts, in its order."""
+    """The acting modules of a policy, in order."""
 
     extractor: nn.Module
     body: nn.Module | None
-    """None where only torch can tell."""
+    """None if only torch can decide."""
     head: nn.Module
     bounded: bool
     """Whether actions are bounded by tanh."""
 
 
 class Copyable:
-    """SB3 policies that can be copied after an update: its distribution, which has a history, stays behind."""
+    """SB3 policies that can be copied after an update: copies do not include the distribution, which has a history."""
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
@@ -42,10 +42,10 @@ class Copyable:
 
 
 class WarnsOfNaN:
-    """SB3 policies that say so when weights with NaN are loaded."""
+    """SB3 policies that warn when weights with NaN are loaded."""
 
     def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
-        """As torch's; UserWarning for NaN, naming where it is."""
+        """As torch's; UserWarning for NaN, with the name of the parameter."""
         loaded = super().load_state_dict(state_dict, *args, **kwargs)  # type: ignore[misc]
         for name, value in state_dict.items():
             if isinstance(value, Tensor) and not value.is_meta and torch.isnan(value).any():
@@ -55,7 +55,7 @@ class WarnsOfNaN:
 
 
 class Deciding:
-    """Adds a short way to `predict`, with the results of SB3's own."""
+    """Adds a fast path to `predict`, with the same results as SB3's."""
 
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
@@ -68,18 +68,18 @@ class Deciding:
         episode_start: Any = None,
         deterministic: bool = False,
     ) -> tuple[NDArray[Any], Any]:
-        """As SB3's; deterministic decisions for a few vectors are taken without torch, in a fraction of its time."""
+        """As SB3's; deterministic decisions for a few vectors run without torch, in a fraction of the time."""
         actions = self._decide(observation) if deterministic and self._plain(observation) else None
         if actions is not None:
             return actions, state
         return super().predict(observation, state, episode_start, deterministic)  # type: ignore[misc,no-any-return]
 
     def acting_layers(self) -> ActingLayers:
-        """Those of the acting network."""
+        """The layers of the acting network."""
         raise NotImplementedError
 
     def _plain(self, observation: Any) -> bool:
-        """Whether SB3 would pass ``observation`` on as it is: a few vectors of numbers, for this very policy."""
+        """Whether ``observation`` is a few vectors that SB3 would not change, and the policy is one of this project."""
         space, policy = self.observation_space, type(self)
         if not isinstance(space, spaces.Box) or len(space.shape) != 1 or type(observation) is not np.ndarray:
             return False
@@ -87,20 +87,20 @@ class Deciding:
             return False
         if observation.ndim == 2 and len(observation) > EVENT_DRIVEN_BATCH:
             return False
-        return policy.__module__ == _POLICIES  # what someone's own policy does with an observation is theirs to say
+        return policy.__module__ == _POLICIES  # a subclass may treat observations differently
 
     def _modules_once(self) -> list[nn.Module]:
-        """All modules: looking for them takes longer than a decision."""
-        if "_found_modules" not in vars(self):
-            vars(self)["_found_modules"] = list(self.modules())  # type: ignore[attr-defined]
-        return vars(self)["_found_modules"]  # type: ignore[no-any-return]
+        """All modules, collected once, because collecting them takes longer than a decision."""
+        if "_all_modules" not in vars(self):
+            vars(self)["_all_modules"] = list(self.modules())  # type: ignore[attr-defined]
+        return vars(self)["_all_modules"]  # type: ignore[no-any-return]
 
     def _decide(self, observation: NDArray[Any]) -> NDArray[Any] | None:
-        """Actions, or None where only torch can tell."""
+        """Actions, or None if only torch can decide."""
         actions, (extractor, body, head, bounded) = self.action_space, self.acting_layers()
         if type(body) is not SpikingMLP or not isinstance(actions, (spaces.Box, spaces.Discrete)):
             return None
-        # Subclasses may do anything, and any of these may have been put in after the policy was made.
+        # Subclasses may compute anything, and modules may have been replaced since the policy was built.
         if type(extractor) is not FlattenExtractor or type(head) is not nn.Linear or head.bias is None:
             return None
         acting = (extractor, body, head, *self._modules_once())

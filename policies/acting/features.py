@@ -1,4 +1,4 @@
-"""Perception of a policy: a named network, without its readout, as a features extractor of stable-baselines3."""
+"""Perception of a policy: a named network without its readout, as a features extractor of stable-baselines3."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from snn4.policies.scan import is_recorded
 
 
 class NetworkFeatures(BaseFeaturesExtractor):
-    """Images (B, C, H, W) -> what the linear readout of a named network would see, as its mean over T steps (B, n).
+    """Images (B, C, H, W) -> the input of a named network's linear readout, averaged over T steps (B, n).
 
-    So features of a network whose last stage spikes are rates. Used like SB3's own extractors, with any policy:
+    If the last stage of the network spikes, the features are rates. Use it like SB3's extractors, with any policy:
     ``policy_kwargs={"features_extractor_class": NetworkFeatures, "features_extractor_kwargs": {"network": config}}``.
 
     Args:
-        observation_space: a Box (C, H, W); SB3 puts the channels of uint8 images of 0 to 255 first, and scales them to
-            0 … 1.
-        network: the network; how many steps, and whose neurons. Its name, or a mapping of the config's fields, will do.
-        kind: spiking, or ann for its twin.
+        observation_space: a Box (C, H, W); SB3 moves the channels of uint8 images from 0 to 255 to the front, and
+            scales the values to 0 … 1.
+        network: the network with its steps and its neurons: a `NetworkConfig`, a mapping of its fields, or a name.
+        kind: spiking, or ann for the artificial twin.
 
     Raises:
-        ValueError: for observations that are no images, or images that the network cannot take.
+        ValueError: for observations that are not images, and for images that the network cannot take.
     """
 
     def __init__(
@@ -43,17 +43,17 @@ class NetworkFeatures(BaseFeaturesExtractor):
     ) -> None:
         network = config_of("network", network, NetworkConfig)
         config = network.resolve(*image_shape(observation_space), n_classes=1)
-        made: Any = make_network(config, network.backend) if kind == "spiking" else twin(config)
-        *layers, readout = made.network
+        classifier: Any = make_network(config, network.backend) if kind == "spiking" else twin(config)
+        *layers, readout = classifier.network
         super().__init__(observation_space, readout.in_features)
-        made.network[len(layers)] = nn.Identity()
-        self.network = made
+        classifier.network[len(layers)] = nn.Identity()
+        self.network = classifier
         self.decoder = make_decoder("rate", network.T, decay=0) if kind == "spiking" else None
 
     def forward(self, observations: Tensor) -> Tensor:
         if not torch.is_grad_enabled() and not is_recorded():
             require_finite(self.modules())
-        # Convolutions and pooling on a CPU take up to half the time in this format, the first above all.
+        # On a CPU, convolutions and pooling, above all the first, take as little as half the time in this format.
         observations = observations.contiguous(memory_format=torch.channels_last)
         if self.decoder is None:
             return self.network(observations)  # type: ignore[no-any-return]
@@ -61,9 +61,9 @@ class NetworkFeatures(BaseFeaturesExtractor):
 
 
 def image_shape(space: spaces.Space[Any]) -> tuple[int, tuple[int, int]]:
-    """Channels, and (height, width), of observations that are images with channels first; ValueError for others.
+    """Channels and (height, width) of image observations with channels first; ValueError for other observations.
 
-    The shape tells, whatever the type: an image is square, or has fewer channels than pixels on either side.
+    The shape decides, whatever the dtype: an image is square, or has fewer channels than pixels on either side.
     """
     if not isinstance(space, spaces.Box) or len(space.shape) != 3:
         raise ValueError(f"encoder: got observations {space}, allowed with an encoder are images: a Box (C, H, W)")

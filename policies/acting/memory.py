@@ -1,4 +1,4 @@
-"""A spiking network whose membranes live on between decisions: its state, packed, and what it remembers by."""
+"""A spiking network whose membranes keep their values between decisions, its packed state, and its memory."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.scan import is_recorded
 
 PackedState = tuple[Tensor, Tensor]
-"""What sb3-contrib carries: (rows, B, width) twice, of which the second is not used."""
+"""The state that sb3-contrib carries: (rows, B, width) twice; the second tensor is unused."""
 
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """What is remembered of observations, and how spikes are read, where membranes are carried (``state: carry``)."""
+    """How a policy with ``state: carry`` remembers observations and reads spikes."""
 
     taus: tuple[float, ...] = (2e-3,)
-    """Time constants, seconds, of dendrites: leaky integrators whose distance from the observation tells its change."""
+    """Time constants of the dendrites, seconds. Dendrites are leaky integrators; the distance of the observation from
+    them measures its change."""
     gain: Annotated[float, Gene(0.5, 50.0, log=True)] = 3.0
-    """Factor of that distance: velocities are smaller than what they change."""
+    """Factor of the distance from the dendrites, because changes are smaller than the observations themselves."""
     tau_readout: Annotated[float, Gene(0.5e-3, 20e-3, log=True)] = 2e-3
-    """Time constant, seconds, of the leaky integrators that read the last layer's spikes."""
+    """Time constant of the leaky integrators that read the spikes of the last layer, seconds."""
 
     def __post_init__(self) -> None:
         for name, values in (("taus", self.taus), ("gain", (self.gain,)), ("tau_readout", (self.tau_readout,))):
@@ -43,19 +44,19 @@ class MemoryConfig:
 
 
 class Memory(nn.Module):
-    """A network whose state lives on, in the place where sb3-contrib expects an ``nn.LSTM``.
+    """A network that carries its state, in the place of sb3-contrib's ``nn.LSTM``.
 
-    ``(values (L, B, n), state) -> (decoded (L, B, m), state)``: L decisions, one inner step each. The state is packed
-    as its distance from rest, so that zeros are a new life: a row for every membrane, synapse and adaptation of every
-    layer of neurons, filled up with zeros to the width of the widest.
+    ``(values (L, B, n), state) -> (decoded (L, B, m), state)``: L decisions of one inner step each. The state is packed
+    as its distance from rest, so zeros are the state at rest. It has one row per membrane, synapse and adaptation of
+    each layer of neurons, padded with zeros to the width of the widest layer.
 
     Args:
         n_inputs: values in an observation.
-        net_arch: neurons of each layer.
-        neuron: the neurons of all layers; None for an artificial critic, which remembers by its dendrites alone.
+        net_arch: neurons in each layer.
+        neuron: the neurons of all layers; None for an artificial critic, whose only memory is its dendrites.
         config: dendrites and readout.
-        backend: whose neurons: torch (this project's), snntorch or norse.
-        dt: length of a step, seconds; None takes the neurons'.
+        backend: library of the neurons: torch (this project's own), snntorch or norse.
+        dt: length of a step, seconds; None takes that of the neurons.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Memory(nn.Module):
             self.layers.append(_leaky_integrator(config.tau_readout, dt))
             widths += [*net_arch, net_arch[-1]]
         self._shapes = [_Rows(layer, width) for layer, width in zip(self._neurons(), widths, strict=True)]
-        # nn.LSTM's names, by which sb3-contrib lays out its buffers.
+        # Names of nn.LSTM, from which sb3-contrib takes the shapes of its buffers.
         self.input_size, self.hidden_size = n_inputs, max([*widths, 1])
         self.num_layers = sum(rows.count for rows in self._shapes)
 
@@ -103,7 +104,8 @@ class Memory(nn.Module):
             self.waking.watch(x, x.shape[:2].numel(), states=states[n:-1])
         if self.event_driven is not None and self._decides(x):
             spikes, states[n:-1] = self.event_driven.go_on(x.numpy(), states[n:-1])
-            x, layers, n = torch.from_numpy(spikes).unsqueeze(0), layers[-1:], len(states) - 1  # the readout is left
+            x = torch.from_numpy(spikes).unsqueeze(0)
+            layers, n = layers[-1:], len(states) - 1  # only the readout remains
         elif not torch.is_grad_enabled() and not is_recorded():
             require_finite(layers)
         for layer in layers:
@@ -115,11 +117,13 @@ class Memory(nn.Module):
         return x, (self.pack(states, like=packed[0]), packed[1])
 
     def _decides(self, x: Tensor) -> bool:
-        """Whether this is a single decision for a few samples, which the event-driven engine takes faster."""
-        few = len(x) == 1 and x.shape[1] <= EVENT_DRIVEN_BATCH and x.dtype == torch.float32
-        few = few and not torch.is_grad_enabled() and not is_recorded()
+        """Whether this is one decision for a few samples, for which the event-driven engine is faster."""
+        if len(x) != 1 or x.shape[1] > EVENT_DRIVEN_BATCH or x.dtype != torch.float32:
+            return False
+        if torch.is_grad_enabled() or is_recorded():
+            return False
         engine = self.event_driven
-        return few and engine is not None and engine.runs(self.layers[:-1], engine.decoder)
+        return engine is not None and engine.runs(self.layers[:-1], engine.decoder)
 
     def unpack(self, packed: Tensor) -> list[NeuronState]:
         """The state of each layer of neurons from rows (rows, B, width)."""
@@ -136,10 +140,11 @@ class Memory(nn.Module):
 
 
 class _Rows:
-    """Where the state of one layer stands among the rows, as its distance from rest."""
+    """The rows of one layer's state, as its distance from rest."""
 
     def __init__(self, layer: Neuron, width: int) -> None:
-        self.width, self.dynamics, self.leak = width, layer.dynamics, layer.config.v_leak
+        self.width = width
+        self.dynamics, self.leak = layer.dynamics, layer.config.v_leak
         further = (layer.dynamics.syn_decay, layer.dynamics.adaptation)
         self.count = len(layer.dynamics.decay) + sum(part is not None for part in further)
 

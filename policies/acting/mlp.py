@@ -28,20 +28,20 @@ from snn4.policies.scan import aliases, gradients, is_recorded, reference_scan, 
 class SpikingMLP(nn.Module):
     """(B, n_inputs) -> (B, net_arch[-1]): T inner steps from rest, then the decoded spikes of the last layer.
 
-    Learns layer by layer over all (T, B), each layer's synapses one matrix product. Acts, under ``torch.no_grad()`` on
-    a CPU in float32, by the event-driven engine, unless the batch is large, a hook on a layer wants to see it work, the
-    neurons are a library's or the readout is no weighted sum (first_spike). ValueError where parameters hold NaN or
-    infinity while it acts.
+    Learning runs layer by layer over all (T, B), with one matrix product for the synapses of each layer. Acting, under
+    ``torch.no_grad()`` on a CPU in float32, uses the event-driven engine. Torch acts instead if the batch is large, if
+    a layer has a hook, if the neurons are a library's, or if the readout is not a weighted sum (first_spike). Acting
+    with parameters that hold NaN or infinity raises a ValueError.
 
     Args:
         n_inputs: values in an observation.
-        net_arch: neurons of each layer, at least one.
+        net_arch: neurons in each layer, with at least one layer.
         T: inner steps, >= 1.
         neuron: the neurons of all layers.
-        coding: how the observation enters.
+        coding: the code of the observation.
         readout: one of `decoding.DECODERS`.
         bounds: ``(low, high)`` of the observation, for codes that cover a range.
-        backend: whose neurons: torch (this project's), snntorch or norse.
+        backend: library of the neurons: torch (this project's own), snntorch or norse.
     """
 
     def __init__(
@@ -91,27 +91,27 @@ class SpikingMLP(nn.Module):
         return self.decoder(self._trains(signal)[-1])  # type: ignore[no-any-return]
 
     def _fusable(self, x: Tensor) -> bool:
-        """Whether all layers can run as one function: nothing but synapses and decoder is learned or looked at."""
+        """Whether all layers can run as one function: only synapses and decoder learn, and no layer has a hook."""
         if is_recorded() or self.event_driven is None or x.dtype != torch.float32:
             return False
-        if not torch.is_grad_enabled():  # then there is nothing to keep
+        if not torch.is_grad_enabled():  # without a backward pass, it saves nothing
             return False
         learned = any(neuron.decay_logit is not None for neuron in self.event_driven.neurons)
         plain = self.event_driven.runs(self.layers, self.decoder)
         return plain and not learned and not torch.is_autocast_enabled("cpu")
 
     def engine_for(self, batch: int) -> EventDriven | None:
-        """The event-driven engine, where it can act and is the faster way for so many samples."""
+        """The event-driven engine if it can act and is faster for this ``batch`` size; else None."""
         engine = self.event_driven
         if engine is None or batch > EVENT_DRIVEN_BATCH or not engine.runs(self.layers, self.decoder):
             return None
         return engine
 
     def decide(self, x: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """`forward` without torch, for a few observations (B, n_inputs); None where only torch can do it."""
+        """`forward` without torch, for a few observations (B, n_inputs); None if only torch can run it."""
         engine = self.engine_for(len(x))
         flat = x.reshape(-1)
-        if engine is None or math.isnan(flat.dot(flat)):  # NaN is refused by `forward`
+        if engine is None or math.isnan(flat.dot(flat)):  # `forward` refuses NaN
             return None
         if isinstance(self.encoder, DirectEncoder):
             return engine(x[None])
@@ -128,13 +128,13 @@ class SpikingMLP(nn.Module):
             if not isinstance(layer, Neuron):
                 signal = layer(signal)
                 continue
-            signal, _ = layer(signal, steps=self.T)  # a constant code gives the same current at every step
+            signal, _ = layer(signal, steps=self.T)  # the current of a constant code is the same at every step
             trains.append(signal)
         return trains
 
 
 class _FusedLayers(torch.autograd.Function):
-    """All layers and a linear decoder as one function, which saves torch's bookkeeping: half of a small network's time.
+    """All layers and a linear decoder as one function, which saves torch's overhead, half the time of a small network.
 
     ``(signal ((1 or T), B, n), decoder (T,), neurons of each layer, weight, bias, weight, bias, …) -> (B, m)``
     """
@@ -153,26 +153,28 @@ class _FusedLayers(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        neurons, n, kept = ctx.neurons, len(ctx.neurons), ctx.saved_tensors  # once: checkpoints unpack none twice
-        biases, (decoder, *saved) = kept[:n], kept[n:]
-        weights, signals, currents = saved[:n], saved[n:-1:2], saved[n + 1 :: 2]
-        if torch.is_grad_enabled():  # create_graph: these gradients are to be differentiated again
+        neurons, n = ctx.neurons, len(ctx.neurons)
+        tensors = ctx.saved_tensors  # read once, because checkpoints unpack tensors only once
+        biases, (decoder, *saved) = tensors[:n], tensors[n:]
+        weights = saved[:n]
+        signals, currents = saved[n:-1:2], saved[n + 1 :: 2]
+        if torch.is_grad_enabled():  # create_graph: autograd will differentiate these gradients again
             inputs = aliases(signals[0], decoder, *itertools.chain(*zip(weights, biases, strict=True)))
-            to_signal, to_decoder, *others = gradients([_layer_by_layer(neurons, *inputs)], inputs, grads)
-            return to_signal, to_decoder, None, *others
-        grad, found = decoder.view(-1, 1, 1) * grads[0], list[Tensor]()
+            grad_signal, grad_decoder, *grad_parameters = gradients([_layer_by_layer(neurons, *inputs)], inputs, grads)
+            return grad_signal, grad_decoder, None, *grad_parameters
+        grad, parameter_grads = decoder.view(-1, 1, 1) * grads[0], list[Tensor]()
         for neuron, weight, signal, current in list(zip(neurons, weights, signals, currents, strict=True))[::-1]:
             grad, _ = fused_backward(grad, None, current, None, neuron.config.v_leak, None, neuron.dynamics)
             flat = grad.flatten(0, 1)
-            found = [flat.t() @ signal.flatten(0, 1), flat.sum(0), *found]
+            parameter_grads = [flat.t() @ signal.flatten(0, 1), flat.sum(0), *parameter_grads]
             if signal is not signals[0] or ctx.needs_input_grad[0]:
                 grad = (flat @ weight).view(signal.shape)
         grad_decoder = (saved[-1] * grads[0]).flatten(1).sum(1) if ctx.needs_input_grad[1] else None
-        return grad if ctx.needs_input_grad[0] else None, grad_decoder, None, *found
+        return grad if ctx.needs_input_grad[0] else None, grad_decoder, None, *parameter_grads
 
 
 def _layer_by_layer(neurons: Sequence[Neuron], signal: Tensor, decoder: Tensor, *parameters: Tensor) -> Tensor:
-    """The same in plain torch."""
+    """The same function in plain torch."""
     for weight, bias, neuron in zip(parameters[::2], parameters[1::2], neurons, strict=True):
         current, d = nn.functional.linear(signal, weight, bias), neuron.dynamics
         signal, _ = reference_scan(current, rest_state(current, d, neuron.config.v_leak), d, steps=len(decoder))

@@ -1,14 +1,15 @@
-"""Layers that are born silent: noticed on the first observations that a policy learns from, and woken.
+"""Detects new layers that are silent for the first observations that a policy learns from, and wakes them.
 
-A layer without spikes passes nothing on, and the synapses behind it have no gradient. Synapses that SB3 does not make
-orthogonal, behind features that are small (NatureCNN) or few (one of 500 of a one-hot code), are born so.
+A silent layer passes nothing on, and the synapses behind it have no gradient. New layers can be silent if SB3 does not
+initialize their synapses orthogonally and their features are small (NatureCNN) or few (one of the 500 values of a
+one-hot code).
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -18,51 +19,51 @@ from snn4.policies.neurons import Neuron
 from snn4.policies.scan import is_recorded
 
 ENOUGH = 64
-"""Observations without a spike after which a layer counts as silent: an ordinary mini-batch."""
+"""Observations without a spike after which a layer counts as silent: a usual mini-batch."""
 RATE = 0.1
-"""Spikes per neuron and step to which a silent layer is brought, where so many of its currents are positive."""
+"""Spikes per neuron and step that waking aims at, if enough currents are positive."""
 FACTOR, LARGEST = 1.2, 1e6
-"""The gain of a silent layer is a power of the one, up to the other."""
+"""The gain of a silent layer is a power of ``FACTOR``, up to ``LARGEST``."""
 
 
 class SilentLayers(UserWarning):
-    """Layers of a new policy did not spike."""
+    """Warning for layers of a new policy that did not spike."""
 
 
 class Waking:
     """Watches new layers ``[Linear, Neuron, Linear, Neuron, …]`` until each has spiked, and wakes those that do not.
 
-    Weights and biases of a silent layer are multiplied by one gain, as if its threshold were lower by that factor:
-    threshold balancing (Diehl et al. 2015), layer by layer on the first batch as in LSUV (Mishkin & Matas 2016). A
-    layer that spikes keeps its weights to the bit, as does one whose weights were loaded. Only passes that keep
-    gradients count: a policy that acts never changes.
+    Weights and biases of a silent layer are multiplied by one gain, as if its threshold were lower by that factor. This
+    is threshold balancing (Diehl et al. 2015), layer by layer on the first batch as in LSUV (Mishkin & Matas 2016). The
+    weights of a layer do not change if it spikes or if its weights were loaded. Only passes with gradients count, so a
+    policy that acts never changes.
 
     Args:
-        layers: synapses and neurons in turn; a last one without a partner is left out.
-        name: of the network, for notes.
+        layers: synapses and neurons in alternation; a last layer without a partner is ignored.
+        name: name of the network, for notes.
     """
 
     def __init__(self, layers: Sequence[nn.Module], name: str) -> None:
         self.name = name
         self.stages: list[tuple[Any, Any]] = list(zip(layers[::2], layers[1::2], strict=False))
         self.asleep = set(range(len(self.stages)))
-        """Layers that have neither spiked nor been loaded, from 0."""
+        """Layers, counted from 0, that have neither spiked nor been loaded."""
         self.observations = 0
-        """Observations seen while some layer was asleep."""
+        """Observations seen while a layer was asleep."""
         self.owed: set[int] = set()
-        """Layers that were woken since a target network last took them over."""
+        """Layers that were woken since a target network last copied them."""
         self.notes: list[str] | None = None
-        """Where notes go; None warns."""
+        """The list to which notes are added; None gives warnings instead."""
 
     def watch(
         self, signal: Tensor, observations: int, steps: int | None = None, states: Sequence[NeuronState] | None = None
     ) -> None:
-        """Look at what the layers do with ``signal`` ((1 or T), B, n) that they learn from; wakes after `ENOUGH`.
+        """Run the layers on ``signal`` ((1 or T), B, n), from which they learn; wakes silent layers after `ENOUGH`.
 
         Args:
-            observations: how many the signal codes.
+            observations: number of observations in the signal.
             steps: T of a constant signal (1, B, n).
-            states: of each layer of neurons; None is rest.
+            states: states of the layers of neurons; None is rest.
         """
         if not self.asleep or not torch.is_grad_enabled() or is_recorded():
             return
@@ -72,13 +73,13 @@ class Waking:
 
     def _look(self, signal: Tensor, steps: int | None, states: Sequence[NeuronState | None]) -> None:
         for number, ((synapse, neuron), state) in enumerate(zip(self.stages, states, strict=True)):
-            current = synapse.forward(signal)  # unseen by hooks, which are for what acts and learns
+            current = synapse.forward(signal)  # skips hooks, which should see only acting and learning
             signal, _ = neuron.forward(current, state, steps=steps)
             if signal.any():
                 self.asleep.discard(number)
                 continue
             if self.observations < ENOUGH or number not in self.asleep:
-                return  # layers behind it have nothing to spike for
+                return  # the layers behind it get no input
             gain = _gain(neuron, current, state, steps)
             self._tell(number, gain)
             if gain is None:
@@ -104,53 +105,63 @@ class Waking:
             self.notes.append(note)
 
     def loaded(self, number: int, parameters: Mapping[str, Tensor]) -> None:
-        """A layer's synapses are about to be replaced by ``parameters``; those of someone who has learned stay."""
-        for name, own in self.stages[number][0].named_parameters():
-            if name in parameters and not torch.equal(own, parameters[name].to(own)):
+        """``parameters`` will be loaded into layer ``number``; if they differ from its own, it is never woken."""
+        for name, weight in self.stages[number][0].named_parameters():
+            if name in parameters and not torch.equal(weight, parameters[name].to(weight)):
                 self.asleep.discard(number)
 
 
 def watch_over(network: Any, name: str) -> None:
-    """Give a new network with ``layers`` a `Waking`, which knows of weights that are loaded into it."""
+    """Give a new network with ``layers`` a `Waking`, which also notices when weights are loaded into the network."""
     network.waking = Waking(network.layers, name)
     network.register_load_state_dict_pre_hook(_before_loading)
 
 
 def watched(policy: nn.Module) -> Iterator[tuple[str, Waking]]:
-    """Every `Waking` in ``policy``, by the name of its network."""
+    """Every `Waking` in ``policy``, with the name of its network."""
     for name, module in policy.named_modules():
         if isinstance(waking := getattr(module, "waking", None), Waking):
             yield name, waking
 
 
 def follow(target: nn.Module, network: nn.Module) -> None:
-    """Let ``target``, of the architecture of ``network``, take over the layers that were woken there."""
-    for (_, own), (_, other) in zip(watched(network), watched(target), strict=True):
-        for number in own.owed:
-            other.stages[number][0].load_state_dict(own.stages[number][0].state_dict())
-        own.owed.clear()
+    """Copy the layers of ``network`` that were woken to ``target``, which has the same architecture."""
+    for (_, source), (_, destination) in zip(watched(network), watched(target), strict=True):
+        for number in source.owed:
+            destination.stages[number][0].load_state_dict(source.stages[number][0].state_dict())
+        source.owed.clear()
 
 
 def write_notes(policy: nn.Module, notes: list[str]) -> None:
-    """Add what is noticed in ``policy`` to ``notes``, in the place of warnings."""
+    """Add the notes of ``policy`` to ``notes`` instead of giving warnings."""
     for _, waking in watched(policy):
         waking.notes = notes
 
 
-def sleepers(policy: nn.Module) -> dict[str, Any]:
-    """Which layers of which network may still be woken, and what targets have not taken over, as plain data."""
+class Sleepers(TypedDict):
+    """State of a `Waking`, as plain data."""
+
+    asleep: list[int]
+    observations: int
+    owed: list[int]
+
+
+def sleepers(policy: nn.Module) -> dict[str, Sleepers]:
+    """Layers of each network that may still be woken, and woken layers not yet copied to targets, as plain data."""
     return {
         name: {"asleep": sorted(waking.asleep), "observations": waking.observations, "owed": sorted(waking.owed)}
         for name, waking in watched(policy)
     }
 
 
-def load_sleepers(policy: nn.Module, state: Mapping[str, Any]) -> None:
-    """Go on from `sleepers`, after the weights were loaded; a network that is not listed stays as it is."""
+def load_sleepers(policy: nn.Module, state: Mapping[str, Sleepers]) -> None:
+    """Restore ``state`` of `sleepers` after the weights were loaded; networks that it does not list do not change."""
     for name, waking in watched(policy):
         if name in state:
-            own = state[name]
-            waking.asleep, waking.observations, waking.owed = set(own["asleep"]), own["observations"], set(own["owed"])
+            row = state[name]
+            waking.asleep = set(row["asleep"])
+            waking.observations = row["observations"]
+            waking.owed = set(row["owed"])
 
 
 def _before_loading(network: Any, state_dict: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
@@ -161,7 +172,7 @@ def _before_loading(network: Any, state_dict: Mapping[str, Tensor], prefix: str,
 
 
 def _gain(neuron: Neuron, current: Tensor, state: NeuronState | None, steps: int | None) -> float | None:
-    """The least gain of ``current`` with which neurons spike at `RATE`, or half as often as they can; None: never."""
+    """Smallest gain of ``current`` at which neurons spike at `RATE`, or at half their largest rate; None: never."""
 
     def rate(gain: float) -> float:
         return neuron.forward(gain * current, state, steps=steps)[0].mean().item()

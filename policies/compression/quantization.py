@@ -1,8 +1,8 @@
-"""Eight-bit simulation: a network as integer hardware would compute it after training, to measure what that costs.
+"""Eight-bit simulation: a trained network as integer hardware would compute it, to measure its effect.
 
-Weights are quantised for each output channel, to -127 … 127 times a scale. What enters synapses is quantised for the
-whole tensor: to 0 … 255 if it is never negative, else to -128 … 127 (uniform quantisation, Krishnamoorthi 2018). Sums,
-biases, norms and membranes keep their precision, as accumulators do; products of activations (attention) too.
+Weights are quantized per output channel, to -127 … 127 times a scale. Inputs of synapses are quantized per tensor: to
+0 … 255 if they are never negative, else to -128 … 127 (uniform quantization, Krishnamoorthi 2018). Sums, biases, norms
+and membranes keep their precision, like accumulators, and so do products of activations (attention).
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def quantized(network: Module, inputs: Iterable[Tensor]) -> Module:
-    """A copy of ``network`` in simulated int8, whose ranges are what ``inputs`` cause: batches not used for testing."""
-    copied = copy.deepcopy(network)
-    layers = [layer for layer in copied.modules() if isinstance(layer, SYNAPSES)]
+    """A copy of ``network`` in simulated int8, with ranges from ``inputs``, batches that are not used for testing."""
+    duplicate = copy.deepcopy(network)
+    layers = [layer for layer in duplicate.modules() if isinstance(layer, SYNAPSES)]
     ranges = {layer: Range() for layer in layers}
     handles = [layer.register_forward_pre_hook(ranges[layer].see) for layer in layers]
-    with evaluating(copied):
+    with evaluating(duplicate):
         for x in inputs:
-            copied(x.to(device(copied)))
+            duplicate(x.to(device(duplicate)))
         for layer, handle in zip(layers, handles, strict=True):
             handle.remove()
             layer.weight.copy_(rounded_weights(layer.weight))
             layer.register_forward_pre_hook(ranges[layer].round)
-    return copied
+    return duplicate
 
 
 def rounded_weights(weight: Tensor) -> Tensor:
-    """``weight`` (outputs, …) in 255 levels for each output, by its largest value."""
+    """``weight`` (outputs, …) in 255 levels per output, scaled by the largest absolute value of the output."""
     peak = weight.abs().flatten(1).amax(1).clamp(min=torch.finfo(weight.dtype).tiny)
     scale = (peak / 127).view(-1, *[1] * (weight.dim() - 1))
     return (weight / scale).round() * scale
 
 
 def int8_bytes(network: nn.Module) -> int:
-    """Bytes of the parameters of ``network``: one for a weight of synapses, four for any other."""
+    """Bytes of the parameters of ``network``: one per weight of synapses, four per other parameter."""
     weights = {id(layer.weight) for layer in network.modules() if isinstance(layer, SYNAPSES)}
     return sum(p.numel() * (1 if id(p) in weights else 4) for p in network.parameters())
 
 
 class Range:
-    """The values that enter a layer, and their rounding.
+    """The range of the inputs of a layer, and their rounding.
 
-    Spikes, their sums and averages are whole multiples of their smallest value: where these fit into the levels, that
-    value is the scale, and nothing is lost. Integer hardware would send the spikes themselves.
+    Spikes, their sums and their averages are whole multiples of their smallest value. If these fit into the levels, the
+    scale is that value, and the rounding loses nothing. Integer hardware would send the spikes themselves.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Range:
         self._unit: float | None = torch.inf
 
     def see(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """A hook before the layer's call."""
+        """A forward pre-hook: extend the range by ``inputs``."""
         x = inputs[0].float()
         self.low, self.high = min(self.low, x.min().item()), max(self.high, x.max().item())
         if self._unit is not None:
@@ -75,18 +75,18 @@ class Range:
 
     @property
     def scale(self) -> float:
-        """The step between two levels; 1 for a layer that saw nothing but zeros, or nothing."""
+        """The distance between two levels; 1 for a layer that saw only zeros, or no input."""
         peak, top = max(self.high, -self.low), self.levels[1]
         if self._unit is not None and peak <= self._unit * top:
             return self._unit if peak else 1.0
         return peak / top
 
     def round(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """A hook before the layer's call: the inputs that integer hardware would see."""
+        """A forward pre-hook: the inputs that integer hardware would see."""
         return ((inputs[0] / self.scale).round().clamp(*self.levels) * self.scale, *inputs[1:])
 
 
 def _multiples(x: Tensor, unit: float) -> bool:
-    """Whether ``x`` holds whole multiples of ``unit``, few enough for eight bits."""
+    """Whether ``x`` consists of whole multiples of ``unit``, at most 255."""
     parts = x / unit
     return bool(parts.max() <= 255) and torch.allclose(parts, parts.round(), rtol=0, atol=1e-3)

@@ -1,7 +1,7 @@
-"""numba kernel of the event-driven engine: one decision of a spiking multi-layer perceptron, sample by sample.
+"""numba kernels of event-driven acting: decisions of a spiking multi-layer perceptron, and single layers.
 
-Only inputs and neurons that spike cost synaptic work: each adds its row of weights (in, out) to the current of the next
-layer. Neurons are updated with the operations of `_scan_kernels`, in their order.
+Only non-zero inputs and spiking neurons cost synaptic work: each adds its row of weights (in, out) to the current of
+the next layer. Neurons are updated with the operations of `_scan_kernels`, in the same order.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ def decide(
     signal: Any, steps: int, weights: Any, biases: Any, decays: Any, gains: Any, leaks: Any, constants: Any,
     flags: Any, states: Any, decoder: Any, out: Any, record: Any,
 ) -> None:  # fmt: skip
-    """Adds ``decoder`` (T,) of every spike of the last layer to ``out`` (B, n).
+    """Run the network, and add the weight in ``decoder`` (T,) of every spike of the last layer to ``out`` (B, n).
 
     Args:
-        signal: (T, B, n) input values, or (1, B, n): the same at every step.
-        weights, biases: a (in, out) and a (out,) array for each layer.
-        decays, gains, leaks: (membranes, out) for each layer.
-        constants, flags: (layers, 6) and (layers, 4), by the names above.
-        states: (rows, B, out) for each layer: membranes, then synapse, then adaptation; first states in, last out.
-        record: (T, B, out) for each layer, filled with spikes; or (0, 0, 0).
+        signal: (T, B, n) input values, or (1, B, n) values for all steps.
+        weights, biases: (in, out) and (out,) per layer.
+        decays, gains, leaks: (membranes, out) per layer.
+        constants, flags: (layers, 6) and (layers, 4), indexed by the names above.
+        states: (rows, B, out) per layer: membranes, then synapse, then adaptation; updated in place.
+        record: (T, B, out) per layer, which is filled with spikes; or (0, 0, 0) for none.
     """
     width = 0
     for bias in biases:
@@ -67,18 +67,21 @@ def decide(
 
 @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
 def refresh(weights: Any, seen: Any, rows: Any, vectors: Any) -> bool:
-    """Where ``weights`` (out, in) are not what they were when ``seen``, copies them there and, turned, to ``rows``.
+    """Copy ``weights`` (out, in) that differ from ``seen`` to ``seen`` and, transposed, to ``rows``.
 
-    Returns whether weights and ``vectors`` (n,) are finite; what is not is never copied, and so found again.
+    Returns whether weights and ``vectors`` (n,) are finite. Weights that are not finite are not copied, so the next
+    call detects them again.
     """
     finite = True
     for vector in vectors:
         for value in vector:
             finite &= np.isfinite(value)
     for layer in range(len(weights)):
-        weight, old, row = weights[layer], seen[layer], rows[layer]
+        weight, old = weights[layer], seen[layer]
+        row = rows[layer]
         for o in range(len(weight)):
-            now, before, differ = weight[o], old[o], False
+            now, before = weight[o], old[o]
+            differ = False
             for i in range(len(now)):
                 differ |= now[i] != before[i]
             if differ and np.isfinite(now).all():
@@ -106,8 +109,9 @@ def _add(current: Any, row: Any) -> None:
 
 @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
 def _step(current: Any, state: Any, decay: Any, gain: Any, leak: Any, c: Any, flag: Any, emitted: Any) -> int:
-    """One step of a layer of neurons: the number of those that spike, whose places go to ``emitted``."""
-    n, membranes, row = len(current), flag[MEMBRANES], flag[MEMBRANES]
+    """One step of a layer of neurons; returns the number of spikes, and writes their indices to ``emitted``."""
+    n, membranes = len(current), flag[MEMBRANES]
+    row = membranes
     if flag[SYNAPSE]:
         i = state[row]
         for m in range(n):
@@ -142,10 +146,10 @@ def _step(current: Any, state: Any, decay: Any, gain: Any, leak: Any, c: Any, fl
 def convolve(
     x: Any, weight: Any, stride_h: int, stride_w: int, pad_h: int, pad_w: int, out: Any, first: int, last: int
 ) -> None:
-    """Adds to ``out`` (N, Ho, Wo, Co) the convolution of images ``first`` to ``last`` of ``x`` (N, H, W, Ci).
+    """Add the convolution of images ``first`` to ``last`` of ``x`` (N, H, W, Ci) to ``out`` (N, Ho, Wo, Co).
 
-    Each non-zero value sends its rows of ``weight`` (Ci, kh, kw mirrored, Co) to the outputs that see it. With stride 1
-    those in one line stand next to one another, and so do, in the mirror, their weights: one long row.
+    Each non-zero value adds its rows of ``weight`` (Ci, kh, kw mirrored, Co) to the outputs that see it. With stride 1,
+    these outputs are adjacent within a line. So are their weights, because kw is mirrored: they form one long row.
     """
     _, height, width, channels = x.shape
     _, kernel_h, kernel_w, n = weight.shape
@@ -155,9 +159,7 @@ def convolve(
     for h in range(height):
         for w in range(width):
             left = w + pad_w - kernel_w + 1
-            for b in range(
-                first, last
-            ):  # innermost: steps of one sample often spike alike, and share rows in the cache
+            for b in range(first, last):  # innermost, because similar spikes of one sample share rows in the cache
                 pixel, count = x[b, h, w], 0
                 for c in range(channels):
                     sent[count] = c
@@ -181,14 +183,16 @@ def convolve(
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"}, inline="always")  # type: ignore[untyped-decorator]
 def _send(target: Any, rows: Any, i: int, start: int, pixel: Any, sent: Any, count: int) -> None:
-    """Adds to ``target`` the rows (·, i), from ``start`` on, of the ``count`` values of ``pixel`` at places ``sent``.
+    """Add the rows (·, i), from ``start`` on, of the ``count`` values of ``pixel`` with indices ``sent`` to ``target``.
 
-    Four at a time, since reading and writing the target costs more than the sums.
+    Four rows at a time, because reading and writing the target costs more than the sums.
     """
     n, e = len(target), 0
     while e + 4 <= count:
-        j, k, p, q = sent[e], sent[e + 1], sent[e + 2], sent[e + 3]
-        v, x, y, z = pixel[j], pixel[k], pixel[p], pixel[q]
+        j, k = sent[e], sent[e + 1]
+        p, q = sent[e + 2], sent[e + 3]
+        v, x = pixel[j], pixel[k]
+        y, z = pixel[p], pixel[q]
         a, b = rows[j, i, start : start + n], rows[k, i, start : start + n]
         c, d = rows[p, i, start : start + n], rows[q, i, start : start + n]
         for o in range(n):
@@ -207,7 +211,7 @@ def _add_scaled(target: Any, row: Any, value: Any) -> None:
 
 @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
 def multiply(x: Any, weight: Any, out: Any, first: int, last: int) -> None:
-    """Adds to ``out`` (N, Co) the product of rows ``first`` to ``last`` of ``x`` (N, Ci) with ``weight`` (Ci, Co)."""
+    """Add the product of rows ``first`` to ``last`` of ``x`` (N, Ci) with ``weight`` (Ci, Co) to ``out`` (N, Co)."""
     for b in range(first, last):
         for j in range(x.shape[1]):
             value = x[b, j]
@@ -217,7 +221,7 @@ def multiply(x: Any, weight: Any, out: Any, first: int, last: int) -> None:
 
 @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
 def count_nonzero(x: Any) -> int:
-    """How many of the values of ``x`` (n,) are not 0; torch's takes several times as long."""
+    """Number of non-zero values of ``x`` (n,); torch's function takes several times as long."""
     count = 0
     for value in x:
         count += value != 0

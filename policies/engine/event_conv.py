@@ -1,4 +1,4 @@
-"""Event-driven convolutional networks: a trained network, compiled to act on a CPU where most values are zero."""
+"""Event-driven convolutional networks: a trained network, compiled to act on a CPU when most values are zero."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from snn4.policies.network import is_stateful
 from snn4.policies.normalization import BatchNorm2d
 
 DENSE = 0.35
-"""Above this fraction of non-zero values a dense convolution is faster."""
+"""Fraction of non-zero values above which a dense convolution is faster."""
 
 
 class EventConv2d(nn.Module):
     """A convolution in which only non-zero values cost work: (N, C, H, W) -> (N, Co, Ho, Wo), channels_last.
 
-    Equal to ``conv`` but for the order of sums. Where much is not zero, a hook on ``conv`` wants to see it work, or no
-    compiler is there, it is ``conv``.
+    Its outputs are those of ``conv``, except for the order of sums. ``conv`` itself runs if many values are not zero,
+    if it has a hook, or if there is no compiler.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -31,7 +31,7 @@ class EventConv2d(nn.Module):
         _keep_rows(self)
 
     def refresh(self) -> None:
-        """Take the weights as they are now."""
+        """Copy the current weights."""
         self.rows = self.conv.weight.detach().float().cpu().flip(3).permute(1, 2, 3, 0).contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,7 +42,8 @@ class EventConv2d(nn.Module):
         from snn4.policies.engine._event_kernels import convolve
 
         conv: Any = self.conv
-        (ph, pw), (sh, sw), (kh, kw) = conv.padding, conv.stride, conv.kernel_size
+        (ph, pw), (sh, sw) = conv.padding, conv.stride
+        kh, kw = conv.kernel_size
         size = (x.shape[2] + 2 * ph - kh) // sh + 1, (x.shape[3] + 2 * pw - kw) // sw + 1
         out = _filled(conv.bias, (len(x), *size, conv.out_channels))
         run_in_threads(convolve, len(x), events, self.rows, sh, sw, ph, pw, out.numpy())
@@ -58,7 +59,7 @@ class EventLinear(nn.Module):
         _keep_rows(self)
 
     def refresh(self) -> None:
-        """Take the weights as they are now."""
+        """Copy the current weights."""
         self.rows = self.linear.weight.detach().float().cpu().t().contiguous().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,28 +75,28 @@ class EventLinear(nn.Module):
 
 
 def event_driven(network: nn.Module) -> nn.Module:
-    """A copy of ``network`` to act with: batch norms folded into their convolutions, synapses behind neurons by events.
+    """A copy of ``network`` for acting: convolutions include their batch norms, and synapses behind neurons use events.
 
-    The copy takes no part in learning: compile again when the network has learned. Synapses before the first neuron,
-    which see real values, stay dense, and so do subclasses and parametrized layers, which may do anything.
+    The copy does not follow learning: compile again after the network has learned. Synapses before the first neuron see
+    real values, and stay dense. So do subclasses and parametrized layers, whose computation is unknown.
 
     Raises:
-        ValueError: the network is not on a CPU in float32.
+        ValueError: if the network is not on a CPU in float32.
     """
     for name, parameter in network.named_parameters():
         if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
             raise ValueError(f"{name}: got {parameter.dtype} on {parameter.device}, allowed is float32 on the CPU")
-    copied = copy.deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    _compile(copied, spiking=False)
-    compiled = {layer.conv for layer in copied.modules() if isinstance(layer, EventConv2d)}
-    for layer in copied.modules():
+    duplicate = copy.deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    _compile(duplicate, spiking=False)
+    compiled = {layer.conv for layer in duplicate.modules() if isinstance(layer, EventConv2d)}
+    for layer in duplicate.modules():
         if isinstance(layer, nn.Conv2d) and layer not in compiled:
             layer.register_forward_pre_hook(_channels_last)
-    return copied
+    return duplicate
 
 
 def _keep_rows(layer: EventConv2d | EventLinear) -> None:
-    """Rows of its weights as they are now, and after each `load_state_dict`."""
+    """Copy the weights of ``layer`` now and after each `load_state_dict`."""
     layer.refresh()
     layer.register_load_state_dict_post_hook(_refresh)
 
@@ -105,12 +106,15 @@ def _refresh(loaded: Any, keys: Any) -> None:
 
 
 def _channels_last(conv: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """One image has both memory formats, of which torch takes the slower one for what follows."""
+    """Make inputs channels_last; a single image fits both formats, and torch would continue with the slower one."""
     return (inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])
 
 
 def _compile(module: nn.Module, spiking: bool) -> bool:
-    """Replace the synapses inside ``module``; returns whether its output spikes, given whether its input does."""
+    """Replace the synapses in ``module`` behind neurons; returns whether neurons come before its output.
+
+    ``spiking`` says whether neurons come before its input.
+    """
     if isinstance(module, nn.Sequential):
         _fold_norms(module)
     for name, layer in list(module.named_children()):
@@ -126,18 +130,19 @@ def _compile(module: nn.Module, spiking: bool) -> bool:
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:
-    whole = conv.groups == 1 and conv.dilation == (1, 1)
-    return whole and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    ungrouped = conv.groups == 1 and conv.dilation == (1, 1)
+    return ungrouped and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
 def _fold_norms(layers: nn.Sequential) -> None:
-    """Put batch norms into the convolutions before them, also through pooling that lets them pass."""
+    """Fold batch norms into the convolutions before them, also across pooling that commutes with them."""
     for number in range(len(layers) - 1):
-        conv, pooling, after = layers[number], layers[number + 1], number + 1
+        conv, pooling = layers[number], layers[number + 1]
+        after = number + 1
         if isinstance(pooling, (nn.AvgPool2d, nn.MaxPool2d)) and after + 1 < len(layers):
             after += 1
         norm = layers[after]
-        if type(conv) is not nn.Conv2d or not _is_norm(norm) or not _passes(pooling, norm):
+        if type(conv) is not nn.Conv2d or not _is_norm(norm) or not _commutes(pooling, norm):
             continue
         layers[number], layers[after] = fuse_conv_bn_eval(conv, norm), nn.Identity()
     for number in reversed(range(len(layers))):
@@ -146,22 +151,22 @@ def _fold_norms(layers: nn.Sequential) -> None:
 
 
 def _is_norm(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
-    return type(layer) in (nn.BatchNorm2d, BatchNorm2d)  # a subclass of anyone else's may compute something else
+    return type(layer) in (nn.BatchNorm2d, BatchNorm2d)  # other subclasses may compute something else
 
 
-def _passes(pooling: nn.Module, norm: nn.BatchNorm2d) -> bool:
-    """Whether the norm can be folded, and before ``pooling`` is what it is after it, if there is pooling between."""
+def _commutes(pooling: nn.Module, norm: nn.BatchNorm2d) -> bool:
+    """Whether ``norm`` can be folded and, if ``pooling`` is a pooling layer, commutes with it."""
     if not norm.track_running_stats:
         return False
     if isinstance(pooling, nn.AvgPool2d):
-        # At a border of zeros a bias would be averaged with them; by another divisor it would not stay the bias.
+        # Zero padding would be averaged with the bias, and another divisor would change the bias.
         return pooling.padding == 0 and pooling.divisor_override is None
-    # A negative factor would make the largest value the smallest.
+    # A negative weight would turn the maximum into the minimum.
     return not isinstance(pooling, nn.MaxPool2d) or not norm.affine or bool((norm.weight >= 0).all())
 
 
 def _events(x: Tensor) -> Any:
-    """The values of ``x`` as an array, if so few of them are not 0 that events are faster; None if they are not."""
+    """The values of ``x`` as an array if so few are non-zero that events are faster; else None."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled() or not is_fused():
         return None
     from snn4.policies.engine._event_kernels import count_nonzero
@@ -171,7 +176,7 @@ def _events(x: Tensor) -> Any:
 
 
 def _filled(bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-    # A copy in any case: where one row is all there is, the expanded bias would be the bias itself, and be written to.
-    return (
-        torch.zeros(shape) if bias is None else bias.detach().expand(shape).clone(memory_format=torch.contiguous_format)
-    )
+    if bias is None:
+        return torch.zeros(shape)
+    # Always a copy: with a single row, the expanded bias would be the bias itself, and kernels would overwrite it.
+    return bias.detach().expand(shape).clone(memory_format=torch.contiguous_format)

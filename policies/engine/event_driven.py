@@ -1,7 +1,7 @@
-"""Event-driven acting on a CPU: a decision in a few microseconds, in which only neurons that spike cost synaptic work.
+"""Event-driven acting on a CPU: a decision takes a few microseconds, and only neurons that spike cost synaptic work.
 
-The engine keeps the weights of each synapse by the neuron that sends, and before each decision compares them with the
-module's own parameters, so that it never acts with old ones, whoever changed them and how.
+The engine stores weights by presynaptic neuron. Before each decision it compares them with the parameters of the
+module, so it never acts with outdated weights, however they were changed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from snn4.policies.neurons import Neuron
 Floats = NDArray[np.float32]
 
 EVENT_DRIVEN_BATCH = 16
-"""Up to this many samples, deciding one by one, event by event, is faster than the whole batch in torch."""
+"""Largest batch for which the engine, which decides sample by sample, is faster than torch."""
 
 
 def is_watched(*layers: nn.Module) -> bool:
-    """Whether a hook waits for one of ``layers`` to be called, or for its gradients."""
+    """Whether one of ``layers`` has a forward or backward hook, or a global hook exists."""
     return _has_any_global_hook() or any(
         layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
         for layer in layers
@@ -37,15 +37,15 @@ def is_watched(*layers: nn.Module) -> bool:
 
 
 class EventDriven:
-    """Runs layers ``[Linear, Neuron, Linear, Neuron, …]`` for decisions of ``decoder``'s length.
+    """Runs layers ``[Linear, Neuron, Linear, Neuron, …]`` for decisions of T steps, as many as ``decoder`` has.
 
-    Spikes are those of the layers run in torch, but for currents whose sums, taken in another order, round to the other
-    side of the threshold.
+    Spikes equal those of the layers in torch, except where a current, summed in another order, rounds to the other side
+    of the threshold.
 
     Args:
-        layers: synapses and neurons in turn; all neurons spike.
-        decoder: what a spike of the last layer counts at each of the T steps.
-        encoder: what makes the signal; its parameters, too, must be finite where it decides.
+        layers: synapses and neurons in alternation; all neurons spike.
+        decoder: the weights of the last layer's spikes at each of the T steps.
+        encoder: the module that computes the signal; its parameters must be finite as well.
     """
 
     def __init__(self, layers: Sequence[nn.Module], decoder: WeightedDecoder, encoder: nn.Module | None = None) -> None:
@@ -57,19 +57,19 @@ class EventDriven:
         weights = {id(linear.weight) for linear in self.linears}
         self._vectors = [p for module in self._learned for p in module.parameters() if id(p) not in weights]
         self._nothing = tuple(np.zeros((0, 0, 0), np.bool_) for _ in self.neurons)
-        self._own = _Own()
+        self._local = _Local()
         self._neurons = _NeuronArrays(self.neurons, [linear.out_features for linear in self.linears])
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy has weights of its own, wherever they come to lie.
-        return {name: value for name, value in vars(self).items() if name != "_own"}
+        # A copy has its own weights, at other addresses.
+        return {name: value for name, value in vars(self).items() if name != "_local"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._own = _Own()
+        self._local = _Local()
 
     def runs(self, layers: Iterable[nn.Module], decoder: nn.Module) -> bool:
-        """Whether it can act for these layers: they are still its own, plain ones, float32 on a CPU, without hooks."""
+        """Whether it can act for ``layers``: its own layers, of plain types, in float32 on a CPU, without hooks."""
         if [*layers] != self.layers or decoder is not self.decoder:
             return False
         if any(type(layer) not in (nn.Linear, Neuron) for layer in self.layers):
@@ -85,12 +85,12 @@ class EventDriven:
         """Decoded activity (B, n) of the last layer for the coded input ``signal`` ((1 or T), B, n).
 
         Args:
-            states: of each layer (rows, B, n), changed in place; None starts from rest.
-            record: arrays (T, B, n) of bool, one for each layer, to be filled with spikes.
+            states: state of each layer (rows, B, n), updated in place; None starts from rest.
+            record: arrays (T, B, n) of bool, one per layer, which are filled with spikes.
 
         Raises:
-            ValueError: a signal or state of another shape or dtype, which compiled code would not notice, or parameters
-                that hold NaN or infinity.
+            ValueError: for a signal or state of another shape or dtype, which compiled code would not detect, and for
+                parameters that hold NaN or infinity.
         """
         from snn4.policies.engine._event_kernels import decide
 
@@ -106,7 +106,7 @@ class EventDriven:
         return out
 
     def _check(self, signal: Floats, steps: int) -> int:
-        """The batch of a good signal."""
+        """The batch size of ``signal``; ValueError if its shape or dtype is wrong."""
         shape, n = signal.shape, self.linears[0].in_features
         if len(shape) != 3 or shape[2] != n or shape[0] not in (1, steps) or signal.dtype != np.float32:
             got = f"shape {shape} of {signal.dtype}"
@@ -121,7 +121,7 @@ class EventDriven:
         return tuple(states)
 
     def go_on(self, signal: Floats, states: Sequence[NeuronState]) -> tuple[Floats, list[NeuronState]]:
-        """As a call, from the ``states`` of each layer: decoded activity and the last states."""
+        """Decoded activity and final states, starting from the ``states`` of each layer."""
         dynamics = [neuron.dynamics for neuron in self.neurons]
         rows = [state_to_rows(state, d).numpy() for state, d in zip(states, dynamics, strict=True)]
         out = self(signal, rows)
@@ -139,49 +139,52 @@ class EventDriven:
         return self._neurons.rest(batch)
 
     def _weights(self) -> Any:
-        """Weights (in, out) and biases (out,) of each layer, as the parameters are now; ValueError unless finite."""
+        """Current weights (in, out) and biases (out,) of each layer; ValueError unless all parameters are finite."""
         from snn4.policies.engine._event_kernels import refresh
 
-        places = tuple(p.data_ptr() for p in (*(linear.weight for linear in self.linears), *self._vectors))
-        if self._own.held.places != places:  # parameters moved in memory, or this is the thread's first decision
-            self._own.held = _held(places, self.linears, self._vectors)
-        held = self._own.held
-        if not refresh(held.weights, held.seen, held.rows, held.vectors):  # type: ignore[call-arg]
+        addresses = tuple(p.data_ptr() for p in (*(linear.weight for linear in self.linears), *self._vectors))
+        # The parameters have moved, or this is the first decision of the thread.
+        if self._local.copies.addresses != addresses:
+            self._local.copies = _copies(addresses, self.linears, self._vectors)
+        copies = self._local.copies
+        if not refresh(copies.weights, copies.seen, copies.rows, copies.vectors):  # type: ignore[call-arg]
             require_finite(self._learned)
-        return held.rows, held.biases
+        return copies.rows, copies.biases
 
 
-class _Held(NamedTuple):
-    """Views of the parameters, and what the kernel needs of them."""
+class _Copies(NamedTuple):
+    """Views of the parameters, and their copies for the kernel."""
 
-    places: tuple[int, ...] = ()
-    """Where in memory they lie."""
+    addresses: tuple[int, ...] = ()
+    """Their memory addresses."""
     weights: tuple[Floats, ...] = ()
     biases: tuple[Floats, ...] = ()
     vectors: tuple[Floats, ...] = ()
-    """All that is learned but weights, each in one dimension."""
+    """All learned parameters except weights, flattened."""
     seen: tuple[Floats, ...] = ()
-    """The weights when ``rows`` were written."""
+    """The weights from which ``rows`` were written."""
     rows: tuple[Floats, ...] = ()
-    """The weights by the neuron that sends (in, out)."""
+    """The weights by presynaptic neuron (in, out)."""
 
 
-class _Own(local):
-    """What each thread has for itself: others may decide at the same time, and a lock might be forked while held."""
+class _Local(local):
+    """Data of each thread: threads can decide at the same time without a lock, which a fork could copy while held."""
 
-    held = _Held()
+    copies = _Copies()
 
 
-def _held(places: tuple[int, ...], linears: Sequence[nn.Linear], learned: Sequence[Tensor]) -> _Held:
+def _copies(addresses: tuple[int, ...], linears: Sequence[nn.Linear], learned: Sequence[Tensor]) -> _Copies:
     weights = tuple(linear.weight.detach().contiguous().numpy() for linear in linears)
     biases = tuple(linear.bias.detach().numpy() for linear in linears)
     vectors = tuple(parameter.detach().reshape(-1).numpy() for parameter in learned)
     seen = tuple(np.full_like(weight, np.nan) for weight in weights)
-    return _Held(places, weights, biases, vectors, seen, tuple(np.empty(w.shape[::-1], np.float32) for w in weights))
+    return _Copies(
+        addresses, weights, biases, vectors, seen, tuple(np.empty(w.shape[::-1], np.float32) for w in weights)
+    )
 
 
 class _NeuronArrays:
-    """Constants of all layers of neurons as the kernel takes them."""
+    """Constants of all layers of neurons in the format of the kernel."""
 
     def __init__(self, neurons: Sequence[Neuron], widths: Sequence[int]) -> None:
         self.neurons, self.widths = neurons, widths
@@ -200,7 +203,7 @@ class _NeuronArrays:
         return *self.factors, self.constants, self.flags
 
     def _factors(self) -> tuple[tuple[Floats, ...], ...]:
-        """Decay, gain and leak, (membranes, n) for each layer; computed afresh where they are learned."""
+        """Decay, gain and leak, (membranes, n) per layer."""
         layers = [
             [_wide(values, width) for values in neuron.factors()]
             for neuron, width in zip(self.neurons, self.widths, strict=True)
@@ -208,7 +211,7 @@ class _NeuronArrays:
         return tuple(zip(*layers, strict=True))
 
     def shapes(self, batch: int) -> list[tuple[int, int, int]]:
-        """Of the state of each layer."""
+        """Shape of the state of each layer."""
         return [(rows, batch, width) for rows, width in zip(self.rows, self.widths, strict=True)]
 
     def rest(self, batch: int) -> tuple[Floats, ...]:

@@ -1,3 +1,3 @@
-"""What a decision costs: spikes, operations, memory, energy."""
+"""The cost of a decision: spikes, operations, memory, energy."""
 
 from snn4.policies.metering.meter import Meter as Meter

@@ -1,4 +1,4 @@
-"""What a decision costs, in all and layer by layer; `metering.Meter` says how each number is counted."""
+"""The cost of a decision, in total and per layer; `metering.Meter` describes how each number is counted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class LayerCost:
     """The layer's class, or the kind of its neurons."""
     spikes: float
     spike_rate: float | None
-    """Spikes a neuron and inner step; None for a layer that does not spike."""
+    """Spikes per neuron and inner step; None for a layer that does not spike."""
     dense_macs: float
     effective_macs: float
     effective_acs: float
@@ -30,36 +30,36 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """Mean cost of one decision, and the size of the network that takes it."""
+    """Mean cost of one decision, and the size of the network."""
 
     spikes_per_decision: float
     effective_acs: float
     """Spikes that cross a synapse."""
     effective_macs: float
-    """Real values other than 0 that cross a synapse."""
+    """Non-zero real values that cross a synapse."""
     energy_joules: dict[str, float | None]
-    """By energy model (`energy.ENERGY_MODELS`); None where that hardware cannot run the network."""
+    """By energy model (`energy.ENERGY_MODELS`); None if its hardware cannot run the network."""
     parameters: int
     bytes: int
     """Of all parameters."""
     spike_rates: list[float] = field(default_factory=list)
-    """Spikes a neuron and inner step, of each spiking layer."""
+    """Spikes per neuron and inner step, for each spiking layer."""
     dense_macs: float = 0.0
-    """Synaptic operations if zeros were computed too."""
+    """Synaptic operations if zeros were computed as well."""
     neuron_updates: float = 0.0
     active_neuron_updates: float = 0.0
-    """Updates of neurons that spike or receive something in that step."""
+    """Updates of neurons that spike or receive input in that step."""
     neuron_macs: float = 0.0
-    """Multiply-accumulates inside neurons and activation functions (`neuron_operations`): no synaptic operations."""
+    """Multiply-accumulates inside neurons and activation functions (`neuron_operations`), which are not synaptic."""
     neuron_acs: float = 0.0
-    """Additions and comparisons there."""
+    """Additions and comparisons inside neurons and activation functions."""
     memory_bytes: float = 0.0
     """Bytes read and written."""
     footprint_bytes: int = 0
     """Of all parameters and buffers."""
     connection_sparsity: float = 0.0
-    """Share of weights that are 0."""
+    """Fraction of weights that are 0."""
     activation_sparsity: float = 0.0
-    """Share of outputs of neurons and activation functions that are 0."""
+    """Fraction of outputs of neurons and activation functions that are 0."""
     layers: list[LayerCost] = field(default_factory=list)
-    """In the order in which they first ran; layers that cost nothing and have no parameters are left out."""
+    """Layers in the order of their first call, without those that cost nothing and have no parameters."""

@@ -1,4 +1,4 @@
-"""Hooks that count what single layers do, and follow the spikes between them."""
+"""Hooks that count the operations of each layer, and follow the spikes between layers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.
 
 @dataclass
 class Tally:
-    """Sums over all decisions of one layer."""
+    """Sums over all decisions for one layer."""
 
     name: str
     layer: nn.Module
@@ -54,7 +54,7 @@ class Tally:
     binary: bool = True
     """Whether all inputs were -1, 0 or 1."""
     events: float | None = 0.0
-    """Operations if every spike is sent on its own; None once the layer did what synapses of a chip cannot do."""
+    """Operations if every spike is sent separately; None once the layer did something that a chip's synapses cannot."""
     spikes: float = 0.0
     neuron_steps: int = 0
     """Steps of neurons that can spike."""
@@ -68,12 +68,12 @@ class Tally:
     nonzero: float = 0.0
 
     def compute(self, arithmetic: Arithmetic, number: float) -> None:
-        """Charge ``number`` times what neurons or an activation function do."""
+        """Add ``number`` times the ``arithmetic`` of neurons or of an activation function."""
         self.neuron_macs += arithmetic.macs * number
         self.neuron_acs += arithmetic.acs * number
 
     def row(self, decisions: int) -> LayerCost:
-        """The mean over so many decisions."""
+        """The mean over this number of ``decisions``."""
         parameters = list(self.layer.parameters())
         return LayerCost(
             name=self.name,
@@ -94,10 +94,10 @@ class Tally:
 
 
 class Counter:
-    """Counts what layers do, in `Tally`; layers are told apart by their type, and those of other types cost nothing.
+    """Counts operations of layers in `Tally`. The type of a layer decides how; layers of other types cost nothing.
 
     Args:
-        spiking: whether any layer spikes; without, nothing is asked about what neurons receive.
+        spiking: whether any layer spikes; otherwise the inputs of neurons are not tracked.
     """
 
     def __init__(self, spiking: bool) -> None:
@@ -106,15 +106,15 @@ class Counter:
         self._fans: dict[tuple[nn.Module, torch.Size], tuple[Tensor, float]] = {}
 
     def forget(self) -> None:
-        """The next layer begins another decision."""
+        """Forget all signals: the next layer starts a new decision."""
         self._signals.forget()
 
     def forget_weights(self) -> None:
-        """Weights may have changed."""
+        """Forget all fan-outs, since weights may have changed."""
         self._fans.clear()
 
     def for_layer(self, layer: nn.Module) -> Callable[[Tally, Any, tuple[Any, ...], Tensor], None] | None:
-        """What counts calls of ``layer``: ``(tally, layer, inputs, output)``."""
+        """The counter of calls of ``layer``, ``(tally, layer, inputs, output)``; None if they cost nothing."""
         match layer:
             case nn.Linear() | nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
                 return self._synapses
@@ -157,7 +157,7 @@ class Counter:
         if tally.events is not None and operations:
             unit = signal.unit if spikes is None else 1.0
             tally.events = _add(tally.events, operations if binary and unit == 1 else _spike_events(rows, fan, unit))
-        # A fully connected weight meets one input, a kernel's many.
+        # A weight of a fully connected layer sees one input, a weight of a kernel many.
         touched = operations if isinstance(layer, nn.Linear) else touched_weights(layer, carrying)
         biases = 0 if layer.bias is None else layer.bias.numel()
         tally.bytes += layer.weight.element_size() * (touched + biases * len(rows))
@@ -166,7 +166,7 @@ class Counter:
         self._signals.put(output, Signal(received=received))
 
     def _fan_out(self, layer: Synapses, sample: torch.Size) -> tuple[Tensor, float]:
-        """Effective fan-out of each input, and all dense operations of a sample."""
+        """Effective fan-out of each input, and the total number of dense operations per sample."""
         key = (layer, sample)
         if key not in self._fans:
             self._fans[key] = fan_out(layer, sample), total(fan_out(layer, sample, dense=True))
@@ -190,7 +190,7 @@ class Counter:
         tally.operations += effective
         tally.dense += dense
         tally.binary &= all(bool(((x == 0) | (x.abs() == 1)).all()) for x in inputs)
-        tally.events = None  # spikes that meet spikes: no synapse of a chip
+        tally.events = None  # no synapse of a chip multiplies spikes by spikes
         tally.bytes += output.element_size() * (sum(int(torch.count_nonzero(x)) for x in inputs) + output.numel())
         self._signals.put(output, Signal())
 
@@ -210,14 +210,14 @@ class Counter:
         tally.active += int(torch.count_nonzero(active))
 
     def _update(self, tally: Tally, dynamics: Dynamics, output: Tensor) -> None:
-        """Every neuron in every step, and the resets of those that spike in ``output``."""
+        """Count the update of every neuron in every step, and the reset for every spike in ``output``."""
         tally.updates += output.numel()
         tally.compute(update_arithmetic(dynamics), output.numel())
         if dynamics.reset != "none":
             tally.compute(spike_arithmetic(dynamics), total(output.detach()))
 
     def _reached(self, current: Tensor) -> Tensor:
-        """Which neurons with input ``current`` (T or 1, B, …) receive something, of a shape that broadcasts to it."""
+        """Whether each neuron receives input, for ``current`` (T or 1, B, …), in a shape that broadcasts to it."""
         signal = self._signals.known(current)
         received = None if signal is None else signal.received
         if received is None or received.numel() not in (current.numel(), current[:1].numel()):
@@ -225,7 +225,7 @@ class Counter:
         return received.reshape(-1, *current.shape[1:])
 
     def _spikes(self, x: Tensor) -> Tensor | None:
-        """``x`` (T, B, …), if it is spikes, which may have been flattened, or pooled by their maximum."""
+        """``x`` (T, B, …) if it consists of spikes, also after flattening or max pooling; else None."""
         spikes = self._signals.of(x).unit is not None and bool(((x == 0) | (x == 1)).all())
         return x.detach() if spikes else None
 
@@ -236,8 +236,8 @@ class Counter:
         tally.operations += 2 * receptive_fields
         tally.dense += 2 * receptive_fields
         self._update(tally, INTEGRATE_AND_FIRE, output)
-        tally.active += output.numel()  # by the constant activity of their fields
-        # values and parameters of the fields; current and membrane of the neurons
+        tally.active += output.numel()  # their fields drive all neurons in every step
+        # values and parameters of the fields; currents and membranes of the neurons
         tally.bytes += output.element_size() * (inputs[0].numel() + 2 * receptive_fields + 3 * output.numel())
 
     def _code(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -263,7 +263,7 @@ class Counter:
         unit = self._signals.of(inputs[0]).unit
         if unit is None:
             return
-        if isinstance(layer, ADAPTIVE_POOLS):  # windows are equal where sizes divide; else nothing is a sum of spikes
+        if isinstance(layer, ADAPTIVE_POOLS):  # windows differ unless sizes divide; then outputs are no sums of spikes
             window = inputs[0].numel() / output.numel()
         else:
             sides = layer.kernel_size
@@ -274,10 +274,10 @@ class Counter:
         tally.events = None
 
     def _decoder(self, tally: Tally, layer: WeightedDecoder, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        signal, first = self._signals.of(inputs[0]), layer.weights[0]
-        # Of sums or averages of spikes, a mean over time is one more.
-        same = bool((layer.weights == first).all())
-        unit = None if signal.unit is None or not same else signal.unit * float(first)
+        signal, weight = self._signals.of(inputs[0]), layer.weights[0]
+        # The mean over time of sums or averages of spikes is again such an average.
+        is_mean = bool((layer.weights == weight).all())
+        unit = signal.unit * float(weight) if signal.unit is not None and is_mean else None
         source = self._spikes(inputs[0]) if signal.source is None else signal.source
         self._signals.put(output, Signal(unit, source))
 
@@ -295,9 +295,9 @@ def _add(a: float | None, b: float | None) -> float | None:
 
 
 def _spike_events(rows: Tensor, fan: Tensor, unit: float | None) -> float | None:
-    """Synapses crossed by the spikes of value ``unit`` that add up to ``rows``; None if there is no such sum."""
+    """Synapses crossed by the spikes of value ``unit`` that sum to ``rows``; None if ``rows`` are no such sums."""
     if unit is None:
         return None
     spikes = rows.abs().to(fan.dtype) / unit
-    whole = spikes.round()
-    return total(whole.flatten(1) @ fan.flatten()) if torch.allclose(spikes, whole, rtol=0, atol=1e-3) else None
+    rounded = spikes.round()
+    return total(rounded.flatten(1) @ fan.flatten()) if torch.allclose(spikes, rounded, rtol=0, atol=1e-3) else None

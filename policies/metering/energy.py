@@ -1,11 +1,11 @@
 """Energy models: joules per decision, from its operations and from published energies of single operations.
 
-They are models: no clock, no idle power and no wires but those named. They compare networks, not products.
+They are models, without clock, idle power or wires beyond those named. They compare networks, not products.
 
 At 45 nm (Horowitz 2014) a multiply-accumulate (MAC) costs 4.6 pJ in fp32 and 0.23 pJ in int8, an addition (AC) 0.9 pJ
-and 0.03 pJ. Synapses, neuron updates and activation functions pay the same prices; `neuron_operations` says what an
-update takes: 1 MAC and 1 AC for a LIF neuron. Sums and membranes pay the prices of eight bits in int8 as well, although
-integer hardware keeps them wider.
+and 0.03 pJ. These energies apply to synapses, neuron updates and activation functions alike. `neuron_operations` lists
+the operations of an update: 1 MAC and 1 AC for a LIF neuron. In int8, sums and membranes also cost the energy of eight
+bits, although integer hardware keeps them wider.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Operations:
-    """What one decision takes: means, so that fractions are allowed."""
+    """The operations of one decision: means, so fractions are possible."""
 
     macs: float = 0.0
-    """Effective multiply-accumulates: real values other than 0 that cross a synapse."""
+    """Effective multiply-accumulates: non-zero real values that cross a synapse."""
     acs: float = 0.0
     """Effective accumulates: spikes that cross a synapse."""
     neuron_macs: float = 0.0
@@ -29,28 +29,28 @@ class Operations:
     neuron_acs: float = 0.0
     """Additions and comparisons inside neurons and activation functions."""
     active_updates: float = 0.0
-    """Neuron updates in steps in which the neuron receives something or spikes."""
+    """Neuron updates in steps in which the neuron receives input or spikes."""
     inactive_updates: float = 0.0
     """Neuron updates in all other steps."""
     memory_bytes: float = 0.0
     """Bytes read and written."""
     weight_bytes: float = 0.0
-    """Bytes of all parameters, which choose the memory that they live in."""
+    """Bytes of all parameters; they determine which memory holds the parameters."""
     synaptic_events: float | None = None
     """Synapses crossed by spikes on a spiking chip; None for a network that cannot run there."""
     host_operations: float = 0.0
-    """Synapses that a chip's host computes: before the first spiking layer, whose current it is, and after the last."""
+    """Synaptic operations on a chip's host: before the first spiking layer, for its current, and after the last one."""
 
 
 @dataclass(frozen=True)
 class EnergyModel:
-    """Arithmetic, and memory if ``memories`` are given: joules for each operation."""
+    """Joules per operation, for arithmetic and, if ``memories`` are given, for memory."""
 
     source: str
     mac: float
     ac: float
     memories: tuple[tuple[float, float], ...] = ()
-    """Capacity in bytes and joules a byte, from small to large: the smallest that holds the parameters is used."""
+    """Capacity in bytes and joules per byte, from small to large; the smallest that holds the parameters is used."""
 
     def joules(self, work: Operations) -> float:
         """Energy of a decision."""
@@ -64,11 +64,11 @@ class EnergyModel:
 
 @dataclass(frozen=True)
 class SpikingChip:
-    """A chip that knows spikes and neurons only, and the host that computes its input currents and reads it out.
+    """A chip with only spikes and neurons, and the host that computes its input currents and reads its output.
 
-    A real-valued input is a bias current: its neuron is updated in every step, but no synapse on the chip is crossed;
-    the host multiplies once a decision, which is charged as ``host_mac`` lest it seem free. The host's activation
-    functions are not charged.
+    A real-valued input is a bias current: its neuron is updated in every step, but the input crosses no synapse on the
+    chip. The host multiplies once per decision, at the energy ``host_mac``. The activation functions of the host cost
+    nothing.
     """
 
     source: str
@@ -78,7 +78,7 @@ class SpikingChip:
     host_mac: float
 
     def joules(self, work: Operations) -> float | None:
-        """Energy of a decision; None where the network needs operations that the chip does not have, as an ANN does."""
+        """Energy of a decision; None if the network, such as an ANN, needs operations that the chip does not have."""
         if work.synaptic_events is None:
             return None
         updates = work.active_updates * self.active_update + work.inactive_updates * self.inactive_update
@@ -99,32 +99,32 @@ ENERGY_MODELS: dict[str, EnergyModel | SpikingChip] = {
     "45nm_fp32": EnergyModel("Horowitz 2014, 45 nm: fp32 multiply 3.7 pJ + add 0.9 pJ", _FP32_MAC, _FP32_ADD),
     "45nm_int8": EnergyModel("Horowitz 2014, 45 nm: int8 multiply 0.2 pJ + add 0.03 pJ", 0.23e-12, 0.03e-12),
     "45nm_fp32_memory": EnergyModel(
-        "Horowitz 2014, 45 nm: as 45nm_fp32, and all memory traffic at the price of the smallest memory that holds the "
-        "parameters: 64 bits cost 10 pJ in 8 KB, 20 pJ in 32 KB and 100 pJ in 1 MB of SRAM, 1.3 nJ in DRAM",
+        "Horowitz 2014, 45 nm: as 45nm_fp32, plus all memory traffic at the energy of the smallest memory that holds "
+        "the parameters: 64 bits cost 10 pJ in 8 KB, 20 pJ in 32 KB and 100 pJ in 1 MB of SRAM, 1.3 nJ in DRAM",
         _FP32_MAC, _FP32_ADD, HOROWITZ_MEMORIES,
     ),
     "loihi1": SpikingChip(
         "Davies et al. 2018, table 2 (simulated before silicon, 0.75 V): synaptic operation at least 23.6 pJ, neuron "
-        "update 81 pJ active, 52 pJ inactive; the 52 pJ is taken from citations of that table, which does not say what "
-        "inactive means. Spikes' way between cores is not charged. Host: fp32 multiply-accumulate of Horowitz 2014",
+        "update 81 pJ active, 52 pJ inactive; the 52 pJ is taken from citations of that table, which does not define "
+        "inactive. Spikes between cores cost nothing. Host: fp32 multiply-accumulate of Horowitz 2014",
         synaptic_event=23.6e-12, active_update=81e-12, inactive_update=52e-12, host_mac=_FP32_MAC,
     ),
 }  # fmt: skip
-"""Joules per decision by name; each says its source."""
+"""Energy models by name, each with its source."""
 
 COUNTED = (
-    "Energies at 45 nm hold the arithmetic of synapses, neuron updates and activation functions, without exponentials "
-    "(tanh is free), norms, pooling, residual sums, decoders and codes other than population, and without memory, "
-    "except in 45nm_fp32_memory."
+    "Energies at 45 nm include the arithmetic of synapses, neuron updates and activation functions. They exclude "
+    "exponentials (tanh is free), norms, pooling, residual sums, decoders, codes other than population and, except in "
+    "45nm_fp32_memory, memory."
 )
-"""What to print below every table of energies."""
+"""The note below every table of energies."""
 METERED_BEFORE = (
-    "Some of these energies at 45 nm were metered by an earlier version, which left out activation functions and, but "
-    "for a multiply-accumulate per update in 45nm_fp32_memory, neuron updates."
+    "Some of these energies at 45 nm were metered by an earlier version, which excluded activation functions and "
+    "neuron updates, except for one multiply-accumulate per update in 45nm_fp32_memory."
 )
-"""What to print below a table with rows of which `COUNTED` is not true."""
+"""The note below a table that has rows for which `COUNTED` is not true."""
 
 
 def counted(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The sentence to print below a table of the energies of ``rows``, which are test rows of ``summary.json``."""
+    """The note below a table with the energies of ``rows``, the test rows of ``summary.json``."""
     return COUNTED if all("neuron_macs" in row for row in rows) else METERED_BEFORE

@@ -1,4 +1,4 @@
-"""Metering: what the decisions of any network cost, in NeuroBench's terms (Yik et al. 2025)."""
+"""Metering: the cost of the decisions of any network, in NeuroBench's terms (Yik et al. 2025)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snn4.policies.neurons import Neuron
 
 
 def acting_parts(policy: nn.Module) -> list[nn.Module]:
-    """The modules between observation and action, in order: of an SB3 policy without its critic, else the network."""
+    """The modules between observation and action, in order: an SB3 policy without its critic, or a whole network."""
     p: Any = policy
     if hasattr(p, "mlp_extractor"):
         parts = [p.pi_features_extractor, getattr(p, "lstm_actor", None), p.mlp_extractor.policy_net, p.action_net]
@@ -33,52 +33,57 @@ def acting_parts(policy: nn.Module) -> list[nn.Module]:
 
 
 def acting_network(policy: nn.Module) -> list[nn.Module]:
-    """The layers between observation and action, spiking or not, in order; no critic among them."""
+    """The layers between observation and action, spiking or not, in order and without a critic."""
     modules = dict.fromkeys(module for part in acting_parts(policy) for module in part.modules())
-    # Synapses are layers even if they have children: parametrizations.
+    # Synapses with children (parametrizations) are layers, too.
     return [module for module in modules if isinstance(module, SYNAPSES) or not list(module.children())]
 
 
 class Meter:
-    """Counts what ``policy``, of SB3 or any network, does inside a ``with`` block, by hooks on its acting network.
+    """Counts the operations of ``policy`` inside a ``with`` block, by hooks on its acting network.
 
-    **Decisions** are the samples of the network's output (B, …), or of (T, B, …) where it gives ``(output, state)``.
+    ``policy`` is a policy of SB3 or any network.
 
-    **Synaptic operations** are NeuroBench's (`synaptic_operations`): accumulates (AC) in a layer all of whose inputs
-    were -1, 0 or 1, else multiply-accumulates (MAC). Three things are charged as hardware would compute them:
+    **Decisions** are the samples of the network's output (B, …), or of (T, B, …) if it returns ``(output, state)``.
 
-    - A constant code's first layer runs once a decision here, and is charged once. NeuroBench counts calls as well, but
-      finds one at each step in networks that are called step by step.
-    - A layer that sees decoded spikes, or a leaky integrator's trace of them, is charged for the spikes themselves, T
-      steps long: both commute with it. NeuroBench would see real values. A time to the first spike does not commute.
-    - A population code takes two MACs for each receptive field.
+    **Synaptic operations** are NeuroBench's (`synaptic_operations`): accumulates (AC) in a layer if all its inputs were
+    -1, 0 or 1, else multiply-accumulates (MAC). Three operations are counted as hardware would compute them:
 
-    Products of spikes with spikes (`attention`) are no synapses, and NeuroBench does not see them. They count alike: an
-    operation where no factor is 0, an AC also where one factor is a sum of spikes, as the other is a spike. What stands
-    between the two products of an attention costs no memory traffic.
+    - The first layer of a constant code runs once per decision here, and is counted once. NeuroBench also counts calls,
+      but it counts one per step in networks that are called step by step.
+    - A layer whose input is decoded spikes, or a leaky integrator's trace of spikes, is counted for the spikes of all T
+      steps, because both commute with the layer. NeuroBench would count real values. A time to the first spike does not
+      commute.
+    - A population code takes two MACs per receptive field.
 
-    **Neuron updates** are one for each neuron and step, those of leaky integrators and of a population code included.
-    An update is active if the neuron spikes, or if something other than its bias reaches it: a spike or a value across
-    a weight that is not 0. A constant real-valued current reaches it in every step. Where the current is a sum over
-    several layers, or comes through pooling, any current but 0 counts, biases included.
+    Products of spikes with spikes (`attention`) are not synapses, and NeuroBench does not see them. They are counted in
+    the same way: an operation if no factor is 0. It is an AC even if one factor is a sum of spikes, because the other
+    is a spike. Values between the two products of an attention cost no memory traffic.
 
-    **Arithmetic of neurons and activation functions** has MACs and ACs of its own (`neuron_operations`), as effective
-    operations are those of synapses. Energies hold both.
+    **Neuron updates** are one per neuron and step, also in leaky integrators and in a population code. An update is
+    active if the neuron spikes, or if it receives more than its bias: a spike or a value across a non-zero weight. A
+    neuron with a constant real-valued current receives it in every step. If the current is a sum over several layers,
+    or comes through pooling, every non-zero current counts, biases included.
 
-    **Memory** traffic is in bytes, each value with the size of its dtype: the weights that a sample's non-zero inputs
-    touch in a step, each once (so kernels are reused over an image, but nothing over steps or samples), and biases;
-    non-zero inputs and all outputs of synapses; for each neuron update its current, and its states read and written;
-    each spike as one value, its address. Norms, pooling and activation functions are taken for fused, and free.
+    **Arithmetic of neurons and activation functions** has separate MACs and ACs (`neuron_operations`), because the
+    effective operations are those of synapses. Energies include both.
 
-    **On a spiking chip** every spike crosses synapses on its own: average pooling and sums of spikes are folded into
-    the synapses. What stands before the first spiking layer and after the last is its host's. A network with real
-    values, pooling by the maximum or norms of each step in between, attention, or no spikes cannot run there.
+    **Memory** traffic is in bytes, each value with the size of its dtype. It includes the weights that the non-zero
+    inputs of a sample touch in a step, each once (so kernels are reused over an image, but nothing over steps or
+    samples), and biases; non-zero inputs and all outputs of synapses; for each neuron update its current, and its
+    states read and written; for each spike one value, its address. Norms, pooling and activation functions are assumed
+    to be fused, and cost no traffic.
 
-    Matrix products that are no layers are not seen. Weights must not change inside the block.
+    **On a spiking chip** every spike crosses synapses separately: average pooling and sums of spikes are folded into
+    the synapses. The host runs the layers before the first spiking layer and after the last. A network cannot run on
+    the chip if it has no spikes or has attention, or if it has real values, max pooling or norms with separate
+    statistics for each step between its spiking layers.
+
+    Matrix products outside layers are not seen. Weights must not change inside the block.
 
     Raises:
-        ValueError: the network has layers whose operations cannot be counted, naming the first; inside the block, for
-            an input without a batch dimension.
+        ValueError: for a network with layers whose operations cannot be counted; the message names the first. Inside
+            the block, for an input without a batch dimension.
     """
 
     def __init__(self, policy: nn.Module) -> None:
@@ -87,8 +92,8 @@ class Meter:
         for module in (module for part in self._parts for module in part.modules()):
             if isinstance(module, UNCOUNTED):
                 raise ValueError(
-                    f"network: got a layer of type {type(module).__name__}, whose operations are not counted, allowed "
-                    f"with synapses are Linear, Conv1d, Conv2d, Conv3d, LSTM, GRU, RNN"
+                    f"network: got a layer of type {type(module).__name__}, whose operations cannot be counted, "
+                    f"allowed with synapses are Linear, Conv1d, Conv2d, Conv3d, LSTM, GRU, RNN"
                 )
         names = {module: name for name, module in policy.named_modules()}
         self._idle = {layer: Tally(names[layer], layer) for layer in self.network}
@@ -115,9 +120,9 @@ class Meter:
         def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if layer in self._idle:
                 self._tallies[layer] = self._idle.pop(layer)
-            first = output[0] if isinstance(output, tuple) else output
-            with torch.no_grad(), torch.autocast(first.device.type, enabled=False):  # half precision cannot count
-                count(self._tallies[layer], layer, inputs, first)
+            values = output[0] if isinstance(output, tuple) else output
+            with torch.no_grad(), torch.autocast(values.device.type, enabled=False):  # half precision cannot count
+                count(self._tallies[layer], layer, inputs, values)
 
         return hook
 
@@ -134,11 +139,11 @@ class Meter:
 
     @property
     def spike_rates(self) -> list[float]:
-        """Spikes a neuron and inner step, of each spiking layer."""
+        """Spikes per neuron and inner step, for each spiking layer."""
         return [tally.spikes / tally.neuron_steps for tally in self._tallies.values() if tally.neuron_steps]
 
     def cost(self) -> Cost:
-        """Mean over the decisions taken inside the block; ValueError where there was none."""
+        """Mean cost of the decisions inside the block; ValueError if there were none."""
         if not self._decisions:
             raise ValueError("decisions: got 0, allowed is one or more: let the policy act inside the with block")
         layers = [tally.row(self._decisions) for tally in (*self._tallies.values(), *self._idle.values())]
@@ -176,7 +181,7 @@ class Meter:
         )
 
     def _on_chip(self) -> tuple[float | None, float]:
-        """Synaptic events of a decision on a spiking chip, None if it cannot run there, and its host's operations."""
+        """Per decision: synaptic events on a spiking chip, None if it cannot run there, and operations of its host."""
         tallies = list(self._tallies.values())
         spiking = [number for number, tally in enumerate(tallies) if tally.neuron_steps]
         events = host = 0.0
@@ -190,7 +195,7 @@ class Meter:
         return (events / self._decisions if self._spiking else None), host / self._decisions
 
     def _activation_sparsity(self) -> float:
-        """NeuroBench's, for all activation functions."""
+        """NeuroBench's activation sparsity, over all neurons and activation functions."""
         outputs = sum(tally.outputs for tally in self._tallies.values())
         return 1 - sum(tally.nonzero for tally in self._tallies.values()) / outputs if outputs else 0.0
 
@@ -202,13 +207,13 @@ _SUMS = (
 
 
 def _size(tensors: Iterable[Tensor]) -> tuple[int, int]:
-    """How many numbers, and bytes; a tensor that is listed twice counts once."""
+    """Number of values and of bytes; a tensor that is listed twice counts once."""
     unique = {id(x): x for x in tensors}.values()
     return sum(x.numel() for x in unique), sum(x.numel() * x.element_size() for x in unique)
 
 
 def _connection_sparsity(layers: Sequence[nn.Module]) -> float:
-    """NeuroBench's: of the weights of synapses, and of all parameters of recurrent layers."""
+    """NeuroBench's connection sparsity, over the weights of synapses and all parameters of recurrent layers."""
     weights = [layer.weight for layer in layers if isinstance(layer, SYNAPSES)]
     weights += [p for layer in layers if isinstance(layer, nn.RNNBase) for p in layer.parameters()]
     number = sum(weight.numel() for weight in weights)

@@ -1,29 +1,29 @@
 """Operations of neurons and activation functions: multiply-accumulates (MAC) and additions (AC).
 
-NeuroBench counts the updates of neurons apart from synaptic operations (Yik et al. 2025), and so does `Meter`: nothing
-here is part of ``effective_macs`` and ``effective_acs``, but the energy models price both. Of the equations in
-`snn4.policies.dynamics`, every update takes::
+NeuroBench counts neuron updates separately from synaptic operations (Yik et al. 2025), and so does `Meter`:
+``effective_macs`` and ``effective_acs`` include none of these operations, but the energy models include both. By the
+equations in `snn4.policies.dynamics`, every update takes::
 
     neuron              MACs  ACs
     lif, plif              1    1   decay * v + I; u >= v_threshold
     cuba                   2    1   also syn_decay * i + I
     alif                   2    2   also adapt_decay * a + s; v_threshold + a
     multi, K membranes     K    K   decay_k * v_k + I for each; their sum; sum >= K * v_threshold
-    multi with r         2 K    K   also gain_k * I for each, as the gains differ
+    multi with r         2 K    K   also gain_k * I for each, because the gains differ
     li                     1    0   no threshold
     a decay of 1           0    2   v + I; u >= v_threshold: a population code's neurons
 
-and every spike 1 AC for each membrane with ``reset: soft``, which subtracts, and nothing with ``reset: hard``, which
-copies. Four rules lead to these numbers:
+A spike takes 1 AC per membrane with ``reset: soft``, which subtracts, and none with ``reset: hard``, which copies. Four
+rules lead to these numbers:
 
-- A comparison is a subtraction of which only the sign is used: 1 AC.
-- A product is 1 MAC, also where nothing is added to it: a neuron that receives nothing decays all the same.
-- Constants are folded where the spikes stay the same. ``r`` scales a membrane and its threshold, ``v_leak`` shifts
-  both, ``adaptation`` scales ``a``, and a mean over K membranes is their sum with K times the threshold.
-- A bias is the value from which the sum of a synapse's operations starts, and is free, as it is for NeuroBench.
+- A comparison is a subtraction whose sign alone is used: 1 AC.
+- A product is 1 MAC, even without an addition: a neuron decays even if it receives no input.
+- Constants are folded if the spikes stay the same. ``r`` scales a membrane and its threshold, ``v_leak`` shifts both,
+  ``adaptation`` scales ``a``, and a mean over K membranes is their sum with K times the threshold.
+- A bias is the initial value of the sum of synaptic operations. It is free, as in NeuroBench.
 
-Exponentials (tanh, sigmoid, gates of an LSTM) have no price among those that the energy models know, and are free. That
-is in favour of ANNs.
+The energy models have no energy for exponentials (tanh, sigmoid, gates of an LSTM), so these are free. This favours
+ANNs.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ class Arithmetic(NamedTuple):
 
 
 def update_arithmetic(dynamics: Dynamics) -> Arithmetic:
-    """Operations of one update of one neuron; the reset, which only spikes need, is not among them."""
-    membranes, synapse, adaptive = len(dynamics.decay), dynamics.syn_decay is not None, dynamics.adaptation is not None
+    """Operations of one update of one neuron, without the reset, which only spikes need."""
+    membranes = len(dynamics.decay)
+    synapse, adaptive = dynamics.syn_decay is not None, dynamics.adaptation is not None
     leaks = sum(decay != 1 for decay in dynamics.decay)
     gains = membranes if len(set(dynamics.gain)) > 1 else 0
     threshold = 0 if dynamics.reset == "none" else 1
@@ -69,19 +70,19 @@ ACTIVATIONS: dict[type[nn.Module], Arithmetic] = {
     nn.Tanh: Arithmetic(),
     nn.Softplus: Arithmetic(),
 }
-"""Operations of each output: comparisons and products, without the exponential."""
+"""Operations per output: comparisons and products, without exponentials."""
 
 
 def activation_arithmetic(layer: nn.Module) -> Arithmetic:
-    """Operations of one output of an activation function, one of `ACTIVATIONS`."""
+    """Operations per output of the activation function ``layer``, one of `ACTIVATIONS`."""
     return next(arithmetic for kind, arithmetic in ACTIVATIONS.items() if isinstance(layer, kind))
 
 
 def gate_arithmetic(layer: nn.RNNBase) -> Arithmetic:
-    """Operations of one hidden unit in one step, without its synapses.
+    """Operations per hidden unit and step, without synapses.
 
     LSTM: ``c = f * c + i * g``, ``h = o * tanh(c)``. GRU: ``n = tanh(W x + r * (U h))``, ``h = n + z * (h - n)``. RNN:
-    its activation function alone.
+    only its activation function.
     """
     if isinstance(layer, nn.LSTM):
         return Arithmetic(macs=3)

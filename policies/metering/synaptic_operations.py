@@ -1,7 +1,7 @@
 """Synaptic operations of one layer, as NeuroBench counts them (Yik et al. 2025).
 
-An operation is effective where neither the input nor the weight is 0, dense if zeros are counted too. Biases and the
-padding of a convolution are no operations.
+An operation is effective if neither its input nor its weight is 0. Dense operations include those with zeros. Biases
+and the padding of a convolution are not operations.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch.nn import functional as F
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SYNAPSES = (nn.Linear, *CONVOLUTIONS)
 UNCOUNTED = (nn.RNNCellBase, nn.MultiheadAttention, nn.Bilinear, nn.modules.conv._ConvTransposeNd)
-"""Layers with synapses that nothing here can count."""
+"""Layers with synapses that this module cannot count."""
 
 Synapses = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 def check_batch(name: str, layer: Synapses | nn.RNNBase, x: Tensor) -> None:
-    """ValueError for an input ``x`` of layer ``name`` without a batch dimension: outputs would pass for decisions."""
+    """ValueError if ``x``, an input of layer ``name``, has no batch dimension: its outputs would count as decisions."""
     dims = 2 if isinstance(layer, nn.RNNBase) else 1 if isinstance(layer, nn.Linear) else layer.weight.dim() - 1
     if x.dim() == dims:
         got = f"shape {tuple(x.shape)} in layer {name or type(layer).__name__}"
@@ -30,13 +30,13 @@ def check_batch(name: str, layer: Synapses | nn.RNNBase, x: Tensor) -> None:
 
 
 def sample_rows(layer: Synapses, x: Tensor) -> Tensor:
-    """Input ``x`` (…, *sample) of ``layer`` as (rows, *sample): a row for every sample and step."""
+    """Input ``x`` (…, *sample) of ``layer`` as (rows, *sample): one row per sample and step."""
     dims = 1 if isinstance(layer, nn.Linear) else layer.weight.dim() - 1
     return x.detach().reshape(-1, *x.shape[x.dim() - dims :])
 
 
 def crossed(layer: Synapses, x: Tensor, dense: bool = False) -> Tensor:
-    """How many synapses that carry something lead into each output, for rows ``x`` of zeros and ones."""
+    """Number of synapses that carry a value into each output, for rows ``x`` of zeros and ones."""
     weight = torch.ones_like(layer.weight) if dense else (layer.weight != 0)
     if isinstance(layer, nn.Linear):
         return F.linear(x, weight.to(x.dtype))
@@ -44,8 +44,9 @@ def crossed(layer: Synapses, x: Tensor, dense: bool = False) -> Tensor:
 
 
 def fan_out(layer: Synapses, sample: torch.Size, dense: bool = False) -> Tensor:
-    """How many synapses each value of an input (*sample) crosses, of the shape of the sample."""
-    # The gradient of "synapses into all outputs" by an input is "synapses out of it", borders and strides included.
+    """Number of synapses that each value of an input crosses (*sample)."""
+    # The gradient of "synapses into all outputs" with respect to an input is "synapses out of it", also with strides
+    # and at borders.
     with torch.inference_mode(False), torch.enable_grad():
         x = torch.ones(1, *sample, device=layer.weight.device, requires_grad=True)
         (fan,) = torch.autograd.grad(crossed(layer, x, dense).sum(), x)
@@ -53,25 +54,25 @@ def fan_out(layer: Synapses, sample: torch.Size, dense: bool = False) -> Tensor:
 
 
 def touched_weights(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> float:
-    """How many weights that are not 0 meet something, each once a row, for rows ``x`` of zeros and ones."""
-    around = layer._reversed_padding_repeated_twice
-    x = F.pad(x, around, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode) != 0
-    # A weight is told by its input channel and its place in the kernel; as many go from there as there are outputs.
+    """Number of non-zero weights that see a non-zero input, each once per row, for rows ``x`` of zeros and ones."""
+    padding = layer._reversed_padding_repeated_twice
+    x = F.pad(x, padding, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode) != 0
+    # All weights with the same input channel and the same position in the kernel see the same inputs.
     outputs = (layer.weight != 0).view(layer.groups, -1, *layer.weight.shape[1:]).sum(1).flatten(0, 1)
     number = 0.0
-    for place in itertools.product(*map(range, layer.kernel_size)):
-        seen: tuple[Any, ...] = (..., *_seen_from(layer, place, x.shape[2:]))
-        every_channel: tuple[Any, ...] = (..., *place)
-        number += total(x[seen].flatten(2).any(2) * outputs[every_channel])
+    for position in itertools.product(*map(range, layer.kernel_size)):
+        inputs: tuple[Any, ...] = (..., *_inputs_of(layer, position, x.shape[2:]))
+        every_channel: tuple[Any, ...] = (..., *position)
+        number += total(x[inputs].flatten(2).any(2) * outputs[every_channel])
     return number
 
 
-def _seen_from(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, place: tuple[int, ...], size: torch.Size) -> list[slice]:
-    """What one place of the kernel sees of a padded input, along each side."""
+def _inputs_of(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, position: tuple[int, ...], size: torch.Size) -> list[slice]:
+    """The values of a padded input that one position of the kernel sees, along each dimension."""
     return [
         slice(at * dilation, length - (kernel - 1 - at) * dilation, stride)
         for at, length, kernel, dilation, stride in zip(
-            place, size, layer.kernel_size, layer.dilation, layer.stride, strict=True
+            position, size, layer.kernel_size, layer.dilation, layer.stride, strict=True
         )
     ]
 
@@ -79,11 +80,12 @@ def _seen_from(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, place: tuple[int, ...],
 def recurrent_operations(layer: nn.RNNBase, x: Tensor, hidden: Tensor | None) -> tuple[float, float]:
     """Effective and dense operations of an LSTM, GRU or RNN for input ``x`` (L, B, n) and first state (layers, B, h).
 
-    ``gates * (n + h) * h`` a step: products of a gate with a state are part of the neuron, not synapses. Hidden states
-    after the first step are taken for non-zero, which a product of sigmoid and tanh all but always is.
+    There are ``gates * (n + h) * h`` dense operations per step. Products of a gate with a state belong to the neuron,
+    not to synapses. Hidden states after the first step are assumed to be non-zero, as a product of sigmoid and tanh
+    almost always is.
 
     Raises:
-        ValueError: for layers in two directions or with a projection.
+        ValueError: for bidirectional layers and for layers with a projection.
     """
     if layer.bidirectional or layer.proj_size:
         raise ValueError(f"network: got {layer}, allowed is one direction without projection")
@@ -102,11 +104,11 @@ def recurrent_operations(layer: nn.RNNBase, x: Tensor, hidden: Tensor | None) ->
 
 
 def _products(weight: Tensor, values: Tensor | None, rows: int) -> float:
-    """Non-zero weights that meet non-zero ``values`` (rows, n); None for rows without zeros."""
+    """Products of non-zero weights with non-zero ``values`` (rows, n); None stands for rows without zeros."""
     connected = (weight != 0).sum(0).double()
     return float(connected.sum() * rows if values is None else ((values != 0).double() @ connected).sum())
 
 
 def total(x: Tensor) -> float:
-    """The sum, exact for any count that fits into memory."""
+    """The sum, exact for any count of values that fit into memory."""
     return float(x.sum() if x.device.type == "mps" else x.sum(dtype=torch.float64))

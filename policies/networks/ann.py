@@ -1,4 +1,4 @@
-"""ANN twins: the same network with ReLU in place of neurons, and no time."""
+"""ANN twins: the same network with ReLU in place of neurons, and without time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snn4.policies.neurons import Neuron, NeuronConfig
 
 
 class Residual(nn.Module):
-    """``branch(x) + shortcut(x)``, the identity for an empty shortcut."""
+    """``branch(x) + shortcut(x)``; an empty shortcut is the identity."""
 
     def __init__(self, branch: nn.Module, shortcut: nn.Module) -> None:
         super().__init__()
@@ -25,10 +25,10 @@ class Residual(nn.Module):
 
 
 def twin(config: ClassifierConfig) -> Classifier:
-    """The ANN of the same layers, with as many parameters (plif's time constants and step norms' own apart)."""
+    """The ANN with the same layers and as many parameters (except plif's time constants and those of step norms)."""
     plain = dataclasses.replace(config, neuron=NeuronConfig())
     if isinstance(plain, ConvNetConfig) and plain.norm != "none":
-        # Norms that know thresholds or steps have no meaning here; the batch norm has as many parameters.
+        # Norms for thresholds or steps have no meaning here; a batch norm takes their place.
         plain = dataclasses.replace(plain, norm="batch")
     return Classifier(plain, without_time(make_network(plain).network))
 
@@ -36,7 +36,7 @@ def twin(config: ClassifierConfig) -> Classifier:
 def without_time(module: nn.Module) -> nn.Module:
     """``module`` with ReLU for neurons and plain blocks for spiking ones; all other layers are shared, not copied.
 
-    A block that has another counterpart than its parts' gives it by a method ``without_time()``.
+    A block returns a counterpart of its own from a method ``without_time()``.
     """
     if hasattr(module, "without_time"):
         return module.without_time()  # type: ignore[no-any-return, operator]

@@ -1,7 +1,7 @@
 """Attention between spikes: products of spikes with spikes, without softmax.
 
-Queries, keys and values come from one layer of neurons, whose channels are three equal parts, over maps whose
-N = H * W places are the tokens.
+One layer of neurons gives queries, keys and values, as three equal parts of its channels. The N = H * W positions of
+its maps are the tokens.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from snn4.policies.neurons import Neuron
 
 
 class SpikeProduct(nn.Module):
-    """Base of layers that multiply their inputs with each other: operations, but no synapses and no weights."""
+    """Base of layers that multiply their inputs with each other: they have operations, but no synapses or weights."""
 
     def operations(self, *inputs: Tensor) -> tuple[int, int]:
-        """Effective operations, in which no factor is 0, and dense ones: all."""
+        """Number of effective operations, in which no factor is 0, and of all operations."""
         raise NotImplementedError
 
 
 class SelfAttention(SpikeProduct):
-    """Spiking self-attention (Zhou et al. 2023): ``scale * (Q K^T) V`` of each head.
+    """Spiking self-attention (Zhou et al. 2023): ``scale * (Q K^T) V`` in each head.
 
-    Maps (M, 3 C, H, W) -> (M, C, H, W), real values. Without softmax the product may be taken as ``Q (K^T V)``, too;
-    that is done where it is cheaper: where tokens are no fewer than channels of a head. Numbers of spikes are whole, so
-    that both orders give the same to the bit while these fit the precision: 2^24 for float32, 2^8 for bfloat16.
+    Maps (M, 3 C, H, W) -> (M, C, H, W), real values. Without softmax, the product can also be computed as
+    ``Q (K^T V)``. This order is used where it is cheaper: if there are at least as many tokens as channels per head.
+    Numbers of spikes are integers, so both orders are equal to the bit up to 2^24 spikes in float32 and 2^8 in
+    bfloat16.
 
     Args:
-        heads: groups of channels, each with an attention of its own.
-        scale: factor; the papers' 1/8 is a power of two, which rounds nothing.
+        heads: groups of channels with separate attention.
+        scale: factor of the product; the papers' 1/8 is a power of two, so it causes no rounding.
     """
 
     def __init__(self, heads: int, scale: float = 0.125) -> None:
@@ -55,7 +56,7 @@ class SelfAttention(SpikeProduct):
         return sum(_effective(a, b) for a, b in pairs), sum(a.numel() * b.shape[-1] for a, b in pairs)
 
     def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values, each (M, N, heads, channels of a head): no copies where channels are last."""
+        """Queries, keys and values, each (M, N, heads, channels per head), without copies in channels_last."""
         return x.movedim(1, -1).flatten(1, 2).unflatten(-1, (3, self.heads, -1)).unbind(2)
 
     def extra_repr(self) -> str:
@@ -63,38 +64,40 @@ class SelfAttention(SpikeProduct):
 
 
 class Coincidences(SpikeProduct):
-    """How often keys and values spike together, in each channel: maps (…, C, H, W) twice -> (…, C, 1, 1)."""
+    """Number of tokens at which key and value both spike, per channel: maps (…, C, H, W) twice -> (…, C, 1, 1)."""
 
     def forward(self, k: Tensor, v: Tensor) -> Tensor:
         return (k * v).sum((-2, -1), keepdim=True)
 
     def operations(self, *inputs: Tensor) -> tuple[int, int]:
-        return _together(*inputs)
+        return _elementwise(*inputs)
 
 
 class Mask(SpikeProduct):
-    """Queries (…, C, H, W), of those channels alone whose gate (…, C, 1, 1) is open."""
+    """Queries (…, C, H, W) of the channels whose gate (…, C, 1, 1) is open; zeros for the others."""
 
     def forward(self, q: Tensor, gate: Tensor) -> Tensor:
         return q * gate
 
     def operations(self, *inputs: Tensor) -> tuple[int, int]:
-        return _together(*inputs)
+        return _elementwise(*inputs)
 
 
 class SpikeDrivenAttention(Stateful):
     """Spike-driven self-attention (Yao et al. 2023): ``Q * neuron(sum of K * V over tokens)``, channel by channel.
 
-    Maps (T, B, 3 C, H, W) -> (T, B, C, H, W), spikes again. Heads would change nothing, so there are none. The state
-    is that of the neurons, one for each channel.
+    Maps (T, B, 3 C, H, W) -> (T, B, C, H, W), spikes again. There are no heads, because they would change nothing. The
+    state is that of the neurons, one neuron per channel.
 
     Args:
-        neuron: the neurons that see how often keys and values spike together.
+        neuron: the neurons whose input is the number of coincident spikes of keys and values.
     """
 
     def __init__(self, neuron: Neuron) -> None:
         super().__init__()
-        self.coincidences, self.neuron, self.mask = Coincidences(), neuron, Mask()
+        self.coincidences = Coincidences()
+        self.neuron = neuron
+        self.mask = Mask()
 
     def forward(
         self, x: Tensor, state: NeuronState | None = None, steps: int | None = None
@@ -105,7 +108,7 @@ class SpikeDrivenAttention(Stateful):
         return self.mask(q, gate), state
 
     def without_time(self) -> nn.Module:
-        """The same products, with ReLU for the neurons."""
+        """The same products with ReLU in place of neurons."""
         return GatedAttention(self.coincidences, self.mask)
 
 
@@ -114,7 +117,9 @@ class GatedAttention(nn.Module):
 
     def __init__(self, coincidences: Coincidences, mask: Mask) -> None:
         super().__init__()
-        self.coincidences, self.relu, self.mask = coincidences, nn.ReLU(), mask
+        self.coincidences = coincidences
+        self.relu = nn.ReLU()
+        self.mask = mask
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = x.chunk(3, -3)
@@ -122,15 +127,16 @@ class GatedAttention(nn.Module):
 
 
 def _few_tokens(x: Tensor) -> bool:
-    """Whether tokens of ``x`` (M, N, heads, channels of a head) are fewer than channels of a head."""
+    """Whether ``x`` (M, N, heads, channels per head) has fewer tokens than channels per head."""
     return x.shape[1] < x.shape[3]
 
 
 def _effective(a: Tensor, b: Tensor) -> int:
-    """Products within ``a @ b`` of which neither factor is 0."""
+    """Number of products within ``a @ b`` in which neither factor is 0."""
     return int(((a != 0).sum(-2) * (b != 0).sum(-1)).sum())
 
 
-def _together(a: Tensor, b: Tensor) -> tuple[int, int]:
-    both = (a != 0) & (b != 0)
-    return int(torch.count_nonzero(both)), both.numel()
+def _elementwise(a: Tensor, b: Tensor) -> tuple[int, int]:
+    """Number of products of ``a * b`` in which neither factor is 0, and of all products."""
+    products = (a != 0) & (b != 0)
+    return int(torch.count_nonzero(products)), products.numel()

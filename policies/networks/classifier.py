@@ -1,4 +1,4 @@
-"""Spiking classifiers of images and events: what their configs share, and the module that runs any of them."""
+"""Spiking classifiers of images and events: the base of their configs, and the module that runs them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from snn4.policies.neurons import NeuronConfig, neuron_config
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
-    """What every network for images, or for events in bins, has: its input, its classes, its steps, its neurons."""
+    """Fields of every network for images or for events in bins: its input, classes, steps and neurons."""
 
     image_size: tuple[int, int] | None = None
-    """Height and width of the images; None takes any, where the network can."""
+    """Height and width of the images; None accepts any size, if the network can."""
     in_channels: int = 3
     """Channels of the images; 2 for events of two polarities."""
     n_classes: int = 10
     T: int = 4
-    """Inner steps for an image; events bring their own number, for norm: step no more than this."""
+    """Inner steps per image. Events have their own number of steps, which may not exceed T with norm: step."""
     neuron: NeuronConfig = dataclasses.field(default_factory=NeuronConfig)
-    """Also what `neuron_config` takes: the name of a kind, or of a paper's neuron (spikformer, ms-resnet)."""
+    """Also the name of a kind, or of a paper's neuron (spikformer, ms-resnet), as for `neuron_config`."""
 
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}
-    """Fields that are one of a few words."""
+    """Fields with a fixed set of values, and these values."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "neuron", neuron_config(self.neuron))
@@ -42,13 +42,13 @@ class ClassifierConfig:
 
     @property
     def smallest_side(self) -> int:
-        """Smallest height and width of an image that leaves something after all pooling."""
+        """Smallest height and width of an image from which pooling leaves at least one pixel."""
         return 1
 
     def check_input(self, x: Tensor, dims: tuple[int, ...]) -> None:
-        """ValueError unless ``x`` is a floating-point batch (…, B, C, H, W) of these dimensions that fits the network.
+        """ValueError unless ``x`` is a floating-point batch (…, B, C, H, W) that fits the network.
 
-        Where ``image_size`` is given, its height and width must be those.
+        ``dims`` are the allowed numbers of dimensions. If ``image_size`` is given, images must have this size.
         """
         size, side = self.image_size, self.smallest_side
         shapes = " or ".join("(B, C, H, W)" if n == 4 else "(T, B, C, H, W)" for n in dims)
@@ -67,16 +67,16 @@ class ClassifierConfig:
 class SpikingClassifier(nn.Module):
     """Images (B, C, H, W), or events (T, B, C, H, W), -> class scores (B, n_classes): the mean over all steps.
 
-    An image is a constant current (direct code): what comes before the first neurons runs once for all T steps. Neurons
-    start at rest. Runs in channels_last as in the usual memory format, and under autocast.
+    An image is a constant current (direct code): layers before the first neurons run once for all T steps. Neurons
+    start at rest. The network runs in channels_last as well as in the usual memory format, and under autocast.
 
     Args:
-        config: what the network sees and gives.
-        layers: the network, in order; the last gives scores (T * B, n_classes).
-        checkpoint_steps: segments of so many steps, to save memory (`SpikingSequential`).
+        config: inputs and classes of the network.
+        layers: the layers in order; the last gives scores (T * B, n_classes).
+        checkpoint_steps: steps per segment of gradient checkpointing, which saves memory (`SpikingSequential`).
 
     Raises:
-        ValueError: for an input of the wrong dimensions, type, channels or size, naming them.
+        ValueError: for an input with wrong dimensions, dtype, channels or size; the message names what is wrong.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class SpikingClassifier(nn.Module):
         return self.run(x, steps=steps)[0].mean(0)
 
     def run(self, x: Tensor, state: State = None, steps: int | None = None) -> tuple[Tensor, State]:
-        """Scores of each step (T, B, n_classes), and the last state.
+        """Scores of each step (T, B, n_classes), and the final state.
 
         Args:
             x: images (B, C, H, W) or events (T, B, C, H, W).
-            state: the state after earlier steps, to go on from there.
-            steps: for images: how many, None for the config's T.
+            state: the state after earlier steps, from which to continue; None is rest.
+            steps: number of steps for images; None takes T of the config.
         """
         self.config.check_input(x, (4, 5))
         if x.dim() == 5:
@@ -107,7 +107,7 @@ class Classifier(nn.Module):
     """A classifier without spikes and time, an ANN twin: images (B, C, H, W) -> class scores (B, n_classes).
 
     Raises:
-        ValueError: for an input of the wrong dimensions, type, channels or size, naming them.
+        ValueError: for an input with wrong dimensions, dtype, channels or size; the message names what is wrong.
     """
 
     def __init__(self, config: ClassifierConfig, network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""A network by its name, and what is changed in it."""
+"""A named network and its changed fields."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ if TYPE_CHECKING:
     from snn4.policies.networks.classifier import ClassifierConfig
 
 MOST_STEPS, LARGEST_OPTION = 10_000, 1_000_000
-"""Inner steps for an input; channels, widths and whatever else a network is made of."""
+"""Limits of the inner steps per input, and of numbers in options (channels, widths and other sizes)."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """A network by its name, and what is changed in it; its input and classes come from the data."""
+    """A named network and its changed fields; the data determines its input and classes."""
 
     name: str = "vgg-small"
-    """One of `NETWORKS`."""
+    """One of `snn4.policies.networks.perception.NETWORKS`."""
     T: Annotated[int, Gene(1, 16)] = 4
-    """Inner steps for an image; of events, as many as the data has bins."""
+    """Inner steps per image; for events, the number of bins in the data."""
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
-    """Also what `neuron_config` takes: the name of a kind, or of a paper's neuron (spikformer, ms-resnet)."""
+    """Also the name of a kind, or of a paper's neuron (spikformer, ms-resnet), as for `neuron_config`."""
     backend: Literal["torch", "snntorch", "norse"] = "torch"
-    """Whose neurons: this project's, or those of a library, to compare with; slower."""
+    """The library that computes the neurons: torch is this project's own code; snntorch and norse are slower, and serve
+    as a comparison."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Other fields of the named network's config, changed: ``{channels: [64, 128]}``."""
+    """Changes of other fields of the named network's config: ``{channels: [64, 128]}``."""
 
     def __post_init__(self) -> None:
-        from snn4.policies.networks.perception import NETWORKS  # on use: a policy without an encoder needs none of them
+        from snn4.policies.networks.perception import NETWORKS  # here, because a policy without an encoder needs none
 
         object.__setattr__(self, "neuron", neuron_config(self.neuron))
         if self.name not in NETWORKS:
@@ -43,19 +44,19 @@ class NetworkConfig:
             raise ValueError(f"name: got {self.name!r}, {hint} are {', '.join(NETWORKS)}")
         if not 1 <= self.T <= MOST_STEPS:
             raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1 and <= {MOST_STEPS:,}")
-        theirs = [f.name for f in dataclasses.fields(NETWORKS[self.name])]
-        allowed = [name for name in theirs if name not in ("in_channels", "image_size", "n_classes", "T", "neuron")]
+        names = [field.name for field in dataclasses.fields(NETWORKS[self.name])]
+        allowed = [name for name in names if name not in ("in_channels", "image_size", "n_classes", "T", "neuron")]
         for key in self.options:
             if key not in allowed:
                 raise ValueError(
-                    f"options: got {key!r}, allowed for {self.name} are {', '.join(allowed)}; or options={{}}, without "
-                    "those of another network"
+                    f"options: got {key!r}, allowed for {self.name} are {', '.join(allowed)}; options={{}} removes the "
+                    "options of another network"
                 )
             if any(number > LARGEST_OPTION for number in _numbers(self.options[key])):
                 raise ValueError(f"options: got {key}: {self.options[key]}, allowed are numbers <= {LARGEST_OPTION:,}")
 
     def resolve(self, in_channels: int, image_size: tuple[int, int], n_classes: int) -> ClassifierConfig:
-        """The whole config for such data; ValueError naming a field that does not fit."""
+        """The complete config for this data; ValueError, with the field's name, if a field does not fit."""
         from snn4.policies.networks.perception import NETWORKS
 
         options = {name: tuple(x) if isinstance(x, list) else x for name, x in self.options.items()}
@@ -65,11 +66,11 @@ class NetworkConfig:
                 T=self.T, neuron=self.neuron, **options,
             )  # fmt: skip
         except TypeError as error:  # options have no types of their own
-            raise ValueError(f"options: got {options}, of which one is of a wrong type ({error})") from error
+            raise ValueError(f"options: got {options}, one of which has a wrong type ({error})") from error
 
 
 def _numbers(option: Any) -> Iterator[float]:
-    """All numbers in an option: one, or those of a list."""
+    """All numbers in an option, which is a number or a list."""
     if isinstance(option, (list, tuple)):
         for inner in option:
             yield from _numbers(inner)

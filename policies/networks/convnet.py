@@ -1,4 +1,4 @@
-"""Spiking convolutional networks: VGG and residual, one description for the network and its ANN twin."""
+"""Spiking convolutional networks, VGG and residual, with one config for the network and its ANN twin."""
 
 from __future__ import annotations
 
@@ -22,32 +22,35 @@ class ConvNetConfig(ClassifierConfig):
     """A spiking convolutional network for images, or for events in bins."""
 
     kind: Literal["vgg", "resnet"] = "vgg"
-    """vgg: stages of convolution, norm, neuron, then pooling. resnet: a stem, then stages of residual blocks."""
+    """vgg: stages of convolution, norm and neurons, each followed by pooling. resnet: a stem and stages of residual
+    blocks."""
     channels: tuple[int, ...] = (64, 128, 256)
     """Channels of each stage."""
     blocks: tuple[int, ...] | None = None
-    """Convolutions (vgg) or residual blocks (resnet) of each stage; None is one each."""
+    """Convolutions (vgg) or residual blocks (resnet) of each stage; None is 1 per stage."""
     pools: tuple[int, ...] | None = None
-    """Size of the pooling after each stage, 1 for none (vgg); None is 2 each."""
+    """Size of the pooling after each stage (vgg); 1 is no pooling, None is 2 per stage."""
     pooling: Literal["avg", "max"] = "avg"
-    """What takes the place of pooled values: their mean or their maximum."""
+    """Whether pooling takes the mean or the maximum of its values."""
     shortcut: Literal["sew", "ms"] = "sew"
-    """sew: adds the spikes of a block to those that enter it (spike-element-wise ADD, Fang et al. 2021). ms: adds
-    currents before the neurons, so that a membrane's shortcut goes through the whole network (MS-ResNet, Hu et al.
-    2024); where the shape changes its 1 x 1 convolution sees these real values, as in the paper. The last norm of each
-    branch starts at 0, so that blocks start as their shortcuts."""
+    """sew: adds the spikes of a block to its input spikes (spike-element-wise ADD, Fang et al. 2021). ms: adds currents
+    before the neurons, so a shortcut of membranes runs through the whole network (MS-ResNet, Hu et al. 2024). Where the
+    shape changes, the 1 x 1 convolution of the shortcut sees these real values, as in the paper. With ms, the last norm
+    of each branch starts at 0, so a block starts as its shortcut."""
     pooled: Literal["spikes", "currents"] = "spikes"
-    """What is pooled (vgg): the spikes of a stage, or the currents of its first convolution, before the norm: then
-    fewer neurons cost less, and all that synapses see are single spikes."""
+    """What is pooled (vgg): the spikes of a stage, or the currents of its first convolution before the norm. Pooled
+    currents need fewer neurons and so cost less, and synapses see only single spikes."""
     stem: Literal["small", "large", "whitening"] = "small"
-    """small: the first convolution is 3 x 3. large: for large images (resnet), 7 x 7 with stride 2, then max pooling
-    (sew) or a first stage with stride 2, as the others have (ms: its stem has no neurons whose spikes could be pooled).
-    whitening: it sees whitened patches of 2 x 2 after a ReLU (`whitening.WhiteningConv2d`), once for all steps."""
+    """small: the first convolution is 3 x 3. large: for large images (resnet), the first convolution is 7 x 7 with
+    stride 2, followed by max pooling (sew) or by a first stage with stride 2, like the other stages (ms, whose stem has
+    no neurons and so no spikes to pool). whitening: the first convolution sees whitened patches of 2 x 2 after a ReLU
+    (`whitening.WhiteningConv2d`), computed once for all steps."""
     norm: Literal["batch", "threshold", "step", "none"] = "batch"
-    """batch: over steps and samples. threshold: the same, scaled to the threshold (`threshold_norm`). step: each step's
-    own statistics (`StepNorm2d`). none: convolutions have a bias instead."""
+    """batch: statistics over steps and samples. threshold: the same, scaled to the threshold (`threshold_norm`). step:
+    separate statistics for each step (`StepNorm2d`). none: no norm; convolutions have a bias instead."""
     head: Literal["average", "flatten"] = "average"
-    """What the linear readout sees: each channel's mean, for images of any size, or all neurons of the last stage."""
+    """Input of the linear readout: the mean of each channel, for images of any size, or all neurons of the last
+    stage."""
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
         "kind": ("vgg", "resnet"),
         "shortcut": ("sew", "ms"),
@@ -66,14 +69,14 @@ class ConvNetConfig(ClassifierConfig):
                 stages = f"{n} whole numbers >= 1, one for each stage of channels" if n else "one stage or more"
                 raise ValueError(f"{name}: got {sizes}, allowed is {stages}")
         if self.image_size is None and self.head == "flatten":
-            raise ValueError("image_size: got None, allowed is (height, width) for head: flatten")
+            raise ValueError("image_size: got None, allowed is (height, width) with head: flatten")
         if self.image_size is not None and min(self.image_size) < self.smallest_side:
             raise ValueError(f"image_size: got {self.image_size}, allowed are sides >= {self.smallest_side}")
         if self.kind == "resnet" and self.pools is not None:
-            raise ValueError(f"pools: got {self.pools}, allowed is None for kind: resnet, whose blocks have strides")
-        for name, other, kind in (("pooled", "currents", "vgg"), ("stem", "large", "resnet")):
-            if getattr(self, name) == other and self.kind != kind:
-                raise ValueError(f"{name}: got {other!r}, allowed for kind: {kind} alone, not {self.kind}")
+            raise ValueError(f"pools: got {self.pools}, allowed is None with kind: resnet, whose blocks have strides")
+        for name, value, kind in (("pooled", "currents", "vgg"), ("stem", "large", "resnet")):
+            if getattr(self, name) == value and self.kind != kind:
+                raise ValueError(f"{name}: {value} is not allowed with kind: {self.kind}; set kind: {kind}")
 
     @property
     def stages(self) -> list[tuple[int, int, int]]:
@@ -83,26 +86,26 @@ class ConvNetConfig(ClassifierConfig):
 
     @property
     def smallest_side(self) -> int:
-        """Smallest height and width of an image that leaves something after all pooling."""
+        """Smallest height and width of an image from which pooling leaves at least one pixel."""
         pooled = math.prod([pool for _, _, pool in self.stages]) if self.kind == "vgg" else 1
         return pooled + self.border
 
     @property
     def border(self) -> int:
-        """Pixels by which the stem makes images smaller."""
+        """Pixels by which the stem reduces the height and width of images."""
         return PATCH - 1 if self.stem == "whitening" else 0
 
     @property
     def n_features(self) -> int:
-        """Values that the linear readout sees."""
+        """Number of inputs of the linear readout."""
         if self.head == "average" or self.image_size is None:
             return self.channels[-1]
         halvings = len(self.channels) - 1 + (2 if self.stem == "large" else 0)
         scale = self.smallest_side - self.border if self.kind == "vgg" else 2**halvings
-        # Pooling drops what does not fill a window, strided convolutions with padding do not.
+        # Pooling drops pixels that do not fill a window; strided convolutions with padding keep them.
         return self.channels[-1] * math.prod(
             side // scale if self.kind == "vgg" else math.ceil(side / scale)
-            for side in (whole - self.border for whole in self.image_size)
+            for side in (length - self.border for length in self.image_size)
         )
 
 
@@ -126,7 +129,7 @@ CONVNETS = {
 
 
 def named_convnet(name: str, **changes: Any) -> ConvNetConfig:
-    """The network ``name`` of `CONVNETS` with some fields changed; ValueError for another name."""
+    """The config ``name`` of `CONVNETS` with ``changes`` of fields; ValueError for an unknown name."""
     if name not in CONVNETS:
         raise ValueError(f"name: got {name!r}, allowed are {', '.join(CONVNETS)}")
     return dataclasses.replace(CONVNETS[name], **changes)
@@ -164,9 +167,9 @@ def _vgg(c: ConvNetConfig, width: int, backend: str) -> Iterator[nn.Module]:
             yield from pooling
 
 
-def _resnet(c: ConvNetConfig, entering: int, backend: str) -> Iterator[nn.Module]:
+def _resnet(c: ConvNetConfig, input_width: int, backend: str) -> Iterator[nn.Module]:
     width, large = c.channels[0], c.stem == "large"
-    yield from _synapses(c, entering, width, kernel=7 if large else 3, stride=2 if large else 1)
+    yield from _synapses(c, input_width, width, kernel=7 if large else 3, stride=2 if large else 1)
     if c.shortcut == "sew":
         yield _neuron(c, width, backend)
     if large and c.shortcut == "sew":

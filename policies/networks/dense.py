@@ -1,4 +1,4 @@
-"""Spiking networks of fully connected layers, for images whose pixels have no neighbours: permuted ones."""
+"""Spiking networks of fully connected layers, for images without spatial structure, such as permuted images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from snn4.policies.normalization import BatchNorm1d
 
 @dataclasses.dataclass(frozen=True)
 class DenseConfig(ClassifierConfig):
-    """Layers of neurons that each see all of the layer before, the first one all pixels."""
+    """Fully connected layers of neurons; the first layer sees all pixels."""
 
     hidden: tuple[int, ...] = (256, 256)
-    """Neurons of each layer."""
+    """Neurons in each layer."""
     norm: Literal["batch", "none"] = "batch"
-    """batch: of the currents, over steps and samples; one sample alone has no spread, so the running statistics
-    normalize it and stay as they are. none: layers have a bias instead."""
+    """batch: normalizes the currents, with statistics over steps and samples. A single sample has no variance, so the
+    running statistics normalize it and do not change. none: layers have a bias instead."""
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"norm": ("batch", "none")}
 
     def __post_init__(self) -> None:

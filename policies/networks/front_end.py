@@ -1,4 +1,4 @@
-"""ANN front ends of hybrids: the first layers of a torchvision model, or any module that makes maps of features."""
+"""ANN front ends of hybrids: the first layers of a torchvision model, or any module whose outputs are feature maps."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 SMALL = "small"
-"""The name of a front end of few convolutions, which is no model of torchvision."""
+"""The name of a front end with few convolutions, which is not a torchvision model."""
 
 
 class FrontEnd(nn.Module):
-    """Ordinary layers that see for spiking ones: images (B, C, H, W) -> maps of features (B, C', H', W').
+    """Ordinary layers that process images for spiking layers: images (B, C, H, W) -> feature maps (B, C', H', W').
 
     Args:
-        layers: any module that does so.
-        frozen: nothing in it ever changes: no gradients, and norms keep their statistics while the rest learns.
-        learned: whether its weights come from earlier learning: ``apply``, by which stable-baselines3 draws the weights
-            of every features extractor anew, then leaves them alone.
+        layers: any module with these inputs and outputs.
+        frozen: whether the front end never changes: it has no gradients, and its norms keep their statistics while the
+            other layers learn.
+        learned: whether its weights come from earlier learning. Then ``apply``, with which stable-baselines3
+            reinitializes the weights of every features extractor, does not change them.
     """
 
     def __init__(self, layers: nn.Module, frozen: bool = False, learned: bool = False) -> None:
         super().__init__()
-        self.layers, self.frozen, self.learned = layers, frozen, learned
+        self.layers = layers
+        self.frozen = frozen
+        self.learned = learned
         if frozen:
             self.requires_grad_(False)
             self.train(False)
@@ -44,13 +47,13 @@ class FrontEnd(nn.Module):
 
     @torch.no_grad()
     def shape_of(self, image: tuple[int, ...]) -> tuple[int, ...]:
-        """Channels, height and width (C', H', W') of the maps for images (C, H, W); ValueError where there are none."""
+        """Channels, height and width (C', H', W') of the maps for images (C, H, W); ValueError if there are no maps."""
         training = self.training
         try:
             maps = self.eval()(torch.zeros(1, *image))
-        except Exception as error:  # each module has its own way to refuse an image, most often one that is too small
-            said = " ".join(str(error).split())
-            raise ValueError(f"image_size: got images {image}, which the front end cannot take ({said})") from error
+        except Exception as error:  # modules raise different errors for an image, which is usually too small
+            reason = " ".join(str(error).split())
+            raise ValueError(f"image_size: got images {image}, which the front end cannot take ({reason})") from error
         finally:
             self.train(training)
         if not isinstance(maps, Tensor) or maps.dim() != 4:
@@ -60,52 +63,55 @@ class FrontEnd(nn.Module):
 
 
 def torchvision_front(name: str, layer: str, in_channels: int, weights: str | None) -> nn.Sequential:
-    """The layers of torchvision's classifier ``name`` up to ``layer`` and with it, for images of any channels.
+    """The layers of torchvision's classifier ``name`` up to and including ``layer``, for any number of channels.
 
     Args:
-        name: as in ``torchvision.models.list_models()``, of those that are a row of layers between images and maps.
-        layer: as in ``named_modules()``: ``layer2``, ``features.4``.
-        in_channels: where it is not that of the model, the weights of the first convolution are repeated over channels,
-            and scaled so that its outputs stay as large; for grey images they are added up (as timm does).
-        weights: None draws them; ``"DEFAULT"`` downloads torchvision's; else a file, see `load_weights`.
+        name: a name in ``torchvision.models.list_models()``; the model must be a sequence of layers from images to
+            maps.
+        layer: a name in ``named_modules()``, such as ``layer2`` or ``features.4``.
+        in_channels: channels of the images. If the model has another number, the weights of the first convolution are
+            repeated over channels and scaled, so that the size of its outputs stays the same. For grey images, the
+            weights are summed over channels (as timm does).
+        weights: None draws them at random; ``"DEFAULT"`` downloads torchvision's; otherwise a file (`load_weights`).
 
     Raises:
-        ValueError: naming the field of `hybrid.HybridConfig` and what is allowed.
+        ValueError: the message names the field of `hybrid.HybridConfig` and what is allowed.
     """
     front = _up_to(_torchvision_model(name, weights), layer.split("."), name, layer)
     if weights not in (None, "DEFAULT"):
         load_weights(front, str(weights))
-    _see(front, in_channels)
+    _set_channels(front, in_channels)
     return front
 
 
 def load_weights(module: nn.Module, path: str) -> None:
-    """Load a state dict from ``.safetensors`` or ``.pt``, of which nothing is unpickled but tensors.
+    """Load a state dict from ``.safetensors`` or ``.pt``; only tensors are unpickled.
 
-    It may be that of ``module``, of a larger model that begins with it, or of a whole hybrid with such a front end.
+    The file may hold the state dict of ``module``, of a larger model that starts with it, or of a whole hybrid with
+    such a front end.
 
     Raises:
-        ValueError: naming the file, and the tensors that are missing or of another shape.
+        ValueError: the message names the file, and the tensors that are missing or have another shape.
     """
-    own, found = module.state_dict(), _read(path)
-    if own.keys().isdisjoint(found):
-        found = {name.removeprefix(_IN_A_HYBRID): x for name, x in found.items()}
-    # Files of old versions of torch do not count batches.
-    needed = {name: x for name, x in own.items() if name in found or not name.endswith("num_batches_tracked")}
-    wrong = [f"{name} is missing" for name in needed if name not in found]
+    current, saved = module.state_dict(), _read(path)
+    if current.keys().isdisjoint(saved):
+        saved = {name.removeprefix(_IN_A_HYBRID): x for name, x in saved.items()}
+    # Files of old torch versions have no num_batches_tracked.
+    needed = {name: x for name, x in current.items() if name in saved or not name.endswith("num_batches_tracked")}
+    wrong = [f"{name} is missing" for name in needed if name not in saved]
     wrong += [
-        f"{name} is {tuple(found[name].shape)}, allowed is {tuple(x.shape)}"
+        f"{name} is {tuple(saved[name].shape)}, allowed is {tuple(x.shape)}"
         for name, x in needed.items()
-        if name in found and found[name].shape != x.shape
+        if name in saved and saved[name].shape != x.shape
     ]
     if wrong:
         more = f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""
         raise ValueError(f"weights: {path} does not fit the front end: {'; '.join(wrong[:8])}{more}")
-    module.load_state_dict({**own, **{name: found[name] for name in needed}})
+    module.load_state_dict({**current, **{name: saved[name] for name in needed}})
 
 
 _IN_A_HYBRID = "network.0.layers."
-"""Where a `hybrid.Hybrid`, or its twin, has the layers of its front end."""
+"""Prefix of the front end's layers in the state dict of a `hybrid.Hybrid` or its twin."""
 
 
 def _read(path: str) -> dict[str, Tensor]:
@@ -114,19 +120,19 @@ def _read(path: str) -> dict[str, Tensor]:
         raise ValueError(f"weights: got {path}, which is no file; allowed is a .safetensors or .pt file")
     try:
         safe = file.suffix == ".safetensors"
-        found: Any = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can break its reader in any way
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"weights: {path} cannot be read: {said}") from error
-    if not isinstance(found, Mapping):
-        raise ValueError(f"weights: {path} holds a {type(found).__name__}, allowed is a state dict: tensors by name")
-    return {name: x for name, x in found.items() if isinstance(x, Tensor)}
+        saved: Any = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can cause any error in its reader
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"weights: {path} cannot be read: {reason}") from error
+    if not isinstance(saved, Mapping):
+        raise ValueError(f"weights: {path} holds a {type(saved).__name__}, allowed is a state dict: tensors by name")
+    return {name: x for name, x in saved.items() if isinstance(x, Tensor)}
 
 
 def _torchvision_model(name: str, weights: str | None) -> nn.Module:
-    from torchvision import models  # takes a second that only those who want it should wait
+    from torchvision import models  # here, because this import takes a second
 
-    allowed = [model for model in models.list_models(module=models) if not model.startswith(_NO_ROW_OF_LAYERS)]
+    allowed = [model for model in models.list_models(module=models) if not model.startswith(_NOT_SEQUENTIAL)]
     if name not in allowed:
         near = get_close_matches(name, [SMALL, *allowed], n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -135,31 +141,31 @@ def _torchvision_model(name: str, weights: str | None) -> nn.Module:
         return models.get_model(name, weights="DEFAULT" if weights == "DEFAULT" else None)
     except OSError as error:
         raise ValueError(
-            f"weights: got DEFAULT, but they cannot be downloaded ({error}); allowed without a network is the path of "
-            f"a file, from https://pytorch.org/vision/stable/models.html"
+            f"weights: got DEFAULT, but they cannot be downloaded ({error}); allowed offline is the path of a file "
+            f"from https://pytorch.org/vision/stable/models.html"
         ) from error
 
 
-_NO_ROW_OF_LAYERS = ("googlenet", "inception", "swin", "vit")
-"""Models that change images before their first layer, or see patches and not maps."""
+_NOT_SEQUENTIAL = ("googlenet", "inception", "swin", "vit")
+"""Models that transform images before their first layer, or that process patches instead of maps."""
 
 
 def _up_to(module: nn.Module, path: list[str], model: str, layer: str) -> nn.Sequential:
-    """Children in order, of which the last is the one that ``path`` leads to; their names stay."""
+    """The children of ``module`` in order and with their names, up to the layer at ``path``."""
     layers, (first, *rest) = nn.Sequential(), path
     for name, child in module.named_children():
         if name == first and rest and not isinstance(child, (nn.Sequential, nn.ModuleList)):
-            whole = layer.removesuffix("." + ".".join(rest))
-            raise ValueError(f"layer: got {layer!r}, a part of a block of {model}; allowed is {whole}, all of it")
+            block = layer.removesuffix("." + ".".join(rest))
+            raise ValueError(f"layer: got {layer!r}, a part of a block of {model}; allowed is {block}, the whole block")
         layers.add_module(name, _up_to(child, rest, model, layer) if name == first and rest else child)
         if name == first:
             return layers
     allowed = ", ".join(name for name, _ in module.named_children()) or "none"
-    raise ValueError(f"layer: got {layer!r}, of which {model} knows no {first!r}, allowed there are {allowed}")
+    raise ValueError(f"layer: got {layer!r}, but {model} has no part {first!r}, allowed there are {allowed}")
 
 
-def _see(front: nn.Module, in_channels: int) -> None:
-    """Let the first convolution take images of ``in_channels``."""
+def _set_channels(front: nn.Module, in_channels: int) -> None:
+    """Adapt the first convolution to images with ``in_channels``."""
     conv = next(layer for layer in front.modules() if isinstance(layer, nn.Conv2d))
     if conv.in_channels == in_channels:
         return

@@ -1,4 +1,4 @@
-"""Hybrids: an ANN that sees and spikes that decide, or spikes that see and an ANN that decides."""
+"""Hybrids: an ANN front end with a spiking network behind it, or a spiking network with an ANN head."""
 
 from __future__ import annotations
 
@@ -22,37 +22,40 @@ from snn4.policies.normalization import BatchNorm2d
 
 @dataclasses.dataclass(frozen=True)
 class HybridConfig(ClassifierConfig):
-    """Ordinary layers before the stages of a spiking convolutional network, or after them."""
+    """Ordinary layers before or after the stages of a spiking convolutional network."""
 
     kind: Literal["ann-front", "ann-head"] = "ann-front"
-    """ann-front: the maps of an ordinary front end are currents for the first spiking stage; for an image it runs once
-    for all T steps. ann-head: ordinary layers, instead of one linear readout, see what the last stage spikes."""
+    """ann-front: the maps of an ordinary front end are the currents of the first spiking stage; for an image, the front
+    end runs once for all T steps. ann-head: ordinary layers, instead of one linear readout, see the spikes of the last
+    stage."""
     front: str = SMALL
-    """The front end (ann-front): small, stages of its own, or a classifier of torchvision, such as resnet18."""
+    """The front end (ann-front): small, with stages of front_channels, or a classifier of torchvision, such as
+    resnet18."""
     layer: str = "layer2"
-    """The last layer of torchvision's model that is used: layer2, features.4."""
+    """The last layer that is used of torchvision's model, such as layer2 or features.4."""
     front_channels: tuple[int, ...] = (32,)
     """Channels of each stage of a small front end: convolution, norm, ReLU, pooling by 2."""
     weights: str | None = None
-    """Weights of the front end: a .safetensors or .pt file with a state dict, read whenever the network is made (of the
-    front end, of a whole torchvision model, or of a hybrid or its twin, as a training leaves it), or DEFAULT, which
-    torchvision downloads. Images should be normalised as those that they have learned from."""
+    """Weights of the front end: a .safetensors or .pt file with a state dict, which is read whenever the network is
+    built, or DEFAULT, which torchvision downloads. The state dict may be that of the front end, of a whole torchvision
+    model, or of a trained hybrid or its twin. Images should be normalized like the images that the weights were trained
+    on."""
     frozen: bool = False
-    """Whether the front end stays as it is; its norms' statistics, too."""
+    """Whether the front end, with the statistics of its norms, does not change."""
     channels: tuple[int, ...] = (64, 128)
     """Channels of each spiking stage: convolution, norm, neurons, pooling."""
     pools: tuple[int, ...] | None = None
-    """Size of the pooling after each spiking stage, 1 for none; None is 2 each."""
+    """Size of the pooling after each spiking stage; 1 is no pooling, None is 2 per stage."""
     pooling: Literal["avg", "max"] = "avg"
-    """What takes the place of pooled values: their mean or their maximum."""
+    """Whether pooling takes the mean or the maximum of its values."""
     norm: Literal["batch", "none"] = "batch"
-    """After each convolution, over steps and samples; none is steadier in reinforcement learning."""
+    """Norm after each convolution, over steps and samples; none is more stable in reinforcement learning."""
     head: Literal["average", "flatten"] = "average"
-    """What of the last spiking stage is read: each channel's mean, for images of any size, or all neurons."""
+    """Output of the last spiking stage: the mean of each channel, for images of any size, or all neurons."""
     hidden: tuple[int, ...] = (128,)
     """Widths of the ordinary layers between spikes and scores (ann-head)."""
     readout: Literal["rate", "membrane"] = "rate"
-    """What the ordinary layers see at each step (ann-head): the mean of all spikes so far, or a leaky sum of them."""
+    """Input of the ordinary layers at each step (ann-head): the mean of all spikes so far, or a leaky sum of them."""
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
         "kind": ("ann-front", "ann-head"),
         "pooling": ("avg", "max"),
@@ -67,24 +70,24 @@ class HybridConfig(ClassifierConfig):
             sizes = getattr(self, name)
             if not sizes or min(sizes) < 1:
                 raise ValueError(f"{name}: got {sizes}, allowed are one or more whole numbers >= 1")
-        plain = {"front": SMALL, "weights": None, "frozen": False}
-        for name, default in plain.items() if self.kind == "ann-head" else ():
+        defaults = {"front": SMALL, "weights": None, "frozen": False}
+        for name, default in defaults.items() if self.kind == "ann-head" else ():
             if getattr(self, name) != default:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed is {default!r} for kind: ann-head")
+                raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed is {default!r} with kind: ann-head")
         if self.front == SMALL and self.weights == "DEFAULT":
-            raise ValueError(f"weights: got 'DEFAULT', allowed is a file, or None, for front: {SMALL}")
+            raise ValueError(f"weights: got 'DEFAULT', allowed is a file, or None, with front: {SMALL}")
         if self.image_size is not None and min(self.image_size) < self.smallest_side:
             raise ValueError(f"image_size: got {self.image_size}, allowed are sides >= {self.smallest_side}")
-        self.spiking(self.in_channels, self.image_size)  # the spiking stages have checks of their own
+        self.spiking(self.in_channels, self.image_size)  # checks the fields of the spiking stages
 
     @property
     def smallest_side(self) -> int:
-        """Smallest height and width of an image that leaves something after all pooling; torchvision's model apart."""
+        """Smallest height and width of an image from which pooling leaves a pixel, not counting torchvision's model."""
         front = 2 ** len(self.front_channels) if self.kind == "ann-front" and self.front == SMALL else 1
         return front * self.spiking(1, None, head="average").smallest_side
 
     def spiking(self, in_channels: int, image_size: tuple[int, int] | None, **changes: Any) -> ConvNetConfig:
-        """The spiking stages for maps of ``in_channels``, with a linear readout."""
+        """The config of the spiking stages for maps of ``in_channels``, with a linear readout."""
         names = {field.name for field in dataclasses.fields(ConvNetConfig)} - {"kind"}
         shared = {name: value for name, value in vars(self).items() if name in names}
         return ConvNetConfig(**{**shared, "in_channels": in_channels, "image_size": image_size, **changes})
@@ -96,19 +99,18 @@ HYBRIDS: dict[str, ClassifierConfig] = {
     "hybrid-mobilenet": HybridConfig(front="mobilenet_v3_small", layer="features.3", channels=(96, 192)),
     "hybrid-ann-head": HybridConfig("ann-head", channels=(64, 128, 256)),
 }
-"""Hybrids by name. Weights are drawn unless a file, or DEFAULT, is given."""
+"""Hybrids by name. Weights are drawn at random unless a file or DEFAULT is given."""
 
 
 class Hybrid(SpikingClassifier):
     """The `SpikingClassifier` of a `HybridConfig`, with neurons of ``backend``.
 
     Args:
-        front: a front end of one's own, any module with maps (B, C, H, W) -> (B, C', H', W'), in place of the config's
-            (ann-front).
+        front: any module (B, C, H, W) -> (B, C', H', W'), in place of the front end of the config (ann-front).
 
     Raises:
-        ValueError: naming the config's field, for a model, layer or file that is not there, and for images that the
-            network cannot take.
+        ValueError: for a model, layer or file that does not exist, and for images that the network cannot take; the
+            message names the field of the config.
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class Hybrid(SpikingClassifier):
     ) -> None:
         head = config.kind == "ann-head"
         if head and front is not None:
-            raise ValueError("front: got a module, allowed is none for kind: ann-head")
+            raise ValueError("front: got a module, allowed is none with kind: ann-head")
         layers = _with_ann_head(config, backend) if head else _with_ann_front(config, backend, front)
         super().__init__(config, layers, checkpoint_steps)
 
@@ -128,10 +130,11 @@ class Hybrid(SpikingClassifier):
 class RunningMean(Stateful):
     """The mean of all steps so far: ``(x (T, B, …), state) -> (y (T, B, …), state)``, summed in float32 or wider.
 
-    The state is the sum of the steps before, and their number. One step at a time gives what all at once do.
+    The state is the sum and the number of the previous steps. Running one step at a time gives the same result as
+    running all steps at once.
 
     Raises:
-        ValueError: a state of other samples than ``x``.
+        ValueError: for a state that does not have the shape of a step of ``x``.
     """
 
     def forward(self, x: Tensor, state: State = None, steps: int | None = None) -> tuple[Tensor, State]:
@@ -144,19 +147,19 @@ class RunningMean(Stateful):
         return (sums / numbers.view(-1, *[1] * (x.dim() - 1))).to(x.dtype), (sums[-1], n + steps)
 
     def without_time(self) -> nn.Module:
-        """Without time there is nothing to take the mean of."""
+        """The identity: without time, there is only one value."""
         return nn.Identity()
 
 
-def _with_ann_front(c: HybridConfig, backend: str, own: nn.Module | None) -> Iterator[nn.Module]:
-    front = _front_end(c) if own is None else FrontEnd(own, c.frozen, learned=True)
-    # Any model takes the images of ImageNet; where sizes do not matter, its channels do.
+def _with_ann_front(c: HybridConfig, backend: str, module: nn.Module | None) -> Iterator[nn.Module]:
+    front = _front_end(c) if module is None else FrontEnd(module, c.frozen, learned=True)
+    # Without image_size, ImageNet's size, which every model takes, gives the number of channels.
     channels, *size = front.shape_of((c.in_channels, *(c.image_size or (224, 224))))
     side = c.spiking(channels, None, head="average").smallest_side
     if c.image_size is not None and min(size) < side:
         raise ValueError(
-            f"image_size: got {c.image_size}, of which the front end leaves {tuple(size)}, allowed are images that "
-            f"leave sides >= {side}"
+            f"image_size: got {c.image_size}, of which the front end leaves {tuple(size)}, allowed are images of which "
+            f"it leaves sides >= {side}"
         )
     spiking = c.spiking(channels, (size[0], size[1]) if c.image_size else None)
     yield front

@@ -1,4 +1,4 @@
-"""Published checkpoints: Spikformer, Spikingformer and the Spike-driven Transformer as their authors save them."""
+"""Published checkpoints of Spikformer, Spikingformer and the Spike-driven Transformer, in their authors' format."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ _MARKS = {
     "spikingformer": "block.0.mlp.mlp1_conv.weight",
     "spikformer": "block.0.mlp.fc1_conv.weight",
 }
-"""A weight by which each kind is known, if none before is."""
+"""A weight that identifies each kind; kinds are tried in this order."""
 _UNUSED = re.compile(r"block\.\d+\.(norm[12]|attn\.talking_heads)\.|pos_embed$|norm\.|.*num_batches_tracked$")
-"""Tensors that the authors' networks have and do not use."""
+"""Tensors that the authors' networks have but do not use."""
 
 
 def load_official(path: str | Path, **changes: Any) -> Spikformer:
     """The network in a published checkpoint, with the papers' neuron, ready for evaluation.
 
-    The names and shapes of its weights tell kind, depth, width and classes. What they do not show (heads, pools, the
-    factor of attention) is that of the authors' configuration of this size, by its name in `SPIKFORMERS`; heads are
-    those of the checkpoint's training arguments, where it has some. Of the file only tensors and plain data are read.
+    The names and shapes of its weights determine kind, depth, width and classes. The other fields (heads, pools, the
+    factor of attention) come from the authors' configuration of this size in `SPIKFORMERS`. The number of heads comes
+    from the training arguments in the checkpoint, if it has any. Only tensors and plain data are read from the file.
 
     Args:
-        path: what the authors' scripts save with ``torch.save``: a state dict, alone or under ``state_dict`` or
+        path: a file that the authors' scripts save with ``torch.save``: a state dict, alone or under ``state_dict`` or
             ``model``.
-        changes: fields of `SpikformerConfig` that are otherwise, such as ``T=6`` or ``in_channels=1``.
+        changes: fields of `SpikformerConfig` with other values, such as ``T=6`` or ``in_channels=1``.
 
     Raises:
-        ValueError: in one line, for a file that cannot be read, and for a network that is none of these. Variants with
-            the same weights (Spikingformer-CML, the Spike-driven Transformer for events) cannot be told apart.
+        ValueError: in one line, for a file that cannot be read, and for any other network. Variants with the same
+            weights (Spikingformer-CML, the Spike-driven Transformer for events) cannot be distinguished.
     """
     names = [field.name for field in dataclasses.fields(SpikformerConfig)]
     for name in changes:
@@ -62,29 +62,29 @@ def load_official(path: str | Path, **changes: Any) -> Spikformer:
         config = dataclasses.replace(_config(weights, getattr(arguments, "num_heads", None)), **changes)
         network = Spikformer(config)
         network.load_state_dict(_translated(network, config, weights))
-    except (ValueError, RuntimeError) as error:  # RuntimeError: tensors that cannot be put together
+    except (ValueError, RuntimeError) as error:  # RuntimeError: tensors that cannot be concatenated
         raise ValueError(f"{path}: {error}") from error
     return network.eval()
 
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        # The training scripts, which are timm's, keep their arguments beside the weights: a holder of plain data.
+        # The training scripts, which are timm's, save their arguments with the weights, as plain data in a Namespace.
         with torch.serialization.safe_globals([argparse.Namespace]):
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can break its reader in any way
-        said = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
-        raise ValueError(f"cannot be read as a checkpoint of torch: {said}") from error
+    except Exception as error:  # a damaged file can cause any error in its reader
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
+        raise ValueError(f"cannot be read as a checkpoint of torch: {reason}") from error
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f"holds a {type(checkpoint).__name__}, allowed is a state dict: tensors by name")
     return checkpoint
 
 
 def _weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of the authors' network, 1 x 1 convolutions under one name and in one shape."""
-    held = next((checkpoint[key] for key in ("state_dict", "model") if key in checkpoint), checkpoint)
+    """The tensors of the authors' network, with all 1 x 1 convolutions named and shaped alike."""
+    state_dict = next((checkpoint[key] for key in ("state_dict", "model") if key in checkpoint), checkpoint)
     weights = {}
-    for key, x in held.items() if isinstance(held, Mapping) else ():
+    for key, x in state_dict.items() if isinstance(state_dict, Mapping) else ():
         name = str(key).removeprefix("module.").replace("_linear.", "_conv.")
         if isinstance(x, Tensor):
             weights[name] = x.reshape(*x.shape, *[1] * (4 - x.dim())) if name.endswith("_conv.weight") else x
@@ -92,7 +92,7 @@ def _weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _config(weights: Mapping[str, Tensor], heads: object) -> SpikformerConfig:
-    """The config of the size that ``weights`` have, with ``heads`` if that is a number."""
+    """The config for the size of ``weights``, with ``heads`` if it is a number."""
     kind, readout = _kind(weights), weights.get("head.weight")
     if readout is None or readout.dim() != 2:
         raise ValueError(f"has no head.weight of two dimensions, as a {kind} has")
@@ -111,8 +111,8 @@ def _kind(weights: Mapping[str, Tensor]) -> str:
     for kind, key in _MARKS.items():
         if key in weights:
             return kind
-    some = ", ".join(list(weights)[:3]) or "no weights"
-    raise ValueError(f"got {some}, allowed are the weights of a {', '.join(_MARKS)}")
+    names = ", ".join(list(weights)[:3]) or "no weights"
+    raise ValueError(f"got {names}, allowed are the weights of a {', '.join(_MARKS)}")
 
 
 def _neuron(config: SpikformerConfig) -> NeuronConfig:
@@ -124,42 +124,42 @@ def _neuron(config: SpikformerConfig) -> NeuronConfig:
 
 def _translated(network: Spikformer, config: SpikformerConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of ``network`` with all of the authors' ``weights``."""
-    ours, left = network.state_dict(), {key: x for key, x in weights.items() if not _UNUSED.match(key)}
-    for key, theirs, x in _translations(network, config, left):
-        if x.shape != ours[key].shape:
-            got, allowed = tuple(x.shape), tuple(ours[key].shape)
-            raise ValueError(f"{theirs}: got shape {got}, allowed is {allowed}")
-        ours[key] = x
-    if left:
-        some = ", ".join(list(left)[:3]) + (", …" if len(left) > 3 else "")
-        raise ValueError(f"got {some}, which no {config.kind} has")
-    return ours
+    state_dict, remaining = network.state_dict(), {key: x for key, x in weights.items() if not _UNUSED.match(key)}
+    for key, official_key, x in _translations(network, config, remaining):
+        if x.shape != state_dict[key].shape:
+            got, allowed = tuple(x.shape), tuple(state_dict[key].shape)
+            raise ValueError(f"{official_key}: got shape {got}, allowed is {allowed}")
+        state_dict[key] = x
+    if remaining:
+        names = ", ".join(list(remaining)[:3]) + (", …" if len(remaining) > 3 else "")
+        raise ValueError(f"got {names}, which no {config.kind} has")
+    return state_dict
 
 
 def _translations(
-    network: Spikformer, config: SpikformerConfig, left: dict[str, Tensor]
+    network: Spikformer, config: SpikformerConfig, remaining: dict[str, Tensor]
 ) -> Iterator[tuple[str, str, Tensor]]:
-    """Our key, the authors' first key and the tensor, taken out of ``left``, of each parameter and statistic."""
+    """For each parameter and statistic: our key, the authors' first key, and the tensor, removed from ``remaining``."""
     synapses = [(name, conv) for name, conv in network.named_modules() if isinstance(conv, nn.Conv2d)]
     norms = [name for name, norm in network.named_modules() if isinstance(norm, nn.BatchNorm2d)]
-    for (ours, conv), norm, theirs in zip(synapses, norms, _convolutions(config, left), strict=True):
-        yield f"{ours}.weight", f"{theirs[0]}.weight", _take(left, theirs, "weight")
-        shift: Tensor | float = 0.0
+    for (synapse, conv), norm, convs in zip(synapses, norms, _convolutions(config, remaining), strict=True):
+        yield f"{synapse}.weight", f"{convs[0]}.weight", _take(remaining, convs, "weight")
+        bias: Tensor | float = 0.0
         if conv.bias is not None:
-            yield f"{ours}.bias", f"{theirs[0]}.bias", _take(left, theirs, "bias")
-        elif f"{theirs[0]}.bias" in left:  # a norm that expects less by it does the same
-            shift = _take(left, theirs, "bias")
-        theirs = [name.replace("_conv", "_bn") for name in theirs]
+            yield f"{synapse}.bias", f"{convs[0]}.bias", _take(remaining, convs, "bias")
+        elif f"{convs[0]}.bias" in remaining:  # subtracting it from the norm's mean has the same effect
+            bias = _take(remaining, convs, "bias")
+        bns = [name.replace("_conv", "_bn") for name in convs]
         for part in ("weight", "bias", "running_mean", "running_var"):
-            x = _take(left, theirs, part)
-            yield f"{norm}.{part}", f"{theirs[0]}.{part}", x - shift if part == "running_mean" else x
+            x = _take(remaining, bns, part)
+            yield f"{norm}.{part}", f"{bns[0]}.{part}", x - bias if part == "running_mean" else x
     readout = next(name for name, layer in network.named_modules() if isinstance(layer, nn.Linear))
     for part in ("weight", "bias"):
-        yield f"{readout}.{part}", f"head.{part}", _take(left, ["head"], part)
+        yield f"{readout}.{part}", f"head.{part}", _take(remaining, ["head"], part)
 
 
 def _convolutions(c: SpikformerConfig, weights: Mapping[str, Tensor]) -> Iterator[list[str]]:
-    """The authors' names of each of our convolutions in order: of queries, keys and values they have one each."""
+    """The authors' names of each of our convolutions, in order; they have one each for queries, keys and values."""
     stems = [[f"patch_embed.{name}" for name in stem] for stem in _STEMS[c.kind]]
     yield from ([name] for name in next((stem for stem in stems if f"{stem[0]}.weight" in weights), stems[0]))
     hidden = "mlp.mlp" if c.kind == "spikingformer" else "mlp.fc"
@@ -169,9 +169,9 @@ def _convolutions(c: SpikformerConfig, weights: Mapping[str, Tensor]) -> Iterato
         yield from ([f"{block}.{name}_conv"] for name in ("attn.proj", f"{hidden}1", f"{hidden}2"))
 
 
-def _take(left: dict[str, Tensor], names: list[str], part: str) -> Tensor:
+def _take(remaining: dict[str, Tensor], names: list[str], part: str) -> Tensor:
     keys = [f"{name}.{part}" for name in names]
     for key in keys:
-        if key not in left:
+        if key not in remaining:
             raise ValueError(f"has no {key}")
-    return torch.cat([left.pop(key) for key in keys])
+    return torch.cat([remaining.pop(key) for key in keys])

@@ -1,4 +1,4 @@
-"""Networks that see, by name: one place that knows every family of classifiers."""
+"""Vision networks by name: the registry of all families of classifiers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from snn4.policies.networks.hybrid import HYBRIDS, Hybrid, HybridConfig
 from snn4.policies.networks.spikformer import SPIKFORMERS, Spikformer, SpikformerConfig
 
 NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS, **HYBRIDS, **SPIKFORMERS, **DENSE}
-"""Every network that has a name."""
+"""All named networks."""
 
 
 def make_network(
     config: ClassifierConfig, backend: str = "torch", checkpoint_steps: int | None = None
 ) -> SpikingClassifier:
-    """The spiking network that ``config`` describes, with neurons of ``backend``."""
+    """The spiking network of ``config``, with neurons of ``backend``; TypeError for an unknown type of config."""
     match config:
         case ConvNetConfig():
             return SpikingConvNet(config, backend, checkpoint_steps)

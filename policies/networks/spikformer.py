@@ -1,4 +1,4 @@
-"""Transformers that spike: Spikformer, Spikingformer and the Spike-driven Transformer, one description for all."""
+"""Spiking transformers, with one config for all: Spikformer, Spikingformer and the Spike-driven Transformer."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ from snn4.policies.normalization import BatchNorm2d
 
 @dataclasses.dataclass(frozen=True)
 class SpikformerConfig(ClassifierConfig):
-    """A convolutional stem makes tokens of an image, blocks of attention and of two layers for each token encode them.
+    """A convolutional stem turns an image into tokens. Blocks of attention and of two layers per token encode them.
 
-    Every convolution, those of the blocks are 1 x 1, has a batch norm over steps, samples and tokens.
+    Every convolution has a batch norm over steps, samples and tokens. The convolutions of the blocks are 1 x 1.
     """
 
     kind: Literal["spikformer", "spikingformer", "spike-driven-transformer"] = "spikformer"
-    """spikformer (Zhou et al. 2023, ICLR): neurons after synapses; a block adds its spikes to those that enter it, so
-    that synapses see sums of spikes. spikingformer (Zhou et al. 2023, arXiv 2304.11954): neurons before synapses; a
-    block adds its currents to those that enter it, and synapses see spikes alone. spike-driven-transformer (Yao et al.
-    2023): the same with `SpikeDrivenAttention`, and neurons before the readout."""
+    """spikformer (Zhou et al. 2023, ICLR): neurons after synapses; a block adds its spikes to its input spikes, so
+    synapses see sums of spikes. spikingformer (Zhou et al. 2023, arXiv 2304.11954): neurons before synapses; a block
+    adds its currents to its input currents, so synapses see only spikes. spike-driven-transformer (Yao et al. 2023):
+    the same with `SpikeDrivenAttention`, and with neurons before the readout."""
     depth: int = 4
     """Encoder blocks."""
     width: int = 256
-    """Channels of a token."""
+    """Channels per token."""
     heads: int = 8
-    """Of the attention; spike-driven attention, which goes channel by channel, is the same for any."""
+    """Heads of the attention. They do not change spike-driven attention, which works channel by channel."""
     mlp_ratio: float = 4.0
-    """Neurons between the two layers for each token, as a multiple of ``width``."""
+    """Neurons between the two layers per token, as a multiple of ``width``."""
     channels: tuple[int, ...] | None = None
-    """Channels of each stage of the stem, 3 x 3 convolutions, the last ``width``; None is the papers' C/8, C/4, C/2, C.
-    Another convolution of C channels, the relative position embedding, follows."""
+    """Channels of each stage of the stem, of 3 x 3 convolutions; the last is ``width``, C. None gives C/8, C/4, C/2, C,
+    as in the papers. A further convolution of C channels follows, the relative position embedding."""
     pools: tuple[int, ...] = (1, 1, 2, 2)
-    """Stride of the maximum pooling (3 x 3) after each stage, 1 for none: 32 x 32 gives 8 x 8 tokens."""
+    """Stride of the max pooling (3 x 3) after each stage; 1 is no pooling. The default turns 32 x 32 pixels into 8 x 8
+    tokens."""
     pooled: Literal["spikes", "currents"] = "spikes"
-    """What is pooled: the spikes of a stage, as in the papers, or its currents, before the norm: of several spikes the
-    largest says little, and gives its gradient to any of them (after Zhou et al. 2023, arXiv 2305.05954)."""
+    """What is pooled: the spikes of a stage, as in the papers, or its currents before the norm. The maximum of several
+    spikes carries little information, and its gradient goes to any one of them (after Zhou et al. 2023,
+    arXiv 2305.05954)."""
     scale: float = 0.125
-    """Factor of self-attention's products."""
+    """Factor of the products of self-attention."""
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
         "kind": ("spikformer", "spikingformer", "spike-driven-transformer"),
         "pooled": ("spikes", "currents"),
@@ -72,14 +74,14 @@ class SpikformerConfig(ClassifierConfig):
 
     def _check_stem(self) -> None:
         if self.channels is None and self.width % 8:
-            raise ValueError(f"width: got {self.width}, allowed are multiples of 8 where channels are None")
+            raise ValueError(f"width: got {self.width}, allowed are multiples of 8 if channels is None")
         if not self.stem or min(self.stem) < 1 or self.stem[-1] != self.width:
             raise ValueError(
-                f"channels: got {self.channels}, allowed are whole numbers >= 1, the last of them width ({self.width})"
+                f"channels: got {self.channels}, allowed are whole numbers >= 1, the last equal to width ({self.width})"
             )
         if len(self.pools) != len(self.stem) or not set(self.pools) <= {1, 2}:
             raise ValueError(
-                f"pools: got {self.pools}, allowed is 1 or 2 for each of {len(self.stem)} stages of the stem"
+                f"pools: got {self.pools}, allowed is 1 or 2 for each of the {len(self.stem)} stages of the stem"
             )
         if self.image_size is not None and min(self.image_size) < self.smallest_side:
             raise ValueError(f"image_size: got {self.image_size}, allowed are sides >= {self.smallest_side}")
@@ -96,12 +98,12 @@ class SpikformerConfig(ClassifierConfig):
 
     @property
     def hidden(self) -> int:
-        """Neurons between the two layers for each token."""
+        """Neurons between the two layers per token."""
         return max(1, int(self.width * self.mlp_ratio))
 
     @property
     def attention_threshold(self) -> float:
-        """Threshold of the neurons that see attention's products: half of the others', as in the papers."""
+        """Threshold of the neurons behind the products of attention: half of v_threshold, as in the papers."""
         return self.neuron.v_threshold / 2
 
 
@@ -110,18 +112,18 @@ _CIFAR: dict[Any, tuple[tuple[int, int, int], ...]] = {
     "spikingformer": ((4, 256, 8), (2, 384, 12), (4, 384, 12)),
     "spike-driven-transformer": ((2, 256, 8), (2, 512, 8)),
 }
-"""Depths and widths in the papers' tables for CIFAR, and heads."""
+"""Depths, widths and heads in the papers' tables for CIFAR."""
 _IMAGENET: dict[Any, tuple[tuple[int, int], ...]] = {
     "spikformer": ((8, 384), (6, 512), (8, 512), (10, 512), (8, 768)),
     "spikingformer": ((8, 384), (8, 512), (8, 768)),
     "spike-driven-transformer": ((8, 384), (6, 512), (8, 512), (10, 512), (8, 768)),
 }
-"""Depths and widths in the papers' tables for ImageNet: 8 heads, whatever the width."""
+"""Depths and widths in the papers' tables for ImageNet, with 8 heads for every width."""
 _EVERY_STAGE = (2, 2, 2, 2)
 
 
 def _named() -> Iterator[tuple[str, SpikformerConfig]]:
-    """The papers' sizes, as their authors' configurations have them; and small ones for a CPU."""
+    """The sizes of the papers, as in their authors' configurations, and small sizes for a CPU."""
     for kind, small in _CIFAR.items():
         for depth, width, heads in small:
             yield f"{kind}-{depth}-{width}", SpikformerConfig(kind, depth, width, heads)
@@ -138,8 +140,9 @@ def _named() -> Iterator[tuple[str, SpikformerConfig]]:
 
 
 SPIKFORMERS: dict[str, ClassifierConfig] = dict(_named())
-"""Transformers by name: kind, depth and width. Those of depth 6, 8 and 10 are for ImageNet: tokens of 16 x 16, 1000
-classes. Spikformer-2-256 and Spikingformer-2-256 are for events of 128 x 128 (CIFAR10-DVS), the others for CIFAR."""
+"""Transformers by name: kind, depth and width. Depths 6, 8 and 10 are for ImageNet, with tokens of 16 x 16 pixels and
+1000 classes. Spikformer-2-256 and Spikingformer-2-256 are for events of 128 x 128 (CIFAR10-DVS), the others for
+CIFAR."""
 
 
 class Spikformer(SpikingClassifier):
@@ -163,7 +166,7 @@ def _layers(c: SpikformerConfig, backend: str) -> Iterator[nn.Module]:
 def _stem(c: SpikformerConfig, backend: str) -> Iterator[nn.Module]:
     for stage, (a, b) in enumerate(itertools.pairwise((c.in_channels, *c.stem))):
         synapses, norm = _synapses(a, b, kernel=3)
-        # The Spike-driven Transformer's shortcuts of currents begin with the last stage.
+        # In the Spike-driven Transformer, the shortcuts of currents start with the last stage.
         neuron = [_neuron(c, b, backend)] if c.kind != "spike-driven-transformer" or stage < len(c.stem) - 1 else []
         pool = [nn.MaxPool2d(3, 2, 1)] if c.pools[stage] > 1 else []
         yield from [synapses, *pool, norm, *neuron] if c.pooled == "currents" else [synapses, norm, *neuron, *pool]
@@ -175,8 +178,8 @@ def _stem(c: SpikformerConfig, backend: str) -> Iterator[nn.Module]:
 
 
 def _attention(c: SpikformerConfig, backend: str) -> SpikingResidual:
-    seen = dataclasses.replace(c.neuron, v_threshold=c.attention_threshold)
-    neuron = make_neuron(seen, backend, (c.width, 1, 1))
+    sensitive = dataclasses.replace(c.neuron, v_threshold=c.attention_threshold)
+    neuron = make_neuron(sensitive, backend, (c.width, 1, 1))
     attention = [SelfAttention(c.heads, c.scale), neuron]
     if c.kind == "spike-driven-transformer":
         attention = [SpikeDrivenAttention(neuron)]
@@ -190,14 +193,14 @@ def _perceptron(c: SpikformerConfig, backend: str) -> SpikingResidual:
 
 
 def _residual(c: SpikformerConfig, backend: str, layers: list[nn.Module]) -> SpikingResidual:
-    """A block with the neurons of its kind: behind the last synapses, or before the first."""
+    """A residual block with its neurons after the last synapses (spikformer), or before the first."""
     neuron = _neuron(c, c.width, backend)
     layers = [*layers, neuron] if c.kind == "spikformer" else [neuron, *layers]
     return SpikingResidual(SpikingSequential(*layers), SpikingSequential())
 
 
 def _synapses(a: int, b: int, kernel: int = 1, bias: bool = False) -> list[nn.Module]:
-    """Convolution and norm; before the norm a bias does nothing, but the papers' counts of parameters have it."""
+    """Convolution and norm. A bias before the norm has no effect, but the papers count it as parameters."""
     return [nn.Conv2d(a, b, kernel, padding=kernel // 2, bias=bias), BatchNorm2d(b)]
 
 

@@ -1,4 +1,4 @@
-"""A first layer that is computed from the data and not learned: patches of images, whitened."""
+"""Whitening of image patches: a first layer that is computed from the data instead of learned."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PATCH = 2
 
 
 class WhiteningConv2d(nn.Conv2d):
-    """Images (B, C, H, W) -> the whitened patches of 2 x 2 and their negatives, (B, 8 C, H - 1, W - 1).
+    """Images (B, C, H, W) -> whitened patches of 2 x 2 and their negatives, (B, 8 C, H - 1, W - 1).
 
-    The second half of the channels is minus the first, so that a ReLU after it loses nothing. Nothing in it is learned,
-    so the backward pass ends before it (Coates & Ng 2011; Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single
-    GPU", who learns a bias). Before `fit`, patches are as they are.
+    The second half of the channels is the negative of the first half, so a following ReLU loses no information. The
+    layer learns nothing, so the backward pass ends before it (Coates & Ng 2011; Jordan 2024, "94% on CIFAR-10 in 3.29
+    Seconds on a Single GPU", who learns a bias). Before `fit`, patches are unchanged.
     """
 
     def __init__(self, in_channels: int) -> None:
@@ -27,20 +27,20 @@ class WhiteningConv2d(nn.Conv2d):
         self._set(torch.eye(n))
 
     def apply(self, fn: Callable[[nn.Module], None]) -> Self:
-        """Nothing: initialisations that others apply to all layers, such as stable-baselines3's, are not for these."""
+        """No change: initializations of all layers, such as stable-baselines3's, do not apply to these filters."""
         return self
 
     @torch.no_grad()
     def fit(self, images: Tensor, eps: float = 5e-4) -> None:
-        """Take the filters from ``images`` (B, C, H, W): axes of their patches, each scaled to a mean square of 1.
+        """Compute the filters from ``images`` (B, C, H, W): axes of their patches, each scaled to a mean square of 1.
 
         Args:
-            images: as the network will see them.
-            eps: added to the mean squares, so that axes with hardly any are not blown up.
+            images: images with the preprocessing of the network's inputs.
+            eps: added to the mean squares, so axes with a very small mean square are not amplified too much.
         """
         patches = nn.functional.unfold(images.double(), PATCH).transpose(1, 2).flatten(0, 1)
         squares, axes = torch.linalg.eigh(patches.mT @ patches / len(patches))
-        # An axis and its negative are equally good, and which one comes out is the library's whim.
+        # The sign of an axis is arbitrary and depends on the library, so it is fixed here.
         axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
         self._set((axes / (squares.clamp_min(0) + eps).sqrt()).mT)
 
@@ -50,7 +50,7 @@ class WhiteningConv2d(nn.Conv2d):
 
 
 def fit_whitening(network: nn.Module, images: Tensor) -> None:
-    """`WhiteningConv2d.fit` for every such layer of ``network`` that sees ``images``."""
+    """Call `WhiteningConv2d.fit` with ``images`` for every such layer of ``network``."""
     for layer in network.modules():
         if isinstance(layer, WhiteningConv2d):
             layer.fit(images)

@@ -119,3 +119,14 @@ def test_a_run_with_a_config_that_was_spoilt(cli: Cli, tmp_path: Path, tiny: Cal
     for command in ("resume", "evaluate", "world"):
         (told,) = refused(cli, command, journal.folder)
         assert told.startswith(f"{config}: sead: unknown key")
+
+
+def test_keys_of_configs(cli: Cli) -> None:
+    said = cli("config", "network.T")
+    assert (said.status, said.err) == (0, "")
+    assert said.out.splitlines()[0].startswith("network.T\tint\t4\t")
+    assert len(said.out.splitlines()) == 1  # trainings and streams have the same
+    assert len(cli("config").out.splitlines()) > 100
+    for wrong, message in {("polcy",): "did you mean policy", ("seed", "--kind", "dream"): "got 'dream'"}.items():
+        said = cli("config", *wrong)
+        assert (said.status, message in said.err) == (2, True)

@@ -72,7 +72,7 @@ def test_changed_lives_are_published_under_their_own_name(
     (path,) = (tmp_path / "results").iterdir()
     (row,) = json.loads(path.read_text())["seeds"]
     assert (path.name, row["seed"], row["ann_twin"]) == ("other.json", 3, {})
-    assert "not raised" in capsys.readouterr().out
+    assert "not trained" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_population_code_covers_normalised_observations(make: Callable[..., Any]
     ("arguments", "message"),
     [
         ({"algorithm": "DDPG"}, "algorithm: got 'DDPG', allowed are PPO, A2C, DQN, SAC, TD3"),
-        ({"n_envs": 0}, "n_envs: got 0, allowed is a whole number >= 1"),
+        ({"n_envs": 0}, "n_envs: got 0, allowed is a whole number >= 1 and <= 10,000"),
         ({"algorithm": "TD3", "noise_std": -0.1}, "noise_std: got -0.1, allowed is a finite number >= 0"),
         ({"algorithm": "TD3", "noise_std": float("nan")}, "noise_std: got nan, allowed is a finite number >= 0"),
         ({"algorithm": "PPO", "noise_std": 0.1}, "noise_std: got 0.1, allowed is 0: PPO draws its own noise"),

@@ -284,8 +284,8 @@ def test_state_is_all_there_is(how: Any, tmp_path: Path) -> None:
         ({"strength": -1.0}, "strength: got -1.0, allowed is a finite number >= 0"),
         ({"strength": float("nan")}, "strength: got nan, allowed is a finite number >= 0"),
         ({"fraction": 0.0}, "fraction: got 0.0, allowed is above 0, up to 1"),
-        ({"samples": 0}, "samples: got 0, allowed is a whole number >= 1"),
-        ({"batch_size": 0}, "batch_size: got 0, allowed is a whole number >= 1"),
+        ({"samples": 0}, "samples: got 0, allowed is a whole number >= 1 and <= 1,000,000"),
+        ({"batch_size": 0}, "batch_size: got 0, allowed is a whole number >= 1 and <= 1,000,000"),
     ],
 )
 def test_config_errors(arguments: dict[str, Any], message: str) -> None:

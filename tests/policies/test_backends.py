@@ -223,7 +223,7 @@ def test_backend_that_is_not_there() -> None:
 def test_kind_that_a_backend_cannot_do(backend: str, kind: Any) -> None:
     able = ", ".join(name for name, (_, kinds) in BACKENDS.items() if kind in kinds)
     allowed = ", ".join(LIBRARIES[backend])
-    message = f"kind: got '{kind}' with backend {backend}, allowed are {allowed}; backends that can: {able}"
+    message = f"kind: got '{kind}' with backend {backend}, allowed are {allowed}; for {kind} set backend: {able}"
     with pytest.raises(ValueError, match=f"^{message}$"):
         make_neuron(NeuronConfig(kind), backend)
 

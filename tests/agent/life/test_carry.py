@@ -39,7 +39,7 @@ def test_a_life_that_remembers(tiny: Callable[..., LifeConfig], whole: Callable[
         assert (row["spikes_per_decision"] > 0) == (half == "tasks")
     assert all(len(e.spike_rates) == (2 if e.being == "organism" else 0) for e in of(Learned, events))
     policies = [type(being.policy(life.config.world[0])).__name__ for being in life.beings]
-    assert policies == ["SpikingRecurrentPolicy", "RecurrentActorCriticPolicy"]
+    assert policies == ["SpikingRecurrentPolicy", "LstmPolicy"]
 
 
 def test_a_return_to_a_task_and_another_backend(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ ONE_STEP = "policy={state: carry, T: 1}"
 WRONG: dict[str, tuple[list[str], str]] = {
     "T": (["policy={state: carry, T: 4}"], "policy.T: got 4, allowed is 1 with state: carry"),
     "T left out": (["policy={state: carry}"], "policy.T: got 4, allowed is 1 with state: carry"),
-    "memory": (["policy.memory={gain: 2}"], "policy.memory: got a memory with state: reset, allowed is"),
+    "memory": (["policy.memory={gain: 2}"], "policy.memory: not allowed with state: reset; set state: carry"),
     "gain": ([ONE_STEP, "policy.memory={gain: 0}"], "policy.memory.gain: got 0.0, allowed are finite numbers > 0"),
     "key of memory": ([ONE_STEP, "policy.memory={tau: 1}"], "policy.memory.tau: unknown key; did you mean taus?"),
     "state": (["policy.state=keep"], "policy.state: got 'keep', allowed is 'reset' or 'carry'"),

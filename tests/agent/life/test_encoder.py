@@ -54,7 +54,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "key": (["policy.encoder.layers=4"], "policy.encoder.layers: unknown key; "),
     "option": (["policy.encoder.options={chanels: [4]}"], "policy.encoder.options: got 'chanels', allowed for"),
     "value": (["policy.encoder.options={channels: [0]}"], r"channels: got (0,), allowed are one or more whole numbers"),
-    "type": (["policy.encoder.options={channels: 4}"], "options: got {'channels': 4}, of which one is of a wrong type"),
+    "type": (["policy.encoder.options={channels: 4}"], "options: got {'channels': 4}, one of which has a wrong type"),
     "code": (["policy.coding={kind: rate}"], "policy.coding: got kind 'rate', allowed is direct with an encoder"),
     "no images": (["world=[{environment: CartPole-v1, steps: 64}]"], "allowed with an encoder are images"),
     "too small": (["world.0.kwargs.height=8", "policy.encoder.options.pools=[8]"], "allowed are sides >= 16"),

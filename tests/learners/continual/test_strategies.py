@@ -35,10 +35,9 @@ def test_options_are_avalanches(name: str) -> None:
         assert option in OTHER_DEFAULTS or parameters[option].default in (default, inspect.Parameter.empty)
 
 
-def test_the_readme_lists_every_strategy_with_its_options() -> None:
-    table = (
-        (Path(__file__).parents[3] / "README.md").read_text().partition("| `strategy.name` |")[2].partition("\n\n")[0]
-    )
+def test_the_page_lists_every_strategy_with_its_options() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "streams.md").read_text(encoding="utf-8")
+    table = page.partition("| `strategy.name` |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| `([\w-]+)` \|.*?\|(?: `(\{.*\})`.*?)? \|(.*)\|$", table, re.MULTILINE)
     assert {name: yaml.safe_load(options or "{}") for name, options, _ in rows} == {
         name: strategy.options for name, strategy in STRATEGIES.items()

@@ -99,7 +99,7 @@ def test_an_activation_function_means_nothing_to_neurons(policy: Any, default: t
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make(policy, activation_fn=default)
-    with pytest.warns(UserWarning, match="^activation_fn: got ELU, which artificial layers alone have"):
+    with pytest.warns(UserWarning, match="^activation_fn: got ELU, which applies only to artificial layers"):
         make(policy, activation_fn=nn.ELU)
 
 

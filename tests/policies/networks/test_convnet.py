@@ -231,8 +231,8 @@ def test_a_name_that_is_not_there() -> None:
         ({"channels": (4, 0)}, r"channels: got \(4, 0\), allowed is 2 whole numbers >= 1"),
         ({"blocks": (1,)}, r"blocks: got \(1,\), allowed is 2 whole numbers >= 1, one for each stage"),
         ({"pools": (2, 0)}, r"pools: got \(2, 0\), allowed is 2 whole numbers"),
-        ({"kind": "resnet", "pools": (2, 2)}, r"pools: got \(2, 2\), allowed is None for kind: resnet"),
-        ({"head": "flatten"}, r"image_size: got None, allowed is \(height, width\) for head: flatten"),
+        ({"kind": "resnet", "pools": (2, 2)}, r"pools: got \(2, 2\), allowed is None with kind: resnet"),
+        ({"head": "flatten"}, r"image_size: got None, allowed is \(height, width\) with head: flatten"),
         ({"image_size": (8, 3)}, r"image_size: got \(8, 3\), allowed are sides >= 4"),
     ],
 )

@@ -198,8 +198,8 @@ def test_files_that_are_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         ("resnet19", "layer2", "front: got 'resnet19', did you mean resnet1.*Allowed are small and .*'s alexnet,"),
         ("vit_b_16", "encoder", "front: got 'vit_b_16'"),
-        ("resnet18", "layer9", "layer: got 'layer9', of which resnet18 knows no 'layer9', allowed there are conv1,"),
-        ("resnet18", "layer1.7", "layer: got 'layer1.7', of which resnet18 knows no '7', allowed there are 0, 1"),
+        ("resnet18", "layer9", "layer: got 'layer9', but resnet18 has no part 'layer9', allowed there are conv1,"),
+        ("resnet18", "layer1.7", "layer: got 'layer1.7', but resnet18 has no part '7', allowed there are 0, 1"),
         ("resnet18", "layer1.0.conv1", "layer: got 'layer1.0.conv1', a part of a block of resnet18; allowed is layer1"),
         ("resnet18", "conv1.x", "layer: got 'conv1.x', a part of a block"),
     ],

@@ -160,7 +160,7 @@ def test_a_front_end_of_ones_own() -> None:
     assert all(p.grad is None for p in own.parameters())
     assert net.network[1].weight.grad.abs().sum() > 0
     assert all(torch.equal(x, expected[name]) for name, x in own.state_dict().items())
-    with pytest.raises(ValueError, match=r"^front: got a module, allowed is none for kind: ann-head"):
+    with pytest.raises(ValueError, match=r"^front: got a module, allowed is none with kind: ann-head"):
         Hybrid(HybridConfig("ann-head"), front=own)
 
 
@@ -250,12 +250,12 @@ def test_named_hybrids() -> None:
         ({"hidden": ()}, r"hidden: got \(\)"),
         ({"pools": (2,)}, r"pools: got \(2,\), allowed is 2 whole numbers >= 1, one for each stage"),
         ({"T": 0}, "T: got 0, allowed is a whole number >= 1"),
-        ({"head": "flatten"}, r"image_size: got None, allowed is \(height, width\) for head: flatten"),
+        ({"head": "flatten"}, r"image_size: got None, allowed is \(height, width\) with head: flatten"),
         ({"image_size": (8, 7)}, r"image_size: got \(8, 7\), allowed are sides >= 8"),
-        ({"weights": "DEFAULT"}, "weights: got 'DEFAULT', allowed is a file, or None, for front: small"),
-        ({"kind": "ann-head", "frozen": True}, "frozen: got True, allowed is False for kind: ann-head"),
-        ({"kind": "ann-head", "weights": "a.pt"}, "weights: got 'a.pt', allowed is None for kind: ann-head"),
-        ({"kind": "ann-head", "front": "resnet18"}, "front: got 'resnet18', allowed is 'small' for kind: ann-head"),
+        ({"weights": "DEFAULT"}, "weights: got 'DEFAULT', allowed is a file, or None, with front: small"),
+        ({"kind": "ann-head", "frozen": True}, "frozen: got True, allowed is False with kind: ann-head"),
+        ({"kind": "ann-head", "weights": "a.pt"}, "weights: got 'a.pt', allowed is None with kind: ann-head"),
+        ({"kind": "ann-head", "front": "resnet18"}, "front: got 'resnet18', allowed is 'small' with kind: ann-head"),
     ],
 )
 def test_errors_name_field_value_and_what_is_allowed(fields: dict[str, Any], message: str) -> None:

@@ -96,8 +96,8 @@ def test_names_that_are_not_there(fields: dict[str, Any], message: str) -> None:
         ({"channels": [8, 0]}, r"channels: got \(8, 0\), allowed is 2 whole numbers >= 1"),
         ({"pools": [4, 4]}, r"pools: got \(4, 4\), allowed is 3 whole numbers"),
         ({"pools": [4, 4, 2]}, r"image_size: got \(16, 16\), allowed are sides >= 32"),
-        ({"channels": 16}, r"options: got \{'channels': 16\}, of which one is of a wrong type \(.*int"),
-        ({"channels": ["8"]}, r"options: got \{'channels': \('8',\)\}, of which one is of a wrong type \(.*str"),
+        ({"channels": 16}, r"options: got \{'channels': 16\}, one of which has a wrong type \(.*int"),
+        ({"channels": ["8"]}, r"options: got \{'channels': \('8',\)\}, one of which has a wrong type \(.*str"),
     ],
 )
 def test_options_that_do_not_fit(options: dict[str, Any], message: str) -> None:

@@ -93,8 +93,8 @@ def test_pooled_currents_are_convolution_pooling_norm_neuron() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "resnet", "pooled": "currents"}, "pooled: got 'currents'"),
-        ({"kind": "vgg", "stem": "large"}, "stem: got 'large'"),
+        ({"kind": "resnet", "pooled": "currents"}, "^pooled: currents is not allowed with kind: resnet; set kind: vgg"),
+        ({"kind": "vgg", "stem": "large"}, "^stem: large is not allowed with kind: vgg; set kind: resnet"),
         ({"stem": "whitening", "image_size": (8, 8)}, "image_size: got .8, 8., allowed are sides >= 9"),
     ],
 )

@@ -1,0 +1,86 @@
+"""The figures in the documentation are those of the published results."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from snn4.agent.config.file import find
+from snn4.benchmarks.cli import app
+
+ROOT = Path(__file__).parents[2]
+WRITER = runpy.run_path(str(ROOT / "docs" / "write_tables.py"))
+PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+CONTINUAL = ROOT / "benchmarks" / "results" / "continual"
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", WRITER["PAGES"])
+def test_tables_are_what_the_commands_print(page: str) -> None:
+    text = text_of(f"docs/{page}")
+    assert "<!-- begin: " in text
+    assert WRITER["written"](text) == text, "python docs/write_tables.py writes the tables again"
+
+
+def test_the_readme_tells_published_numbers() -> None:
+    """Each row of its results names a row of a table in docs/results.md, which has its numbers."""
+    head = "| task or config |"
+    lines = (head + text_of("README.md").partition(head)[2].partition("\n\n")[0]).splitlines()
+    published = [cells(line) for line in text_of("docs/results.md").splitlines() if line.startswith("| ")]
+    assert len(lines) > 6
+    for name, *told in map(cells, lines[2:]):
+        names = name.split(", ")
+        (row,) = (row for row in published if row[: len(names)] == names)
+        known = [*row, *(energies(*names) if len(names) == 2 else ())]
+        numbers = [number for cell in told for number in re.findall(r"-?\d[\d.]*(?: ± \d[\d.]*)?", cell)]
+        assert [number for number in numbers if not any(number in cell for cell in known)] == [], name
+
+
+def energies(benchmark: str, strategy: str) -> list[str]:
+    """Microjoules of a decision of the SNN and of its twin, means over seeds; the tables of streams have none."""
+    result = json.loads((CONTINUAL / f"{benchmark}.json").read_text(encoding="utf-8"))
+    seeds = result["strategies"][strategy]["seeds"]
+    return [
+        f"{1e6 * fmean(seed[being]['energy_joules']['45nm_fp32'] for seed in seeds):.1f}"
+        for being in ("network", "ann_twin")
+    ]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("| ").split("|")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", text_of(page)):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.is_file(), link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+        names = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+        assert not anchor or anchor in names, link
+
+
+def test_commands_and_imports_are_there() -> None:
+    texts = "\n".join(map(text_of, PAGES))
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    for command, argument in re.findall(
+        r"^(?:\| .*`)?snn4-agent ([a-z]+)(?: ([a-z]\w*)\b(?![/-]))?", texts, re.MULTILINE
+    ):
+        assert command in known | {"bench"}, command
+        if argument and command in ("run", "train", "world"):
+            find(argument)
+    for block in re.findall(r"^```python\n(.*?)^```", texts, re.MULTILINE | re.DOTALL):
+        exec("\n".join(re.findall(r"^(?:from|import) .*$", block, re.MULTILINE)), {})
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text_of("README.md").splitlines()) <= 130
