@@ -1,4 +1,4 @@
-"""Command line. Everything heavy is imported inside the commands, so that ``--help`` is there at once."""
+"""Command line. Heavy modules are imported inside the commands, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ app = typer.Typer(
 
 _Config = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config (cartpole).")]
 _Overrides = Annotated[Optional[list[str]], typer.Argument(help="seed=3 policy.T=8 world.0.steps=1000 …")]  # noqa: UP045
-_Backend = Annotated[Optional[str], typer.Option(help="Whose neurons: torch, snntorch or norse.")]  # noqa: UP045
-_Runs = Annotated[Path, typer.Option("--runs-dir", envvar="SNN4_RUNS", help="Folder in which run folders are made.")]
+_Backend = Annotated[Optional[str], typer.Option(help="Library of the neurons: torch, snntorch or norse.")]  # noqa: UP045
+_Runs = Annotated[Path, typer.Option("--runs-dir", envvar="SNN4_RUNS", help="Folder for new run folders.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")]
 _Run = Annotated[Path, typer.Argument(help="A run folder.")]
 
@@ -29,7 +29,7 @@ def run(
     config: _Config, overrides: _Overrides = None, backend: _Backend = None, runs_dir: _Runs = Path("runs"),
     quiet: _Quiet = False,
 ) -> None:  # fmt: skip
-    """Do what CONFIG describes: a life, a training, or a stream of experiences."""
+    """Run what CONFIG describes: a life, a training, or a stream of experiences."""
     from snn4.agent import runner
 
     kind, checked = runner.read_config(config, overrides or [], {"backend": backend})
@@ -41,7 +41,7 @@ app.command("train", help="The same as run, for a training.")(run)
 
 @app.command()
 def resume(run: _Run, quiet: _Quiet = False) -> None:
-    """Go on with a run that was interrupted, from its last checkpoint."""
+    """Continue an interrupted run from its last checkpoint."""
     from snn4.agent import runner
 
     runner.resume(run, quiet)
@@ -50,7 +50,7 @@ def resume(run: _Run, quiet: _Quiet = False) -> None:
 @app.command()
 def watch(
     run: _Run,
-    follow: Annotated[bool, typer.Option(help="Wait for more while the run goes on.")] = True,
+    follow: Annotated[bool, typer.Option(help="Wait for new events until the run ends.")] = True,
     svg: Annotated[Optional[Path], typer.Option(help="Write the picture to this SVG file instead.")] = None,  # noqa: UP045
 ) -> None:
     """Show the dashboard of a run, live or replayed."""
@@ -64,12 +64,12 @@ def evaluate(
     run: Annotated[str, typer.Argument(help="A run folder, a model's folder, or zoo:NAME.")],
     episodes: Annotated[int | None, typer.Option(min=1, help="Lives: test episodes per task.")] = None,
     data: Annotated[Optional[str], typer.Option(help="Classifiers: another data set, or a folder of images.")] = None,  # noqa: UP045
-    root: Annotated[Optional[str], typer.Option(help="Images: folder of data sets, not SNN4_DATA.")] = None,  # noqa: UP045
-    steps: Annotated[int | None, typer.Option(min=1, help="Classifiers: inner steps, not the config's T.")] = None,
+    root: Annotated[Optional[str], typer.Option(help="Images: folder of data sets; default: SNN4_DATA.")] = None,  # noqa: UP045
+    steps: Annotated[int | None, typer.Option(min=1, help="Classifiers: inner steps; default: the config's T.")] = None,
     report: Annotated[Optional[Path], typer.Option(help="Write an HTML report here.")] = None,  # noqa: UP045
-    json: Annotated[bool, typer.Option("--json", help="Print what summary.json holds.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the content of summary.json.")] = False,
 ) -> None:
-    """Test what a run has come to, or a model, on test episodes or test data, beside its ANN twin."""
+    """Test a run as far as it has come, or a model, on test episodes or test data, beside its ANN twin."""
     from snn4.agent import runner
 
     options = {"episodes": episodes, "data": data, "root": root, "steps": steps}
@@ -79,9 +79,9 @@ def evaluate(
 @app.command()
 def report(
     run: _Run,
-    file: Annotated[Optional[Path], typer.Argument(help="An HTML file, not report.html in the run folder.")] = None,  # noqa: UP045
+    file: Annotated[Optional[Path], typer.Argument(help="HTML file; default: report.html in the folder.")] = None,  # noqa: UP045
 ) -> None:
-    """Write the report of a run, as far as it has come: scores, what is left of them, curves."""
+    """Write the report of a run, as far as it has come: scores, retention, curves."""
     from snn4.agent import runner
 
     print(f"report: {runner.report(run, file)}")
@@ -91,7 +91,7 @@ def report(
 def world(
     config: Annotated[str, typer.Argument(help="A YAML file, the name of a shipped config, or a run folder.")],
 ) -> None:
-    """Show the plan of a run: what comes in which order, what is shared, and where a run is in it."""
+    """Show the plan of a run: the tasks in order, what they share, and how far the run is."""
     from snn4.agent import runner
 
     runner.world(config)
@@ -102,9 +102,11 @@ def config(
     key: Annotated[
         str, typer.Argument(help="policy, policy.neuron.tau_mem, world.0.steps …; all keys if left out.")
     ] = "",
-    kind: Annotated[str | None, typer.Option(help="life, training or stream; left out, all that have the key.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="life, training or stream; by default every kind that has the key.")
+    ] = None,
 ) -> None:
-    """Show the keys of configs: type, default, what is allowed, and what they mean."""
+    """Show the keys of configs: type, default, allowed values, and meaning."""
     from snn4.agent import runner
 
     runner.show_keys(key, kind)
@@ -112,14 +114,14 @@ def config(
 
 @app.command()
 def doctor() -> None:
-    """Show versions, devices, and which optional parts are there."""
+    """Show versions, devices, and optional parts."""
     from snn4.agent.doctor import examine
 
     examine()
 
 
 def main() -> None:
-    """Run the command line: errors that people can mend are told without a traceback."""
+    """Run the command line; errors that users can fix are printed without a traceback."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
         app()

@@ -1,4 +1,4 @@
-"""``snn4-agent doctor``: what is installed, what it can run on, and how to get what is missing."""
+"""``snn4-agent doctor``: installed packages, devices, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -12,17 +12,9 @@ from rich.table import Table
 from snn4.agent.run.provenance import installed_version
 
 _CORE = (
-    "snn4-agent",
-    "torch",
-    "numpy",
-    "numba",
-    "gymnasium",
-    "stable-baselines3",
-    "sb3-contrib",
-    "rich",
-    "safetensors",
+    "snn4-agent", "torch", "numpy", "numba", "gymnasium", "stable-baselines3", "sb3-contrib", "rich", "safetensors",
     "tensorboard",
-)
+)  # fmt: skip
 _OPTIONAL = {
     "box2d": ("LunarLander and BipedalWalker", "pip install 'snn4-agent[box2d]'"),
     "snntorch": ("policy.backend=snntorch", "pip install 'snn4-agent[backends]'"),
@@ -68,14 +60,12 @@ def _devices() -> Table:
 def _fused_loop() -> str:
     from snn4.policies.fused import is_fused
 
-    return (
-        "compiled by numba" if is_fused() else "[yellow]no compiler: the plain loop is used, which is slower[/yellow]"
-    )
+    return "compiled by numba" if is_fused() else "[yellow]no compiler: the slower, plain loop is used[/yellow]"
 
 
 def _optional_parts() -> Table:
     table = Table("part", "for", "state", title="optional parts")
     for package, (purpose, command) in _OPTIONAL.items():
-        found = installed_version(package)
-        table.add_row(package, purpose, found or f"[yellow]missing: {escape(command)}[/yellow]")
+        version = installed_version(package)
+        table.add_row(package, purpose, version or f"[yellow]missing: {escape(command)}[/yellow]")
     return table

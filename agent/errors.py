@@ -1,23 +1,23 @@
-"""Errors that people can mend: the command line tells each in a few lines, without a traceback."""
+"""Errors that users can fix: the command line prints each in a few lines, without a traceback."""
 
 from __future__ import annotations
 
 
 class BadInput(ValueError):
-    """Something that was given is wrong; exit status 2."""
+    """The input is wrong; exit status 2."""
 
     exit_status = 2
 
 
 class CannotGoOn(RuntimeError):
-    """A run cannot go on from here; exit status 1."""
+    """A run cannot continue; exit status 1."""
 
     exit_status = 1
 
 
 def exit_status(error: BaseException) -> int | None:
-    """The status with which the command line ends; None for what should never happen.
+    """The exit status of the command line; None for an error that should never happen.
 
-    Errors of the layers below, which know nothing of commands, carry an ``exit_status`` of their own.
+    Errors of the layers below know nothing of commands, and carry an ``exit_status`` of their own.
     """
     return getattr(error, "exit_status", None)

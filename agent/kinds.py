@@ -1,4 +1,4 @@
-"""The kinds of runs. ``kind:`` of a config names one, whose room is imported when it is used."""
+"""The kinds of runs. ``kind:`` in a config names one; its package is imported on use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from snn4.agent.config.file import ConfigError, find, read
+from snn4.agent.config.file import ConfigError, read
 from snn4.agent.config.keys import Key, keys
 from snn4.agent.run.kind import Kind
 
@@ -14,10 +14,10 @@ NAMES = ("life", "training", "stream")
 
 
 def named(name: str) -> Kind:
-    """The kind called so.
+    """The kind called ``name``.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such kind.
     """
     match name:
         case "life":
@@ -36,7 +36,7 @@ def named(name: str) -> Kind:
 
 
 def kind_of(raw: dict[str, Any], source: str) -> Kind:
-    """The kind of a config; one without ``kind:`` is of version 0.1, whose keys tell it.
+    """The kind of a config; one without ``kind:`` is of version 0.1, and its keys show the kind.
 
     Raises:
         ConfigError: there is no such kind.
@@ -49,9 +49,9 @@ def kind_of(raw: dict[str, Any], source: str) -> Kind:
 
 
 def keys_of(key: str, kind: str | None) -> dict[str, list[Key]]:
-    """``key`` of configs and all keys below it, by kind: of the ``kind`` named, else of all that have it.
+    """``key`` and all keys below it, by kind: in the configs of ``kind``, or of all kinds that have the key.
 
-    Kinds that have the same keys stand together: ``training, stream``.
+    Kinds with the same keys share an entry: ``training, stream``.
 
     Raises:
         ConfigError: no config has such a key, or there is no such kind.
@@ -75,8 +75,17 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Kind, Any]:
     """Kind and checked config of a file, or of the shipped config of that name.
 
     Raises:
-        ConfigError: with all problems.
+        ConfigError: lists all problems.
     """
-    raw, source = read(find(config))
-    kind = kind_of(raw, source)
+    kind, raw, source = opened(config)
     return kind, kind.read(raw, source, overrides)
+
+
+def opened(config: str | Path) -> tuple[Kind, dict[str, Any], str]:
+    """Kind, content and path of a file, or of the shipped config of that name.
+
+    Raises:
+        ConfigError: there is no such file, it cannot be read, or there is no such kind.
+    """
+    raw, source = read(config)
+    return kind_of(raw, source), raw, source

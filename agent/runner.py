@@ -1,31 +1,28 @@
-"""What is done with a run of any kind: begin, resume, watch, evaluate, report, and show its plan."""
+"""The commands, the same for every kind of run: begin, resume, watch, evaluate, report, and show plan and keys."""
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import io
 import json
-import shlex
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 
 from snn4.agent import kinds
-from snn4.agent.config.file import dump, find, read
+from snn4.agent.config.file import dump
 from snn4.agent.config.keys import plain, table
-from snn4.agent.errors import CannotGoOn, exit_status
+from snn4.agent.errors import exit_status
 from snn4.agent.models.files import find_model, save_model
 from snn4.agent.run import checkpoint
-from snn4.agent.run.events import Ended, Saved
+from snn4.agent.run.events import Saved
 from snn4.agent.run.journal import (
     CONFIG,
+    RUN,
     SUMMARY,
     Journal,
     RunError,
@@ -39,6 +36,7 @@ from snn4.agent.run.journal import (
 from snn4.agent.run.kind import Kind
 from snn4.agent.run.place import places
 from snn4.agent.run.provenance import commit
+from snn4.agent.run.recording import recording, resume_command
 from snn4.agent.run.signals import Signals
 from snn4.agent.run.story import beginning, story
 from snn4.agent.run.work import Model, Pause, Processes, Work
@@ -48,41 +46,34 @@ from snn4.agent.show.page import write_page
 REPORT = "report.html"
 
 
-class NoSpace(CannotGoOn):
-    """The disk is full."""
-
-
 def read_config(config: str, overrides: Sequence[str], shorthands: Mapping[str, str | None]) -> tuple[Kind, Any]:
     """Kind and checked config of a file or a shipped config.
 
     Args:
         config: a path or a name.
         overrides: ``key=value``.
-        shorthands: options of the command line; None where they were not given.
+        shorthands: options of the command line; None for those that were not given.
     """
-    raw, source = read(find(config))
-    kind = kinds.kind_of(raw, source)
-    changes = [*overrides]
-    for name, value in shorthands.items():
-        if value is not None and name not in kind.shorthands:
-            raise RunError(f"--{name}: means nothing for a {kind.name}; leave it out")
-        changes += [f"{kind.shorthands[name]}={value}"] if value is not None else []
-    return kind, kind.read(raw, source, changes)
+    kind, raw, source = kinds.opened(config)
+    given = {name: value for name, value in shorthands.items() if value is not None}
+    if wrong := [f"--{name}" for name in given if name not in kind.shorthands]:
+        raise RunError(f"{', '.join(wrong)}: not allowed for a {kind.name}; leave it out")
+    return kind, kind.read(raw, source, [*overrides, *(f"{kind.shorthands[name]}={given[name]}" for name in given)])
 
 
 def begin(kind: Kind, config: Any, runs: Path, quiet: bool = False) -> None:
-    """Do all of a new run, in a new folder below ``runs``; a signal ends it after a checkpoint, with 130 or 143."""
+    """Do a new run in a new folder in ``runs``; a signal stops it after a checkpoint, with exit status 130 or 143."""
     about = {**kind.about(config), "seed": config.seed, "config": dataclasses.asdict(config)}
     _run(kind, config, lambda: Journal.create(runs, config.name, dump(config), about), quiet)
 
 
 def resume(folder: Path, quiet: bool = False) -> None:
-    """Go on with the run in ``folder``, from its newest sound checkpoint or from its beginning if there is none."""
+    """Continue the run in ``folder`` from its newest sound checkpoint; without one, from the beginning."""
     require_run(folder)
     if (folder / SUMMARY).is_file():
         raise RunError(f"{folder}: this run is finished; test it with: snn4-agent evaluate {folder}")
-    checkpoint.require_unchanged(folder)
     kind, config = kinds.load(folder / CONFIG)
+    checkpoint.require_unchanged(folder)
     _run(kind, config, lambda: Journal(folder), quiet, resumed=True)
 
 
@@ -93,13 +84,13 @@ def _run(kind: Kind, config: Any, open_journal: Callable[[], Journal], quiet: bo
         return
     folder: str | None = None
     try:
-        work = kind.prepare(config, processes)  # what is wrong shows before there is a folder
+        work = kind.prepare(config, processes)  # errors show before there is a folder
         journal = open_journal()
         folder = str(journal.folder)
     finally:
         processes.broadcast(folder)
     signals = Signals()
-    with _recording(journal, signals, work):
+    with recording(journal, signals, work):
         if resumed:
             _restore(work, journal)
         _tell(work, config, journal, signals, processes, quiet, resumed)
@@ -115,7 +106,7 @@ def _run(kind: Kind, config: Any, open_journal: Callable[[], Journal], quiet: bo
 def _tell(
     work: Work, config: Any, journal: Journal, signals: Signals, processes: Processes, quiet: bool, resumed: bool
 ) -> None:
-    """What happens goes into the journal and the picture."""
+    """Write every event into the journal and draw it."""
 
     def save() -> Saved:
         saved = _save(work, config, journal)
@@ -126,7 +117,7 @@ def _tell(
         save_model(journal.folder / f"{model.name}.safetensors", model.weights, model.about)
 
     with view(Console(), quiet) as picture:
-        if isinstance(picture, Dashboard):  # its curves begin with the run
+        if isinstance(picture, Dashboard):  # its curves start at the beginning of the run
             for when, event, _ in read_events(journal.folder):
                 picture.show(event, when)
         began = beginning(work, config.name, config.seed, resumed)
@@ -136,7 +127,8 @@ def _tell(
 
 
 def _save(work: Work, config: Any, journal: Journal) -> Saved:
-    started, folder = time.perf_counter(), journal.folder / checkpoint.CHECKPOINTS
+    started = time.perf_counter()
+    folder = journal.folder / checkpoint.CHECKPOINTS
     about = {"age": work.age, "journal": journal.position, "fingerprint": work.fingerprint}
     path = checkpoint.save(folder, work.state(), about, dump(config), config.keep_checkpoints)
     place = f"{checkpoint.CHECKPOINTS}/{path.name}"
@@ -144,7 +136,7 @@ def _save(work: Work, config: Any, journal: Journal) -> Saved:
 
 
 def _restore(work: Work, journal: Journal) -> None:
-    """Put ``work`` back to the newest sound checkpoint, and the journal with it."""
+    """Set ``work`` and the journal back to the newest sound checkpoint."""
     saved = checkpoint.newest(journal.folder)
     if saved is None:
         journal.go_on_after(None)
@@ -157,7 +149,7 @@ def _restore(work: Work, journal: Journal) -> None:
 
 
 def _follow(kind: Kind, config: Any, processes: Processes, resumed: bool) -> None:
-    """All processes but the first: what ends that one ends them, and is told by it alone."""
+    """Work in a process that is not the leading one, which alone writes, shows and reports errors."""
     folder: str | None = processes.broadcast(None)
     if folder is None:
         return
@@ -182,64 +174,19 @@ def _close(kind: Kind, work: Work, config: Any, journal: Journal) -> None:
     if not work.finished:
         journal.finish("interrupted")
         return
-    more = {"seed": config.seed, **commit_of(journal.folder), "config": dataclasses.asdict(config)}
-    journal.finish("finished", {**work.summary(), **more})
+    origin = {"seed": config.seed, **commit_of(journal.folder), "config": dataclasses.asdict(config)}
+    journal.finish("finished", {**work.summary(), **origin})
     report(journal.folder)
 
 
-@contextmanager
-def _recording(journal: Journal, signals: Signals, work: Work) -> Iterator[None]:
-    """An open journal, which records an end by an error or by a second signal, too."""
-    with _threads_quiet_about_a_full_disk(), journal, signals.watching():
-        try:
-            yield
-        except KeyboardInterrupt:  # a second signal: the checkpoint before it must do
-            if not (journal.folder / SUMMARY).is_file():
-                journal.finish("interrupted")
-        except (checkpoint.Damaged, checkpoint.RunChanged):
-            raise  # what cannot go on stays as it is
-        except Exception as error:
-            _fail(journal, error, work.age)
-            raise
-
-
 def _leave(journal: Journal, signals: Signals) -> NoReturn:
-    """Exit as a process that a signal ended, and say how to go on."""
-    print(f"interrupted; go on with: snn4-agent resume {shlex.quote(str(journal.folder))}", file=sys.stderr)
+    """Exit as a process that a signal ended, and say how to continue."""
+    print(f"interrupted; continue with: {resume_command(journal)}", file=sys.stderr)
     sys.exit(128 + (signals.received or 0))
 
 
-def _fail(journal: Journal, error: BaseException, age: int) -> None:
-    """Record what ended a run, as far as the disk allows."""
-    try:
-        journal.write(Ended("failed", age, str(error)))
-        journal.finish("failed")
-    except OSError:
-        pass  # a full disk; the error itself is what people must see
-    if _is_full_disk(error):
-        raise NoSpace(
-            f"the disk is full ({error}); the last checkpoint in {journal.folder} is intact: make room, then go on "
-            f"with: snn4-agent resume {shlex.quote(str(journal.folder))}"
-        ) from error
-
-
-def _is_full_disk(error: BaseException | None) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@contextmanager
-def _threads_quiet_about_a_full_disk() -> Iterator[None]:
-    """TensorBoard's writer thread prints a traceback of the error that the run ends with anyway."""
-    before = threading.excepthook
-    threading.excepthook = lambda args: None if _is_full_disk(args.exc_value) else before(args)
-    try:
-        yield
-    finally:
-        threading.excepthook = before
-
-
 def watch(folder: Path, follow: bool = True, svg: Path | None = None) -> None:
-    """Replay the journal in ``folder``; with ``follow``, wait for what comes until the run ends.
+    """Replay the journal in ``folder``; with ``follow``, wait for new events until the run ends.
 
     With ``svg``, write the last picture to that file instead of showing it.
     """
@@ -259,32 +206,27 @@ def watch(folder: Path, follow: bool = True, svg: Path | None = None) -> None:
 
 
 def evaluate(name: str, options: Mapping[str, Any], page: Path | None = None, as_json: bool = False) -> None:
-    """Test what a run has come to, or a model, and print the summary.
+    """Test a run as far as it has come, or a model, and print the summary.
 
     Args:
         name: a run folder, a model's folder, or ``zoo:NAME``.
-        options: of the command line, without those that were not given.
+        options: of the command line, only those that were given.
         page: an HTML file to write.
-        as_json: print what ``summary.json`` holds.
+        as_json: print the content of ``summary.json``.
 
     Raises:
-        RunError: for options that mean nothing for the kind, and where there is nothing to test.
+        RunError: an option that the kind does not have, or nothing to test.
     """
     folder = find_model(name)
     if not (folder / CONFIG).is_file():
         require_run(folder)
     require_place(page)
-    raw, source = read(folder / CONFIG)
-    kind = kinds.kind_of(raw, source)
-    if wrong := [f"--{option}" for option in options if option not in kind.options]:
-        allowed = ", ".join(f"--{option}" for option in kind.options)
-        raise RunError(f"{folder}: is a {kind.name}, for which {', '.join(wrong)} means nothing; allowed are {allowed}")
-    keys = {kind.options[option]: value for option, value in options.items()}
-    config = kind.read(raw, source, [f"{key}={json.dumps(value)}" for key, value in keys.items() if key is not None])
+    kind, raw, source = kinds.opened(folder / CONFIG)
+    config = kind.read(raw, source, _overrides(kind, folder, options))
     measured, notes = kind.evaluate(config, folder, options)
     for note in notes:
         print(note, file=sys.stderr)
-    code = commit_of(folder) if (folder / "run.json").is_file() else commit()
+    code = commit_of(folder) if (folder / RUN).is_file() else commit()
     summary = {"config": dataclasses.asdict(config), **measured, "seed": config.seed, **code}
     if page is not None:
         write_page(page, kind.title(summary["config"]), kind.sections(_events(folder), summary))
@@ -296,18 +238,27 @@ def evaluate(name: str, options: Mapping[str, Any], page: Path | None = None, as
         print(f"report: {page}")
 
 
+def _overrides(kind: Kind, folder: Path, options: Mapping[str, Any]) -> list[str]:
+    """The ``key=value`` of each option that stands for a key."""
+    if wrong := [f"--{option}" for option in options if option not in kind.options]:
+        allowed = ", ".join(f"--{option}" for option in kind.options)
+        raise RunError(f"{folder}: {', '.join(wrong)}: not allowed for a {kind.name}; allowed are {allowed}")
+    keys = {kind.options[option]: value for option, value in options.items()}
+    return [f"{key}={json.dumps(value)}" for key, value in keys.items() if key is not None]
+
+
 def report(folder: Path, path: Path | None = None) -> Path:
-    """Write the page of the run in ``folder``, as far as it has come, and say where it is."""
+    """Write the page of the run in ``folder``, as far as it has come, and return its path."""
     require_run(folder)
     require_place(path)
-    raw, source = read(folder / CONFIG)
-    kind, path = kinds.kind_of(raw, source), path or folder / REPORT
+    kind, raw, _ = kinds.opened(folder / CONFIG)
+    path = path or folder / REPORT
     write_page(path, kind.title(raw), kind.sections(_events(folder), read_summary(folder)))
     return path
 
 
 def show_keys(key: str, kind: str | None) -> None:
-    """Print ``key`` of a kind's configs, and all keys below it; without ``kind``, of each kind that has it."""
+    """Print ``key``, and all keys below it, of the configs of ``kind``; without ``kind``, of every kind that has it."""
     console = Console()
     for name, rows in kinds.keys_of(key, kind).items():
         if console.is_terminal:
@@ -321,9 +272,8 @@ def _events(folder: Path) -> Iterator[Any]:
 
 
 def world(config: str) -> None:
-    """Print the plan of ``config``: a file, a shipped config or a run folder, and how far that is."""
+    """Print the plan of ``config``: a file, a shipped config, or a run folder with its progress."""
     folder = Path(config)
-    is_run = (folder / "run.json").is_file()
-    kind, checked = kinds.load(folder / CONFIG if is_run else find(config))
-    where = places(_events(folder)) if is_run else {}
-    Console().print(kind.plan(checked, where))
+    is_run = (folder / RUN).is_file()
+    kind, checked = kinds.load(folder / CONFIG if is_run else config)
+    Console().print(kind.plan(checked, places(_events(folder)) if is_run else {}))

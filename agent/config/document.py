@@ -1,4 +1,4 @@
-"""The text of a config: YAML's core (null, booleans, numbers, texts, lists, mappings), of a limited size and depth."""
+"""The text of a config: YAML's core (null, booleans, numbers, texts, lists, mappings), limited in size and depth."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 import yaml
 
 BYTES, VALUES, DEPTH = 4_000_000, 200_000, 32
-"""Most of a document: bytes, values (those of an alias count wherever it stands), lists and mappings in one another."""
+"""Limits of a document: bytes, values (an alias counts with all its values), nesting of lists and mappings."""
 
 LARGEST = 2**63
-"""Whole numbers are below this, as in NumPy and torch."""
+"""Whole numbers are smaller than this, as in NumPy and torch."""
 
 
 class Unreadable(ValueError):
-    """The text is no document, or one beyond the limits; the message is one line."""
+    """The text is not a valid document, or exceeds the limits; the message is one line."""
 
 
 def parse(text: str) -> Any:
-    """What a YAML text says; raises Unreadable."""
+    """The value of a YAML text; raises Unreadable."""
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
@@ -27,27 +27,29 @@ def parse(text: str) -> Any:
 
 
 def write(value: Any) -> str:
-    """YAML text that `parse` reads to the same value."""
+    """YAML text from which `parse` reads the same value."""
     return yaml.dump(_plain(value), Dumper=_Dumper, sort_keys=False)
 
 
 def write_inline(value: Any) -> str:
-    """The same in one line."""
+    """As `write`, in one line."""
     text = yaml.dump(_plain(value), Dumper=_Dumper, sort_keys=False, default_flow_style=True, width=float("inf"))
     return text.removesuffix("\n").removesuffix("\n...")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers: 1e-3 is a float, as people write it in papers; a date is a text."""
+    """Reads numbers as in YAML 1.2, so that 1e-3 is a float; dates are texts."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.depth = self.values = 0
-        self.sizes: dict[int, tuple[int, int]] = {}  # of each finished node: values, depth
+        self.sizes: dict[int, tuple[int, int]] = {}  # values and depth of each finished node
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """As PyYAML's; ComposerError beyond the limits, before anything is made of the nodes."""
-        mark, is_alias, before = self.peek_event().start_mark, self.check_event(yaml.AliasEvent), self.values
+        """As PyYAML's; ComposerError beyond the limits, before any node becomes a value."""
+        mark = self.peek_event().start_mark
+        is_alias = self.check_event(yaml.AliasEvent)
+        before = self.values
         self._count(1, 1, mark)
         self.depth += 1
         node = super().compose_node(parent, index)
@@ -71,13 +73,13 @@ class _Loader(yaml.SafeLoader):
         return self.sizes[id(node)][1]
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
-        """As PyYAML's, which lets pass what Python says of a number such as 0b_."""
+        """As PyYAML's, but Python's errors (of a number such as 0b_) become errors of the document."""
         try:
             value = super().construct_object(node, deep)
             if isinstance(value, int) and abs(value) >= LARGEST:
                 raise ValueError(value)
             if isinstance(value, str):
-                value.encode()  # YAML can write half a character
+                value.encode()  # fails for half a surrogate pair, which YAML can write
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             kind = node.tag.rpartition(":")[2]
             problem = f"{str(node.value)[:60]!r} is no {_IN_WORDS.get(kind, kind)}"
@@ -89,7 +91,7 @@ _IN_WORDS = {"int": "whole number below 2^63", "str": "text of whole characters"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes texts that `_Loader` would take for numbers."""
+    """Quotes texts that `_Loader` would read as numbers."""
 
 
 def _children(node: Any) -> list[Any]:

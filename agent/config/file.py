@@ -1,6 +1,6 @@
-"""The file of a config: found, read, overridden and checked against the dataclass that describes it.
+"""The file of a config: find it, read it, override keys, and check it against its dataclass.
 
-Every problem of a file is found at once and told in one line.
+All problems of a file are reported at once, one per line.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 class ConfigError(BadInput):
-    """Every problem of a config, one a line."""
+    """All problems of a config, one per line."""
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
-        super().__init__(source, problems)  # what it is made of, so that processes can hand it to one another
+        super().__init__(source, problems)  # the constructor's arguments, so that it can be pickled
         self.problems = [" ".join(f"{source}: {problem}".splitlines()) for problem in problems]
 
     def __str__(self) -> str:
@@ -32,7 +32,7 @@ class ConfigError(BadInput):
 
 
 def read(config: str | Path) -> tuple[dict[str, Any], str]:
-    """The mapping in a config's file, and the file."""
+    """The mapping in a config's file, and the path of the file."""
     path = find(config)
     try:
         raw = parse(_text(path))
@@ -47,12 +47,12 @@ def _text(path: Path) -> str:
     with path.open("rb") as file:
         content = file.read(BYTES + 1)
     if len(content) > BYTES:
-        raise Unreadable(f"it is too large, allowed are {BYTES:,} bytes")
+        raise Unreadable(f"too large, allowed are {BYTES:,} bytes")
     return content.decode("utf-8")
 
 
 def find(config: str | Path) -> Path:
-    """The file that ``config`` names, or the shipped config of that name."""
+    """The file ``config``, or else the shipped config of that name."""
     path = Path(config)
     if path.is_file():
         return path
@@ -61,17 +61,17 @@ def find(config: str | Path) -> Path:
         return shipped[str(config)]
     near = get_close_matches(path.stem, shipped, n=1)
     hint = f"did you mean {near[0]}? Shipped" if near else "shipped"
-    what = "is a folder" if str(config) and path.is_dir() else "no such file"
-    raise ConfigError(str(config) or "CONFIG", [f"{what}; {hint} configs are {', '.join(shipped)}"])
+    problem = "is a folder" if str(config) and path.is_dir() else "no such file"
+    raise ConfigError(str(config) or "CONFIG", [f"{problem}; {hint} configs are {', '.join(shipped)}"])
 
 
 def dump(config: Any) -> str:
-    """YAML of a config with every field written out, which `load` reads to the same config."""
+    """YAML of a config with every field, from which `read` and `checked` give the same config."""
     return write(dataclasses.asdict(config))
 
 
 def checked(raw: dict[str, Any], source: str, overrides: Sequence[str], root: type) -> Any:
-    """The ``root`` that ``raw`` with ``overrides`` describes; raises ConfigError."""
+    """The instance of ``root`` in ``raw`` with ``overrides``; raises ConfigError."""
     problems = [*overridden(raw, overrides), *mismatches(raw, root)]
     if problems:
         raise ConfigError(source, problems)
@@ -79,7 +79,7 @@ def checked(raw: dict[str, Any], source: str, overrides: Sequence[str], root: ty
 
 
 def overridden(raw: dict[str, Any], overrides: Sequence[str]) -> list[str]:
-    """Set every ``key=value`` of ``overrides`` in ``raw``, in place; what can't be set is told."""
+    """Set every ``key=value`` of ``overrides`` in ``raw``, in place; return the problems."""
     return [problem for override in overrides for problem in _override(raw, override)]
 
 
@@ -95,27 +95,26 @@ def _override(raw: dict[str, Any], override: str) -> Iterator[str]:
     try:
         value = parse(text)
     except Unreadable as error:
-        yield f"{key}: got {shown(text)}, which is no YAML value ({error})"
+        yield f"{key}: got {shown(text)}, which is not a YAML value ({error})"
         return
     if not _set(raw, parts, value):
         yield f"{key}: there is no such place to set; lists are counted from 0 (world.0.steps=1000)"
 
 
-def _set(here: Any, parts: Sequence[str], value: Any) -> bool:
-    """Whether there is such a place in ``here``, which then holds ``value``; mappings that are missing are made."""
+def _set(container: Any, parts: Sequence[str], value: Any) -> bool:
+    """Set ``value`` at the place ``parts`` in ``container``, with new mappings where needed; False if impossible."""
     part, *rest = parts
-    if isinstance(here, list) and part.isdecimal() and len(part) < 10 and int(part) < len(here):
+    if isinstance(container, list) and part.isdecimal() and len(part) < 10 and int(part) < len(container):
         key: Any = int(part)
-    elif isinstance(here, dict):
+    elif isinstance(container, dict):
         key = part
     else:
         return False
-    if not rest:
-        here[key] = value
-        return True
-    inner = here[key] if isinstance(here, list) else here.get(key)
-    inner = {} if inner is None else inner
-    if not _set(inner, rest, value):
-        return False
-    here[key] = inner
+    if rest:
+        inner = container[key] if isinstance(container, list) else container.get(key)
+        inner = {} if inner is None else inner
+        if not _set(inner, rest, value):
+            return False
+        value = inner
+    container[key] = value
     return True

@@ -1,4 +1,4 @@
-"""The keys of a config: type, default, what is allowed and what it means, read off the dataclasses themselves."""
+"""The keys of a config with type, default, allowed values and meaning, derived from the dataclasses themselves."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from snn4.policies.gene import Gene
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """A key as a line of a table."""
+    """A key: one line of a table."""
 
     name: str
-    """With all keys above it, as an override takes it: ``world.0.steps``."""
+    """The full name, as in an override: ``world.0.steps``."""
     type: str
-    """In YAML's words: int, float, text, true or false, list of int, mapping, null."""
+    """In YAML's terms: int, float, text, true or false, list of int, mapping, null."""
     default: str
-    """As YAML has it; ``required`` where there is none, empty for a mapping that has keys of its own."""
+    """As YAML; ``required`` without a default, empty for a mapping with keys of its own."""
     allowed: str
-    """The words of a choice, or the range in which evolution searches, beyond which a config may go."""
+    """The words of a choice, or the range of evolution, which a config may exceed."""
     meaning: str
 
 
@@ -43,12 +43,12 @@ COLUMNS = ("key", "type", "default", "allowed", "meaning")
 
 
 def keys(root: type, key: str = "") -> list[Key]:
-    """All keys of the dataclass ``root`` in the order of their fields; with ``key``, this one and those below it.
+    """All keys of the dataclass ``root`` in the order of its fields; with ``key``, this key and those below it.
 
-    Keys of ``options``, which depend on what is named beside them, are told only where ``key`` asks for them.
+    Keys of ``options`` depend on the ``name`` beside them, and are listed only if ``key`` contains ``options``.
 
     Raises:
-        ConfigError: there is no such key; with the nearest one.
+        ConfigError: there is no such key; suggests the nearest one.
     """
     name = re.sub(r"\.\d+(?=\.|$)", ".0", key)  # all entries of a list have the same keys
     rows = list(_below(root, "", options="options" in name.split(".")))
@@ -68,7 +68,7 @@ def _below(config: type, prefix: str, options: bool) -> Iterator[Key]:
 
 
 def _prefix(config: type, name: str, prefix: str) -> str:
-    """What stands before the keys below ``name``; of a list, those of its first entry."""
+    """The prefix of the keys below ``name``; in a list, of the keys of its first entry."""
     is_list = any(typing.get_origin(kind) is tuple for kind in kinds(_hints(config)[name]))
     return f"{prefix}{name}.{'0.' if is_list else ''}"
 
@@ -83,13 +83,13 @@ def _row(config: type, name: str, prefix: str) -> Key:
 
 
 def _options(config: type, prefix: str) -> Iterator[Key]:
-    """Keys of ``options``, which are those of what ``name`` names; one that several share is told once."""
+    """The keys of ``options`` for every choice of ``name``; a key of several choices is listed once."""
     names: dict[Key, list[str]] = {}
     for name, entry in _choices(config, "name").items():
         for row in _options_of(entry):
             try:
                 config(name=name, options={row.name: getattr(entry, "options", {}).get(row.name)})
-            except ValueError:  # no option: it comes from the data, or from a key of its own
+            except ValueError:  # not an option: it comes from the data, or from another key
                 continue
             names.setdefault(row, []).append(name)
     for row, owners in names.items():
@@ -98,7 +98,7 @@ def _options(config: type, prefix: str) -> Iterator[Key]:
 
 
 def _options_of(entry: Any) -> Iterator[Key]:
-    """What ``options`` may change of a strategy, or of a network's config."""
+    """The keys that ``options`` may change in a strategy or in a network's config."""
     if hasattr(entry, "options"):
         for name, value in entry.options.items():
             allowed = ", ".join(entry.choices.get(name, ()))
@@ -120,7 +120,7 @@ def _unknown(name: str, names: Sequence[str]) -> str:
 
 
 def _type(hint: Any) -> str:
-    """A type in YAML's words."""
+    """A type in YAML's terms."""
     words = {int: "int", float: "float", str: "text", bool: "true or false", type(None): "null"}
     return " or ".join(dict.fromkeys(words.get(kind) or _compound(kind) for kind in kinds(hint)))
 
@@ -155,7 +155,7 @@ def _allowed(config: type, name: str) -> str:
 
 
 def _choices(config: type, name: str) -> Mapping[str, Any]:
-    """The table that a field's docstring names, of its own module or another: "One of `DATASETS`."; else empty."""
+    """The table named in a field's docstring ("One of `DATASETS`."), in its own or another module; else empty."""
     table = re.search(r"[Oo]ne of `(?:([\w.]+)\.)?([A-Z]+)`", _docstrings(config).get(name, ""))
     return getattr(importlib.import_module(table[1] or config.__module__), table[2]) if table else {}
 
@@ -167,33 +167,33 @@ def _hints(config: type) -> dict[str, Any]:
 
 @cache
 def _docstrings(config: type) -> dict[str, str]:
-    """The string literal after each field, those that are inherited included."""
-    found: dict[str, str] = {}
+    """The string literal after each field, including inherited fields."""
+    texts: dict[str, str] = {}
     for owner in reversed([kind for kind in config.__mro__ if dataclasses.is_dataclass(kind)]):
         (definition,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
         assert isinstance(definition, ast.ClassDef)
         for statement, following in itertools.pairwise(definition.body):
             match statement, following:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    found[name] = text
-    return found
+                    texts[name] = text
+    return texts
 
 
 def _line(text: str) -> str:
-    """The first paragraph, in one line."""
+    """The first paragraph of ``text`` in one line."""
     return " ".join(text.partition("\n\n")[0].split())
 
 
 def table(rows: Sequence[Key]) -> Table:
     """The keys for a terminal."""
-    drawn = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in COLUMNS:
-        drawn.add_column(column, overflow="fold", no_wrap=column == "key")
+        grid.add_column(column, overflow="fold", no_wrap=column == "key")
     for row in rows:
-        drawn.add_row(*map(Text, dataclasses.astuple(row)))
-    return drawn
+        grid.add_row(*map(Text, dataclasses.astuple(row)))
+    return grid
 
 
 def plain(rows: Sequence[Key]) -> str:
-    """The keys for a pipe: a line each, with tabs between the columns."""
+    """The keys for a pipe: one per line, with tabs between the columns."""
     return "".join("\t".join(dataclasses.astuple(row)) + "\n" for row in rows)

@@ -1,4 +1,4 @@
-"""What of a config does not fit the dataclass that describes it: types, checks, unknown and missing keys."""
+"""Mismatches between a config and its dataclass: wrong types, failed checks, unknown and missing keys."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from typing import Any
 import pydantic
 
 Place = tuple[str, ...]
-"""The keys that lead to a value; places in a list are numbers from 0."""
+"""The keys that lead to a value; an entry of a list is a number from 0."""
 
 
 def built(raw: dict[str, Any], root: type) -> Any:
-    """The ``root`` that ``raw`` describes, which has no `mismatches`."""
+    """The instance of ``root`` in ``raw``, which has no `mismatches`."""
     return _adapter(root).validate_python(raw)
 
 
 def mismatches(raw: dict[str, Any], root: type) -> list[str]:
-    """What does not fit the types and the checks of ``root``.
+    """All values that do not fit the types and the checks of ``root``, one line each.
 
-    A dataclass checks its values only once their types are right, so what is wrong is told, taken out, and the rest
-    checked again until nothing is left.
+    A dataclass checks its values only once their types are right. So wrong values are recorded and taken out, and the
+    rest is checked again until no problem is left.
     """
     rest = copy.deepcopy(raw)
-    told: dict[Place, str] = {}
+    lines: dict[Place, str] = {}
     taken: set[Place] = set()
     while True:
         try:
-            return [*told.values(), *booleans(rest, built(rest, root))]
+            return [*lines.values(), *booleans(rest, built(rest, root))]
         except pydantic.ValidationError as error:
-            problems = dict(_told(problem, rest, root) for problem in error.errors(include_url=False))
-        for place, problem in problems.items():
-            told.setdefault(place, problem)
-            while place in taken:  # a default, which cannot be taken out: what holds it can
+            problems = dict(_line(problem, rest, root) for problem in error.errors(include_url=False))
+        for place, line in problems.items():
+            lines.setdefault(place, line)
+            while place in taken:  # a default cannot be taken out, but the mapping around it can
                 place = place[:-1]
             if not place:
-                return list(told.values())
+                return list(lines.values())
             taken.add(place)
             _take_out(rest, place, root)
 
 
 def booleans(raw: Any, built: Any, place: str = "") -> Iterator[str]:
-    """Problems of true and false in the place of numbers: pydantic takes them for 1 and 0."""
+    """Problems of true and false in place of numbers: pydantic accepts them as 1 and 0."""
     if isinstance(raw, dict):
         for key, value in raw.items():
             inner = built.get(key) if isinstance(built, dict) else getattr(built, str(key), None)
@@ -60,19 +60,19 @@ def booleans(raw: Any, built: Any, place: str = "") -> Iterator[str]:
 
 
 def shown(value: Any, written: Callable[[Any], str] = repr) -> str:
-    """``value`` as a message shows it: its beginning, where it is long."""
+    """``value`` for a message; of a long one only the beginning."""
     text = written(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def kinds(hint: Any) -> tuple[Any, ...]:
-    """The types that ``hint`` allows; more than one for a union."""
+    """The types that ``hint`` allows; several for a union."""
     union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
     return typing.get_args(hint) if union else (hint,)
 
 
 def dataclass_of(hint: Any) -> type | None:
-    """The dataclass that ``hint`` allows, alone or in a list."""
+    """The dataclass that ``hint`` allows, alone or in a list; None without one."""
     inner = [*kinds(hint), *(part for kind in kinds(hint) for part in typing.get_args(kind))]
     return next((kind for kind in inner if isinstance(kind, type) and dataclasses.is_dataclass(kind)), None)
 
@@ -80,7 +80,7 @@ def dataclass_of(hint: Any) -> type | None:
 _LONGEST = 100
 """Characters of a value in a message."""
 _TOGETHER = {"classes": "experiences"}
-"""What is taken out with a value, as it counts it."""
+"""A key that is taken out together with another one, whose entries it counts."""
 
 
 @cache
@@ -90,7 +90,7 @@ def _adapter(root: type) -> pydantic.TypeAdapter[Any]:
 
 
 def _forbid_unknown_keys(config: type) -> None:
-    # pydantic ignores unknown keys of plain dataclasses unless they carry this; they themselves need not know pydantic.
+    # pydantic ignores unknown keys of a plain dataclass without this attribute; set here, configs need no pydantic.
     config.__pydantic_config__ = pydantic.ConfigDict(extra="forbid", strict=False)  # type: ignore[attr-defined]
     for hint in _hints(config).values():
         if (inner := dataclass_of(hint)) is not None:
@@ -102,25 +102,25 @@ def _hints(config: type) -> dict[str, Any]:
     return typing.get_type_hints(config)
 
 
-def _told(problem: Any, raw: Any, root: type) -> tuple[Place, str]:
-    """Where pydantic's problem is, and the line that tells it."""
+def _line(problem: Any, raw: Any, root: type) -> tuple[Place, str]:
+    """Place and line of one of pydantic's problems."""
     place = _place(problem, raw)
     if problem["type"] in ("value_error", "assertion_error"):  # raised by the dataclass that holds the key
-        field, what = _of_field(str(problem["ctx"]["error"]), _type_at(place, root))
+        field, message = _of_field(str(problem["ctx"]["error"]), _type_at(place, root))
         place = (*place, *field)
     else:
-        what = _explain(problem, place, root)
-    return place, f"{shown('.'.join(place), str)}: {what}"
+        message = _explain(problem, place, root)
+    return place, f"{shown('.'.join(place), str)}: {message}"
 
 
 def _place(problem: Any, raw: Any) -> Place:
-    """The keys of ``raw`` that lead to the problem; pydantic also names types on the way, which are no keys."""
-    here, place = raw, list[str]()
+    """The keys of ``raw`` that lead to the problem; pydantic's location also contains names of types."""
+    value, place = raw, list[str]()
     for part in problem["loc"]:
-        if isinstance(here, list) and isinstance(part, int) and part < len(here):
-            here = here[part]
-        elif isinstance(here, dict) and (key := _key(here, str(part))) in here:
-            here = here[key]
+        if isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        elif isinstance(value, dict) and (key := _key(value, str(part))) in value:
+            value = value[key]
         else:
             continue
         place.append(str(part))
@@ -130,35 +130,36 @@ def _place(problem: Any, raw: Any) -> Place:
 
 
 def _of_field(message: str, hint: Any) -> tuple[Place, str]:
-    """The field that a dataclass's own check names in front of its ``message``, and the rest of it."""
+    """The field in front of the ``message`` of a dataclass's own check, and the rest of the message."""
     name, _, rest = message.partition(": ")
     field, config = tuple(name.split(".")), dataclass_of(hint)
     return (field, rest) if config is not None and field[0] in _hints(config) else ((), message)
 
 
 def _take_out(raw: Any, place: Place, root: type) -> None:
-    *way, last = place
-    here = raw
-    for part in way:
-        key = int(part) if isinstance(here, list) else _key(here, part)
-        if not isinstance(here, (list, dict)) or (isinstance(here, dict) and key not in here):
+    """Remove the value at ``place``, or replace it where one is required."""
+    *path, last = place
+    container = raw
+    for part in path:
+        key = int(part) if isinstance(container, list) else _key(container, part)
+        if not isinstance(container, (list, dict)) or (isinstance(container, dict) and key not in container):
             return
-        here = here[key]
+        container = container[key]
     hint = _type_at(place, root)
-    if isinstance(here, list) and dataclass_of(hint):
-        here[int(last)] = _stand_in(hint)
-    elif isinstance(here, list):
-        _take_out(raw, tuple(way), root)
-    elif isinstance(here, dict):
-        here.pop(_key(here, last), None)
-        here.pop(_TOGETHER.get(last), None)
-        config = dataclass_of(_type_at(way, root))
+    if isinstance(container, list) and dataclass_of(hint):
+        container[int(last)] = _stand_in(hint)
+    elif isinstance(container, list):
+        _take_out(raw, tuple(path), root)
+    elif isinstance(container, dict):
+        container.pop(_key(container, last), None)
+        container.pop(_TOGETHER.get(last), None)
+        config = dataclass_of(_type_at(path, root))
         if config is not None and last in _required(config):
-            here[last] = _stand_in(hint)
+            container[last] = _stand_in(hint)
 
 
 def _stand_in(hint: Any) -> Any:
-    """What takes the place of a value that was taken out and has no default."""
+    """A substitute for a value that was taken out and has no default."""
     if typing.get_origin(hint) is tuple:
         return [_stand_in(typing.get_args(hint)[0])]
     if (config := dataclass_of(hint)) is not None:
@@ -173,12 +174,12 @@ def _required(config: type) -> list[str]:
 
 
 def _key(mapping: Any, name: str) -> Any:
-    """The key that is written ``name``: YAML also has keys that are numbers."""
+    """The key with the text ``name``: in YAML, a key may be a number."""
     return next((key for key in mapping if str(key) == name), name)
 
 
 def _type_at(place: Sequence[str], root: Any) -> Any:
-    """The type of what is at ``place``; Any where the types end."""
+    """The type of the value at ``place``; Any beyond the dataclasses."""
     hint = root
     for part in place:
         config = dataclass_of(hint)
@@ -201,9 +202,9 @@ def _explain(problem: Any, place: Place, root: type) -> str:
         case "dataclass_type":
             return f"got {got}, allowed is a mapping of keys to values"
         case "invalid_key":
-            return "got a key that is no text, allowed are texts; put it in quotes"
+            return "got a key that is not a text, allowed are texts; put it in quotes"
         case _ if problem["loc"][-1] == "[key]":
-            return "got a key that is no text, allowed are texts; put it in quotes"
+            return "got a key that is not a text, allowed are texts; put it in quotes"
         case _:
             return f"got {got}, allowed is {_wanted(problem['msg'])}"
 
@@ -216,4 +217,4 @@ def _allowed_keys(place: Place, root: type) -> str:
 
 
 def _wanted(message: str) -> str:
-    return message.removeprefix("Input should be ").replace("valid tuple", "list")  # which YAML has instead
+    return message.removeprefix("Input should be ").replace("valid tuple", "list")  # YAML's counterpart

@@ -1,4 +1,4 @@
-"""Recognition: how well a classifier names images or recordings of events, step by step, and when it could stop."""
+"""Recognition: the accuracy of a classifier on images or recordings of events after each step, and early exit."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) or events (T, B, C, H, W), and labels (B,) of whole numbers from 0."""
 
 THRESHOLDS: tuple[float | None, ...] = (*(1 - 10 ** (-k / 20) for k in range(101)), None)
-"""Confidences at which to stop: closer and closer to 1, where networks are most of the time; None never stops early."""
+"""Confidences at which to stop, denser towards 1, where those of networks are; None never stops early."""
 
 
 class Recognizer(nn.Module):
-    """Any classifier with one face: images or events -> ``(scores of each step (T, B, n_classes), None)``.
+    """One interface for any classifier: images or events -> ``(scores of each step (T, B, n_classes), None)``.
 
-    An ANN has one step. It knows no time: it sees the mean of events over their bins.
+    An ANN has one step and no time: its input is the mean of events over their bins.
 
     Args:
         network: spiking or not.
-        steps: inner steps for an image, or the first bins of events; None takes the config's, or all.
-        flip: the mean with the scores of the mirrored input (left to right), at twice the cost.
+        steps: inner steps for an image, or the first bins of events; None takes the config's, or all bins.
+        flip: average with the scores of the mirrored input (left to right), at twice the cost.
     """
 
     def __init__(self, network: Network, steps: int | None = None, flip: bool = False) -> None:
@@ -51,19 +51,19 @@ class Recognizer(nn.Module):
 
 @dataclass(frozen=True)
 class Exit:
-    """Deciding at the first step at which the confidence reaches ``threshold``, or else at the last step."""
+    """A decision at the first step where the confidence reaches ``threshold``, or else at the last step."""
 
     threshold: float | None
-    """Of the largest class probability after t steps; None never stops early."""
+    """Threshold of the largest class probability; None never stops early."""
     accuracy: float
     mean_steps: float
 
 
 @dataclass(frozen=True, eq=False)
 class Recognition:
-    """What a classifier said about N labelled samples after each of T steps, by its mean scores up to then.
+    """Decisions of a classifier on N labelled samples after each of T steps, by its mean scores so far.
 
-    Classes with equal scores rank by their number, the lower first.
+    Classes with equal scores rank by their number, the lower one first.
     """
 
     n_classes: int
@@ -72,13 +72,13 @@ class Recognition:
     predictions: Tensor
     """(T, N)"""
     ranks: Tensor
-    """(T, N): how many classes rank before the right one."""
+    """(T, N): number of classes that rank before the right one."""
     confidences: Tensor
     """(T, N): the largest class probability, by softmax."""
     losses: Tensor
     """(T, N): cross-entropy, nats."""
     flip: bool = False
-    """Whether scores are means with those of the mirrored input."""
+    """Whether scores are averaged with those of the mirrored input."""
 
     @property
     def steps(self) -> int:
@@ -91,7 +91,7 @@ class Recognition:
 
     @property
     def top5(self) -> list[float] | None:
-        """Share of samples whose class is among the first five, after each step; None for five classes or fewer."""
+        """Share of samples with their class among the first five, after each step; None for five classes or fewer."""
         return self._within(5) if self.n_classes > 5 else None
 
     @property
@@ -101,19 +101,19 @@ class Recognition:
 
     @property
     def confusion(self) -> Tensor:
-        """Samples of each class (rows) that were taken for each class (columns) after all steps, (classes, classes)."""
+        """Number of samples of each class (rows) predicted as each class (columns) after all steps."""
         pairs = self.labels * self.n_classes + self.predictions[-1]
         return pairs.bincount(minlength=self.n_classes**2).view(self.n_classes, self.n_classes)
 
     @property
     def class_accuracy(self) -> list[float | None]:
-        """Of each class after all steps; None for one without samples."""
+        """Accuracy of each class after all steps; None for a class without samples."""
         confusion = self.confusion
         pairs = zip(confusion.diagonal().tolist(), confusion.sum(1).tolist(), strict=True)
         return [right / number if number else None for right, number in pairs]
 
     def exit(self, threshold: float | None) -> Exit:
-        """Accuracy and mean steps with early exit at ``threshold``; its equal is reached."""
+        """Accuracy and mean steps with early exit at a confidence >= ``threshold``."""
         sure = self.confidences >= (2.0 if threshold is None else threshold)
         sure[-1] = True
         first = sure.int().argmax(0)
@@ -129,20 +129,16 @@ class Recognition:
 
 
 def recognize(
-    network: Network,
-    batches: Iterable[Batch],
-    n_classes: int,
-    steps: int | None = None,
-    flip: bool = False,
+    network: Network, batches: Iterable[Batch], n_classes: int, steps: int | None = None, flip: bool = False
 ) -> Recognition:
-    """Show ``network`` all samples once, without learning: in eval mode, with its own modes restored afterwards.
+    """Show ``network`` all samples once, without learning, in eval mode; its modes are restored afterwards.
 
-    One run over T steps tells the accuracy after each of them: networks are causal. Scores are compared in float32,
+    One run over T steps gives the accuracy after each step, since networks are causal. Scores are compared in float32,
     also under autocast. `Recognizer` explains ``steps`` and ``flip``.
 
     Raises:
-        ValueError: no samples, labels or scores that do not fit ``n_classes``, or NaN or infinity in inputs, weights or
-            scores, each with its name or the number of its batch (from 0).
+        ValueError: no samples; labels or scores that do not fit ``n_classes``; NaN or infinity in inputs, weights or
+            scores. The message names the tensor or the number of the batch, from 0.
     """
     _check_weights(network)
     recognizer = Recognizer(network, steps, flip)
@@ -163,9 +159,9 @@ def recognize(
 
 
 def select_exit(validation: Recognition, tolerance: float = 0.001) -> Exit:
-    """Of all `THRESHOLDS` that lose at most ``tolerance`` of the accuracy after all steps, the one of fewest steps.
+    """The threshold with the fewest mean steps that loses at most ``tolerance`` of the accuracy after all steps.
 
-    Choose on validation data, and tell what ``test.exit(chosen.threshold)`` gives.
+    Choose it on validation data, and report ``test.exit(chosen.threshold)``.
     """
     if not 0 <= tolerance <= 1:
         raise ValueError(f"tolerance: got {tolerance}, allowed is a fraction from 0 to 1")
@@ -177,19 +173,19 @@ def select_exit(validation: Recognition, tolerance: float = 0.001) -> Exit:
 
 
 def _judge(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Predictions, ranks, confidences and losses, each (T, B), by the mean of scores (T, B, n_classes) so far."""
+    """Predictions, ranks, confidences and losses, each (T, B), from the running mean of scores (T, B, n_classes)."""
     numbers = torch.arange(1, len(scores) + 1, device=scores.device).view(-1, 1, 1)
     means = scores.cumsum(0) / numbers
     log_probabilities = F.log_softmax(means, -1)
     right = labels.expand(len(scores), -1).unsqueeze(-1)
-    its = means.gather(-1, right)
-    before = torch.arange(means.shape[-1], device=scores.device) < right
-    ranks = ((means > its) | ((means == its) & before)).sum(-1)
+    right_score = means.gather(-1, right)
+    is_lower_class = torch.arange(means.shape[-1], device=scores.device) < right
+    ranks = ((means > right_score) | ((means == right_score) & is_lower_class)).sum(-1)
     return means.argmax(-1), ranks, log_probabilities.amax(-1).exp(), -log_probabilities.gather(-1, right).squeeze(-1)
 
 
 def _check_weights(network: nn.Module) -> None:
-    """A neuron that gets NaN is silent, so that scores would not show it; the same holds for inputs."""
+    """ValueError for NaN or infinity, which scores would not show: a neuron with NaN as input is silent."""
     for name, value in network.state_dict().items():
         if not torch.isfinite(value).all():
             raise ValueError(f"{name}: got NaN or infinity, allowed are finite numbers; take an earlier checkpoint")
@@ -201,7 +197,7 @@ def _check(number: int, scores: Tensor, labels: Tensor, n_classes: int, expected
         raise ValueError(f"scores: got {scores.shape[-1]} classes {where}, allowed is n_classes ({n_classes})")
     if labels.shape != scores.shape[1:2] or labels.is_floating_point():
         got = f"shape {tuple(labels.shape)}, {labels.dtype}"
-        raise ValueError(f"labels: got {got} {where}, allowed are whole numbers ({scores.shape[1]},), one a sample")
+        raise ValueError(f"labels: got {got} {where}, allowed are whole numbers ({scores.shape[1]},), one per sample")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
         bad = labels[(labels < 0) | (labels >= n_classes)][0].item()
         raise ValueError(f"labels: got {bad} {where}, allowed is 0 to {n_classes - 1}")

@@ -1,4 +1,4 @@
-"""What the neurons of a network do for one input: spikes of some of each layer, and where in the image they are."""
+"""The activity of a network for one input: spikes of some neurons in each layer, and their map in the image."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ class LayerActivity:
     name: str
     n_neurons: int
     spikes: Tensor
-    """(T, neurons): of a sample, evenly spread over the layer."""
+    """(T, neurons): spikes of some neurons, evenly spread over the layer."""
     rate: float
-    """Spikes a neuron and step, of the whole layer."""
+    """Spikes per neuron and step, of the whole layer."""
     map: Tensor | None
-    """(H, W): spikes a step, mean over channels; None for a layer that is no image."""
+    """(H, W): spikes per step, mean over channels; None for a layer without an image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Activity:
-    """One input, and what it sets going."""
+    """One input, and the activity it causes."""
 
     picture: Tensor
-    """(H, W): mean of the input over channels, and bins if it has any."""
+    """(H, W): mean of the input over channels, and over bins if it has any."""
     label: int
     scores: Tensor
-    """(T, n_classes) at each step."""
+    """(T, n_classes): at each step."""
     layers: tuple[LayerActivity, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data that a page draws; pictures are at most 64 pixels wide and high."""
+        """Plain data for a page; pictures have at most 64 x 64 pixels."""
         layers = [
             {
                 "name": layer.name, "n_neurons": layer.n_neurons, "rate": layer.rate,
@@ -53,12 +53,12 @@ class Activity:
 
 
 def watch(recognizer: Recognizer, x: Tensor, label: int, neurons: int = 40) -> Activity:
-    """The spikes of at most ``neurons`` of each layer for one input, (1, C, H, W) or (T, 1, C, H, W)."""
+    """The spikes of at most ``neurons`` per layer for one input, (1, C, H, W) or (T, 1, C, H, W)."""
     names = {module: name.removeprefix("network.") for name, module in recognizer.named_modules()}
-    found: list[LayerActivity] = []
+    layers: list[LayerActivity] = []
 
     def note(layer: nn.Module, inputs: tuple[Any, ...], output: tuple[Tensor, Any]) -> None:
-        found.append(_layer(names[layer], output[0], neurons))
+        layers.append(_layer(names[layer], output[0], neurons))
 
     spiking = [layer for layer in recognizer.modules() if isinstance(layer, Neuron) and layer.config.spikes]
     handles = [layer.register_forward_hook(note) for layer in spiking]
@@ -69,11 +69,11 @@ def watch(recognizer: Recognizer, x: Tensor, label: int, neurons: int = 40) -> A
         for handle in handles:
             handle.remove()
     picture = x.float().flatten(0, -3).mean(0).cpu()
-    return Activity(picture, label, scores[:, 0].float().cpu(), tuple(found))
+    return Activity(picture, label, scores[:, 0].float().cpu(), tuple(layers))
 
 
 def _layer(name: str, spikes: Tensor, neurons: int) -> LayerActivity:
-    """Of spikes (T, 1, …)."""
+    """The activity of one layer, from its spikes (T, 1, …)."""
     spikes = spikes.detach().float().cpu()
     flat = spikes.flatten(1)
     chosen = torch.linspace(0, flat.shape[1] - 1, min(neurons, flat.shape[1])).round().long()
@@ -82,7 +82,7 @@ def _layer(name: str, spikes: Tensor, neurons: int) -> LayerActivity:
 
 
 def _small(picture: Tensor) -> list[list[float]]:
-    """(H, W) with four digits, large ones averaged to 64 x 64."""
+    """A picture (H, W) with four digits; large ones are averaged to 64 x 64."""
     if max(picture.shape) > 64:
         picture = adaptive_avg_pool2d(picture[None, None], 64)[0, 0]
     return [[float(f"{value:.4g}") for value in row] for row in picture.tolist()]

@@ -1,8 +1,8 @@
-"""Testing: how well a policy acts, and what a decision costs."""
+"""Tests of a policy: return, and cost per decision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from snn4.agent.config.fields import check_least
 from snn4.agent.run.events import Score
+from snn4.agent.run.work import Stop
 from snn4.envs.control import Control
 from snn4.envs.labelled import Labelled, Part
 from snn4.envs.world import TaskConfig
@@ -26,22 +27,22 @@ from snn4.policies.metering.meter import Meter
 
 Result = TypeVar("Result")
 VALIDATION_SEED, TEST_SEED = 1_000_000, 2_000_000
-"""Base seeds of validation and test episodes, the same for every life; training seeds are drawn elsewhere."""
+"""Base seeds of validation and test episodes, the same for every life; learning draws its seeds separately."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """When and how the organism is evaluated; a checkpoint is written each time."""
+    """When and how the organism is evaluated; each evaluation is followed by a checkpoint."""
 
     every: int = 10_000
     """Environment steps between validations."""
     episodes: int = 20
-    """Validation episodes; the weights that do best on them are kept at the end of a task."""
+    """Validation episodes; a task ends with the weights that did best on them."""
     test_episodes: int = 100
-    """Test episodes at the end of the life, on seeds that are used for nothing else."""
+    """Test episodes at the end of the life, on seeds used for nothing else."""
     max_episode_steps: int | None = None
     """Steps after which an episode of an evaluation is cut; null takes the environment's own limit, or 10,000 steps
-    where it has none."""
+    without one."""
 
     def __post_init__(self) -> None:
         check_least(self, 1, "every", "episodes", "test_episodes")
@@ -50,17 +51,17 @@ class EvaluationConfig:
 
 
 UNLIMITED_EPISODE = 10_000
-"""Steps after which an episode of an evaluation is cut in an environment that has no limit of its own."""
+"""Steps after which an episode of an evaluation is cut, in an environment without a limit."""
 SIGN_OF_LIFE = 2_000
 """Steps of all copies of an environment between two reports of an evaluation."""
 
 
 class Interrupted(Exception):
-    """An evaluation was asked to stop."""
+    """An evaluation was stopped."""
 
 
 class Evaluator:
-    """Environments for evaluation, made once and kept: validation comes often.
+    """Environments for evaluation, made once and kept, since validations are frequent.
 
     Args:
         max_episode_steps: of `EvaluationConfig`.
@@ -72,9 +73,9 @@ class Evaluator:
         self._chances: dict[tuple[int, int], float] = {}
 
     def environment(self, task: TaskConfig, episodes: int, part: Part = "validation") -> VecEnv:
-        """Copies of the task's environment in which ``episodes`` run side by side, at most 100 at a time.
+        """Copies of the task's environment that play ``episodes`` side by side, at most 100 at a time.
 
-        Of a data set it is that ``part``; environments differ by their seeds alone.
+        ``part`` selects the data of a data set; in other environments the parts differ only in their seeds.
         """
         n_envs = min(episodes, 100) if task.data is None else 100
         key = f"{task.environment} {sorted(task.kwargs.items())} {task.variation!r} {n_envs}"
@@ -88,7 +89,7 @@ class Evaluator:
         return self._environments[key]
 
     def chance(self, task: TaskConfig, episodes: int) -> float:
-        """Mean return of random actions, in validation episodes; always the same."""
+        """Mean return of random actions in validation episodes, with a fixed seed."""
         env = self.environment(task, episodes)
         if (key := (id(env), episodes)) not in self._chances:
             env.seed(VALIDATION_SEED)
@@ -99,7 +100,7 @@ class Evaluator:
 
 
 class _Chance:
-    """Acts at random, with the face of a policy."""
+    """Acts at random, with the interface of a policy."""
 
     def __init__(self, space: spaces.Space[Any]) -> None:
         self.space = space
@@ -110,17 +111,17 @@ class _Chance:
 
 @dataclass(frozen=True)
 class Underway:
-    """An evaluation that takes long."""
+    """The progress of a long evaluation."""
 
     steps: int
-    """Of each copy of the environment."""
+    """Steps of each copy of the environment."""
     done: int
-    """Episodes that are over, of ``episodes``."""
+    """Finished episodes, out of ``episodes``."""
     episodes: int
 
 
 class Episode(NamedTuple):
-    """One that was played to its end."""
+    """A finished episode."""
 
     episode_return: float
     steps: int
@@ -129,31 +130,29 @@ class Episode(NamedTuple):
 def evaluate(
     policy: BasePolicy, env: VecEnv, episodes: int, seed: int, normalization: dict[str, Any] | None = None
 ) -> Score:
-    """`evaluation`, at once."""
+    """The result of `evaluation`, without progress reports."""
     return _finished(evaluation(policy, env, episodes, seed, normalization))
 
 
 def evaluation(
     policy: BasePolicy, env: VecEnv, episodes: int, seed: int, normalization: dict[str, Any] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = lambda: False,
 ) -> Generator[Underway, None, Score]:  # fmt: skip
-    """Return, and cost of a decision, over ``episodes`` that ``seed`` fixes: the measured part of a summary's row.
+    """Return and cost per decision over ``episodes`` with ``seed``: the measured part of a row of the summary.
 
-    Of images it is all there are, and the mean return is the accuracy. A score also has ``episodes_cut`` where episodes
-    were cut that had no end of their own.
+    A data set is tested on all its images; the mean return is the accuracy. ``episodes_cut`` counts episodes that were
+    cut before their end, if there were any.
 
     Raises:
-        Interrupted: ``stop``, which is asked before each step, said True.
-        NotFinite: an observation is no number.
+        Interrupted: ``stop``, called before each step, returned True.
+        NotFinite: an observation is NaN or infinite.
     """
     episodes = _episodes(env, episodes)
     cut_after = getattr(env, "cut_after", None)
-    if normalization is not None:
-        env = VecNormalize(env, training=False, norm_reward=False)
-        set_normalization(env, normalization)
+    env = _normalized(env, normalization)
     env.seed(seed)
     with torch.random.fork_rng(), Meter(policy) as meter:
-        torch.manual_seed(seed)  # of codes that draw their spikes
+        torch.manual_seed(seed)  # for codes with random spikes
         played = yield from _play(policy, env, episodes, stop)
     returns = [episode.episode_return for episode in played]
     cut = sum(cut_after is not None and episode.steps >= cut_after for episode in played)
@@ -162,35 +161,49 @@ def evaluation(
         "return_std": float(np.std(returns)),
         "episodes": episodes,
         **({"episodes_cut": cut} if cut else {}),
-        **{name: value for name, value in asdict(meter.cost()).items() if name != "layers"},  # they fill the journal
+        **{name: value for name, value in asdict(meter.cost()).items() if name != "layers"},  # too long for the journal
     }
 
 
-def _play(
-    policy: Any, env: VecEnv, episodes: int, stop: Callable[[], bool]
-) -> Generator[Underway, None, list[Episode]]:
-    """Whole episodes in all copies of ``env``, as SB3's ``evaluate_policy`` shares them out.
+def _normalized(env: VecEnv, normalization: dict[str, Any] | None) -> VecEnv:
+    """``env`` with observations normalised by fixed statistics, if there are any."""
+    if normalization is None:
+        return env
+    normalized = VecNormalize(env, training=False, norm_reward=False)
+    set_normalization(normalized, normalization)
+    return normalized
 
-    Only copies that still owe an episode are decided for, so that whoever watches the policy sees the decisions of the
-    counted episodes and no others; the rest repeat the action of one of them.
+
+def _play(policy: Any, env: VecEnv, episodes: int, stop: Stop) -> Generator[Underway, None, list[Episode]]:
+    """Play whole episodes in all copies of ``env``, distributed as in SB3's ``evaluate_policy``.
+
+    The policy only decides for copies that still owe an episode, so that a meter sees the decisions of the counted
+    episodes and no others; the other copies repeat an action.
     """
     owed = (episodes + np.arange(env.num_envs)) // env.num_envs
     played: list[Episode] = []
-    observation, state, starts, steps = env.reset(), None, np.ones(env.num_envs, dtype=bool), 0
-    lengths, returns = np.zeros(env.num_envs, int), np.zeros(env.num_envs)
+    observation = env.reset()
+    state = None
+    starts = np.ones(env.num_envs, dtype=bool)
+    steps = 0
+    lengths = np.zeros(env.num_envs, int)
+    returns = np.zeros(env.num_envs)
     while len(rows := np.flatnonzero(owed)):
         if stop():
             raise Interrupted
         actions, state = _decide(policy, observation, state, starts, rows)
         observation, rewards, starts, infos = env.step(actions)
         require_finite("observation", observation)  # type: ignore[arg-type]
-        lengths, returns, steps = lengths + 1, returns + rewards, steps + 1
+        lengths = lengths + 1
+        returns = returns + rewards
+        steps += 1
         for copy in rows[starts[rows]]:
-            told = infos[copy].get("episode")  # by SB3's Monitor, which sees what wrappers change
-            episode_return = float(returns[copy] if told is None else told["r"])
+            record = infos[copy].get("episode")  # by SB3's Monitor, before wrappers change rewards
+            episode_return = float(returns[copy] if record is None else record["r"])
             played.append(Episode(episode_return, int(lengths[copy])))
         owed = np.where(starts, np.maximum(owed - 1, 0), owed)
-        lengths, returns = np.where(starts, 0, lengths), np.where(starts, 0.0, returns)
+        lengths = np.where(starts, 0, lengths)
+        returns = np.where(starts, 0.0, returns)
         if steps % SIGN_OF_LIFE == 0:
             yield Underway(steps, len(played), episodes)
     return played
@@ -199,7 +212,7 @@ def _play(
 def _decide(
     policy: Any, observation: Any, state: Any, starts: NDArray[np.bool_], rows: NDArray[np.int64]
 ) -> tuple[NDArray[Any], Any]:
-    """Actions for all copies, of which only those in ``rows`` are asked for; and the states after it."""
+    """Actions and next states of all copies; the policy only decides for those in ``rows``."""
     if len(rows) == len(starts):
         return policy.predict(observation, state, starts, deterministic=True)  # type: ignore[no-any-return]
     before = None if state is None else tuple(part[:, rows] for part in state)
@@ -210,14 +223,14 @@ def _decide(
 
 
 def _whole(part: NDArray[Any], rows: NDArray[np.int64], copies: int) -> NDArray[Any]:
-    """A state (layers, copies, n), of zeros for those that are not in ``rows``."""
+    """A state (layers, copies, n) with ``part`` in ``rows`` and zeros elsewhere."""
     whole = np.zeros((len(part), copies, *part.shape[2:]), part.dtype)
     whole[:, rows] = part
     return whole
 
 
 def _finished(generator: Generator[Any, None, Result]) -> Result:
-    """What a generator returns in the end."""
+    """The return value of a generator."""
     while True:
         try:
             next(generator)
@@ -232,22 +245,21 @@ def _episodes(env: VecEnv, asked: int) -> int:
 def observe(
     policy: BasePolicy, env: VecEnv, samples: int, seed: int, normalization: dict[str, Any] | None = None
 ) -> Tensor:
-    """Observations (samples, …) as ``policy`` is shown them while it acts, not always its best, in whole episodes."""
-    if normalization is not None:
-        env = VecNormalize(env, training=False, norm_reward=False)
-        set_normalization(env, normalization)
+    """Observations (samples, …) as ``policy`` sees them, from whole episodes with actions that it samples."""
+    env = _normalized(env, normalization)
     set_random_seed(seed)
     env.seed(seed)
-    seen, observation = [], env.reset()
+    seen = []
+    observation = env.reset()
     for _ in range(_THINNING * -(-samples // env.num_envs)):
         seen.append(policy.obs_to_tensor(observation)[0].clone())  # type: ignore[union-attr, arg-type]
         observation, *_ = env.step(policy.predict(observation)[0])  # type: ignore[arg-type]
-    everything = torch.cat(seen)
-    return everything[torch.randperm(len(everything))[:samples]]
+    observations = torch.cat(seen)
+    return observations[torch.randperm(len(observations))[:samples]]
 
 
 _THINNING = 10
-"""Observations that are passed over for one that is kept: neighbours in an episode say much the same."""
+"""Observations drawn for each one kept: neighbours in an episode are much alike."""
 
 
 SUMMARY_KEYS = (
@@ -258,7 +270,7 @@ SUMMARY_KEYS = (
 
 
 def summary_row(score: Score, env_steps: int, wall_seconds: float) -> Score:
-    """A test score and the learning that led to it, with exactly `SUMMARY_KEYS`."""
+    """A test score and the steps and seconds of learning before it, with exactly `SUMMARY_KEYS`."""
     speed = env_steps / wall_seconds if wall_seconds else 0.0
     row = {**score, "env_steps": env_steps, "wall_seconds": wall_seconds, "env_steps_per_second": speed}
     return {key: row[key] for key in SUMMARY_KEYS}

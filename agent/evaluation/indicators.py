@@ -19,15 +19,15 @@ from snn4.policies.metering.meter import Meter
 from snn4.policies.modes import device, evaluating
 
 WARM_UP = 5
-"""Decisions before those that are timed: code is compiled and memory taken in the first ones."""
+"""Decisions before the timed ones; the first ones compile code and allocate memory."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Time from one input in memory to its scores on the host, batch 1."""
+    """Time from an input in memory to its scores on the host, with a batch of 1."""
 
     engine: Literal["torch", "compiled"]
-    """compiled: by `event_conv.event_driven`: norms folded, synapses behind neurons by events."""
+    """compiled: by `event_conv.event_driven`, with folded norms, and events for synapses behind neurons."""
     threads: int
     median_milliseconds: float
     p95_milliseconds: float
@@ -36,20 +36,20 @@ class Timing:
 
 @dataclass(frozen=True)
 class Indicators:
-    """How good and how dear a classifier is; None (shown as "-") is what was not measured."""
+    """Accuracy and costs of a classifier; None (shown as "-") where nothing was measured."""
 
     name: str
     precision: Literal["fp32", "int8"]
-    """int8 is a simulation (`quantization`), which says nothing of memory but the parameters' bytes; where it was not
+    """int8 is a simulation (`quantization`), which measures no memory but the parameters' bytes; where it was not
     possible, operations are those of fp32."""
     steps: int
     """Latency in inner steps, 1 for an ANN."""
     recognition: Recognition | None
-    """None for a network that has not learned."""
+    """None for an untrained network."""
     cost: Cost
-    """Mean of a decision."""
+    """Mean cost per decision."""
     bytes: int
-    """Of all parameters, in this precision."""
+    """Bytes of all parameters in this precision."""
     timings: tuple[Timing, ...] = ()
 
     @property
@@ -62,14 +62,9 @@ class Indicators:
 
     @property
     def energy_joules(self) -> dict[str, float | None]:
-        """By the energy models that fit the precision; None where that hardware cannot run the network."""
+        """Joules by the energy models of this precision; None where their hardware cannot run the network."""
         other = "int8" if self.precision == "fp32" else "fp32"
         return {model: joules for model, joules in self.cost.energy_joules.items() if other not in model}
-
-    @property
-    def fastest(self) -> Timing | None:
-        """What would be deployed here."""
-        return min(self.timings, key=lambda timing: timing.median_milliseconds, default=None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, units in the names."""
@@ -86,7 +81,7 @@ class Indicators:
 
 
 def meter(recognizer: Recognizer, inputs: Iterable[Tensor]) -> Cost:
-    """Mean cost of a decision over all ``inputs``; layers have the names that they have in the network."""
+    """Mean cost per decision over all ``inputs``; layers have their names in the network."""
     with evaluating(recognizer), Meter(recognizer) as counting:
         for x in inputs:
             recognizer(x.to(device(recognizer)))
@@ -95,10 +90,10 @@ def meter(recognizer: Recognizer, inputs: Iterable[Tensor]) -> Cost:
 
 
 def time_decisions(recognizer: Recognizer, samples: Sequence[Tensor], decisions: int) -> tuple[Timing, ...]:
-    """Time ``decisions`` of each engine, with one thread and with as many as torch has now.
+    """Time ``decisions`` of each engine, with one thread and with torch's present number of threads.
 
-    Engines take turns on ``samples`` (batches of 1, used again and again), so that both see the same and whatever else
-    the machine does hits both.
+    Engines take turns on ``samples`` (batches of 1, used repeatedly), so that both see the same inputs and the same
+    load of the machine.
     """
     installed = torch.get_num_threads()
     timings: list[Timing] = []
@@ -111,14 +106,14 @@ def time_decisions(recognizer: Recognizer, samples: Sequence[Tensor], decisions:
 
 
 def spread(batches: Iterable[Batch], total: int, number: int) -> Iterator[Tensor]:
-    """``number`` of the inputs in ``batches``, evenly spread over all ``total``: sets are often sorted by class."""
+    """``number`` of the ``total`` inputs in ``batches``, evenly spread, since data are often sorted by class."""
     chosen = torch.linspace(0, total - 1, min(number, total)).round().long()
     first = 0
     for x, labels in batches:
-        mine = chosen[(chosen >= first) & (chosen < first + len(labels))] - first
+        inside = chosen[(chosen >= first) & (chosen < first + len(labels))] - first
         first += len(labels)
-        if len(mine):
-            yield x.index_select(x.dim() - 4, mine.to(x.device))
+        if len(inside):
+            yield x.index_select(x.dim() - 4, inside.to(x.device))
 
 
 def _engines(recognizer: Recognizer) -> dict[Literal["torch", "compiled"], nn.Module]:

@@ -1,4 +1,4 @@
-"""What a life retains of each of its tasks: returns on one scale, 0 by chance and 1 for a policy of one task alone."""
+"""The retention of tasks in a life: returns on one scale, where 0 is chance and 1 a policy of one task alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from snn4.agent.evaluation.matrix import as_matrix, measures
 
 Rows = Sequence[Mapping[str, float]]
-"""After each finished task: mean return in every task met so far, and in the next before it is learned, by label."""
+"""After each finished task: mean return by label in every task so far, and in the next one before it is learned."""
 
 
 def retention(
@@ -19,11 +19,11 @@ def retention(
     """Returns after each task, raw and normalised, and the measures (`snn4.agent.evaluation.matrix`) of the latter.
 
     Args:
-        rows: what was measured, one a finished task.
-        order: label of the task that was finished before each row; there may be more, still to come.
+        rows: measured returns, one row per finished task.
+        order: label of the task before each row, and possibly of tasks to come.
         chance: return of random actions in each task.
-        newborn: return in tasks but the first, before they are lived, of one who has learned nothing.
-        references: return that counts as 1; where it is None, the best in ``rows`` that was measured on leaving a task.
+        references: return that counts as 1; None takes the best return in ``rows`` at the end of the task.
+        newborn: return of a policy that has learned nothing, in every task but the first.
     """
     tasks = list(dict.fromkeys(order))
     marks = {task: _mark(task, rows, order, references) for task in tasks}
@@ -50,7 +50,7 @@ def _mark(task: str, rows: Rows, order: Sequence[str], references: Mapping[str, 
 
 
 def normalized(value: float | None, chance: float, mark: float | None) -> float | None:
-    """A return on the scale on which ``chance`` is 0 and ``mark`` is 1; None where that is no more than chance."""
+    """A return on a scale where ``chance`` is 0 and ``mark`` is 1; None if ``mark`` is not above ``chance``."""
     if value is None or mark is None or mark < chance or math.isclose(mark, chance):
         return None
     return (value - chance) / (mark - chance)

@@ -1,9 +1,9 @@
-"""Who lives: an organism, or its ANN twin, in a world of its own, whose tasks it takes up and is tested in."""
+"""A being: an organism, or its ANN twin, in a world of its own, where it learns the tasks and is tested."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from snn4.agent.life.config import LifeConfig, LifeTask
 from snn4.agent.life.organism import Learner, Organism
 from snn4.agent.run.beings import name_of
 from snn4.agent.run.events import Entered, Evaluated, Event, Learned, Noted, Score
+from snn4.agent.run.work import Stop
 from snn4.envs.labelled import Labelled, Part
 from snn4.envs.world import World
 from snn4.learners.algorithms import make_policy
@@ -36,8 +37,6 @@ from snn4.policies.acting.behaviour import Behaviour
 from snn4.policies.metering import Meter
 from snn4.policies.sb3 import PolicyConfig
 
-Stop = Callable[[], bool]
-
 
 class Being:
     """One life in ``config.world``.
@@ -45,42 +44,46 @@ class Being:
     Args:
         name: of `snn4.agent.run.beings`.
         config: a checked config.
-        policy: its own: the organism's, or the twin's.
-        evaluator: environments for tests, which beings share.
+        policy: the organism's, or the twin's.
+        evaluator: environments for tests; all beings share it.
     """
 
     def __init__(self, name: str, config: LifeConfig, policy: PolicyConfig, evaluator: Evaluator) -> None:
-        self.name, self.config, self.evaluator = name, config, evaluator
-        self.organism, self.world = Organism(policy, Protection(config.protection)), World(config.world)
+        self.name = name
+        self.config = config
+        self.evaluator = evaluator
+        self.organism = Organism(policy, Protection(config.protection))
+        self.world = World(config.world)
         self.scores: dict[str, Score] = {}
-        """Rows of ``summary.json``, once it has been tested."""
+        """Rows of ``summary.json``, after the test."""
         self.returns: list[dict[str, float]] = []
-        """After each finished task: mean validation return in every task met so far, and in the next before it is
-        lived."""
+        """After each finished task: mean validation return in every task so far, and in the next one before it
+        begins."""
         self.newborn: dict[str, float] = {}
-        """Mean validation return in tasks but the first of one who has learned nothing."""
+        """Mean validation return of a policy that has learned nothing, in every task but the first."""
         self.learner: Learner | None = None
         """Of the present task; None between tasks."""
         self.best: dict[str, Any] | None = None
         """The best validation in the present task, with a snapshot."""
         self.owes_validation = False
-        """Whether a whole stretch of the present task was learned and not validated yet."""
-        self._left: dict[str, Any] | None = None
-        """State of the learner in the checkpoint that is gone on from."""
+        """Whether a whole stretch of the present task was learned and is not validated yet."""
+        self._saved_learner: dict[str, Any] | None = None
+        """State of the learner in the checkpoint from which the life continues."""
 
     @property
     def step(self) -> int:
-        """Of the present task."""
+        """Step of the present task."""
         return self._learner().step
 
     def take_up(self, task: LifeTask, stop: Stop) -> Iterator[Event]:
-        """Begin ``task``, or go on with it where a checkpoint left it; test it first where it is new."""
+        """Begin ``task``, or continue it from a checkpoint; a new task is first tested."""
         learner = self.learner = self._newborn(task, self._seed(0))
-        if self._left is not None:
-            learner.load_state(self._left)
-            self._left = None
+        if self._saved_learner is not None:
+            learner.load_state(self._saved_learner)
+            self._saved_learner = None
         else:
-            self.best, self.owes_validation = None, False
+            self.best = None
+            self.owes_validation = False
             self.organism.prepare(task.name, learner.policy)
             if (memory := self.organism.tasks.get(task.name)) is not None:
                 learner.normalize_as(memory.normalization)
@@ -90,13 +93,14 @@ class Being:
         yield Entered(self.name, task.label, self.world.position, learner.step, task.steps, joules)
 
     def learn(self, task: LifeTask, until: int, stop: Stop) -> Iterator[Event]:
-        """Learn up to step ``until`` of ``task``, in a stretch that can be repeated.
+        """Learn up to step ``until`` of ``task``: a stretch that can be repeated exactly.
 
         Raises:
-            NotFinite: naming being, task and step.
+            NotFinite: names being, task and step.
         """
         learner, number = self._learner(), self.world.position
-        seed, before = self._seed(learner.step), learner.step
+        before = learner.step
+        seed = self._seed(before)
         learner.begin(seed)
         self.organism.protection.begin(seed)
         try:
@@ -115,10 +119,10 @@ class Being:
         self.owes_validation = learner.step >= until
 
     def validate(self, task: LifeTask, stop: Stop) -> Iterator[Event]:
-        """Test all tasks seen so far in validation episodes; the best weights in ``task`` are remembered.
+        """Test all tasks seen so far on validation episodes, and keep the best weights in ``task``.
 
         Raises:
-            Interrupted: it was asked to stop; the validation is still owed.
+            Interrupted: ``stop`` returned True; the validation is still owed.
         """
         started = time.perf_counter()
         scores = yield from self._evaluate(self.config.evaluation.episodes, VALIDATION_SEED, stop)
@@ -134,13 +138,16 @@ class Being:
         )
 
     def finish(self, task: LifeTask) -> None:
-        """End ``task`` with what was best in it, and keep what protects it while later ones are learned."""
+        """End ``task`` with its best weights, and keep what protects it while later tasks are learned."""
         self._learner().close()
-        self.learner, best = None, self.best
+        self.learner = None
+        best = self.best
         if best is not None:
             self.organism.restore(task.name, best["snapshot"])
         self.returns = [*self.returns[: self.world.position], {} if best is None else best["returns"]]
-        protection, policy, behaviour = self.organism.protection, self.policy(task), None
+        protection = self.organism.protection
+        policy = self.policy(task)
+        behaviour = None
         if protection.config.measures:
             env = self.evaluator.environment(task, self.config.evaluation.episodes, "train")
             normalization = self.organism.tasks[task.name].normalization
@@ -149,25 +156,24 @@ class Being:
         protection.finish(task.name, policy, behaviour)
 
     def test(self, episodes: int, stop: Stop = lambda: False) -> Iterator[Event]:
-        """Test all tasks met so far on test episodes, and keep the rows of ``summary.json``."""
+        """Test all tasks seen so far on test episodes, and keep the rows of ``summary.json``."""
         started = time.perf_counter()
         scores = yield from self._evaluate(episodes, TEST_SEED, stop)
         for task in self.world.seen:
             memory = self.organism.tasks[task.name]
             self.scores[task.label] = summary_row(scores[task.label], memory.env_steps, memory.seconds)
-        last, position = self.world.tasks[-1], self.world.position
         yield Evaluated(
-            self.name, last.label, self.organism.age, scores, part="test", number=position,
+            self.name, self.world.tasks[-1].label, self.organism.age, scores, part="test", number=self.world.position,
             seconds=time.perf_counter() - started,
         )  # fmt: skip
 
     def policy(self, task: LifeTask) -> BasePolicy:
-        """What it acts with in ``task`` now."""
-        learner, env = task.learner or self.config.learner, self.evaluator.environment(task, 1)
+        """Its present policy in ``task``."""
+        learner, env = self.config.learner_of(task), self.evaluator.environment(task, 1)
         return self.organism.prepare(task.name, make_policy(learner, task.policy(self.organism.config), env))
 
     def retention(self) -> dict[str, Any]:
-        """What it retained of its tasks after every one of them (`snn4.agent.evaluation.returns`)."""
+        """The retention of all tasks after each task (`snn4.agent.evaluation.returns`)."""
         tasks = self.config.world
         chance = {
             label: self.evaluator.chance(task, self.config.evaluation.episodes)
@@ -181,30 +187,33 @@ class Being:
         }  # fmt: skip
 
     def state(self) -> dict[str, Any]:
-        """Plain data and tensors, but for what `task_state` holds."""
+        """Plain data and tensors, without `task_state`."""
         return {
             "organism": self.organism.state(), "position": self.world.position, "scores": self.scores,
             "returns": self.returns, "newborn": self.newborn,
         }  # fmt: skip
 
     def task_state(self) -> dict[str, Any] | None:
-        """What goes on inside the present task."""
+        """The state inside the present task; None between tasks."""
         if self.learner is None:
             return None
         return {"learner": self.learner.state(), "best": self.best, "owes_validation": self.owes_validation}
 
     def load_state(self, state: dict[str, Any], task: dict[str, Any] | None) -> None:
-        """Become who was saved; ``task`` is its `task_state`, None where it was in none."""
+        """Continue from ``state``; ``task`` is its `task_state`."""
         self.organism.load_state(state["organism"])
-        self.world.position, self.scores = state["position"], state["scores"]
-        self.returns, self.newborn = state.get("returns", []), state.get("newborn", {})  # 0.1 saved none at first
+        self.world.position = state["position"]
+        self.scores = state["scores"]
+        self.returns = state.get("returns", [])  # early checkpoints of version 0.1 have neither
+        self.newborn = state.get("newborn", {})
         if task is not None:
-            self._left, self.best = task["learner"], task["best"]
+            self._saved_learner = task["learner"]
+            self.best = task["best"]
             self.owes_validation = task.get("owes_validation", False)  # 0.1 validated before it stopped
 
     def _newborn(self, task: LifeTask, seed: int) -> Learner:
-        """A learner who knows nothing."""
-        config, policy = task.learner or self.config.learner, task.policy(self.organism.config)
+        """A learner that has learned nothing."""
+        config, policy = self.config.learner_of(task), task.policy(self.organism.config)
         env = task.make(config.n_envs)
         if not isinstance(env, Labelled):
             return ReinforcementLearner(config, policy, env, task.steps, seed, self.config.device)
@@ -218,26 +227,27 @@ class Being:
 
     def _guard(self, task: LifeTask, learner: Learner) -> None:
         protection = self.organism.protection
-        stays = {stay.name: stay for stay in self.world.tasks[: self.world.position + 1]}  # the latest of each name
-        earlier = {name: self.policy(stays[name]) for name in protection.earlier(task.name)}
+        latest = {past.name: past for past in self.world.tasks[: self.world.position + 1]}
+        earlier = {name: self.policy(latest[name]) for name in protection.earlier(task.name)}
         protection.guard(task.name, learner.policy, earlier)
 
     def _look_ahead(self, task: LifeTask, learner: Learner, stop: Stop) -> Iterator[Event]:
-        """Test a task that was not met yet: what earlier ones have taught for it, and what a newborn can do."""
+        """Test the being and a newborn in a new task before it is learned; the difference is transfer."""
         rows = self.returns
         if learner.step or not rows or task.label in rows[-1]:
             return
         newborn = self._newborn(task, self._seed(0))
         returns = []
-        for own in (learner, newborn):
-            play = self.config.evaluation.episodes, VALIDATION_SEED, own.normalization(), stop
-            score = yield from self._score(task, own.policy, *play)
+        for player in (learner, newborn):
+            settings = self.config.evaluation.episodes, VALIDATION_SEED, player.normalization(), stop
+            score = yield from self._score(task, player.policy, *settings)
             returns.append(score["return_mean"])
         newborn.close()
-        rows[-1], self.newborn[task.label] = {**rows[-1], task.label: returns[0]}, returns[1]
+        rows[-1] = {**rows[-1], task.label: returns[0]}
+        self.newborn[task.label] = returns[1]
 
     def _evaluate(self, episodes: int, seed: int, stop: Stop) -> Generator[Event, None, dict[str, Score]]:
-        """Scores in each task seen so far, with the weights that it has now."""
+        """Scores of the present weights in each task seen so far."""
         scores = {}
         for task in self.world.seen:
             normalization = self.organism.tasks[task.name].normalization
@@ -248,25 +258,26 @@ class Being:
     def _score(
         self, task: LifeTask, policy: BasePolicy, episodes: int, seed: int, normalization: Any, stop: Stop
     ) -> Generator[Event, None, Score]:
-        """Of ``policy`` in ``task``, with a note now and then where that takes long."""
+        """The score of ``policy`` in ``task``; a long evaluation yields notes."""
         part: Part = "test" if seed == TEST_SEED else "validation"
-        env, what = self.evaluator.environment(task, episodes, part), f"{name_of(self.name)} {part} in {task.label}"
+        env = self.evaluator.environment(task, episodes, part)
+        title = f"{name_of(self.name)} {part} in {task.label}"
         try:
             play = evaluation(policy, env, episodes, seed, normalization, stop)
-            score = yield from _told(play, what)
+            score = yield from _with_notes(play, title)
         except NotFinite as error:
             where = f"{self.name}, task {task.label}, evaluation at step {self.organism.age}"
             raise NotFinite(f"{where}: {error}") from error
         if cut := score.get("episodes_cut", 0):
             limit = self.config.evaluation.max_episode_steps or UNLIMITED_EPISODE
             yield Noted(
-                f"{what}: cut {cut} of {episodes} episodes after {limit:,} steps (evaluation.max_episode_steps)"
+                f"{title}: cut {cut} of {episodes} episodes after {limit:,} steps (evaluation.max_episode_steps)"
             )
         return score
 
     def _ann_joules(self, task: LifeTask) -> dict[str, float | None]:
-        """Joules per decision of an untrained ANN of the same widths: a mark to compare with from the start."""
-        learner, env = task.learner or self.config.learner, self.evaluator.environment(task, 1)
+        """Joules per decision of an untrained ANN of the same widths: a reference from the start."""
+        learner, env = self.config.learner_of(task), self.evaluator.environment(task, 1)
         policy = make_policy(learner, task.policy(self.config.policy.ann_twin()), env)
         env.seed(VALIDATION_SEED)
         with Meter(policy) as meter:
@@ -274,17 +285,16 @@ class Being:
         return meter.cost().energy_joules
 
     def _seed(self, step: int) -> int:
-        """Of the stretch of the present task that begins at ``step``; the twin draws the same, to live under equal
-        luck."""
+        """Seed of the stretch of the present task that begins at ``step``; the twin has the same seeds."""
         sequence = np.random.SeedSequence([self.config.seed, self.world.position, step])
         return int(sequence.generate_state(1)[0] >> 1)
 
 
-def _told(play: Generator[Underway, None, Score], what: str) -> Generator[Event, None, Score]:
-    """The result of an evaluation, with a note now and then where it takes long."""
+def _with_notes(play: Generator[Underway, None, Score], title: str) -> Generator[Event, None, Score]:
+    """The result of an evaluation; its reports on the way become notes."""
     while True:
         try:
             underway = next(play)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        yield Noted(f"{what}: {underway.done} of {underway.episodes} episodes after {underway.steps:,} steps")
+        yield Noted(f"{title}: {underway.done} of {underway.episodes} episodes after {underway.steps:,} steps")

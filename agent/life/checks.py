@@ -1,4 +1,4 @@
-"""What the types of a config cannot tell: unknown environments and hyperparameters, actions nobody can take."""
+"""Checks of a life beyond types: unknown environments and hyperparameters, actions that an algorithm cannot take."""
 
 from __future__ import annotations
 
@@ -21,25 +21,32 @@ from snn4.learners.algorithms import ALGORITHMS, LearnerConfig
 from snn4.policies.sb3 import PolicyConfig
 
 TASKS, PARAMETERS = 1_000, 10**9
-"""The most tasks of a life, with all rounds; the most parameters of a policy."""
+"""Largest number of tasks in a life, with all rounds, and of parameters in a policy."""
 
 
 def too_many_tasks(raw: dict[str, Any]) -> Iterator[str]:
-    """A world that would be too long with its ``rounds``, which are counted, not repeated."""
-    tasks = _count(raw) if isinstance(raw.get("world"), list) else 0
+    """The problem of a world with too many tasks; its ``rounds`` are counted before any task is repeated."""
+    tasks = _count(raw) if is_group(raw) else 0
     if tasks > TASKS:
         yield f"world: got {tasks:,} tasks with all rounds, allowed are up to {TASKS:,}"
 
 
+def is_group(entry: Any) -> bool:
+    """Whether a raw ``entry`` has tasks of its own, as a life and a group of tasks have."""
+    return isinstance(entry, dict) and isinstance(entry.get("world"), list)
+
+
 def _count(group: dict[str, Any]) -> int:
     rounds, entries = group.get("rounds", 1), group["world"]
-    groups = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("world"), list)]
+    groups = list(filter(is_group, entries))
     return (rounds if type(rounds) is int else 1) * (len(entries) - len(groups) + sum(map(_count, groups)))
 
 
 def impossibilities(raw: dict[str, Any]) -> Iterator[str]:
-    """What types cannot tell: unknown environments and hyperparameters, actions that the algorithm cannot take."""
-    common, tasks, carry = _mapping(raw, "learner"), raw.get("world"), _mapping(raw, "policy").get("state") == "carry"
+    """Unknown environments and hyperparameters, and actions that the algorithm cannot take."""
+    common = _mapping(raw, "learner")
+    tasks = raw.get("world")
+    carry = _mapping(raw, "policy").get("state") == "carry"
     yield from (f"learner.hyperparameters.{problem}" for problem in unfit(common, carry))
     seen: set[str] = set()
     for number, task in enumerate(tasks if isinstance(tasks, list) else []):
@@ -84,15 +91,15 @@ def _acting(actions: spaces.Space[Any], learner: dict[str, Any]) -> Iterator[str
     if algorithm is not None and not isinstance(actions, algorithm.actions):
         able = [name for name, other in ALGORITHMS.items() if isinstance(actions, other.actions)]
         yield (
-            f"{type(actions).__name__} actions, which {learner.get('algorithm', 'PPO')} cannot take; allowed are "
+            f"{type(actions).__name__} actions, which {learner.get('algorithm', 'PPO')} does not support; allowed are "
             f"{', '.join(able) or 'environments with other actions'}"
         )
     elif isinstance(actions, spaces.Box) and not np.isfinite([actions.low, actions.high]).all():
-        yield "actions without bounds, which SB3 cannot take; allowed are finite ones"
+        yield "actions without bounds, which SB3 does not support; allowed are finite bounds"
 
 
 def _variation(raw: Any) -> VariationConfig | None:
-    """The variation in ``raw``; None where there is none, or one that the types have told of."""
+    """The variation in ``raw``; None if there is none, or if its types are wrong, which `mismatches` reports."""
     if not isinstance(raw, dict) or mismatches(raw, VariationConfig):
         return None
     return built(raw, VariationConfig)  # type: ignore[no-any-return]
@@ -102,10 +109,10 @@ def unbuildable(
     world: Sequence[TaskConfig], learners: Sequence[LearnerConfig], policies: Sequence[PolicyConfig], device: str,
     images: bool = False,
 ) -> Iterator[str]:  # fmt: skip
-    """What SB3 and torch refuse when a life's policies are made, which is found out by their `outline`.
+    """Policies that SB3 and torch refuse to build, found by their `outline`.
 
-    Also tasks of one name that could not have encoder and head in common. Images are read with ``images`` alone: a plan
-    can be looked at where they are not.
+    Also tasks of the same name that cannot share encoder and head. Images are only read with ``images``, so that a plan
+    can be shown without them.
     """
     if problem := unusable(device):
         yield problem
@@ -120,21 +127,21 @@ def unbuildable(
             outlines[same] = None
             try:
                 outlines[same] = _outline(task, learner, policy)
-            except Exception as error:  # anything: each library has its own
-                said = " ".join(str(error).split()) or repr(error)
+            except Exception as error:  # every library raises its own
+                message = " ".join(str(error).split()) or repr(error)
                 how = "" if task.data is not None else f" with {learner.algorithm}"
-                yield f"world.{number}: {task.environment}{how} cannot be built: {said}"
+                yield f"world.{number}: {task.environment}{how} cannot be built: {message}"
         shapes = outlines[same]
         if shapes is not None and firsts.setdefault(task.name, shapes) != shapes:
             yield (
-                f"world.{number}.name: got {task.name!r}, of which an earlier task has other observations, actions or "
-                f"learner; allowed is a name of its own"
+                f"world.{number}.name: got {task.name!r}, the name of an earlier task with other observations, actions "
+                f"or learner; allowed is a new name"
             )
 
 
 def _outline(task: TaskConfig, learner: LearnerConfig, policy: PolicyConfig) -> Outline:
     env = task.make(1)
-    get_obs_shape(env.observation_space)  # SB3's buffers take less than its policies
+    get_obs_shape(env.observation_space)  # SB3's buffers support fewer spaces than its policies
     shapes = outline(learner, policy, env)
     env.close()
     parameters = sum(math.prod(shape) for shape in shapes.values())
@@ -144,11 +151,11 @@ def _outline(task: TaskConfig, learner: LearnerConfig, policy: PolicyConfig) -> 
 
 
 def contradictions(world: Sequence[Any]) -> Iterator[str]:
-    """Stays in one and the same place (`TaskConfig.label`) with other references."""
+    """Tasks of the same `TaskConfig.label` with different references."""
     known: dict[str, float] = {}
     for number, task in enumerate(world):
         if task.reference is not None and known.setdefault(task.label, task.reference) != task.reference:
             yield (
-                f"world.{number}.reference: got {task.reference:g}, allowed is {known[task.label]:g} as at an earlier "
-                f"stay in {task.label}, or null"
+                f"world.{number}.reference: got {task.reference:g}, allowed is {known[task.label]:g} as in an earlier "
+                f"task {task.label}, or null"
             )

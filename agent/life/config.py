@@ -1,4 +1,4 @@
-"""The configuration of a life: one YAML file, checked as a whole before anything is made."""
+"""The configuration of a life: one YAML file, checked as a whole before anything is built."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from snn4.agent.config.fields import check_least, check_name, check_seed
 from snn4.agent.config.file import ConfigError, built, mismatches, overridden
 from snn4.agent.evaluation.episodes import EvaluationConfig
-from snn4.agent.life.checks import contradictions, impossibilities, too_many_tasks, unbuildable
+from snn4.agent.life.checks import contradictions, impossibilities, is_group, too_many_tasks, unbuildable
 from snn4.envs.data.datasets import DataConfig
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import LearnerConfig
@@ -27,78 +27,83 @@ class LifeTask(TaskConfig):
     """A task, and how it is learned."""
 
     learner: LearnerConfig | None = None
-    """Learner of this task alone; the life's common one if left out."""
+    """Learner of this task; null takes the life's learner."""
     recognition: ClassificationConfig = field(default_factory=ClassificationConfig)
-    """How images are learned, where the task is a data set."""
+    """How images are learned, if the task is a data set."""
     coding: CodingConfig | None = None
-    """Code of this task's observations; the policy's if left out."""
+    """Code of this task's observations; null takes the policy's."""
     encoder: NetworkConfig | None = None
-    """A network that sees this task's images; the policy's if left out."""
+    """Network for this task's images; null takes the policy's."""
     reference: float | None = None
-    """Return of a policy that has learned nothing else, which counts as 1 where returns are normalised; the best that
-    the being itself validated here if left out."""
+    """Return that counts as 1 in normalised returns: that of a policy trained on this task alone; null takes the best
+    validation of the being itself."""
 
     def policy(self, common: PolicyConfig) -> PolicyConfig:
-        """The life's ``common`` policy with what is this task's own."""
-        own = {"coding": self.coding, "encoder": self.encoder}
-        return dataclasses.replace(common, **{name: value for name, value in own.items() if value is not None})  # type: ignore[arg-type]
+        """The life's ``common`` policy with this task's own code and encoder."""
+        changes = {"coding": self.coding, "encoder": self.encoder}
+        return dataclasses.replace(common, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class LifeConfig:
-    """A life: who lives, where, how it learns and when it is tested."""
+    """A life: who lives, in which world, how it learns and when it is tested."""
 
     name: str
     """Name of the experiment; run folders begin with it."""
     world: tuple[LifeTask, ...]
-    """Tasks in the order in which they are lived."""
+    """Tasks in order."""
     seed: int = 0
-    """All randomness of the life follows from it."""
+    """Seed of all randomness in the life."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     protection: ProtectionConfig = field(default_factory=ProtectionConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ann_twin: bool = False
-    """Also train the ANN twin: same widths, algorithm, hyperparameters and budget; and compare."""
+    """Also train the ANN twin, with the same widths, algorithm, hyperparameters and budget, and compare."""
     relu_twin: bool = False
-    """Also train a twin with ReLU, whose zeros are skipped: it costs less than one with PPO's tanh."""
+    """Also train a twin with ReLU, whose zeros are skipped: it costs less than a twin with PPO's tanh."""
     keep_checkpoints: int = 2
-    """Checkpoints that are kept; the one before the newest is used where the newest is damaged."""
+    """Number of checkpoints to keep; if the newest is damaged, the one before it is used."""
     device: str = "cpu"
     """torch device; small policies are fastest on a CPU."""
     threads: int = 0
-    """CPU threads of torch; 0 takes what is fastest: one for the small policies of a life."""
+    """CPU threads of torch; 0 takes the fastest number: one, for the small policies of a life."""
     kind: Literal["life"] = "life"
-    """What the file describes."""
+    """Kind of run."""
+
+    def learner_of(self, task: LifeTask) -> LearnerConfig:
+        """The learner of ``task``: its own, or the life's."""
+        return task.learner or self.learner
 
     def __post_init__(self) -> None:
         check_name(self.name)
         if not self.world:
             raise ValueError("world: got no task, allowed is one or more")
-        if self.protection.kind != "none" and len(self.policy.net_arch) < 2:
-            got = f"{self.protection.kind} with net_arch {list(self.policy.net_arch)}"
-            raise ValueError(f"protection: got {got}, allowed are two or more layers, between which lies the trunk")
-        if self.protection.measures and self.policy.state == "carry":
-            raise ValueError(f"protection: got {self.protection.kind} with state: carry, allowed are none and freeze")
-        if self.policy.state == "carry" and any(task.data is not None for task in self.world):
-            raise ValueError("policy: got state carry in a world with images, allowed is reset")
-        if self.relu_twin and self.policy.state == "carry":
-            raise ValueError("relu_twin: not allowed with state: carry, where a twin is an LSTM; leave it out")
+        protection, carries = self.protection.kind, self.policy.state == "carry"
+        if protection != "none" and len(self.policy.net_arch) < 2:
+            relation = f"{protection} is not allowed with net_arch {list(self.policy.net_arch)}"
+            raise ValueError(f"protection: {relation}, which has no trunk; set two or more layers")
+        if self.protection.measures and carries:
+            raise ValueError(f"protection: {protection} is not allowed with state: carry; set none or freeze")
+        if carries and any(task.data is not None for task in self.world):
+            raise ValueError("policy: state: carry is not allowed in a world with images; set state: reset")
+        if self.relu_twin and carries:
+            raise ValueError("relu_twin: not allowed with state: carry, where the twin is an LSTM; leave it out")
         check_least(self, 1, "keep_checkpoints")
         check_least(self, 0, "threads")
         check_seed(self.seed)
 
 
 def read(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> LifeConfig:
-    """The life that ``raw`` describes.
+    """The config of the life in ``raw``.
 
     Args:
-        raw: what stands in a file.
+        raw: content of a file.
         source: the file.
         overrides: ``seed=3``, ``world.0.steps=1000``, ``policy.neuron.tau_mem=5e-3``.
 
     Raises:
-        ConfigError: with all problems, each naming the file, the key, what was got and what is allowed.
+        ConfigError: lists all problems, each with the file, the key, what was got and what is allowed.
     """
     problems = [*overridden(raw, overrides), *_impossible_rounds(raw)]
     if too_many := list(too_many_tasks(raw)):
@@ -115,40 +120,37 @@ def read(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Lif
 
 
 def unlivable(config: LifeConfig, images: bool = False) -> Iterator[str]:
-    """What is found out by making the learners of a life (`snn4.agent.life.checks.unbuildable`)."""
-    learners = [task.learner or config.learner for task in config.world]
+    """Problems that show only when the learners of a life are built (`snn4.agent.life.checks.unbuildable`)."""
+    learners = [config.learner_of(task) for task in config.world]
     policies = [task.policy(config.policy) for task in config.world]
     return unbuildable(config.world, learners, policies, config.device, images)
 
 
 def _unrolled(raw: dict[str, Any], repeat: bool = True) -> dict[str, Any]:
-    """``raw`` with its tasks in one list: ``rounds`` repeats a world, and a world may hold worlds of its own."""
+    """``raw`` with all tasks in one list: ``rounds`` repeats a world, and a world may contain groups with worlds."""
 
     def tasks(group: dict[str, Any]) -> list[Any]:
-        inner = [tasks(entry) if _is_group(entry) else [_named(entry)] for entry in group["world"]]
+        inner = [tasks(entry) if is_group(entry) else [_named(entry)] for entry in group["world"]]
         return [task for part in inner for task in part] * (group.get("rounds", 1) if repeat else 1)
 
     rest = {key: value for key, value in raw.items() if key != "rounds"}
-    return {**rest, "world": copy.deepcopy(tasks(raw))} if _is_group(raw) else rest
+    return {**rest, "world": copy.deepcopy(tasks(raw))} if is_group(raw) else rest
 
 
 def _impossible_rounds(group: dict[str, Any], place: str = "") -> Iterator[str]:
     rounds = group.get("rounds", 1)
     if type(rounds) is not int or rounds < 1:
         yield f"{place}rounds: got {rounds!r}, allowed is a whole number >= 1"
-    for number, entry in enumerate(group["world"] if _is_group(group) else []):
-        if _is_group(entry):
-            here, others = f"{place}world.{number}.", [key for key in entry if key not in ("world", "rounds")]
-            yield from (f"{here}{key}: unknown key of a group; allowed are world, rounds" for key in others)
-            yield from _impossible_rounds(entry, here)
+    for number, entry in enumerate(group["world"] if is_group(group) else []):
+        if is_group(entry):
+            inner = f"{place}world.{number}."
+            unknown = [key for key in entry if key not in ("world", "rounds")]
+            yield from (f"{inner}{key}: unknown key of a group; allowed are world, rounds" for key in unknown)
+            yield from _impossible_rounds(entry, inner)
 
 
 def _named(task: Any) -> Any:
-    """Images need no environment: their data set gives its name."""
+    """``task``, with the name of its data set where it has no environment."""
     if isinstance(task, dict) and isinstance(data := task.get("data"), dict):
         return {"environment": data.get("name", DataConfig.name), **task}
     return task
-
-
-def _is_group(entry: Any) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("world"), list)

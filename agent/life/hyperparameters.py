@@ -1,4 +1,4 @@
-"""What SB3 would refuse of an algorithm's hyperparameters, or fail by later, told before anything is made."""
+"""Hyperparameters that SB3 would refuse, or fail on later: the problems are reported before anything is built."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from snn4.agent.config.mismatches import kinds, shown
 from snn4.learners.algorithms import ALGORITHMS, CARRYING, Algorithm
 
 MOST = 10**9
-"""Whole numbers go up to this."""
+"""Largest whole number."""
 
 Range = tuple[str, Callable[[Any], bool]]
-"""What a value of the right type may be, in words and as a test."""
+"""Allowed values of the right type, in words and as a test."""
 
 _WHOLE: Range = (f"a whole number from 1 to {MOST:,}", lambda x: 1 <= x <= MOST)
 _NATURAL: Range = (f"a whole number from 0 to {MOST:,}", lambda x: 0 <= x <= MOST)
@@ -42,17 +42,17 @@ _RANGES: dict[str, Range] = {
 _OURS = {"self", "policy", "env", "policy_kwargs", "seed", "device", "verbose", "tensorboard_log", "_init_setup_model",
          "monitor_wrapper", "supported_action_spaces", "action_noise", "stats_window_size"}  # fmt: skip
 _BUFFER_KWARGS = {"rollout_buffer_kwargs": (), "replay_buffer_kwargs": ("handle_timeout_termination",)}
-"""What SB3 does not give to its buffers itself."""
+"""Arguments of buffers that SB3 does not set itself."""
 
 
 def algorithm_of(learner: Mapping[str, Any], carry: bool = False) -> Algorithm | None:
-    """The algorithm that a raw ``learner`` names, with ``state: carry``; None where there is none of that name."""
+    """The algorithm that a raw ``learner`` names, for ``state: carry`` with ``carry``; None for an unknown name."""
     name = str(learner.get("algorithm", "PPO"))
     return CARRYING.get(name, ALGORITHMS.get(name)) if carry else ALGORITHMS.get(name)
 
 
 def unfit(learner: Mapping[str, Any], carry: bool = False) -> Iterator[str]:
-    """Hyperparameters of a raw ``learner`` that its algorithm does not know or cannot take, without their place."""
+    """Hyperparameters of a raw ``learner`` that are unknown to its algorithm or out of range, without their place."""
     algorithm, given = algorithm_of(learner, carry), learner.get("hyperparameters", {})
     if algorithm is None or not isinstance(given, dict):
         return
@@ -72,28 +72,29 @@ def unfit(learner: Mapping[str, Any], carry: bool = False) -> Iterator[str]:
 
 
 def unfit_spaces(learner: Mapping[str, Any], seen: spaces.Space[Any], actions: spaces.Space[Any]) -> Iterator[str]:
-    """Keys of a raw ``learner`` that mean nothing for an environment with these spaces, and why."""
+    """Keys of a raw ``learner`` that are not allowed in an environment with these spaces, and why."""
     given = learner.get("hyperparameters")
     if isinstance(given, dict) and given.get("use_sde") is True and not isinstance(actions, spaces.Box):
-        yield f"hyperparameters.use_sde: got True with {type(actions).__name__} actions, allowed is false"
+        yield f"hyperparameters.use_sde: not allowed with {type(actions).__name__} actions; set false"
     if learner.get("normalize") is True and not isinstance(seen, (spaces.Box, spaces.Dict)):
-        yield f"normalize: got True with {type(seen).__name__} observations, allowed is false"
+        yield f"normalize: not allowed with {type(seen).__name__} observations; set false"
 
 
 def _contradictions(chosen: Mapping[str, Any], n_envs: Any) -> Iterator[str]:
-    """Values that are right alone and not together."""
+    """Values that are allowed alone but not together."""
     if chosen.get("normalize_advantage") and isinstance(chosen.get("batch_size"), int):
         if chosen["batch_size"] < 2:
-            yield f"batch_size: got {chosen['batch_size']}, allowed is a whole number >= 2 with normalize_advantage"
+            yield f"batch_size: got {chosen['batch_size']}, allowed with normalize_advantage is a whole number >= 2"
         if chosen["n_steps"] == n_envs == 1:
-            yield "n_steps: got 1 with n_envs: 1, allowed is a whole number >= 2 with normalize_advantage"
+            yield "n_steps: 1 is not allowed with n_envs: 1 and normalize_advantage; set n_steps >= 2"
     timeouts = (chosen.get("replay_buffer_kwargs") or {}).get("handle_timeout_termination", True)
     if chosen.get("optimize_memory_usage") and timeouts:
-        yield "optimize_memory_usage: got True, allowed is false; or set replay_buffer_kwargs: {handle_timeout_termination: false}"  # noqa: E501
+        remedy = "set false, or replay_buffer_kwargs: {handle_timeout_termination: false}"
+        yield f"optimize_memory_usage: not allowed with handle_timeout_termination; {remedy}"
 
 
 def _wanted(name: str, value: Any, hint: Any) -> str | None:
-    """What is allowed, where ``value`` is not."""
+    """The allowed values, if ``value`` is not allowed; else None."""
     if not _fits(value, hint):
         return _written(hint)
     if name == "train_freq":
@@ -122,11 +123,9 @@ def _fits(value: Any, hint: Any) -> bool:
     for kind in kinds(hint):
         if _is_schedule(kind) and isinstance(value, str) and value.startswith("lin_"):
             return _number(value.removeprefix("lin_")) >= 0
-        if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if kind is float and type(value) is int:
             return True
-        if kind in (int, bool, str) and type(value) is kind:
-            return True
-        if kind is type(None) and value is None:
+        if kind in (float, int, bool, str, type(None)) and type(value) is kind:
             return True
         if typing.get_origin(kind) in (tuple, list, dict) and isinstance(value, (list, dict)):
             return True
@@ -138,7 +137,7 @@ def _is_schedule(kind: Any) -> bool:
 
 
 def _number(text: str) -> float:
-    """NaN, which is in no range, where the text is none."""
+    """The number in ``text``; else NaN, which is in no range."""
     try:
         return float(text)
     except ValueError:

@@ -30,7 +30,7 @@ def processes(config: LifeConfig) -> OneProcess:
 
 
 def prepare(config: LifeConfig, processes: Processes) -> Life:
-    """ConfigError for images that cannot be read or learned: better before the first task than after it."""
+    """ConfigError for images that cannot be read or learned, before the first task instead of after it."""
     if any(task.data is not None for task in config.world) and (problems := list(unlivable(config, images=True))):
         raise ConfigError(config.name, problems)
     return Life(config)
@@ -39,8 +39,8 @@ def prepare(config: LifeConfig, processes: Processes) -> Life:
 def evaluate(config: LifeConfig, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     saved = checkpoint.newest(folder)
     if saved is None:
-        raise RunError(f"{folder}: holds no checkpoint yet, so there is nothing to test")
-    torch.set_num_threads(config.threads or 1)  # as it lives
+        raise RunError(f"{folder}: has no checkpoint yet, so there is nothing to test")
+    torch.set_num_threads(config.threads or 1)  # as in the run
     life = Life(config)
     life.load_state(saved.state)
     for being in life.beings:
@@ -55,6 +55,6 @@ def about(config: LifeConfig) -> dict[str, Any]:
 
 
 def title(config: Mapping[str, Any]) -> str:
-    # Tasks of version 0.1 had no names at first.
+    # Early configs of version 0.1 had no names of tasks.
     tasks = dict.fromkeys(task.get("name") or task["environment"] for task in config["world"])
     return f"{config['name']}: {', '.join(tasks)}, seed {config['seed']}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -11,32 +11,32 @@ from snn4.agent.evaluation.episodes import Evaluator, Interrupted
 from snn4.agent.life.being import Being
 from snn4.agent.life.config import LifeConfig
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN
-from snn4.agent.run.events import Compared, Event, Task
-from snn4.agent.run.work import Pause, State
+from snn4.agent.run.events import Compared, Event, Measure, Task
+from snn4.agent.run.work import Pause, State, Stop
 from snn4.policies.allocation import keep_freed_memory
 from snn4.policies.gene import genome
 
 
 class Life:
-    """The organism lives through its world and is tested, then its ANN twin; both are compared.
+    """The organism lives through its world and is tested; then its ANN twin does the same; then both are compared.
 
     Args:
         config: a checked config.
     """
 
     unit = "steps"
-    measure: Literal["return", "accuracy"] = "return"
+    measure: Measure = "return"
 
-    def live(self, stop: Callable[[], bool]) -> Iterator[Event | Pause]:
-        """The whole story, from where `load_state` put it."""
+    def live(self, stop: Stop) -> Iterator[Event | Pause]:
+        """The whole story, from the state set by `load_state`."""
         torch.set_num_threads(self.config.threads or 1)
         keep_freed_memory()
         try:
             yield from self._lives(stop)
-        except Interrupted:  # in the middle of an evaluation
+        except Interrupted:  # during an evaluation
             yield Pause()
 
-    def _lives(self, stop: Callable[[], bool]) -> Iterator[Event | Pause]:
+    def _lives(self, stop: Stop) -> Iterator[Event | Pause]:
         for being in self.beings:
             if being.scores:
                 continue
@@ -48,7 +48,7 @@ class Life:
         if self.config.ann_twin:
             yield Compared(*(being.scores for being in self.beings[:2]))
 
-    def _live_through_world(self, being: Being, stop: Callable[[], bool]) -> Iterator[Event | Pause]:
+    def _live_through_world(self, being: Being, stop: Stop) -> Iterator[Event | Pause]:
         every = self.config.evaluation.every
         for task in being.world.remaining():
             yield from being.take_up(task, stop)
@@ -83,7 +83,7 @@ class Life:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """Nothing: environments are known by the config."""
+        """Empty: the config says everything about environments."""
         return {}
 
     @property
@@ -105,7 +105,7 @@ class Life:
         }
 
     def load_state(self, state: State) -> None:
-        """Go on from `state`, also one of version 0.1."""
+        """Continue from ``state``, also one of version 0.1."""
         task = state["learner"]["task"]
         for being, saved in zip(self.beings, state["model"]["beings"], strict=True):
             lives = task is not None and not saved["scores"]
@@ -114,7 +114,7 @@ class Life:
                 task = None
 
     def summary(self) -> dict[str, Any]:
-        """The tests, and where there were several tasks what is left of each."""
+        """The tests and, after several tasks, the retention of each."""
         scores = {being.name: being.scores for being in self.beings}
         summary: dict[str, Any] = {"tasks": scores[ORGANISM], ANN_TWIN: scores.get(ANN_TWIN, {})}
         if self.config.relu_twin:

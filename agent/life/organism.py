@@ -1,4 +1,4 @@
-"""The organism: what lives on from task to task."""
+"""The organism, which lives from task to task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Learner = ReinforcementLearner | ClassificationLearner
 
 @dataclass
 class TaskMemory:
-    """What belongs to one task: all of its policy but the trunk, statistics, and the time spent there."""
+    """The part of an organism that belongs to one task: its policy without the trunk, statistics, and time spent."""
 
     parameters: dict[str, Tensor] = field(default_factory=dict)
     normalization: dict[str, Any] | None = None
@@ -29,15 +29,15 @@ class TaskMemory:
 
 @dataclass
 class Organism:
-    """A policy that many tasks share, and its life so far.
+    """A policy shared by many tasks, and its life so far.
 
-    ``trunk`` holds the synapses between hidden layers, common to all tasks; everything else of a policy is kept for
-    each task, by its name, in ``tasks``.
+    ``trunk`` holds the synapses between hidden layers, which all tasks share; ``tasks`` holds the rest of the policy of
+    each task, by the task's name.
     """
 
     config: PolicyConfig
     protection: Protection = field(default_factory=Protection)
-    """What keeps the trunk from forgetting finished tasks."""
+    """Keeps the trunk from forgetting finished tasks."""
     trunk: dict[str, Tensor] = field(default_factory=dict)
     tasks: dict[str, TaskMemory] = field(default_factory=dict)
     age: int = 0
@@ -46,33 +46,33 @@ class Organism:
     """Ancestors, oldest first."""
 
     def remember(self, task: str, learner: Learner) -> None:
-        """Take over what ``learner`` knows now."""
-        parameters = {k: v.detach().clone() for k, v in learner.policy.state_dict().items()}
+        """Copy the present weights and statistics of ``learner``."""
+        parameters = {name: value.detach().clone() for name, value in learner.policy.state_dict().items()}
         for shared, name in trunk_names(learner.policy).items():
             self.trunk[shared] = parameters.pop(name)
         memory = self.tasks.setdefault(task, TaskMemory())
         memory.parameters, memory.normalization = parameters, learner.normalization()
 
     def spend(self, task: str, steps: int, seconds: float) -> None:
-        """Grow older by ``steps`` environment steps and ``seconds`` of learning."""
+        """Add ``steps`` environment steps and ``seconds`` of learning to its age."""
         memory = self.tasks.setdefault(task, TaskMemory())
         memory.env_steps += steps
         memory.seconds += seconds
         self.age += steps
 
     def snapshot(self, task: str) -> dict[str, Any]:
-        """What it would act with in ``task``, to go back to with `restore`."""
+        """Its present weights and statistics in ``task``, for `restore`."""
         memory = self.tasks[task]
         return {"trunk": dict(self.trunk), "parameters": memory.parameters, "normalization": memory.normalization}
 
     def restore(self, task: str, snapshot: dict[str, Any]) -> None:
-        """Act in ``task`` as at the `snapshot`; age and time spent stay."""
+        """Return to a `snapshot` of ``task``; age and time spent stay."""
         memory = self.tasks[task]
         self.trunk = dict(snapshot["trunk"])
         memory.parameters, memory.normalization = snapshot["parameters"], snapshot["normalization"]
 
     def prepare(self, task: str, policy: BasePolicy) -> BasePolicy:
-        """Put the trunk, and what is remembered of ``task``, into a policy made for it."""
+        """Load the trunk, and the memory of ``task``, into a policy made for ``task``."""
         state = policy.state_dict()
         known = task in self.tasks and self.tasks[task].parameters
         state |= known or {}
@@ -85,7 +85,7 @@ class Organism:
         return policy
 
     def state(self) -> dict[str, Any]:
-        """Everything but the config, as plain data and tensors."""
+        """All but the config, as plain data and tensors."""
         return {
             "trunk": dict(self.trunk),
             "tasks": {name: vars(memory).copy() for name, memory in self.tasks.items()},
@@ -95,7 +95,9 @@ class Organism:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Become the organism whose `state` was saved."""
-        self.trunk, self.age, self.lineage = dict(state["trunk"]), state["age"], list(state["lineage"])
+        """Continue from ``state``."""
+        self.trunk = dict(state["trunk"])
+        self.age = state["age"]
+        self.lineage = list(state["lineage"])
         self.tasks = {name: TaskMemory(**memory) for name, memory in state["tasks"].items()}
-        self.protection.load_state(state.get("protection", {}))  # checkpoints of 0.1 have none
+        self.protection.load_state(state.get("protection", {}))  # early checkpoints of version 0.1 have none

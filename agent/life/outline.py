@@ -1,4 +1,4 @@
-"""A policy's outline: its tensors by name and shape, found without optimizers and buffers, and without much memory."""
+"""The outline of a policy: names and shapes of its tensors, found without optimizers, buffers and much memory."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from snn4.learners.algorithms import LearnerConfig, make_policy
 from snn4.policies.sb3 import PolicyConfig
 
 Outline = dict[str, tuple[int, ...]]
-"""Shapes by the names of `state_dict`."""
+"""Shapes by the names in `state_dict`."""
 
 NUMBERS = 2**27
-"""Weights beyond so many (half a gigabyte) have a shape alone."""
+"""Weights beyond this number (half a gigabyte) get a shape, but no memory."""
 
 
 def outline(learner: LearnerConfig, policy: PolicyConfig, env: VecEnv) -> Outline:
-    """The tensors of the policy that `make_policy` makes of these; raises what SB3, torch and networks raise."""
+    """The tensors of the policy that `make_policy` would make; raises what SB3, torch and networks raise."""
     light: dict[str, Any] = {"ortho_init": False} if learner.algorithm in ("PPO", "A2C") else {}
     if not {"optimizer_class", "optimizer_kwargs"} & learner.policy_kwargs.keys():
-        light["optimizer_class"] = _no_optimizer  # torch's import its compiler: a second, or five on a busy core
+        light["optimizer_class"] = _no_optimizer  # torch's own import its compiler, which takes one to five seconds
     learner = dataclasses.replace(learner, policy_kwargs={**light, **learner.policy_kwargs})
     with torch.random.fork_rng(devices=[]), _Sparing():
-        made = make_policy(learner, policy, env)
-    return {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
+        light_policy = make_policy(learner, policy, env)
+    return {name: tuple(tensor.shape) for name, tensor in light_policy.state_dict().items()}
 
 
 class _Sparing(TorchFunctionMode):
-    """Makes weights beyond `NUMBERS` on torch's device "meta", and leaves them there when SB3 moves its layers."""
+    """Creates weights beyond `NUMBERS` on torch's device "meta", where they stay when SB3 moves its layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,4 +50,4 @@ class _Sparing(TorchFunctionMode):
 
 
 def _no_optimizer(*_: Any, **__: Any) -> None:
-    """What is only looked at does not learn."""
+    """An outline does not learn."""

@@ -1,4 +1,4 @@
-"""What came of a life: tables for terminals, and the sections of its page."""
+"""The result of a life: tables for terminals, and the sections of its page."""
 
 from __future__ import annotations
 
@@ -19,26 +19,25 @@ from snn4.policies.metering.energy import ENERGY_MODELS, counted
 
 Summary = Mapping[str, Any]
 BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN, "relu_twin": RELU_TWIN}
-"""Who was tested, by the keys of ``summary.json``."""
+"""Tested beings, by their keys in ``summary.json``."""
 
 
 def tables(summary: Summary) -> Group:
-    """The test, and what is left of each task where there were several."""
+    """The test and, after several tasks, the retention of each."""
     name = f"{summary['config']['name']}, seed {summary['seed']}"
     retention = summary.get("retention", {})
     title = "what is left of each task, % (0 chance, 100 reference)"
-    left = [
-        rich_table(retention_rows(own), f"{name_of(being)}: {title}", apart=2)  # returns, below percents
-        for being, own in retention.items()
+    retained = [
+        rich_table(retention_rows(result), f"{name_of(being)}: {title}", apart=2)  # returns, below percents
+        for being, result in retention.items()
     ]
-    left += [rich_table(retention_measure_rows(retention), "of these percents")] if retention else []
+    retained += [rich_table(retention_measure_rows(retention), "of these percents")] if retention else []
     energies = Text(counted(row for _, row in _tested(summary)), style="dim")
-    return Group(rich_table(score_rows(summary), f"{name}: test, per decision"), energies, *left)
+    return Group(rich_table(score_rows(summary), f"{name}: test, per decision"), energies, *retained)
 
 
 def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
-    """The test, what is left of each task, and curves over the steps; a life that goes on is drawn as far as it has
-    come."""
+    """The test, the retention of each task, and curves over the steps, as far as the life has come."""
     yield from _results(summary) if summary else [heading("Not tested yet")]
     yield from _courses(list(events), summary)
 
@@ -47,14 +46,14 @@ def _results(summary: Summary) -> Iterator[str]:
     yield heading("Test, per decision") + html_table(score_rows(summary))
     if retention := summary.get("retention", {}):
         yield heading("What is left of each task")
-    for being, own in retention.items():
-        before = [None] * len(own["tasks"])
+    for being, result in retention.items():
+        before = [None] * len(result["tasks"])
         title = f"{name_of(being)}: return, %"
         yield figure(
-            draw_matrix([before, *own["normalized"]], own["tasks"], title, "tasks lived"),
-            "0 is chance, 100 the reference; validation with the weights kept, above the diagonal as the task begins.",
+            draw_matrix([before, *result["normalized"]], result["tasks"], title, "finished tasks"),
+            "0 is chance, 100 the reference. Validation of the best weights; above the diagonal, before the task.",
         )
-        yield html_table(retention_rows(own))
+        yield html_table(retention_rows(result))
     if retention:
         yield html_table(retention_measure_rows(retention))
     yield heading("Joules per decision, by energy model")
@@ -74,7 +73,7 @@ def _courses(events: Sequence[Event], summary: Summary | None) -> Iterator[str]:
     for task in dict.fromkeys(name for event in validated for name in event.scores):
         mark = references.get(task)
         returns = draw_course(_lines(validated, task, "return_mean"), task, "return", beginnings, mark)
-        yield figure(returns, f"Upright: a task begins.{'' if mark is None else ' Level: the reference.'}")
+        yield figure(returns, f"Vertical: a task begins.{'' if mark is None else ' Horizontal: the reference.'}")
         spikes = _lines([event for event in validated if event.being == ORGANISM], task, "spikes_per_decision")
         yield figure(draw_course(spikes, task, "spikes per decision", beginnings), "")
 
@@ -83,7 +82,9 @@ def _lines(events: Sequence[Evaluated], task: str, key: str) -> dict[str, list[t
     """Points (age, score) of each being in ``task``."""
     beings = dict.fromkeys(event.being for event in events)
     return {
-        name_of(being): [(e.age, e.scores[task][key]) for e in events if e.being == being and task in e.scores]
+        name_of(being): [
+            (event.age, event.scores[task][key]) for event in events if event.being == being and task in event.scores
+        ]
         for being in beings
     }
 
@@ -100,7 +101,7 @@ def _beginnings(events: Sequence[Event]) -> list[int]:
 
 
 def _tested(summary: Summary) -> list[tuple[str, Summary]]:
-    """Name and test row of all beings in each task, twins below each other."""
+    """Name and test row of every being in each task, grouped by task."""
     return [
         (f"{task} {name_of(being)}", summary[key][task])
         for task in summary["tasks"]
@@ -126,10 +127,10 @@ def _test_cells(row: Summary) -> list[str]:
 
 
 def retention_rows(retention: Summary) -> list[list[str]]:
-    """What is left of every task after each, in percent of its reference; the first row names the columns.
+    """Normalised return in every task after each task, in percent; the first row names the columns.
 
     Args:
-        retention: of one being, as `snn4.agent.evaluation.returns.retention` gives it.
+        retention: of one being, from `snn4.agent.evaluation.returns.retention`.
     """
     after = zip(retention["order"], retention["normalized"], strict=True)
     rows = [[f"{place} {task}", *(_percent(value) for value in row)] for place, (task, row) in enumerate(after)]
@@ -138,14 +139,14 @@ def retention_rows(retention: Summary) -> list[list[str]]:
 
 
 def retention_measure_rows(retention: Mapping[str, Summary]) -> list[list[str]]:
-    """Average, forgetting and transfer of the normalised returns, and what is kept; the first row names the columns.
+    """Average, forgetting and transfer of the normalised returns, and memory; the first row names the columns.
 
     Args:
         retention: of ``summary.json``, by being.
     """
-    bytes_kept = ("memory_bytes", "replay_bytes")
     measures = {
-        being: {**own["measures"], **{key: own.get(key) for key in bytes_kept}} for being, own in retention.items()
+        being: {**result["measures"], **{key: result.get(key) for key in ("memory_bytes", "replay_bytes")}}
+        for being, result in retention.items()
     }
     return measure_rows(measures, "return")
 

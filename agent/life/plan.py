@@ -1,4 +1,4 @@
-"""The plan of a life, lived or not: its tasks in order, what they share, and where it is."""
+"""The plan of a life: its tasks in order, what they share, and how far a run is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from snn4.learners.protection import ProtectionConfig
 
 
 def plan(config: LifeConfig, places: Mapping[str, Place]) -> RenderableType:
-    """A table of the tasks, and what they share; with ``places``, how far each being is."""
+    """A table of the tasks, and what they share; with ``places`` also the progress of each being."""
     table = Table(title=f"{config.name}, seed {config.seed}: {sum(t.steps for t in config.world):,} steps")
     for column in ("", "task", "steps", "from step", "learner", "comes back to"):
         table.add_column(column, justify="right" if column in ("", "steps", "from step") else "left")
@@ -27,7 +27,7 @@ def plan(config: LifeConfig, places: Mapping[str, Place]) -> RenderableType:
     for number, task in enumerate(config.world):
         origin = _origin(task, config.world[:number])
         done = [place.progress(number, task.steps) for place in places.values()]
-        learned_by = "cross-entropy" if task.data is not None else (task.learner or config.learner).algorithm
+        learned_by = "cross-entropy" if task.data is not None else config.learner_of(task).algorithm
         back = "" if origin is None else f"task {origin}"
         table.add_row(str(number), Text(_label(task)), f"{task.steps:,}", f"{first:,}", learned_by, back, *done)
         first += task.steps
@@ -35,11 +35,11 @@ def plan(config: LifeConfig, places: Mapping[str, Place]) -> RenderableType:
 
 
 def _origin(task: LifeTask, earlier: Sequence[LifeTask]) -> int | None:
-    """Number of the stay that ``task`` comes back to: the latest under the same circumstances, so that a return to
-    undrifted physics shows; else the latest of its name."""
-    met = [n for n, stay in enumerate(earlier) if stay.name == task.name]
-    same = [n for n in met if _circumstances(earlier[n]) == _circumstances(task)]
-    return max(same or met, default=None)
+    """Number of the earlier task that ``task`` comes back to: the latest with the same environment and variation, so
+    that a return to undrifted physics shows; else the latest of the same name."""
+    namesakes = [number for number, past in enumerate(earlier) if past.name == task.name]
+    same = [number for number in namesakes if _circumstances(earlier[number]) == _circumstances(task)]
+    return max(same or namesakes, default=None)
 
 
 def _circumstances(task: LifeTask) -> tuple[Any, ...]:
@@ -47,7 +47,7 @@ def _circumstances(task: LifeTask) -> tuple[Any, ...]:
 
 
 def _label(task: LifeTask) -> str:
-    """What tests call the task, and its environment where that does not show."""
+    """The task's label, with its environment unless the label contains it."""
     return task.label if task.environment in task.label else f"{task.label}: {task.environment}"
 
 
@@ -71,7 +71,7 @@ def _protection(config: ProtectionConfig) -> str:
         case "freeze":
             return f"freeze, {config.fraction:.0%} of it after the first task"
         case "ewc":
-            return f"ewc, strength {config.strength:g}, importance from {config.samples:,} observations a task"
+            return f"ewc, strength {config.strength:g}, importance from {config.samples:,} observations per task"
         case "replay":
-            return f"replay, strength {config.strength:g}, {config.samples:,} observations a task"
+            return f"replay, strength {config.strength:g}, {config.samples:,} observations per task"
     return "none"

@@ -1,4 +1,4 @@
-"""Trained classifiers on disk: a folder with ``config.yaml`` and ``model.safetensors``, as a training leaves it."""
+"""Trained classifiers on disk: folders with ``config.yaml`` and ``model.safetensors``, as a training writes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ZOO = Path(__file__).parents[2] / "benchmarks" / "zoo"
 
 
 class ModelError(BadInput):
-    """No model, or one of another architecture."""
+    """There is no model, or it does not fit."""
 
 
 def find_model(name: str) -> Path:
@@ -35,7 +35,7 @@ def find_model(name: str) -> Path:
 
 
 def save_model(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write ``weights`` and what there is to know ``about`` them (plain data), as a whole or not at all."""
+    """Write ``weights`` and plain data ``about`` them, completely or not at all."""
     partial = path.with_name(f".{path.name}.partial")
     tensors = {name: x.detach().cpu().contiguous() for name, x in weights.items()}
     try:
@@ -47,7 +47,7 @@ def save_model(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, An
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What `save_model` was told about the weights in ``path``; empty where nothing was.
+    """The data ``about`` the weights in ``path`` that `save_model` wrote; empty if there is none.
 
     Raises:
         ModelError: there is no such file, or it is damaged.
@@ -57,20 +57,20 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def load_model(path: Path, network: nn.Module) -> None:
-    """Read the weights of ``network``.
+    """Load the weights in ``path`` into ``network``.
 
     Raises:
-        ModelError: there is no such file, it is damaged, or it is of another architecture: lists the tensors.
+        ModelError: there is no such file, it is damaged, or it is of another architecture; lists the tensors.
     """
     with _readable(path):
         weights = load_file(path)
-    own = network.state_dict()
-    differing = [f"{name} is missing" for name in own if name not in weights]
-    differing += [f"{name} is not in the network" for name in weights if name not in own]
+    expected = network.state_dict()
+    differing = [f"{name} is missing" for name in expected if name not in weights]
+    differing += [f"{name} is not in the network" for name in weights if name not in expected]
     differing += [
-        f"{name} is {tuple(weights[name].shape)} in the file, {tuple(own[name].shape)} in the network"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
+        f"{name} is {tuple(weights[name].shape)} in the file, {tuple(expected[name].shape)} in the network"
+        for name in expected
+        if name in weights and weights[name].shape != expected[name].shape
     ]
     if differing:
         shown = "; ".join(differing[:8]) + (f"; and {len(differing) - 8} more" if len(differing) > 8 else "")
@@ -81,7 +81,7 @@ def load_model(path: Path, network: nn.Module) -> None:
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     if not path.is_file():
-        raise ModelError(f"{path}: no such file; allowed is the model of a training that has validated once or more")
+        raise ModelError(f"{path}: no such file; allowed is the model of a training after its first validation")
     try:
         yield
     except (SafetensorError, OSError, ValueError) as error:

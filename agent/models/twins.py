@@ -1,4 +1,4 @@
-"""A spiking network and its ANN twin, made for data of a size."""
+"""A spiking network and its ANN twin, built for data of a given size."""
 
 from __future__ import annotations
 
@@ -17,20 +17,17 @@ from snn4.policies.networks.perception import make_network
 from snn4.policies.networks.whitening import WhiteningConv2d, fit_whitening
 
 LOOKED_AT = 5_000_000
-"""Pixels of training images that a whitening stem is computed from."""
+"""Number of pixels from which a whitening stem is computed."""
 
 
 def networks(
-    config: NetworkConfig,
-    size: tuple[int, tuple[int, int], int],
-    seed: int,
-    ann_twin: bool,
+    config: NetworkConfig, size: tuple[int, tuple[int, int], int], seed: int, ann_twin: bool,
     checkpoint_steps: int | None = None,
-) -> dict[str, Network]:
-    """The untrained network for data of a ``size`` (channels, height and width, classes), and its ANN twin.
+) -> dict[str, Network]:  # fmt: skip
+    """The untrained network for data of a ``size`` (channels, (height, width), classes), and its ANN twin.
 
     Raises:
-        ValueError, TypeError, ImportError: for a network that does not fit the data, or cannot be made here.
+        ValueError, TypeError, ImportError: the network does not fit the data, or cannot be built here.
     """
     torch.manual_seed(seed)
     resolved = config.resolve(*size)
@@ -44,17 +41,17 @@ def has_whitening(networks: Iterable[nn.Module]) -> bool:
 
 
 def whiten(networks: Iterable[nn.Module], images: Tensor) -> None:
-    """Compute all whitening stems from ``images`` (…, C, H, W), normalised as the networks see them."""
+    """Compute all whitening stems from normalised ``images`` (…, C, H, W)."""
     for network in networks:
         fit_whitening(network, images.flatten(0, -4))
 
 
 def looked_at(image_size: tuple[int, int]) -> int:
-    """How many images a whitening stem is computed from."""
+    """Number of images from which a whitening stem is computed."""
     return max(LOOKED_AT // math.prod(image_size), 1)
 
 
 def wrong_steps(network: NetworkConfig, data: DataConfig) -> Iterator[str]:
-    """What is wrong with the T of a network for events, which come in as many steps as they have bins."""
+    """The problem of a network for events whose T differs from the number of bins."""
     if data.is_events and data.bins != network.T:
-        yield f"network.T: got {network.T}, allowed for events is {data.bins}, as data.bins; set both"
+        yield f"network.T: got {network.T}, allowed for events is {data.bins}, the value of data.bins; set both"

@@ -1,14 +1,15 @@
-"""The whole organism on disk, atomically: a checkpoint is there completely or not at all, and knows if it was changed.
+"""Checkpoints of a run: written completely or not at all, and verified when they are read.
 
 A checkpoint is a folder: ``model.safetensors`` (weights), ``learner.safetensors`` (optimisers, replay, statistics),
-``state.json`` (all that is not an array), ``config.yaml``, and ``manifest.json`` with the SHA-256 of each.
-Nothing in it is a pickle.
+``state.json`` (everything that is not an array), ``config.yaml``, and ``manifest.json`` with the SHA-256 of each file.
+It contains no pickle.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -18,23 +19,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from snn4.agent.config.document import parse
 from snn4.agent.errors import BadInput, CannotGoOn
 
 CHECKPOINTS = "checkpoints"
-"""Their folder in a run folder."""
+"""Folder of the checkpoints in a run folder."""
 MANIFEST = "manifest.json"
 PARTS = ("model", "learner")
 FILES = (*(f"{part}.safetensors" for part in PARTS), "state.json", "config.yaml")
 _FREE = ("threads", "workers", "device", "accelerator", "keep_checkpoints", "root", "folder", "download")
-"""Keys of a config that may change while a run lasts: on which machine it goes on, and how much it leaves there."""
+"""Keys of a config that may change between interruption and resume: they concern the machine and its disk."""
 _OPEN = ("options", "kwargs", "hyperparameters", "physics")
-"""Settings of a config whose keys are not fields, but may be any."""
+"""Mappings of a config with keys that are not fields."""
 
 
 class Damaged(CannotGoOn):
@@ -42,13 +43,13 @@ class Damaged(CannotGoOn):
 
 
 class RunChanged(BadInput):
-    """The config in a run folder is no longer the one that its checkpoint was written with."""
+    """The config or the data of a run differ from those at its checkpoint."""
 
 
 def save(folder: Path, state: dict[str, Any], about: dict[str, Any], config: str, keep: int = 2) -> Path:
     """Write the next checkpoint, ``folder/<number>``, and delete all but the newest ``keep`` sound ones.
 
-    An error while writing (a full disk) leaves the earlier checkpoints as they were and nothing of this one.
+    An error (a full disk) leaves the earlier checkpoints as they were, and no trace of this one.
 
     Args:
         folder: of all checkpoints.
@@ -71,7 +72,7 @@ def save(folder: Path, state: dict[str, Any], about: dict[str, Any], config: str
         shutil.rmtree(partial, ignore_errors=True)
         raise
     _, *older = _complete(folder)
-    for old in set(older) - set(_sound(older)[: keep - 1]):
+    for old in set(older) - set(itertools.islice(_sound(older), keep - 1)):
         shutil.rmtree(old)
     return target
 
@@ -84,38 +85,38 @@ class Checkpoint(NamedTuple):
     """``model`` and ``learner``."""
     about: dict[str, Any]
     notes: list[str]
-    """What a reader of the log should know: newer ones that are damaged."""
+    """Lines for the log, on newer checkpoints that are damaged."""
 
     @property
     def place(self) -> str:
-        """In the run folder."""
+        """Its path inside the run folder."""
         return f"{CHECKPOINTS}/{self.path.name}"
 
     def require_same(self, run: Path, fingerprint: dict[str, Any]) -> None:
-        """A run goes on with the data that it began with.
+        """Require the data with which the run began.
 
         Args:
             run: the run folder.
-            fingerprint: of the data as they are now.
+            fingerprint: of the present data.
 
         Raises:
-            RunChanged: the checkpoint's own says otherwise.
+            RunChanged: the fingerprint in the checkpoint differs.
         """
-        before = self.about.get("fingerprint", self.state["learner"].get("data", {}))  # where version 0.1 had it
+        before = self.about.get("fingerprint", self.state["learner"].get("data", {}))  # its place in version 0.1
         changed = {key: value for key, value in fingerprint.items() if before.get(key, value) != value}
         if changed:
             then = {key: before[key] for key in changed}
             raise RunChanged(
-                f"{run}: the training data were {then} when {self.place} was written, and are {changed}; allowed is "
-                "what they were: put the files back, or start another run"
+                f"{run}: the training data were {then} when {self.place} was written, and are now {changed}; allowed "
+                "are the same data: restore the files, or start another run"
             )
 
 
 def load(folder: Path) -> Checkpoint | None:
-    """The newest sound checkpoint in ``folder``; None if none was ever written.
+    """The newest sound checkpoint in ``folder``; None if there is no checkpoint.
 
     Raises:
-        Damaged: there are some, and none is sound.
+        Damaged: there are checkpoints, but none is sound.
     """
     problems: list[str] = []
     for path in _complete(folder):
@@ -133,40 +134,38 @@ def load(folder: Path) -> Checkpoint | None:
 
 
 def newest(run: Path) -> Checkpoint | None:
-    """The newest sound checkpoint in the run folder ``run``, as `load` finds it."""
+    """`load` for the run folder ``run``."""
     return load(run / CHECKPOINTS)
 
 
 def require_unchanged(run: Path) -> None:
-    """A run goes on as it began.
+    """Require the config with which the run began.
 
     Raises:
-        RunChanged: naming the keys of the config in ``run`` that were changed since its newest sound checkpoint.
+        RunChanged: keys of the config in ``run`` have changed since its newest sound checkpoint; lists them.
     """
-    newest = next(iter(_sound(_complete(run / CHECKPOINTS))), None)
+    newest = next(_sound(_complete(run / CHECKPOINTS)), None)
     if newest is None:
         return
-    now, then = (
-        dict(_flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))) for folder in (run, newest)
-    )
+    now, then = (dict(_flat(parse((folder / "config.yaml").read_text(encoding="utf-8")))) for folder in (run, newest))
     changed = [key for key in then if key in now and now[key] != then[key] and key.rpartition(".")[2] not in _FREE]
     if changed:
-        told = ", ".join(f"{key} (was {then[key]!r}, is {now[key]!r})" for key in changed)
+        changes = ", ".join(f"{key} (was {then[key]!r}, is {now[key]!r})" for key in changed)
         raise RunChanged(
-            f"{run / 'config.yaml'}: changed since {newest.name} was written: {told}; allowed is what it was: a run "
-            "goes on as it began; start another with other settings"
+            f"{run / 'config.yaml'}: changed since {newest.name} was written: {changes}; allowed are the same "
+            "settings: restore them, or start another run"
         )
 
 
 def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """What is in nested mappings and lists by its place, as ``world.0.steps``, and what there is at each place.
+    """Every value in nested mappings and lists with its place (``world.0.steps``), and a summary of each container.
 
-    Fields that one config has and the other has not are another version's, but in mappings whose keys are free.
+    A field that only one of two configs has belongs to another version, except in mappings with free keys.
     """
     name = place.rpartition(".")[2]
     if isinstance(value, (dict, list)):
-        there = sorted(map(str, value)) if name in _OPEN else len(value) if isinstance(value, list) else "settings"
-        yield place, there
+        content = sorted(map(str, value)) if name in _OPEN else len(value) if isinstance(value, list) else "settings"
+        yield place, content
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _flat(item, f"{place}.{key}".lstrip("."))
     else:
@@ -183,13 +182,12 @@ def _complete(folder: Path) -> list[Path]:
     return sorted(numbered, key=lambda path: int(path.name), reverse=True)
 
 
-def _sound(paths: list[Path]) -> list[Path]:
-    found = []
+def _sound(paths: list[Path]) -> Iterator[Path]:
+    """Those of ``paths`` that are sound; each is verified on demand, since hashing a large replay memory takes time."""
     for path in paths:
         with contextlib.suppress(Damaged):
             _verify(path)
-            found.append(path)
-    return found
+            yield path
 
 
 def _write(path: Path, parts: dict[str, Any], about: dict[str, Any], config: str) -> None:
@@ -207,11 +205,11 @@ def _write(path: Path, parts: dict[str, Any], about: dict[str, Any], config: str
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """State and about; Damaged for what passes its sums and still cannot be read."""
+    """State and about; Damaged for a checkpoint with right checksums that still cannot be read."""
     try:
         plain = json.loads((path / "state.json").read_text(encoding="utf-8"))
         state = {part: _join(plain[part], load_file(path / f"{part}.safetensors")) for part in PARTS}
-        return state, dict(plain.get("about", {}))  # version 0.1 wrote nothing about a checkpoint
+        return state, dict(plain.get("about", {}))  # version 0.1 wrote none
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise Damaged(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
@@ -229,14 +227,14 @@ def _verify(path: Path) -> None:
 
 
 def _require_files(path: Path, names: Iterable[str]) -> None:
-    """OSError for what is no file: to read a pipe, or a device without end, would last for ever."""
+    """OSError for anything but regular files: reading a pipe or a device may never end."""
     for name in names:
         if not (path / name).is_file():
-            raise OSError(f"{name} is missing, or no file")
+            raise OSError(f"{name} is missing, or not a regular file")
 
 
 def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON for ``value``; its arrays go into ``tensors`` and leave their name. Keys keep their type (Adam counts)."""
+    """JSON for ``value``; arrays move into ``tensors`` and leave their names; keys keep their types (Adam's: int)."""
     if isinstance(value, (Tensor, np.ndarray)):
         tensors[name] = torch.as_tensor(value).detach().cpu().contiguous().clone()
         return {"array": name, "numpy": isinstance(value, np.ndarray)}
@@ -270,7 +268,7 @@ def _sync(path: Path) -> None:
     is_folder = path.is_dir()
     if os.name == "nt" and is_folder:
         return
-    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows writes out what may be written to
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows only syncs files open for writing
     try:
         os.fsync(descriptor)
     finally:

@@ -1,4 +1,4 @@
-"""What happens in a run. The journal writes events, the dashboard draws them, ``watch`` replays them from the file."""
+"""The events of a run. The journal writes them, the dashboard draws them, ``watch`` replays them from the file."""
 
 from __future__ import annotations
 
@@ -9,32 +9,36 @@ from typing import Any, ClassVar, Literal, TypedDict
 from snn4.agent.run.old_events import translated
 
 Score = dict[str, Any]
-"""What was measured in one task: ``return_mean`` (an accuracy is a return), and the cost of a decision by name."""
+"""Measurements in one task: ``return_mean`` (an accuracy is a return), and costs per decision by name."""
+
+
+Measure = Literal["return", "accuracy"]
+"""Meaning of ``return_mean`` in a run."""
 
 
 class Task(TypedDict):
-    """A task as events name it."""
+    """A task in an event."""
 
     environment: str
-    """Its name: by default the environment, the experience or the data set."""
+    """Its name: by default that of the environment, the experience or the data set."""
     steps: int
-    """Environment steps, or images, to be learned from."""
+    """Environment steps, or images, to learn from."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Equal events of two runs differ at most in the seconds they took (and what follows from them, as speeds)."""
+    """Anything that happens in a run. Equality ignores seconds, and values that depend on them."""
 
     event: ClassVar[str] = "event"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, with the name of the event under ``event``."""
+        """Plain data; ``event`` holds the name of the event."""
         return {"event": self.event, **dataclasses.asdict(self)}
 
 
 @dataclass(frozen=True)
 class Began(Event):
-    """A run starts, or goes on (``resumed``) at ``age``."""
+    """A run starts, or continues (``resumed``) at ``age``."""
 
     event: ClassVar[str] = "began"
     name: str
@@ -43,25 +47,24 @@ class Began(Event):
     """In order."""
     genome: dict[str, float]
     beings: list[str]
-    """Who goes through the tasks: the spiking one, and ``ann_twin`` if it is compared."""
+    """Who goes through the tasks: the spiking network, and ``ann_twin`` if it is compared."""
     age: int = 0
-    """Environment steps or images, of all beings together."""
+    """Environment steps or images of all beings together."""
     resumed: bool = False
     unit: str = "steps"
-    """Of age and steps: steps, or images."""
-    measure: Literal["return", "accuracy"] = "return"
-    """What ``return_mean`` is."""
+    """Unit of ages and steps: steps, or images."""
+    measure: Measure = "return"
 
 
 @dataclass(frozen=True)
 class Entered(Event):
-    """A task begins, or is gone on with, for ``being``."""
+    """``being`` begins a task, or continues it after a checkpoint."""
 
     event: ClassVar[str] = "entered"
     being: str
     task: str
     number: int
-    """Of the task, from 0."""
+    """Number of the task, from 0."""
     step: int
     steps: int
     ann_energy_joules: dict[str, float | None] = field(default_factory=dict)
@@ -77,50 +80,50 @@ class Learned(Event):
     task: str
     number: int
     step: int
-    """Steps of the task so far, of ``steps``; replayed samples are not counted."""
+    """Steps of the task so far, out of ``steps``; replayed samples do not count."""
     steps: int
     age: int
     episode_return: float | None
-    """Mean of the last episodes; of images the accuracy since the last such event, augmented as they were."""
+    """Mean over the last episodes; for images the accuracy since the last such event, on augmented images."""
     spike_rates: list[float]
-    """Spikes per neuron and inner step of each layer."""
+    """Of each layer: spikes per neuron and inner step."""
     losses: dict[str, float]
-    """Numbers of the learner by name: losses, learning rate."""
+    """The learner's numbers by name: losses, learning rate."""
     seconds: float = field(compare=False, default=0.0)
     """Since the last such event."""
     epoch: int | None = None
-    """Epochs that are over, where there are epochs."""
+    """Finished epochs, where there are epochs."""
     T: int | None = None
     """Inner steps, where the recipe changes them."""
 
 
 @dataclass(frozen=True)
 class Evaluated(Event):
-    """A test of ``being`` as it is now."""
+    """A test of ``being`` in its present state."""
 
     event: ClassVar[str] = "evaluated"
     being: str
     task: str
-    """What was learned last."""
+    """The task learned last."""
     age: int
     scores: dict[str, Score]
-    """Of each task seen so far; of a stream's experiences also of those to come."""
+    """By task, for all tasks so far; in a stream also for experiences to come."""
     best: bool = False
     """Whether this is the best validation of the present task so far."""
     part: Literal["validation", "test"] = "validation"
-    """Of the data or episodes."""
+    """Part of the data or episodes."""
     number: int = 0
-    """Tasks, or epochs, that are over; of a life, the number of the present task, from 0."""
+    """Finished tasks or epochs; in a life, the number of the present task, from 0."""
     memory_bytes: int | None = None
-    """What a strategy against forgetting keeps besides the network."""
+    """Memory of a strategy against forgetting, without the network."""
     replay_bytes: int | None = None
-    """What of that are samples."""
+    """The share of samples in ``memory_bytes``."""
     seconds: float = field(compare=False, default=0.0)
 
 
 @dataclass(frozen=True)
 class Compared(Event):
-    """The spiking one beside its ANN twin, both tested."""
+    """The test of the spiking network beside that of its ANN twin."""
 
     event: ClassVar[str] = "compared"
     scores: dict[str, Score] = field(compare=False)
@@ -140,7 +143,7 @@ class Saved(Event):
 
 @dataclass(frozen=True)
 class Noted(Event):
-    """Something a reader of the log should know."""
+    """A note for readers of the log."""
 
     event: ClassVar[str] = "noted"
     text: str
@@ -148,7 +151,7 @@ class Noted(Event):
 
 @dataclass(frozen=True)
 class Ended(Event):
-    """The run is over (``finished``) or was left (``interrupted``, ``failed``)."""
+    """The run has ended: ``finished``, ``interrupted`` or ``failed``."""
 
     event: ClassVar[str] = "ended"
     state: str
@@ -162,7 +165,7 @@ EVENTS: dict[str, type[Event]] = {
 
 
 def from_json(data: dict[str, Any]) -> Event:
-    """The event that `Event.to_json` wrote, also in version 0.1; fields that are not known here are ignored."""
+    """The event that `Event.to_json` wrote, also in version 0.1; unknown fields are ignored."""
     data = translated(data)
     event = EVENTS[data["event"]]
     known = {f.name for f in dataclasses.fields(event)}

@@ -1,4 +1,4 @@
-"""The run folder: what a run is about, what happened in it, and what came out."""
+"""The run folder: the subject of a run, its events, and its result."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from snn4.agent.run.scalars import Scalars
 CONFIG, RUN, EVENTS, SUMMARY = "config.yaml", "run.json", "events.jsonl", "summary.json"
 
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
-"""Without it (Windows), two processes in one folder are not noticed."""
+"""None on Windows, where two processes in one folder go unnoticed."""
 
 
 class RunError(BadInput):
-    """A folder is no run, or no run that this can be done with."""
+    """A folder is no run folder, or its run does not allow the command."""
 
 
 class RunBusy(RunError):
@@ -51,58 +51,58 @@ class Journal:
 
     @classmethod
     def create(cls, runs: Path, name: str, config: str, about: dict[str, Any]) -> Journal:
-        """A new folder ``runs/<name>-<time>``.
+        """Make a new folder ``runs/<name>-<time>``.
 
         Args:
-            runs: where it is made.
+            runs: its parent folder.
             name: of the experiment.
             config: YAML of the resolved config.
-            about: what the run is about, for ``run.json``.
+            about: the subject of the run, for ``run.json``.
         """
         try:
             folder = _new_folder(runs, f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
         except OSError as error:
             raise RunError(
-                f"{runs}: no folder can be made here ({error.strerror}); name another with --runs-dir"
+                f"{runs}: cannot make a folder here ({error.strerror}); name another place with --runs-dir"
             ) from error
         _write(folder / CONFIG, config)
-        when = {"start": _now(), "end": None, "state": "running"}
-        _write_json(folder / RUN, {**about, **provenance(), **when})
+        status = {"start": _now(), "end": None, "state": "running"}
+        _write_json(folder / RUN, {**about, **provenance(), **status})
         return cls(folder)
 
     @property
     def position(self) -> int:
-        """Bytes of ``events.jsonl``: a checkpoint that knows them knows how much of the story it holds."""
+        """Bytes of ``events.jsonl``; a checkpoint stores them to know how much of the story it covers."""
         return (self.folder / EVENTS).stat().st_size
 
     def go_on_after(self, saved: Saved | None, position: int | None = None) -> None:
-        """Drop what was written after a checkpoint, which is done again; and tell of it if nobody has.
+        """Drop the events after a checkpoint, which will happen again; add the checkpoint's own event if it is missing.
 
         Args:
-            saved: the checkpoint; None is the beginning.
-            position: bytes of the journal when it was written; None, of version 0.1, looks for the event.
+            saved: the event of the checkpoint; None is the beginning of the run.
+            position: bytes of the journal before the checkpoint; None (version 0.1) searches for the event.
         """
         if saved is None:
-            end, told = 0, True
+            self._events.truncate(0)
         else:
-            end, told = _end_of(self.folder, saved, position)
-        self._events.truncate(end)
-        if saved is not None and not told:
-            self.write(saved)
+            end, is_written = _end_of(self.folder, saved, position)
+            self._events.truncate(end)
+            if not is_written:
+                self.write(saved)
         self._scalars.write_again((event, when) for when, event, _ in read_events(self.folder))
         self._update(state="running", end=None)
 
     def write(self, event: Event) -> None:
-        """Append ``event``, with the time, and its scalars."""
+        """Append ``event`` with the time, and write its scalars."""
         line = json.dumps({"time": _now(), **event.to_json()})
         self._events.write(line + "\n")
         self._events.flush()
         self._scalars.write(event)
 
     def finish(self, state: str, summary: dict[str, Any] | None = None) -> None:
-        """Record how the run ended; ``summary`` if it is finished."""
+        """Record how the run ended; a finished one has a ``summary``."""
         self._update(state=state, end=_now())
-        if summary is not None:  # last: a run without it can still be resumed, and then gets it
+        if summary is not None:  # last: without it a run can still be resumed, which writes it
             _write_json(self.folder / SUMMARY, summary)
 
     def _update(self, **changes: Any) -> None:
@@ -118,13 +118,13 @@ class Journal:
             self._scalars.close()
         except OSError:
             if error is None:
-                raise  # else the error that is already on its way says more
+                raise  # otherwise the first error says more
         finally:
             self._lock.close()
 
 
 def _new_folder(runs: Path, name: str) -> Path:
-    """``runs/name``, or that with the first number after it that is free."""
+    """Make ``runs/name``, or ``runs/name-1``, ``runs/name-2``, … where that exists."""
     runs.mkdir(parents=True, exist_ok=True)
     for number in itertools.count():
         folder = runs / (f"{name}-{number}" if number else name)
@@ -135,10 +135,10 @@ def _new_folder(runs: Path, name: str) -> Path:
 
 
 def read_events(folder: Path, position: int = 0) -> Iterator[tuple[datetime, Event, int]]:
-    """Events of a run folder from byte ``position`` on: time, event, position after it. A half line is left out.
+    """Time, event and next position of each event of a run folder, from byte ``position`` on; half a line is left out.
 
-    A resumed run drops what it does again, so ``position`` may be past the end or inside a line: reading then goes on
-    with the next whole line.
+    A resumed run drops the events that it repeats, so ``position`` may be past the end or inside a line: reading then
+    starts at the next whole line.
     """
     path = folder / EVENTS
     if not path.is_file():
@@ -157,22 +157,22 @@ def read_events(folder: Path, position: int = 0) -> Iterator[tuple[datetime, Eve
 
 
 def _end_of(folder: Path, saved: Saved, position: int | None) -> tuple[int, bool]:
-    """Where the story of a checkpoint ends, and whether its own event is part of that.
+    """Position at which the story of a checkpoint ends, and whether its own event is in the journal.
 
-    A process that was killed after a checkpoint had no time to tell of it: the story ends at ``position`` then, or with
-    the last whole line before that, after a power cut.
+    A process that is killed right after a checkpoint does not write the event: the story then ends at ``position``, or
+    after a power cut with the last whole line before it.
     """
-    told = 0
+    last = 0
     for _, event, end in read_events(folder):
         if isinstance(event, Saved) and event.path == saved.path:
             return end, True
         if position is None or end <= position:
-            told = end
-    return told, False
+            last = end
+    return last, False
 
 
 def require_place(path: Path | None) -> None:
-    """RunError where no file can be written to ``path``."""
+    """Raise RunError if no file can be written to ``path``."""
     if path is not None and path.is_dir():
         raise RunError(f"{path}: is a folder; name a file")
     if path is not None and not path.parent.is_dir():
@@ -180,16 +180,16 @@ def require_place(path: Path | None) -> None:
 
 
 def commit_of(folder: Path) -> dict[str, Any]:
-    """``commit_hash`` and ``commit_dirty`` of the code that began the run in ``folder``, which may be others now."""
+    """``commit_hash`` and ``commit_dirty`` of the code that began the run in ``folder``; today's code may differ."""
     run = json.loads((folder / RUN).read_text(encoding="utf-8"))
     return {key: run[key] for key in ("commit_hash", "commit_dirty")}
 
 
 def following(folder: Path, follow: bool) -> Iterator[tuple[datetime, Event]]:
-    """Time and event of all that is in the journal, and of what comes as long as a process writes it."""
+    """Time and event of everything in the journal, and of new events while a process writes them."""
     position, ended = 0, False
     while True:
-        busy = is_busy(folder)  # asked before reading: what a process that is gone has written is all there
+        busy = is_busy(folder)  # before reading: a process that has gone by now has written everything
         for when, event, end in read_events(folder, position):
             position, ended = end, isinstance(event, Ended)
             yield when, event
@@ -199,10 +199,10 @@ def following(folder: Path, follow: bool) -> Iterator[tuple[datetime, Event]]:
 
 
 def require_run(folder: Path) -> None:
-    """RunError unless ``folder`` is a run folder."""
+    """Raise RunError unless ``folder`` is a run folder."""
     if not (folder / CONFIG).is_file() or not (folder / RUN).is_file():
         raise RunError(
-            f"{folder}: no run folder (config.yaml or run.json is missing); allowed is one that run or train made; "
+            f"{folder}: no run folder (config.yaml or run.json is missing); allowed is one made by run or train; "
             "evaluate also takes a model's folder (config.yaml and model.safetensors), or zoo:NAME"
         )
 
@@ -214,7 +214,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 
 def is_busy(folder: Path) -> bool:
-    """Whether a process has the journal in ``folder`` open; where that cannot be known, it is taken to be so."""
+    """Whether a process has the journal in ``folder`` open; True where that cannot be known."""
     if fcntl is None:
         return True
     if not (folder / ".lock").is_file():
@@ -231,7 +231,7 @@ def _lock(folder: Path) -> Any:
     file = _opened(folder / ".lock")
     if fcntl is None:
         return file
-    deadline = time.monotonic() + 0.1  # others that only ask hold it for a moment
+    deadline = time.monotonic() + 0.1  # `is_busy` of another process holds it for a moment
     while not _locked(file):
         if time.monotonic() > deadline:
             file.close()
@@ -241,9 +241,9 @@ def _lock(folder: Path) -> Any:
 
 
 def _opened(path: Path) -> TextIO:
-    """To be written at its end; RunError for a pipe, which would be waited for for ever."""
+    """The file to append to; RunError for a pipe, which would block forever."""
     if path.exists() and not path.is_file():
-        raise RunError(f"{path}: is no file; delete it")
+        raise RunError(f"{path}: is not a regular file; delete it")
     return path.open("a", encoding="utf-8")
 
 

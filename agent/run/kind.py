@@ -1,4 +1,4 @@
-"""The protocol of a kind of run: what its configs are, what is done, and how that is shown."""
+"""The protocol of a kind of run: its configs, its work, and how both are shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snn4.agent.run.work import Processes, Work
 
 
 class Config(Protocol):
-    """What the configs of all kinds have: a frozen dataclass."""
+    """The fields that the configs of all kinds share; each config is a frozen dataclass."""
 
     @property
     def name(self) -> str: ...
@@ -25,38 +25,38 @@ class Config(Protocol):
 
 
 class Kind(Protocol):
-    """A kind of run: the module ``kind`` of its room, or any object like it. `snn4.agent.kinds` names all."""
+    """A kind of run: the module ``kind`` of its package, or any object like it. `snn4.agent.kinds` lists all kinds."""
 
     name: str
-    """As ``kind:`` in a config."""
+    """The value of ``kind:`` in a config."""
     schema: type
     """The dataclass of its configs."""
     shorthands: Mapping[str, str]
-    """Keys that options of ``run`` stand for: ``backend`` -> ``policy.backend``."""
+    """The config key of each option of ``run``: ``backend`` -> ``policy.backend``."""
     options: Mapping[str, str | None]
-    """Options of ``evaluate``: the key that each stands for; None for what is no key."""
+    """The config key of each option of ``evaluate``; None for an option without a key."""
 
     def read(self, raw: dict[str, Any], source: str, overrides: Sequence[str]) -> Any:
-        """The config in ``raw``; ConfigError tells all problems at once."""
+        """The config in ``raw``; ConfigError lists all problems at once."""
 
     def processes(self, config: Any) -> Processes:
-        """Those that do the work together."""
+        """The processes that do the work together."""
 
     def prepare(self, config: Any, processes: Processes) -> Work:
-        """The work before it has begun. What is wrong shows here, before there is a folder."""
+        """The work before it has begun. Errors show here, before there is a folder."""
 
     def evaluate(self, config: Any, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """The summary of a test of what lies in ``folder``, and notes on how that was found.
+        """Test the run or model in ``folder``: the summary, and notes on which checkpoint was used.
 
         Raises:
-            RunError, ModelError: there is nothing to test, or it cannot take the data.
+            RunError, ModelError: there is nothing to test, or the model cannot take the data.
         """
 
     def about(self, config: Any) -> dict[str, Any]:
-        """What a run is about, for ``run.json``."""
+        """The subject of a run, for ``run.json``."""
 
     def title(self, config: Mapping[str, Any]) -> str:
-        """Of a page; ``config`` as it stands in ``config.yaml``."""
+        """The title of a page; ``config`` is the content of ``config.yaml``."""
 
     def tables(self, summary: Mapping[str, Any]) -> RenderableType:
         """The summary for terminals."""
@@ -65,4 +65,4 @@ class Kind(Protocol):
         """The page, as HTML; ``summary`` is None before the end."""
 
     def plan(self, config: Any, places: Mapping[str, Place]) -> RenderableType:
-        """What comes in which order, and where a run is in it."""
+        """The tasks in order, and how far a run is."""

@@ -1,15 +1,15 @@
-"""Events as version 0.1 wrote them, in today's words."""
+"""Translation of the events of version 0.1."""
 
 from __future__ import annotations
 
 from typing import Any
 
 _ALL = 1_000_000
-"""Tasks that were over at the test of a life, of which 0.1 did not tell the number."""
+"""Finished tasks at the test of a life: version 0.1 did not write their number."""
 
 
 def translated(data: dict[str, Any]) -> dict[str, Any]:
-    """The same event with today's name and fields. Version 0.1 had others for images than for lives."""
+    """The same event with today's name and fields. Version 0.1 had separate events for images."""
     match data:
         case {"event": "began", "beings": beings} if "unit" not in data:
             of_images = {"unit": "images", "measure": "accuracy"}

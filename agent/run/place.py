@@ -1,4 +1,4 @@
-"""Where the beings of a run are, as its journal tells."""
+"""Where the beings of a run are, according to its journal."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from snn4.agent.run.events import Entered, Evaluated, Event, Learned
 
 @dataclass(frozen=True)
 class Place:
-    """A being is in the task with that number, at that step of it."""
+    """A being is at ``step`` of the task with ``number``."""
 
     number: int = 0
     step: int = 0
     tested: bool = False
-    """Whether it was tested and has learned nothing since: lives and trainings are tested at their end."""
+    """Whether its last event is a test, which ends lives and trainings."""
 
     def progress(self, number: int, steps: int) -> str:
-        """How far it is in the task with a ``number``, which has so many ``steps``."""
+        """How far the being is in the task with ``number``, which has ``steps``."""
         if self.tested or number < self.number:
             return "done"
         if number > self.number:
@@ -27,7 +27,7 @@ class Place:
 
 
 def places(events: Iterable[Event]) -> dict[str, Place]:
-    """Of each being."""
+    """The place of each being."""
     known: dict[str, Place] = {}
     for event in events:
         match event:

@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, versions, machine."""
+"""The origin of a result: commit, versions, machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = (
 
 
 def provenance() -> dict[str, Any]:
-    """All of it, for a run or a result file."""
+    """Commit, versions and machine, for a run or a result file."""
     return {
         **commit(),
         "versions": {name: installed_version(name) for name in _PACKAGES} | {"python": platform.python_version()},
@@ -25,7 +25,7 @@ def provenance() -> dict[str, Any]:
 
 
 def commit() -> dict[str, Any]:
-    """``commit_hash`` of the checkout that this code runs from (None if installed), and if it was changed since."""
+    """``commit_hash`` of the checkout of this code, and whether it has changed since; both None for installed code."""
     here = Path(__file__).resolve()
 
     def git(*arguments: str) -> str:
@@ -34,14 +34,14 @@ def commit() -> dict[str, Any]:
         ).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", here.name)  # else this is somebody's venv inside their own repository
+        git("ls-files", "--error-unmatch", here.name)  # fails for a virtual environment inside another repository
         return {"commit_hash": git("rev-parse", "HEAD"), "commit_dirty": bool(git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):
         return {"commit_hash": None, "commit_dirty": None}
 
 
 def installed_version(package: str) -> str | None:
-    """Version of an installed package, None if it is missing."""
+    """Version of a package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What TensorBoard is shown of a run."""
+"""The scalars of a run for TensorBoard."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ class Scalars:
     """Writes the numbers in events to ``folder``, over the age of the run."""
 
     def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # a second of imports that reading a journal does not need
+        from torch.utils.tensorboard import SummaryWriter  # takes a second, which reading a journal does not need
 
         self.folder = folder
         self._writer = SummaryWriter(str(folder))
 
     def write(self, event: Event, when: datetime | None = None) -> None:
-        """Add those of ``event``, which happened at ``when``, or now."""
+        """Write the scalars of ``event``, which happened at ``when`` or now."""
         for name, (value, step) in scalars(event).items():
             self._writer.add_scalar(name, value, step, walltime=when and when.timestamp())
 
     def write_again(self, events: Iterable[tuple[Event, datetime]]) -> None:
-        """Only those of ``events`` from here on: TensorBoard would show what older files hold beside what is new."""
-        self.close()  # it opens a new file when something is written
+        """Replace all scalars by those of ``events``; TensorBoard would show those of older files as well."""
+        self.close()  # the writer opens a new file with the next scalar
         for path in self.folder.glob("events.out.tfevents.*"):
             path.unlink()
         for event, when in events:
             self.write(event, when)
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Write scalars that are still in memory."""
         self._writer.close()
 
 
@@ -40,7 +40,7 @@ _COSTS = ("loss", "spikes_per_decision", "effective_acs", "effective_macs")
 
 
 def scalars(event: Event) -> dict[str, tuple[float, int]]:
-    """Value and age of each number in ``event`` that makes a curve, by name."""
+    """Value and age, by name, of each number in ``event`` that becomes a curve."""
     if isinstance(event, Learned):
         name = f"{event.being}/{event.number}-{event.task}"
         values = {f"{name}/{key}": value for key, value in event.losses.items()}

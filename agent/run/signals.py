@@ -1,4 +1,4 @@
-"""Requests to stop: a run asks for them between two steps."""
+"""Requests to stop, which a run polls between two steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Signals:
 
     @contextmanager
     def watching(self) -> Iterator[Signals]:
-        """Listen inside a ``with`` block; afterwards the handlers of before are back."""
+        """Listen inside a ``with`` block, and restore the earlier handlers afterwards."""
         before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self

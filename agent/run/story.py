@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from snn4.agent.run.events import Began, Ended, Event, Noted, Saved
-from snn4.agent.run.work import Model, Pause, Work
+from snn4.agent.run.work import Model, Pause, Stop, Work
 
 
 def story(
-    work: Work, began: Began, stop: Callable[[], bool], save: Callable[[], Saved], keep: Callable[[Model], None]
+    work: Work, began: Began, stop: Stop, save: Callable[[], Saved], keep: Callable[[Model], None]
 ) -> Iterator[Event]:
-    """Everything that happens in a run.
+    """All events of a run.
 
     Args:
         work: what is done.
         began: the first event.
-        stop: asked by the work; True ends it after a checkpoint.
+        stop: the work calls it; True ends the work after a checkpoint.
         save: writes a checkpoint of the work's state.
         keep: writes a model.
     """

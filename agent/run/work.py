@@ -1,28 +1,30 @@
-"""The protocol of all that can be done in a run, and what it may yield."""
+"""The protocol of the work in a run, and what it may yield."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from snn4.agent.run.events import Event, Task
+from snn4.agent.run.events import Event, Measure, Task
 
 State = dict[str, Any]
-"""``model`` (what was learned) and ``learner`` (what learning goes on from): nested plain data, tensors and arrays."""
+"""``model`` (what was learned) and ``learner`` (what learning continues from): nested plain data, tensors, arrays."""
+Stop = Callable[[], bool]
+"""The work calls it between two steps; True asks it to stop."""
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Pause:
-    """The work's `Work.state` is whole now: the story writes a checkpoint."""
+    """`Work.state` is complete now: the story writes a checkpoint."""
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Weights that are to lie in the run folder as ``<name>.safetensors``, replacing earlier ones."""
+    """Weights to be written to ``<name>.safetensors`` in the run folder; they replace earlier ones."""
 
     name: str
     weights: Mapping[str, Tensor]
@@ -31,20 +33,19 @@ class Model:
 
 
 class Named(Protocol):
-    """Somebody who takes part."""
+    """A being that takes part in a run."""
 
     name: str
 
 
 class Work(Protocol):
-    """What is done in a run. It tells its story as events, and knows no folder, no journal and no terminal."""
+    """The work of a run. It yields its story as events, and knows no folder, no journal and no terminal."""
 
     unit: str
-    """What its age counts: steps, or images."""
-    measure: Literal["return", "accuracy"]
-    """What ``return_mean`` of its scores is."""
+    """Unit of its age: steps, or images."""
+    measure: Measure
     notes: list[str]
-    """What a reader of the log should know; told after the beginning."""
+    """Lines for the log, written after the first event."""
 
     @property
     def tasks(self) -> list[Task]:
@@ -52,7 +53,7 @@ class Work(Protocol):
 
     @property
     def beings(self) -> Sequence[Named]:
-        """Who does it, one after the other."""
+        """Who does the work, one after the other."""
 
     @property
     def genome(self) -> dict[str, float]:
@@ -60,31 +61,31 @@ class Work(Protocol):
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """Plain data that must be the same when the run goes on, as the training data."""
+        """Plain data that must be the same when the run continues, for instance of the training data."""
 
     @property
     def age(self) -> int:
-        """Units done, by all beings."""
+        """Units done by all beings together."""
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
 
-    def live(self, stop: Callable[[], bool]) -> Iterator[Event | Pause | Model]:
-        """Do what is left, or until ``stop`` says True: then it ends after a last `Pause`."""
+    def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
+        """Do the rest of the work. Once ``stop`` returns True, yield a last `Pause` and end."""
 
     def state(self) -> State:
-        """What `load_state` goes on from."""
+        """Everything that `load_state` needs to continue."""
 
     def load_state(self, state: State) -> None:
-        """Go on from where `state` was taken."""
+        """Continue from ``state``."""
 
     def summary(self) -> dict[str, Any]:
-        """What ``summary.json`` holds, but for seed, commit and config."""
+        """The content of ``summary.json`` without seed, commit and config."""
 
 
 class Processes(Protocol):
-    """The processes that do one work together; each of them runs the whole command from its beginning."""
+    """The processes that do one work together; each runs the whole command from its beginning."""
 
     @property
     def leads(self) -> bool:
@@ -94,11 +95,11 @@ class Processes(Protocol):
         """The ``value`` of the leading process, in all of them."""
 
     def barrier(self) -> None:
-        """Wait for all."""
+        """Wait until all processes are here."""
 
 
 class OneProcess:
-    """No others."""
+    """A process that works alone."""
 
     leads = True
 
@@ -106,4 +107,4 @@ class OneProcess:
         return value
 
     def barrier(self) -> None:
-        """Nobody to wait for."""
+        """Return at once."""

@@ -1,4 +1,4 @@
-"""Charts as SVG text, in the colours of the page around them: light or dark."""
+"""Charts as SVG text that take the text colour of the page around them, light or dark."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INK = "#010203"
-"""Stands for the colour of the page's text, and is nowhere else."""
-BLUE, ORANGE = "#4c8bf5", "#e8833a"  # readable on white and on black
+"""Placeholder for the colour of the page's text; used for nothing else."""
+BLUE, ORANGE, GREEN = "#4c8bf5", "#e8833a", "#3fa66b"  # readable on white and on black
+_COLOURS = (BLUE, ORANGE, GREEN)
+"""Colours of the spiking being and its twins."""
 _STYLE: dict[str, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
     "axes.facecolor": "none", "figure.facecolor": "none", "legend.framealpha": 0.0, "font.size": 10.0,
     "axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True,
-    "svg.fonttype": "none", "svg.hashsalt": "snn4",  # text stays text, and equal results give equal files
-    "text.parse_math": False,  # a class may be called "$x"
+    "svg.fonttype": "none", "svg.hashsalt": "snn4",  # text stays text; equal results give equal files
+    "text.parse_math": False,  # a class may be named "$x"
 }  # fmt: skip
 MAX_NAMED = 30
-"""More classes than these are shown without their names and numbers."""
+"""Above this number of classes, names and numbers are left out."""
 
 
 def svg(draw: Callable[[Figure], None], size: tuple[float, float], label: str) -> str:
-    """An ``<svg>`` element to stand in HTML, of ``size`` inches: its ids are its own, its ink is the page's."""
+    """An ``<svg>`` element for HTML, of ``size`` inches, with unique ids and the page's text colour."""
     import matplotlib
     from matplotlib.figure import Figure
 
     text = io.StringIO()
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=size)  # without pyplot, which would keep it
+        figure = Figure(figsize=size)  # without pyplot, which would keep it in memory
         draw(figure)
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     body = text.getvalue()
     body = body[body.index("<svg") :].replace(_INK, "currentColor")
-    own = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>p{zlib.crc32(label.encode())}-", body)
-    return own.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
+    unique = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>p{zlib.crc32(label.encode())}-", body)
+    return unique.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
 
 
 def few(steps: range) -> list[int]:
@@ -62,7 +64,7 @@ def draw_curve(name: str, values: Sequence[float | None]) -> str:
 def draw_matrix(
     matrix: Sequence[Sequence[float | None]], names: Sequence[str], title: str, moments: str = "experiences learned"
 ) -> str:
-    """A score from 0 to 1 of each experience (column) at each moment (row 0: before all); None is left blank."""
+    """Scores from 0 to 1 of each experience (column) at each moment (row; 0 is before all); None is left blank."""
     values = [[float("nan") if value is None else 100 * value for value in row] for row in matrix]
     width, height = 2.5 + 0.5 * len(names), 1.8 + 0.35 * len(values)
 
@@ -82,12 +84,12 @@ def draw_matrix(
 
 
 def draw_lines(lines: Mapping[str, Sequence[float | None]], title: str, label: str) -> str:
-    """Values after 1, 2, … experiences, the first two lines in this project's colours; None is a gap."""
+    """Values after 1, 2, … experiences; None is a gap."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         longest = max((len(values) for values in lines.values()), default=0)
-        for (name, values), colour in zip(lines.items(), (BLUE, ORANGE), strict=False):
+        for (name, values), colour in zip(lines.items(), _COLOURS, strict=False):
             points = [float("nan") if value is None else value for value in values]
             axes.plot(range(1, len(points) + 1), points, ".-", color=colour, label=name)
         axes.set(title=title, xlabel="experiences learned", ylabel=label, xticks=few(range(1, longest + 1)))
@@ -97,25 +99,22 @@ def draw_lines(lines: Mapping[str, Sequence[float | None]], title: str, label: s
 
 
 def draw_course(
-    lines: Mapping[str, Sequence[tuple[float, float]]],
-    title: str,
-    label: str,
-    beginnings: Sequence[float] = (),
+    lines: Mapping[str, Sequence[tuple[float, float]]], title: str, label: str, beginnings: Sequence[float] = (),
     level: float | None = None,
-) -> str:
-    """Points (steps lived, value), the first two lines in this project's colours.
+) -> str:  # fmt: skip
+    """Values over steps.
 
     Args:
-        lines: by name.
+        lines: points (step, value) by name.
         title: above the picture.
         label: of the values.
-        beginnings: steps at which an upright line stands.
-        level: value at which a line lies.
+        beginnings: steps of vertical lines.
+        level: value of a horizontal line.
     """
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for (name, points), colour in zip(lines.items(), (BLUE, ORANGE), strict=False):
+        for (name, points), colour in zip(lines.items(), _COLOURS, strict=False):
             axes.plot([x for x, _ in points], [y for _, y in points], ".-", color=colour, label=name, markersize=3)
         for step in beginnings:
             axes.axvline(step, color="gray", linewidth=0.6)
@@ -128,7 +127,7 @@ def draw_course(
 
 
 def _written(values: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """Cells with their numbers in them: all of a small matrix."""
+    """Cells whose number is written: all of a small matrix, none of a large one."""
     if len(values[0]) > 20:
         return []
     return [(i, j) for i, row in enumerate(values) for j, value in enumerate(row) if value == value]

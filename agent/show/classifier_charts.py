@@ -1,4 +1,4 @@
-"""Charts of a classifier's test, from what ``summary.json`` holds."""
+"""Charts of a classifier's test, from its ``summary.json``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Summary = Mapping[str, Any]
 MAX_LAYERS = 8
-"""A raster of more layers shows so many of them, evenly spread."""
+"""A raster shows at most this number of layers, evenly spread."""
 
 
 def draw_accuracy(summary: Summary) -> str:
@@ -34,7 +34,7 @@ def draw_accuracy(summary: Summary) -> str:
 
 
 def draw_exit(summary: Summary) -> str:
-    """Accuracy against mean steps over thresholds, on test data, and the threshold that validation data chose."""
+    """Accuracy against mean steps over all thresholds, on test data; validation data chose the marked threshold."""
     early = summary["early_exit"]
     curve, chosen = early["test_curve"], early["test"]
 
@@ -51,7 +51,7 @@ def draw_exit(summary: Summary) -> str:
 
 
 def draw_confusion(summary: Summary) -> str:
-    """Share of each class (row) taken for each class (column); samples are written into few classes."""
+    """Share of each class (row) taken for each class (column); with few classes, cells show the number of samples."""
     counts, names = np.array(summary["confusion"]), summary["classes"]
     shares = counts / counts.sum(1, keepdims=True).clip(min=1)
     side = min(9.0, 2.5 + 0.35 * len(names))
@@ -73,7 +73,7 @@ def draw_confusion(summary: Summary) -> str:
 
 
 def draw_classes(summary: Summary) -> str:
-    """Accuracy of each class; classes without samples have no bar."""
+    """Accuracy of each class; a class without samples has no bar."""
     values, names = summary["class_accuracy"], summary["classes"]
 
     def draw(figure: Figure) -> None:
@@ -119,7 +119,7 @@ def draw_rates(layers: Sequence[Summary]) -> str:
 
 
 def draw_maps(activity: Summary) -> str:
-    """A sample, and where the first layer spikes for it, mean over channels and steps."""
+    """A sample, and the map of the first layer's spikes for it: the mean over channels and steps."""
     maps = [(layer["name"], layer["map"]) for layer in activity["layers"] if layer["map"] is not None][:1]
     pictures = [("input", activity["picture"]), *maps]
 

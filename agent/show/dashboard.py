@@ -1,10 +1,9 @@
-"""The live picture of a run in a terminal; plain lines where there is no terminal, nothing where it is to be quiet."""
+"""The live picture of a run in a terminal; plain lines in a pipe, nothing if quiet."""
 
 from __future__ import annotations
 
 import threading
 from datetime import datetime
-from types import TracebackType
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderResult
 from rich.layout import Layout
@@ -18,16 +17,16 @@ from snn4.agent.show.view import Lines, Silent, View
 
 
 class Dashboard:
-    """Draws what it has been shown, four times a second.
+    """Draws the events so far, four times a second.
 
     Args:
-        console: where.
-        live: whether to draw by itself; else `render` gives the picture.
+        console: where it draws.
+        live: whether it draws by itself; otherwise call `render`.
     """
 
     def __init__(self, console: Console, live: bool = True) -> None:
         self.console, self.seen = console, Seen()
-        self._lock = threading.Lock()  # the picture is drawn by a thread of its own
+        self._lock = threading.Lock()  # a thread of its own draws the picture
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=4) if live else None
 
     def __enter__(self) -> Self:
@@ -35,22 +34,17 @@ class Dashboard:
             self._live.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        tb: TracebackType | None = None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live:
-            self._live.__exit__(kind, error, tb)
+            self._live.stop()
 
     def show(self, event: Event, when: datetime | None = None) -> None:
-        """Take one event in; ``when`` it happened, if not now."""
+        """Take in one event, which happened at ``when`` or now."""
         with self._lock:
             self.seen.take(event, when)
 
     def render(self) -> ConsoleRenderable:
-        """The picture now."""
+        """The present picture."""
         with self._lock:
             return self._stream() if self.seen.is_stream else self._world()
 
@@ -73,7 +67,7 @@ class Dashboard:
 
 
 class _Fixed:
-    """A layout of a fixed height, so that a live picture does not fill the screen."""
+    """A layout of a fixed height, so that the live picture does not fill the screen."""
 
     def __init__(self, layout: Layout, height: int) -> None:
         self.layout, self.height = layout, height

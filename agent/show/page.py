@@ -1,4 +1,4 @@
-"""A page: one HTML file that needs nothing else, light or dark as its reader likes."""
+"""A page: one self-contained HTML file, light or dark as the browser is set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ figcaption { opacity: .75; }
 
 
 def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
-    """Write ``path``, a page that needs nothing else; it is there completely, or as it was before."""
+    """Write a page to ``path``, completely or not at all; an error leaves an earlier file as it was."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(_page(title, "\n".join(sections)), encoding="utf-8")
@@ -41,18 +41,18 @@ def _page(title: str, body: str) -> str:
 
 
 def energy_sources() -> str:
-    """A list of the energy models and where their figures come from."""
+    """A list of the energy models with the sources of their figures."""
     items = "".join(f"<li>{escape(name)}: {escape(model.source)}</li>" for name, model in ENERGY_MODELS.items())
     return f"<ul>{items}</ul>"
 
 
 def heading(text: str) -> str:
-    """Of a section."""
+    """The heading of a section."""
     return f"<h2>{escape(text)}</h2>"
 
 
 def paragraph(text: str) -> str:
-    """Of plain text."""
+    """A paragraph of plain text."""
     return f"<p>{escape(text)}</p>"
 
 
@@ -64,7 +64,7 @@ def html_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def figure(svg: str, caption: str) -> str:
-    """A picture with a line below it."""
+    """A picture with a caption."""
     return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 

@@ -22,23 +22,22 @@ from snn4.agent.show.text import figure, percent, sparkline
 from snn4.agent.show.view import ENERGY_MODEL, reached
 
 STYLES = ("green", "yellow", "blue")
-"""Of the spiking one, and of its twins."""
+"""Colours of the spiking being and its twins."""
 
 
 def header(seen: Seen) -> Panel:
-    """Name, who is at it, age, speed and state."""
-    unit = seen.began.unit if seen.began else "steps"
-    name = seen.began.name if seen.began else "…"
+    """Name of the run, present being, age, speed and state."""
+    unit = seen.began.unit
     latest = seen.learned or seen.entered
     being = name_of(latest.being) if latest else "…"
-    age = seen.learned.age if seen.learned else seen.began.age if seen.began else 0
+    age = (seen.learned or seen.began).age
     speed = f"{seen.pace.per_second:,.0f} {unit}/s"
-    text = "  ·  ".join((f"[b]{name}[/b]", being, f"age {age:,} {unit}", speed, seen.state))
+    text = "  ·  ".join((f"[b]{seen.began.name}[/b]", being, f"age {age:,} {unit}", speed, seen.state))
     return Panel(Text.from_markup(text, justify="center"), title="snn4-agent", border_style="cyan")
 
 
 def returns(seen: Seen, width: int) -> Panel:
-    """The returns of each being while it learns, and those of its last evaluation."""
+    """The returns of each being during learning, and at its last evaluation."""
     rows: list[ConsoleRenderable] = []
     for (being, values), style in zip(seen.returns.items(), STYLES, strict=False):
         curve = Text(sparkline(values, max(10, width)), style=style)
@@ -46,80 +45,81 @@ def returns(seen: Seen, width: int) -> Panel:
     for being, scores in seen.scores.items():
         text = "  ".join(f"{task} {_score(seen, value)}" for task, value in scores.items())
         rows.append(Text(f"{name_of(being):>8} evaluated: {text}", no_wrap=True, overflow="ellipsis"))
-    return Panel(Group(*rows), title=seen.began.measure if seen.began else "return")
+    return Panel(Group(*rows), title=seen.began.measure)
 
 
 def _score(seen: Seen, value: float) -> str:
-    is_accuracy = seen.began is not None and seen.began.measure == "accuracy"
-    return f"{percent(value)} %" if is_accuracy else figure(value)
+    return f"{percent(value)} %" if seen.began.measure == "accuracy" else figure(value)
 
 
 def world(seen: Seen) -> Panel:
-    """Tasks in order, how far each is, and what is left of those that are over."""
-    table = _bars()
-    for number, task in enumerate(seen.began.tasks if seen.began else []):
-        done, here = _done(seen, number, task["steps"]), _number(seen) == number
-        label = Text(("▶ " if here else "  ") + task["environment"], style="bold" if here else "")
-        left = f"  ETA {seen.pace.left}" if here and seen.state == "running" else ""
+    """Tasks in order, the progress of each, and the retention of finished ones."""
+    table = _bars(texts=2)
+    for number, task in enumerate(seen.began.tasks):
+        done = _done(seen, number, task["steps"])
+        is_present = _number(seen) == number
+        label = Text(("▶ " if is_present else "  ") + task["environment"], style="bold" if is_present else "")
+        remaining = f"  ETA {seen.pace.left}" if is_present and seen.state == "running" else ""
         bar = ProgressBar(total=task["steps"], completed=done)
-        table.add_row(label, bar, f"{done:,}/{task['steps']:,}{left}", _retained(seen, number, task))
+        table.add_row(label, bar, f"{done:,}/{task['steps']:,}{remaining}", _retained(seen, number, task))
     return Panel(table, title="world")
 
 
-def _bars() -> Table:
+def _bars(texts: int) -> Table:
+    """A table of labels, bars and ``texts`` columns of text."""
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
+    for _ in range(texts):
+        table.add_column(justify="right", no_wrap=True)
     return table
 
 
 def _number(seen: Seen) -> int | None:
-    """Of the present task."""
+    """Number of the present task."""
     if seen.learned is not None:
         return seen.learned.number
     return None if seen.entered is None else seen.entered.number
 
 
 def _done(seen: Seen, number: int, steps: int) -> int:
-    here = _number(seen)
-    if here is None or number > here:
+    present = _number(seen)
+    if present is None or number > present:
         return 0
-    if number < here:
+    if number < present:
         return steps
     return min(steps, seen.learned.step if seen.learned else seen.entered.step if seen.entered else 0)
 
 
 def _retained(seen: Seen, number: int, task: Task) -> str:
-    """The return with which a finished task was left, and that of today."""
+    """The return at the end of a finished task, and the latest one."""
     if seen.entered is None or number >= seen.entered.number:
         return ""
     being = seen.entered.being
-    left, now = seen.left.get((being, number)), seen.scores[being].get(task["environment"])
-    return "" if left is None or now is None else f"{figure(left)} → {figure(now)}"
+    then = seen.left.get((being, number))
+    now = seen.scores[being].get(task["environment"])
+    return "" if then is None or now is None else f"{figure(then)} → {figure(now)}"
 
 
 def experience(seen: Seen) -> Panel:
-    """Of a stream: the present experience."""
-    table = _bars()
+    """The present experience of a stream."""
+    table = _bars(texts=1)
     if seen.entered is not None:
         entered, learned = seen.entered, seen.learned
         step, steps = (learned.step, learned.steps) if learned else (0, entered.steps)
-        total = len(seen.began.tasks) if seen.began else entered.number + 1
-        label = Text(f"{entered.number + 1} of {total}: {entered.task}", overflow="ellipsis")
+        label = Text(f"{entered.number + 1} of {len(seen.began.tasks)}: {entered.task}", overflow="ellipsis")
         state = f"  {reached(learned, seen.began)}" if learned else ""
-        left = f"  ETA {seen.pace.left}" if seen.state == "running" else ""
-        table.add_row(label, ProgressBar(total=steps, completed=step), f"{step:,}/{steps:,}{state}{left}", "")
+        remaining = f"  ETA {seen.pace.left}" if seen.state == "running" else ""
+        table.add_row(label, ProgressBar(total=steps, completed=step), f"{step:,}/{steps:,}{state}{remaining}")
     return Panel(table, title="experience")
 
 
 def matrices(seen: Seen) -> list[Panel]:
-    """Of a stream: accuracies after each experience, and their measures."""
+    """The accuracies after each experience of a stream, and their measures."""
     rows = {being: rows for being, rows in seen.rows.items() if rows}
     if not rows:
         return []
-    summaries = {being: retained(own) for being, own in rows.items()}
+    summaries = {being: retained(tests) for being, tests in rows.items()}
     maps = [heatmap(summary["matrix"], name_of(being)) for being, summary in summaries.items()]
     measures = Columns([_grid(measure_rows(summaries)), _curves(summaries)], padding=(0, 4))
     return [
@@ -149,17 +149,14 @@ def _grid(rows: list[list[str]]) -> Table:
 
 def spikes(seen: Seen) -> Panel:
     """A bar per layer."""
-    table = Table.grid(padding=(0, 1), expand=True)
-    table.add_column(no_wrap=True)
-    table.add_column(ratio=1)
-    table.add_column(justify="right", no_wrap=True)
+    table = _bars(texts=1)
     for layer, rate in enumerate(seen.spike_rates):
         table.add_row(f"layer {layer}", Bar(1.0, 0, min(rate, 1.0), color="magenta"), f"{rate:.3f}")
     return Panel(table, title="spikes per neuron and step")
 
 
 def energy(seen: Seen) -> Panel:
-    """Joules per decision, beside the ANN's."""
+    """Joules per decision, compared with the ANN's."""
     lines = []
     for task, joules in seen.joules.items():
         twin = seen.ann_joules.get(task)
@@ -170,8 +167,7 @@ def energy(seen: Seen) -> Panel:
 
 def genome(seen: Seen) -> Panel:
     """The evolvable values."""
-    values = seen.began.genome if seen.began else {}
-    return Panel(Text("  ".join(f"{name} {value:g}" for name, value in values.items())), title="genome")
+    return Panel(Text("  ".join(f"{name} {value:g}" for name, value in seen.began.genome.items())), title="genome")
 
 
 def log(seen: Seen) -> Panel:

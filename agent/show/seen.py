@@ -1,4 +1,4 @@
-"""What a picture of a run remembers of its events."""
+"""The data of a run's picture, collected from its events."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from snn4.agent.show.view import ENERGY_MODEL, Pace, describe, stamped
 
 
 class Seen:
-    """Nothing but what events tell, so that any journal can be drawn again."""
+    """Data from events alone, so that any journal can be drawn again."""
 
     def __init__(self) -> None:
-        self.began: Began | None = None
+        self.began = Began(name="…", seed=0, tasks=[], genome={}, beings=[])
+        """A placeholder until the run has begun."""
         self.entered: Entered | None = None
         self.learned: Learned | None = None
         self.pace = Pace()
         self.state = "running"
         self.log: deque[str] = deque(maxlen=8)
         self.returns: dict[str, list[float]] = defaultdict(list)
-        """Of each being, as learning reported them."""
+        """Returns of each being during learning."""
         self.scores: dict[str, dict[str, float]] = defaultdict(dict)
         """Latest return of each being in each task."""
         self.rows: dict[str, list[Evaluated]] = defaultdict(list)
-        """Of a stream: the test after each experience."""
+        """Tests of each being; in a stream, the test after each experience."""
         self.left: dict[tuple[str, int], float] = {}
-        """Return with which a being left a task, by the task's number."""
+        """Return of a being at the end of a task, by the task's number."""
         self.joules: dict[str, float] = {}
-        """Per decision of the spiking one in each task."""
+        """Joules per decision of the spiking being in each task."""
         self.ann_joules: dict[str, float] = {}
         self.spike_rates: list[float] = []
 
     @property
     def is_stream(self) -> bool:
         """Whether scores are accuracies of several tasks, which make a matrix."""
-        return self.began is not None and self.began.measure == "accuracy" and len(self.began.tasks) > 1
+        return self.began.measure == "accuracy" and len(self.began.tasks) > 1
 
     def take(self, event: Event, when: datetime | None) -> None:
         """Remember ``event``, which happened at ``when``, or now."""
@@ -62,7 +63,7 @@ class Seen:
     def _take_scores(self, event: Evaluated) -> None:
         if event.best and self.entered is not None:
             self.left[event.being, self.entered.number] = event.scores[event.task]["return_mean"]
-        # A stream that goes on does again what came after the checkpoint.
+        # A resumed stream repeats the events after the checkpoint.
         self.rows[event.being] = [*self.rows[event.being][: event.number], event]
         for task, score in event.scores.items():
             self.scores[event.being][task] = score["return_mean"]

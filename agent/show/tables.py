@@ -1,4 +1,4 @@
-"""Tables of any run: rows of text for any medium, and pictures of them for terminals."""
+"""Tables of any run: rows of text for any medium, and their forms for terminals."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 3
 
 
 def measure_rows(summaries: Mapping[str, Mapping[str, Any]], what: str = "accuracy") -> list[list[str]]:
-    """Measures of each being, one a row; the first row names the columns.
+    """One measure per row, one being per column; the first row names the columns.
 
     Args:
-        summaries: of `snn4.agent.evaluation.matrix.retained`, with the cost of a decision if that is known, by being.
-        what: is measured.
+        summaries: from `snn4.agent.evaluation.matrix.retained`, by being; may contain costs per decision.
+        what: the measured quantity.
     """
     beings = list(summaries.values())
     rows = [[label.format(what), *(percent(being[key]) for being in beings)] for key, label in _PERCENTS.items()]
@@ -43,7 +43,7 @@ def measure_rows(summaries: Mapping[str, Mapping[str, Any]], what: str = "accura
 
 
 def heatmap(matrix: Sequence[Sequence[float]], title: str) -> Table:
-    """A row for each moment, a column for each experience, in percent; without colour what is not learned yet."""
+    """A row for each moment, a column for each experience, in percent; unlearned experiences have no colour."""
     table = Table(title=title, box=None, padding=0, pad_edge=False, title_style="bold", header_style="dim")
     table.add_column("after ", justify="right", no_wrap=True)
     for number in range(len(matrix[0])):
@@ -71,7 +71,7 @@ def _colour(value: float) -> tuple[int, int, int]:
 
 
 def rich_table(rows: Sequence[Sequence[str]], title: str, apart: int = 0) -> Table:
-    """For terminals: names on the left, numbers on the right, and a line above the last rows that stand ``apart``."""
+    """A table for terminals: names on the left, numbers on the right, and a line above the last ``apart`` rows."""
     table = Table(title=title)
     for number, name in enumerate(rows[0]):
         table.add_column(Text(name), justify="right" if number else "left", no_wrap=bool(number))
@@ -81,27 +81,28 @@ def rich_table(rows: Sequence[Sequence[str]], title: str, apart: int = 0) -> Tab
 
 
 class Fitting:
-    """The first of several forms of a table that the terminal is wide enough for, else the last one."""
+    """The first of several forms of a table that fits into the terminal, or else the last one."""
 
     def __init__(self, title: str, *forms: Sequence[Sequence[str]], folded: bool = False) -> None:
         self.title, self.forms, self.folded = title, forms, folded
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        unlimited, made = options.update(width=1000), [_table(rows, self.title, self.folded) for rows in self.forms]
-        fitting = (table for table in made if console.measure(table, options=unlimited).maximum <= options.max_width)
-        yield next(fitting, made[-1])
+        unlimited = options.update(width=1000)
+        tables = [_table(rows, self.title, self.folded) for rows in self.forms]
+        fitting = (table for table in tables if console.measure(table, options=unlimited).maximum <= options.max_width)
+        yield next(fitting, tables[-1])
 
 
 def _table(rows: Sequence[Sequence[str]], title: str, folded: bool) -> Table:
-    """With ``folded``, long names in the first column are, before a number is cut off."""
-    made = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    """With ``folded``, long names in the first column wrap, so that no number is cut off."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(rows[0]):
         heading = Text(name.replace(" ", "\n") if number else name)
         folds = folded and not number
-        made.add_column(
+        table.add_column(
             heading, justify="right" if number else "left", no_wrap=not folds, vertical="bottom",
             overflow="fold" if folds else "ellipsis",
         )  # fmt: skip
     for row in rows[1:]:
-        made.add_row(*map(Text, row))
-    return made
+        table.add_row(*map(Text, row))
+    return table

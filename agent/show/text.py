@@ -9,12 +9,12 @@ _PREFIXES = {4: "T", 3: "G", 2: "M", 1: "k", 0: "", -1: "m", -2: "µ", -3: "n", 
 
 
 def figure(value: float) -> str:
-    """A return with one digit, or three where it is a fraction, as accuracy is."""
+    """A return with one decimal, or with three if it is a fraction, such as an accuracy."""
     return f"{value:.{_digits(value)}f}"
 
 
 def spread(mean: float, std: float) -> str:
-    """``mean ± std``, both with the digits of the mean.
+    """``mean ± std``, both with the decimals of the mean.
 
     >>> spread(8.7, 0.4714)
     '8.7 ± 0.5'
@@ -27,12 +27,12 @@ def _digits(value: float) -> int:
 
 
 def percent(value: float | None) -> str:
-    """A fraction as percents, "-" for None."""
+    """A fraction in percent; "-" for None."""
     return "-" if value is None else f"{100 * value:.2f}"
 
 
 def prefixed(value: float | None) -> str:
-    """Four digits and the prefix of a unit: 0.00000123 is "1.23 µ"; "-" for None."""
+    """Four digits and a unit prefix: 0.00000123 is "1.23 µ"; "-" for None."""
     if value is None:
         return "-"
     power = max(-5, min(4, math.floor(math.log10(abs(value)) / 3))) if value else 0
@@ -46,7 +46,7 @@ def duration(seconds: float) -> str:
 
 
 def sparkline(values: list[float], width: int) -> str:
-    """``values`` as ``width`` block characters, each the mean of its share, from the lowest to the highest.
+    """``values`` as at most ``width`` block characters between lowest and highest; each is the mean of its share.
 
     >>> sparkline([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 8)
     '▁▂▃▄▅▆▇█'

@@ -1,4 +1,4 @@
-"""A run in lines of text: one for each event, and now and then one for what is being learned."""
+"""A run in lines of text: one for each event, and at intervals one on learning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections import deque
 from datetime import datetime
 from statistics import fmean
-from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
@@ -22,18 +21,16 @@ LINE_EVERY = 10.0
 
 
 class View(Protocol):
-    """Anything that is shown the events of a run, inside a ``with`` block."""
+    """Anything that shows the events of a run, inside a ``with`` block."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
     def show(self, event: Event, when: datetime | None = None) -> None:
-        """Take one event in; ``when`` it happened, if not now."""
+        """Take in one event, which happened at ``when`` or now."""
 
 
 class Silent:
-    """Shows nothing."""
+    """Shows nothing, and has nothing to open or close."""
 
     def __enter__(self) -> Self:
         return self
@@ -42,23 +39,17 @@ class Silent:
         pass
 
     def show(self, event: Event, when: datetime | None = None) -> None:
-        """Nothing."""
+        """Show nothing."""
 
 
-class Lines:
-    """Plain log lines: every event but learning, of which at most one line in ten seconds."""
+class Lines(Silent):
+    """Plain log lines: one for every event, but for learning at most one every ten seconds."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.pace = Pace()
         self._began: Began | None = None
         self._last = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def show(self, event: Event, when: datetime | None = None) -> None:
         """Print the line of ``event``, if it gets one."""
@@ -80,21 +71,21 @@ class Pace:
         self._when = time.monotonic()
 
     def take(self, event: Event) -> None:
-        """Note what was learned."""
-        if isinstance(event, (Began, Entered)) or self._is_another(event):
+        """Take in one event; only learning counts."""
+        if isinstance(event, (Began, Entered)) or self._is_of_next_being(event):
             self._learned = None
             self._steps.clear()
         if isinstance(event, Learned):
             self._learned, self._when = event, time.monotonic()
             self._steps.append((event.step, event.seconds))
 
-    def _is_another(self, event: Event) -> bool:
-        """Whether ``event`` tells of another being than before: a twin that learns enters nothing."""
+    def _is_of_next_being(self, event: Event) -> bool:
+        """Whether the twin has begun to learn; in a training, no event announces this."""
         return isinstance(event, Learned) and self._learned is not None and event.being != self._learned.being
 
     @property
     def per_second(self) -> float:
-        """Steps, or images, per second; 0 where that is not known yet."""
+        """Steps, or images, per second; 0 while that is unknown."""
         if len(self._steps) < 2:
             return 0.0
         seconds = sum(seconds for _, seconds in list(self._steps)[1:])
@@ -102,7 +93,7 @@ class Pace:
 
     @property
     def left(self) -> str:
-        """Time until the present task is over."""
+        """Time to the end of the present task."""
         if self._learned is None or not self.per_second:
             return "…"
         steps = self._learned.steps - self._learned.step
@@ -110,12 +101,12 @@ class Pace:
 
 
 def stamped(line: str, when: datetime | None) -> str:
-    """A line after the time of day."""
+    """A line with the time of day in front."""
     return f"{(when or datetime.now()).astimezone():%H:%M:%S} {line}"
 
 
 def learning(event: Learned, began: Began | None, pace: Pace) -> str:
-    """One line for a piece of learning."""
+    """One line on learning."""
     unit = began.unit if began else "steps"
     steps = f"{event.step:,}/{event.steps:,} {unit}"
     epoch = "" if event.epoch is None else f", epoch {event.epoch}"
@@ -126,7 +117,7 @@ def learning(event: Learned, began: Began | None, pace: Pace) -> str:
 
 
 def reached(event: Learned, began: Began | None) -> str:
-    """The return, or accuracy, that learning has come to."""
+    """The present return, or accuracy, of learning."""
     if event.episode_return is None:
         return "no episode yet"
     if began is not None and began.measure == "accuracy":
@@ -135,17 +126,17 @@ def reached(event: Learned, began: Began | None) -> str:
 
 
 def describe(event: Event, began: Began | None) -> str | None:
-    """One line for the log; None for events that need none.
+    """One line for the log; None for events without a line.
 
     Args:
-        event: what happened.
-        began: the first event of the run, where it is known.
+        event: any event.
+        began: the first event of the run, if it is known.
     """
     unit, measure = (began.unit, began.measure) if began else ("steps", "return")
     match event:
         case Began():
-            goes_on = f"goes on after {event.age:,} {unit}" if event.resumed else "begins"
-            return f"{event.name} {goes_on}, seed {event.seed}: {_tasks(event)}"
+            start = f"continues after {event.age:,} {unit}" if event.resumed else "begins"
+            return f"{event.name} {start}, seed {event.seed}: {_tasks(event)}"
         case Entered():
             at = f" at {event.step:,}" if event.step else ""
             return f"{name_of(event.being)} enters task {event.number}, {event.task}{at}: {event.steps:,} {unit}"
@@ -176,7 +167,7 @@ def _returns(scores: dict[str, Score]) -> str:
 
 
 def _accuracies(event: Evaluated) -> str:
-    """Of one task with its loss; of several, those that are learned and those to come."""
+    """The accuracy in one task, with its loss; in several tasks, first those learned, then those to come."""
     values = [score["return_mean"] for score in event.scores.values()]
     if len(values) == 1:
         (score,) = event.scores.values()

@@ -1,4 +1,4 @@
-"""Who lives a stream of experiences: a spiking network, and its ANN twin, made for the stream."""
+"""The beings of a stream of experiences: a spiking network and its ANN twin, built for the stream."""
 
 from __future__ import annotations
 
@@ -21,30 +21,31 @@ from snn4.policies.metering.cost import Cost
 from snn4.policies.networks.classifier import Network
 
 METERED = 256
-"""Samples whose operations are counted, from each experience its share."""
+"""Samples whose operations are counted, the same number from each experience."""
 COUNTED = ("spikes_per_decision", "effective_acs", "effective_macs", "neuron_macs", "neuron_acs")
 
 
 class StreamBeing:
-    """Who lives the stream, the spiking network or its twin, and how it was tested after each experience."""
+    """A being of the stream, the spiking network or its twin, and its test after each experience."""
 
     def __init__(self, name: str, learner: ContinualLearner) -> None:
         self.name, self.learner = name, learner
         self.rows: list[Evaluated] = []
-        """Before the first experience, and after each."""
+        """The tests before the first experience and after each one."""
         self.cost: dict[str, Any] = {}
-        """Of a decision, when it was tested last."""
+        """Cost per decision at the last test."""
         self.learned_state: dict[str, Any] | None = None
-        """What it was in the end, while its twin learns."""
+        """State of the learner at the end of the stream, kept while the twin learns."""
 
     @property
     def learned(self) -> int:
-        """Experiences that are over, and tested."""
+        """Number of experiences that were learned and tested."""
         return max(len(self.rows) - 1, 0)
 
     def test(self, stream: Stream, part: Literal["validation", "test"], age: int) -> Evaluated:
-        """Test it, as it is now, on ``part`` of all experiences, those to come included."""
-        started, learner = time.perf_counter(), self.learner
+        """Test its present state on ``part`` of all experiences, also of those to come."""
+        started = time.perf_counter()
+        learner = self.learner
         experiences: Sequence[Any] = getattr(stream, part)
         accuracies = [learner.scores(experience) for experience in experiences]
         share = max(METERED // len(experiences), 1)
@@ -65,7 +66,7 @@ def _score(accuracy: float, cost: Cost) -> Score:
 
 
 def mean_cost(costs: Sequence[Cost]) -> dict[str, Any]:
-    """What a decision costs, in the mean over all experiences."""
+    """Cost per decision: the mean over all experiences."""
     joules: dict[str, float | None] = {}
     for model in costs[0].energy_joules:
         known = [joule for cost in costs if (joule := cost.energy_joules[model]) is not None]
@@ -76,51 +77,44 @@ def mean_cost(costs: Sequence[Cost]) -> dict[str, Any]:
 
 
 def stream_and_beings(config: ContinualConfig) -> tuple[Stream, list[StreamBeing]]:
-    """The stream and its beings before they have learned anything, the same for the same seed.
+    """The stream and its untrained beings; the same seed gives the same weights.
 
     Raises:
-        ConfigError: for data that cannot be read, and a network, strategy or recipe that does not fit the stream.
-        MissingData: for data that is not there.
+        ConfigError: the data cannot be read, or network, strategy or recipe do not fit the stream.
+        MissingData: the data is missing.
     """
     problem = unusable(config.device)
     if problems := [*([problem] if problem else []), *wrong_steps(config.network, config.stream.data)]:
         raise ConfigError(config.name, problems)
-    with _telling(config, "stream"), _quietly():
+    with _reporting(config, "stream"):
         stream = make_stream(config.stream)
-    with _telling(config, f"network, for images of {config.stream.data.name}"):
+    with _reporting(config, f"network, for images of {config.stream.data.name}"):
         size = (stream.in_channels, stream.image_size, n_outputs(stream))
         pair = networks(config.network, size, config.seed, config.ann_twin)
     _whiten(list(pair.values()), stream)
-    with _telling(config, "strategy"), _quietly():
+    with _reporting(config, "strategy"):
         return stream, [
             StreamBeing(
-                name,
-                ContinualLearner(config.strategy, config.training, network, stream, config.seed, config.device),
+                name, ContinualLearner(config.strategy, config.training, network, stream, config.seed, config.device)
             )
             for name, network in pair.items()
         ]
 
 
 def _whiten(untrained: list[Network], stream: Stream) -> None:
-    """Compute a whitening stem, where there is one, from the first experience: no other is known yet."""
+    """Compute a whitening stem, if there is one, from the first experience: no other is known yet."""
     if has_whitening(untrained):
         images, *_ = next(batches(stream.train[0].dataset, looked_at(stream.image_size)))
         whiten(untrained, stream.normalized(images))
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what Avalanche's libraries say when they are imported about solvers that nothing here uses."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "no QP solver found")
-        yield
-
-
-@contextmanager
-def _telling(config: ContinualConfig, place: str) -> Iterator[None]:
-    """What our own parts, and the libraries, refuse is a problem of the config at ``place``."""
+def _reporting(config: ContinualConfig, place: str) -> Iterator[None]:
+    """Turn the errors of our own parts and of libraries into a problem of the config at ``place``."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "no QP solver found")  # Avalanche's import, of a solver unused here
+            yield
     except MissingData:
         raise
     except (ValueError, TypeError, ImportError) as error:

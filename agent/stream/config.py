@@ -1,4 +1,4 @@
-"""The configuration of a life in a stream of experiences: one network, one stream, one strategy against forgetting."""
+"""The configuration of a stream of experiences: one network, one stream, one strategy against forgetting."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from snn4.policies.networks.config import NetworkConfig
 
 @dataclass(frozen=True)
 class ContinualConfig:
-    """Who learns what, in which order, and what is done against forgetting."""
+    """Which network learns which experiences, and with which strategy against forgetting."""
 
     name: str
     """Name of the experiment; run folders begin with it."""
     stream: StreamConfig = field(default_factory=StreamConfig)
     seed: int = 0
-    """Weights, order of the samples, augmentation and the strategy's choices follow from it; the stream does not."""
+    """Seed of weights, order of the samples, augmentation and the strategy's choices; the stream has its own."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     training: ContinualRecipe = field(default_factory=ContinualRecipe)
     evaluate_on: Literal["test", "validation"] = "test"
-    """After each experience; validation to choose a strategy and its numbers by."""
+    """Data for the test after each experience; take validation to choose a strategy and its settings."""
     ann_twin: bool = False
-    """Also train the ANN twin: same layers, stream, strategy, memory and recipe; and compare."""
+    """Also train the ANN twin, with the same layers, stream, strategy, memory and recipe, and compare."""
     keep_checkpoints: int = 2
-    """Checkpoints that are kept; one is written after each experience."""
+    """Number of checkpoints to keep; one is written after each experience."""
     device: str = "cpu"
     """torch device."""
     threads: int = 0
     """CPU threads of torch; 0 takes all cores."""
     kind: Literal["stream"] = "stream"
-    """What the file describes."""
+    """Kind of run."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -73,13 +73,13 @@ def title(config: Mapping[str, Any]) -> str:
 
 
 def plan(config: ContinualConfig, places: Mapping[str, Place]) -> RenderableType:
-    """The experiences, and which of them each being has learned."""
+    """The experiences, and which ones each being has learned."""
     stream, strategy = config.stream, config.strategy
     title = f"{config.name}, seed {config.seed}: {stream.data.name}, scenario {stream.scenario}"
-    table = Table()  # without the title, which is often wider and would be broken
+    table = Table()  # without the title, which is often wider and would wrap
     for column in ("", "classes", *map(name_of, places)):
         table.add_column(column)
-    # Images that lie in folders show their classes only when they are read.
+    # The classes of images in folders are only known when they are read.
     known = None if stream.data.name == "imagefolder" else stream.groups(count_classes(stream.data))
     for number in range(stream.experiences if known is None else len(known)):
         classes = "in the folder" if known is None else " ".join(map(str, known[number]))

@@ -1,4 +1,4 @@
-"""What came of a stream: tables for terminals, and the sections of its page, SNN beside ANN twin."""
+"""The result of a stream, SNN beside ANN twin: tables for terminals, and the sections of its page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snn4.policies.metering.energy import counted
 
 Summary = Mapping[str, Any]
 COSTS = ("spikes_per_decision", "energy_joules", "neuron_macs", "neuron_acs")
-"""Of a decision; version 0.1 knew the first two."""
+"""Costs per decision; version 0.1 wrote the first two."""
 
 
 def tables(summary: Summary) -> Group:
@@ -30,10 +30,12 @@ def tables(summary: Summary) -> Group:
 
 
 def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
-    """Measures, matrices and curves; a stream that goes on is drawn as far as it has come."""
+    """Measures, matrices and curves, as far as the stream has come."""
     names, rows = rows_of(events)
-    costs = {being: {key: own[key] for key in COSTS if key in own} for being, own in _beings(summary or {}).items()}
-    results = {being: {**retained(own), **costs.get(being, {})} for being, own in rows.items()}
+    costs = {
+        being: {key: result[key] for key in COSTS if key in result} for being, result in _beings(summary or {}).items()
+    }
+    results = {being: {**retained(tests), **costs.get(being, {})} for being, tests in rows.items()}
     if not results:
         yield heading("Nothing has been tested yet")
         return
@@ -47,26 +49,27 @@ def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
 
 
 def rows_of(events: Iterable[Event]) -> tuple[list[str], dict[str, list[Evaluated]]]:
-    """Names of the experiences, and the tests of each being after each of them, as far as ``events`` go."""
+    """Names of the experiences, and the tests of each being after each experience, as far as ``events`` go."""
     names: list[str] = []
     rows: dict[str, list[Evaluated]] = {}
     for event in events:
         if isinstance(event, Began):
             names = [task["environment"] for task in event.tasks]
-        elif isinstance(event, Evaluated):  # some are done again after a checkpoint
+        elif isinstance(event, Evaluated):  # after a checkpoint, tests are repeated
             rows[event.being] = [*rows.get(event.being, [])[: event.number], event]
     return names, rows
 
 
 def _curves(names: Sequence[str], results: Mapping[str, Summary]) -> Iterator[str]:
     yield heading("Learning and forgetting")
-    averages = {name_of(being): [100 * value for value in own["average_accuracies"]] for being, own in results.items()}
-    yield figure(draw_lines(averages, "average accuracy", "%"), "Over all experiences learned so far.")
-    lost = {name_of(being): _percents(forgetting_curve(as_matrix(own["matrix"]))) for being, own in results.items()}
-    yield figure(draw_lines(lost, "forgetting", "%"), "Accuracy just after learning minus that now.")
-    for number, name in enumerate(names):
-        kept = {name_of(being): _column(own["matrix"], number) for being, own in results.items()}
-        yield figure(draw_lines(kept, f"{number + 1}: {name}", "accuracy, %"), "")
+    named = {name_of(being): result for being, result in results.items()}
+    averages = {name: [100 * value for value in result["average_accuracies"]] for name, result in named.items()}
+    yield figure(draw_lines(averages, "average accuracy", "%"), "Mean over all experiences learned so far.")
+    lost = {name: _percents(forgetting_curve(as_matrix(result["matrix"]))) for name, result in named.items()}
+    yield figure(draw_lines(lost, "forgetting", "%"), "Accuracy just after learning, minus the present accuracy.")
+    for number, experience in enumerate(names):
+        kept = {name: _column(result["matrix"], number) for name, result in named.items()}
+        yield figure(draw_lines(kept, f"{number + 1}: {experience}", "accuracy, %"), "")
 
 
 def _beings(summary: Summary) -> dict[str, Summary]:
@@ -74,7 +77,7 @@ def _beings(summary: Summary) -> dict[str, Summary]:
 
 
 def _column(matrix: Sequence[Sequence[float]], number: int) -> list[float | None]:
-    """Accuracy on one experience from when it was learned on."""
+    """Accuracy on one experience since it was learned; None before."""
     return [100 * row[number] if learned > number else None for learned, row in enumerate(matrix)][1:]
 
 

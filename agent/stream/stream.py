@@ -1,15 +1,15 @@
-"""The whole story of a stream: a network lives it experience by experience, then its ANN twin lives the same."""
+"""The story of a stream: a network learns it experience by experience, then its ANN twin does the same."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 from snn4.agent.evaluation.matrix import retained
 from snn4.agent.run.beings import NETWORK
-from snn4.agent.run.events import Compared, Entered, Evaluated, Event, Learned, Score, Task, from_json
-from snn4.agent.run.work import Model, Pause, State
+from snn4.agent.run.events import Compared, Entered, Evaluated, Event, Learned, Measure, Score, Task, from_json
+from snn4.agent.run.work import Model, Pause, State, Stop
 from snn4.agent.stream.beings import StreamBeing
 from snn4.agent.stream.config import ContinualConfig
 from snn4.envs.stream import Stream
@@ -17,23 +17,21 @@ from snn4.learners.continual.learner import n_outputs
 from snn4.learners.not_finite import NotFinite
 from snn4.policies.gene import genome
 
-Stop = Callable[[], bool]
-
 
 class StreamLife:
-    """Everything that a life in a stream consists of.
+    """Beings live through the stream, one after the other, and are compared.
 
     Args:
         config: a checked config.
         stream: the experiences.
-        beings: who lives them, one after the other.
+        beings: a network, and possibly its twin.
     """
 
     unit = "images"
-    measure: Literal["return", "accuracy"] = "accuracy"
+    measure: Measure = "accuracy"
 
     def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
-        """Each being lives the stream to its end, and they are compared; an experience that was left begins anew."""
+        """Each being lives the stream to its end; then they are compared. An interrupted experience starts again."""
         for being in self.beings:
             try:
                 yield from self._live_through_stream(being, stop)
@@ -67,15 +65,17 @@ class StreamLife:
                 return
 
     def _test(self, being: StreamBeing) -> Evaluated:
-        started_from = sum(self.sizes[: being.learner.learned]) - sum(self.sizes[: being.learned])
-        row = being.test(self.stream, self.config.evaluate_on, self.age + started_from)
+        images = sum(self.sizes[being.learned : being.learner.learned])  # `age` counts them after the test
+        row = being.test(self.stream, self.config.evaluate_on, self.age + images)
         being.rows.append(row)
         return row
 
     def __init__(self, config: ContinualConfig, stream: Stream, beings: list[StreamBeing]) -> None:
-        self.config, self.stream, self.beings = config, stream, beings
+        self.config = config
+        self.stream = stream
+        self.beings = beings
         self.sizes = [len(experience.dataset) * config.training.epochs for experience in stream.train]
-        """Images that are learned from in each experience."""
+        """Images learned from in each experience."""
         self.notes = list(stream.data.notes)
 
     @property
@@ -89,21 +89,21 @@ class StreamLife:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """Of the data."""
+        """The fingerprint of the data."""
         return self.stream.data.fingerprint
 
     @property
     def age(self) -> int:
-        """Images that all have learned from, in whole experiences."""
+        """Images that all beings together have learned from, in whole experiences."""
         return sum(sum(self.sizes[: being.learned]) for being in self.beings)
 
     @property
     def finished(self) -> bool:
-        """Whether all have lived to the end."""
+        """Whether all beings have lived to the end."""
         return all(being.learned == len(self.stream) for being in self.beings)
 
     def state(self) -> State:
-        """Everything but config and data; the learners of those who are done belong to the model."""
+        """All but config and data; learners at the end of the stream belong to the model."""
         learning = next((being for being in self.beings if 0 < being.learned < len(self.stream)), None)
         beings = [
             {"rows": [row.to_json() for row in being.rows], "cost": being.cost, "learned": being.learned_state}
@@ -112,24 +112,25 @@ class StreamLife:
         return {"model": {"beings": beings}, "learner": {"learner": learning.learner.state() if learning else None}}
 
     def load_state(self, state: State) -> None:
-        """Go on from `state`, also one of version 0.1."""
-        left = state["learner"]["learner"]
+        """Continue from ``state``, also one of version 0.1."""
+        learner = state["learner"]["learner"]
         for being, saved in zip(self.beings, state["model"]["beings"], strict=True):
-            being.rows, being.cost = [self._row(row) for row in saved["rows"]], saved["cost"]
+            being.rows = [self._row(row) for row in saved["rows"]]
+            being.cost = saved["cost"]
             being.learned_state = saved.get("learned")
             if being.learned_state is not None:
                 being.learner.load_state(being.learned_state)
-            elif left is not None and 0 < being.learned < len(self.stream):
-                being.learner.load_state(left)
+            elif learner is not None and 0 < being.learned < len(self.stream):
+                being.learner.load_state(learner)
 
     def _row(self, saved: dict[str, Any]) -> Evaluated:
-        """What was saved of a test; version 0.1 had other words, and no names of the experiences."""
+        """A saved test; version 0.1 had another event, without names of the experiences."""
         event = from_json(saved if "event" in saved else {"event": "recalled", **saved})
         assert isinstance(event, Evaluated)
         return dataclasses.replace(event, scores=dict(zip(self.stream.names, event.scores.values(), strict=True)))
 
     def summary(self) -> dict[str, Any]:
-        """The stream, and the accuracy matrix, its measures and the cost of a decision of each being."""
+        """The stream; and of each being accuracy matrix, measures and cost per decision."""
         stream, part = self.stream, self.config.evaluate_on
         about = {
             "names": stream.names, "classes": stream.classes, "scenario": stream.scenario,

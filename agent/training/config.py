@@ -13,16 +13,16 @@ from snn4.policies.networks.config import NetworkConfig
 
 @dataclass(frozen=True)
 class FabricConfig:
-    """Where a training runs: lightning-fabric's own words."""
+    """Devices of a training, in lightning-fabric's terms."""
 
     accelerator: str = "auto"
-    """cpu, cuda, mps, or auto: the fastest that is there."""
+    """cpu, cuda, mps, or auto: the fastest one available."""
     devices: int = 1
-    """Processes, each with a device of its own; batch_size is that of each."""
+    """Processes, each with its own device; batch_size counts per process."""
     strategy: str = "auto"
     """ddp for several devices."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """float32, or bfloat16 where that is safe: faster where the processor has it, slower elsewhere."""
+    """float32, or bfloat16 where that is safe: faster on processors with bfloat16, slower on others."""
 
     def __post_init__(self) -> None:
         if self.accelerator not in ("auto", "cpu", "cuda", "mps"):
@@ -34,28 +34,28 @@ class FabricConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A training: what learns what, and how."""
+    """A training: which network learns which data, and how."""
 
     name: str
     """Name of the experiment; run folders begin with it."""
     data: DataConfig = field(default_factory=DataConfig)
     seed: int = 0
-    """Weights, order of the data, augmentation and mixing follow from it."""
+    """Seed of weights, order of the data, augmentation and mixing."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: Recipe = field(default_factory=Recipe)
     fabric: FabricConfig = field(default_factory=FabricConfig)
     ann_twin: bool = False
-    """Also train the ANN twin: same layers, data, recipe and epochs; and compare."""
+    """Also train the ANN twin, with the same layers, data, recipe and epochs, and compare."""
     flip: bool = False
     """Test with the mean over each image and its mirror image."""
     keep_checkpoints: int = 2
-    """Checkpoints that are kept; one is written after each epoch, and every ten minutes."""
+    """Number of checkpoints to keep; one is written after each epoch, and every ten minutes."""
     threads: int = 0
-    """CPU threads of torch in each process; 0 shares out all cores."""
+    """CPU threads of torch in each process; 0 shares all cores among the processes."""
     workers: int = 0
-    """Processes beside each that prepare its batches: for large images; 0 prepares them between the steps."""
+    """Additional processes that prepare batches, per process: for large images; 0 prepares them between the steps."""
     kind: Literal["training"] = "training"
-    """What the file describes."""
+    """Kind of run."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -63,4 +63,4 @@ class TrainingConfig:
         check_least(self, 0, "threads", "workers")
         check_seed(self.seed)
         if self.flip and "flip" not in self.data.augmentations:
-            raise ValueError(f"flip: got true, allowed for {self.data.name} is false: mirrored they differ")
+            raise ValueError(f"flip: not allowed with {self.data.name}, whose mirror images differ; set false")

@@ -70,7 +70,7 @@ def title(config: Mapping[str, Any]) -> str:
 
 
 def plan(config: TrainingConfig, places: Mapping[str, Place]) -> RenderableType:
-    """One row: the data, and how long they are learned."""
+    """One row: data, network, epochs, and progress."""
     recipe = config.training
     table = Table(title=f"{config.name}, seed {config.seed}")
     for column in ("data", "network", "epochs", "batch size", *map(name_of, places)):

@@ -1,4 +1,4 @@
-"""What a classifier's test is shown as: tables for terminals, and the sections of its page."""
+"""The test of a classifier: tables for terminals, and the sections of its page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Summary = Mapping[str, Any]
 
 
 def tables(summary: Summary) -> Group:
-    """The indicators in one table; below it the SNN's layers, its accuracy over steps, early exit and timings."""
+    """A table of the indicators; below it the SNN's layers, its accuracy over steps, early exit and timings."""
     rows, layers = indicator_rows(summary), layer_rows(summary["indicators"][0]["layers"])
     without_kind = [[name, *numbers] for name, _, *numbers in layers]
     return Group(
@@ -33,7 +33,7 @@ def tables(summary: Summary) -> Group:
 
 
 def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
-    """The test, and how the network learned; before the test the latter alone."""
+    """The test and the learning curves; before the test the curves alone."""
     curves = learning_curves(events)
     if summary is None:
         yield from _learning(curves) if curves else [paragraph("No epoch is finished yet.")]
@@ -41,8 +41,8 @@ def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
     yield heading("Indicators") + html_table(indicator_rows(summary))
     yield "".join(map(paragraph, notes(summary)))
     yield heading("Accuracy and latency")
-    yield figure(charts.draw_accuracy(summary), "Accuracy by the mean scores of all steps so far.")
-    yield figure(charts.draw_exit(summary), "Early exit: a sample is decided as soon as its confidence is reached.")
+    yield figure(charts.draw_accuracy(summary), "Accuracy of the mean scores of all steps so far.")
+    yield figure(charts.draw_exit(summary), "Early exit: a decision is made as soon as the confidence is reached.")
     yield heading("Classes")
     yield figure(charts.draw_confusion(summary), "Confusion matrix; numbers are test samples.")
     yield figure(charts.draw_classes(summary), "Accuracy of each class.")
@@ -52,7 +52,8 @@ def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
 
 
 def _spikes(summary: Summary) -> Iterator[str]:
-    layers, activity = summary["indicators"][0]["layers"], summary.get("activity")  # 0.1 did not keep the latter
+    layers = summary["indicators"][0]["layers"]
+    activity = summary.get("activity")  # early summaries of version 0.1 have none
     yield heading("Spikes")
     if activity and activity["layers"]:
         raster = charts.draw_raster(activity["layers"])
@@ -70,12 +71,12 @@ def _learning(curves: Mapping[str, Sequence[float | None]]) -> Iterator[str]:
 
 
 def _first(classes: Sequence[str], activity: Summary) -> str:
-    """What the first test sample is, and what the network takes it for."""
+    """Class of the first test sample, and the network's prediction."""
     return f"{classes[activity['label']]}, taken for {classes[activity['prediction']]}"
 
 
 def learning_curves(events: Iterable[Event]) -> dict[str, list[float | None]]:
-    """Loss and accuracy of each being, one value per epoch, by name."""
+    """Losses and accuracy of each being by the name of the curve, one value per epoch."""
     curves: dict[str, list[float | None]] = defaultdict(list)
     losses: list[tuple[float, int]] = []
     step = 0
@@ -103,12 +104,12 @@ def indicator_rows(summary: Summary) -> list[list[str]]:
 
 
 def layer_rows(layers: Sequence[Summary]) -> list[list[str]]:
-    """The first row names the columns: as many as fit on a page."""
+    """The first row names the columns; all fit on a page."""
     return [["layer", "kind", "spikes", "rate", "ACs", "MACs", "parameters"], *map(_layer, layers)]
 
 
 def notes(summary: Summary) -> list[str]:
-    """What does not fit into a table, a line each."""
+    """Lines for what does not fit into a table."""
     by_step = "  ".join(percent(value) for value in summary["top1_accuracy_by_step"])
     lines = [f"top-1 % after t = 1 … {summary['steps']}: {by_step}", exit_line(summary["early_exit"])]
     timed = [row for row in summary["indicators"] if row["latency"]]
@@ -117,9 +118,9 @@ def notes(summary: Summary) -> list[str]:
     samples, metered = summary["test_samples"], summary["metered_samples"]
     lines.append(f"{samples:,} test samples; operations counted on {metered:,} of them")
     if summary["flip"]:
-        lines.append("scores are means over each input and its mirror image: every cost is that of both")
+        lines.append("scores are means over each input and its mirror image; every cost is that of both")
     if summary["early_exit"]["validation"] is None:
-        lines.append("int8 is not simulated without validation data: its operations are those of fp32")
+        lines.append("int8 cannot be simulated without validation data; its operations are those of fp32")
     return [*lines, counted(summary["indicators"]), *summary["notes"]]
 
 
@@ -130,7 +131,7 @@ def exit_line(early: Summary) -> str:
         return "early exit: -, without validation data to choose its threshold on"
     threshold = test["threshold"]
     at = "never" if threshold is None else f"at confidence {threshold:.5g}" if threshold else "after the first step"
-    return f"early exit {at}: {_exit(test)}; on validation data, where this was chosen, {_exit(validation)}"
+    return f"early exit {at}: {_exit(test)}; on validation data, which chose the threshold, {_exit(validation)}"
 
 
 def _indicators(row: Summary) -> list[str]:

@@ -19,11 +19,11 @@ from snn4.agent.training.config import TrainingConfig
 from snn4.policies.allocation import keep_freed_memory
 
 PATIENCE = timedelta(hours=2)
-"""How long processes wait for one another: the first one may have to download and read the data."""
+"""How long processes wait for one another; the first one may have to download and read the data."""
 
 
 class FabricProcesses:
-    """Those of ``fabric``, which is launched."""
+    """The processes of a launched ``fabric``."""
 
     def __init__(self, fabric: Fabric) -> None:
         self.fabric = fabric
@@ -40,28 +40,30 @@ class FabricProcesses:
 
 
 def launched(config: TrainingConfig) -> FabricProcesses:
-    """The processes of a training; each of them runs the whole command from its beginning."""
-    f = config.fabric
-    if f.accelerator == "cuda" and not torch.cuda.is_available():
+    """Launch the processes of a training; each runs the whole command from its beginning."""
+    wanted = config.fabric
+    if wanted.accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError(config.name, ["fabric.accelerator: got 'cuda', but torch sees no GPU here; allowed is cpu"])
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # ranks and backends are nobody's news
-    several = f.devices > 1 or f.strategy == "ddp"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # without lines on ranks and backends
+    several = wanted.devices > 1 or wanted.strategy == "ddp"
     if int(os.environ.get("LOCAL_RANK", 0)):
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     strategy = DDPStrategy(timeout=PATIENCE) if several else "auto"
     try:
-        fabric = Fabric(accelerator=f.accelerator, devices=f.devices, strategy=strategy, precision=f.precision)
+        fabric = Fabric(
+            accelerator=wanted.accelerator, devices=wanted.devices, strategy=strategy, precision=wanted.precision
+        )
     except (RuntimeError, ValueError, MisconfigurationException) as error:
-        raise ConfigError(config.name, [f"fabric: {error}; allowed is what this machine has"]) from error
+        raise ConfigError(config.name, [f"fabric: {error}; allowed are the devices of this machine"]) from error
     fabric.launch()
     if config.threads:
-        torch.set_num_threads(config.threads)  # else Fabric has shared out the cores
+        torch.set_num_threads(config.threads)  # otherwise Fabric has shared the cores among the processes
     keep_freed_memory()
     return FabricProcesses(fabric)
 
 
 def _end_with(parent: int) -> None:
-    """A process that waits for a first one that was killed would wait long."""
+    """End this process when its ``parent`` is gone; otherwise it would wait for `PATIENCE`."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

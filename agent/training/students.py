@@ -1,4 +1,4 @@
-"""Who learns in a training: a classifier, and its ANN twin, made for the data."""
+"""The students of a training: a classifier and its ANN twin, built for the data."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from snn4.policies.normalization import StepNorm2d
 
 @dataclass
 class Student:
-    """A classifier that learns, the spiking one or its twin, and the best weights that it had on validation data."""
+    """A classifier that learns, the spiking one or its twin, and its best weights on validation data."""
 
     name: str
     network: Network
     best: dict[str, Any] = field(default_factory=dict)
     """``top1`` on validation data, the ``epoch``, and the ``weights``."""
     images: int = 0
-    """Images that it has learned from."""
+    """Images learned from so far."""
     finished: bool = False
 
 
 @dataclass(frozen=True)
 class InOrder:
-    """The batches of ``samples``, in order and as they are, as often as they are asked for."""
+    """The batches of ``samples``, in order and without augmentation; can be iterated many times."""
 
     samples: Samples
     batch_size: int = 128
@@ -45,11 +45,11 @@ class InOrder:
 
 
 def data_and_students(config: TrainingConfig) -> tuple[Data, list[Student]]:
-    """Data and untrained students, the same for the same seed.
+    """Data and untrained students; the same seed gives the same weights.
 
     Raises:
-        ConfigError: for data that cannot be read, and a network or recipe that does not fit it.
-        MissingData: for data that is not there.
+        ConfigError: the data cannot be read, or network or recipe do not fit the data.
+        MissingData: the data is missing.
     """
     data = read(config.data, config.name)
     if problems := list(_misfits(config, data)):
@@ -66,7 +66,7 @@ def data_and_students(config: TrainingConfig) -> tuple[Data, list[Student]]:
 
 
 def students(config: TrainingConfig, data: Data) -> list[Student]:
-    """Who learns; ConfigError where the network does not fit the data."""
+    """The students; ConfigError if the network does not fit the data."""
     size = (data.in_channels, data.image_size, data.n_classes)
     try:
         pair = networks(config.network, size, config.seed, config.ann_twin, config.training.checkpoint_steps)
@@ -78,18 +78,20 @@ def students(config: TrainingConfig, data: Data) -> list[Student]:
 def _misfits(config: TrainingConfig, data: Data) -> Iterator[str]:
     batch, devices = config.training.batch_size, config.fabric.devices
     if batch * devices > len(data.train):
+        each = f" on each of {devices} devices" if devices > 1 else ""
         yield (
-            f"training.batch_size: got {batch}{f' on each of {devices} devices' if devices > 1 else ''}, allowed "
-            f"together are at most the {len(data.train)} training samples"
+            f"training.batch_size: got {batch}{each}, allowed are at most the {len(data.train)} training samples "
+            "for all devices together"
         )
     if data.is_events and config.training.T is not None:
-        yield "training.T: got steps for images, allowed for events is null; data.bins are their steps"
+        yield "training.T: not allowed for events, whose steps are data.bins; set null"
     yield from wrong_steps(config.network, config.data)
 
 
 def _too_long(config: TrainingConfig, pair: list[Student]) -> Iterator[str]:
-    """Steps for which norms of each step have no statistics."""
+    """Steps for which norms with statistics of each step have none."""
     most = max((T for _, T in config.training.T or ()), default=0)
-    norms = [m for student in pair for m in student.network.modules() if isinstance(m, StepNorm2d) and most > m.T]
-    if norms:
-        yield f"training.T: got {most} steps, allowed with a norm of each step are at most network.T, {norms[0].T}"
+    modules = (module for student in pair for module in student.network.modules())
+    norm = next((module for module in modules if isinstance(module, StepNorm2d) and most > module.T), None)
+    if norm is not None:
+        yield f"training.T: got {most} steps, allowed with a norm of each step are at most network.T, {norm.T}"

@@ -25,7 +25,7 @@ from snn4.policies.networks.classifier import Network
 def examined(
     models: Mapping[str, Any], data: Data, config: ExaminationConfig, progress: Progress | None = None
 ) -> Examination:
-    """All that is measured of ``models`` (the network, and its twin if it has learned) on the test data."""
+    """All measurements of ``models`` (the network, and its twin if that was trained) on the test data."""
     test, validation = (_Shown(name, InOrder(getattr(data, name)), progress) for name in ("test", "validation"))
     return examine(models[NETWORK], models.get(ANN_TWIN), test, validation, data.classes, config, data.notes)
 
@@ -35,7 +35,7 @@ def tested(config: TrainingConfig, folder: Path, steps: int | None) -> Examinati
 
     Raises:
         ModelError: there is no model, it is damaged or of another architecture, or it cannot take the data.
-        ConfigError, MissingData: there are no such data, or they cannot be read.
+        ConfigError, MissingData: there is no such data, or it cannot be read.
     """
     path = folder / "model.safetensors"
     data = read_for(path, read_about(path), config.data, config.name)
@@ -44,25 +44,25 @@ def tested(config: TrainingConfig, folder: Path, steps: int | None) -> Examinati
     try:
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             return examined(models, data, ExaminationConfig(steps=steps, flip=config.flip), progress)
-    except ValueError as error:  # more steps than the events have bins, or a norm of each step has
+    except ValueError as error:  # more steps than bins of events, or than a norm of each step has
         raise ModelError(f"{folder}: {error}") from error
 
 
 def _models(folder: Path, config: TrainingConfig, data: Data) -> dict[str, Network]:
-    """The network in ``folder``, and its twin if that is there too."""
+    """The network in ``folder``, and its twin if the folder has one."""
     models = {student.name: student.network for student in students(config, data)}
     files = {NETWORK: folder / "model.safetensors", ANN_TWIN: folder / f"{ANN_TWIN}.safetensors"}
     if not files[ANN_TWIN].is_file():
         models.pop(ANN_TWIN, None)
     for name, network in models.items():
         load_model(files[name], network)
-        lay_out(network, config.training)  # as in the training, to the last bit
+        lay_out(network, config.training)  # as in the training, so that results are equal to the last bit
     return models
 
 
 @dataclasses.dataclass
 class _Shown:
-    """Batches that a progress bar counts each time that they are gone through: that may take minutes."""
+    """Batches with a progress bar for each iteration over them, which may take minutes."""
 
     name: str
     batches: InOrder

@@ -1,10 +1,10 @@
-"""The whole story of a training: a classifier learns, then its ANN twin; the best weights of each are tested."""
+"""The story of a training: a classifier learns, then its ANN twin; the best weights of each are tested."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from torch import Tensor
 
@@ -12,8 +12,8 @@ from snn4.agent.evaluation.accuracy import recognize
 from snn4.agent.evaluation.classifier import Examination, ExaminationConfig
 from snn4.agent.evaluation.indicators import Indicators
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
-from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Score, Task
-from snn4.agent.run.work import Model, Pause, State
+from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Measure, Score, Task
+from snn4.agent.run.work import Model, Pause, State, Stop
 from snn4.agent.training.config import TrainingConfig
 from snn4.agent.training.processes import FabricProcesses
 from snn4.agent.training.students import InOrder, Student
@@ -25,30 +25,29 @@ from snn4.learners.supervised import SupervisedLearner
 from snn4.policies.gene import genome
 
 REPORT_EVERY, SAVE_EVERY = 2.0, 600.0
-"""Seconds between reports, and between checkpoints inside an epoch; there is one of each after an epoch."""
-Stop = Callable[[], bool]
+"""Seconds between reports, and between checkpoints inside an epoch; each epoch also ends with one of each."""
 
 
 class Training:
-    """Everything a training consists of.
+    """Students learn the data, one after the other, and are tested.
 
     Args:
         config: a checked config.
-        data: what is learned.
-        students: who learns it, one after the other.
-        processes: that learn together; only the first one validates, tests and writes.
+        data: training, validation and test data.
+        students: a network, and possibly its twin.
+        processes: they learn together; only the first one validates, tests and writes.
     """
 
     unit = "images"
-    measure: Literal["return", "accuracy"] = "accuracy"
+    measure: Measure = "accuracy"
     result: Examination | None = None
-    """Of the test."""
+    """Result of the test."""
     _learner: SupervisedLearner | None = None
-    _left: dict[str, Any] | None = None
-    """State of the learner in the checkpoint that is gone on from."""
+    _saved_learner: dict[str, Any] | None = None
+    """State of the learner in the checkpoint from which the training continues."""
 
     def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
-        """Each student learns epoch by epoch, and is tested in the end with its best weights."""
+        """Each student learns epoch by epoch; at the end all are tested with their best weights."""
         for student in self.students:
             if student.finished:
                 continue
@@ -74,7 +73,7 @@ class Training:
             yield self._pause()
 
     def _learn_epoch(self, student: Student, learner: SupervisedLearner, stop: Stop) -> Iterator[Event | Pause]:
-        """To the end of the epoch, or until the training is stopped."""
+        """Learn to the end of the epoch, or until the training is stopped."""
         for fit in learner.learn(stop, REPORT_EVERY):
             student.images = fit.images
             losses = {"loss": fit.loss, "learning_rate": fit.learning_rate}
@@ -82,13 +81,14 @@ class Training:
                 student.name, self.data.name, 0, fit.images, self.total, self.age, fit.accuracy, [], losses,
                 fit.seconds, fit.epoch, fit.T,
             )  # fmt: skip
-            goes_on = learner.step % learner.n_batches and not learner.stopped
-            if goes_on and self._is_time_to_save():
+            is_within_epoch = learner.step % learner.n_batches and not learner.stopped
+            if is_within_epoch and self._is_time_to_save():
                 yield self._pause()
 
     def _validate(self, student: Student, learner: SupervisedLearner) -> Iterator[Event | Model]:
-        """Accuracy on validation data; the best weights are kept, in memory and as the student's model file."""
-        started, network = time.perf_counter(), learner.learned
+        """Measure accuracy on validation data; keep the best weights, in memory and as the student's model file."""
+        started = time.perf_counter()
+        network = learner.learned
         with self.fabric.autocast():
             accuracy = recognize(network, InOrder(self.data.validation), self.data.n_classes, flip=self.config.flip)
         top1 = accuracy.top1[-1]
@@ -104,9 +104,11 @@ class Training:
         )  # fmt: skip
 
     def _test(self) -> Iterator[Event]:
-        started, models = time.perf_counter(), {student.name: student.network for student in self.students}
+        started = time.perf_counter()
+        models = {student.name: student.network for student in self.students}
         self.result = examined(models, self.data, ExaminationConfig(flip=self.config.flip))
-        seconds, epochs = time.perf_counter() - started, self.config.training.epochs
+        seconds = time.perf_counter() - started
+        epochs = self.config.training.epochs
         snn, _, ann, _ = (_score(row) for row in self.result.rows)
         rows: dict[str, dict[str, Score]] = {NETWORK: {self.data.name: snn}, ANN_TWIN: {self.data.name: ann}}
         for student in self.students:
@@ -117,11 +119,14 @@ class Training:
             yield Compared(rows[NETWORK], rows[ANN_TWIN])
 
     def __init__(self, config: TrainingConfig, data: Data, students: list[Student], processes: FabricProcesses) -> None:
-        self.config, self.data, self.students = config, data, students
-        self.processes, self.fabric = processes, processes.fabric
+        self.config = config
+        self.data = data
+        self.students = students
+        self.processes = processes
+        self.fabric = processes.fabric
         self.notes = list(data.notes)
         self.n_batches = data.train.n_batches(config.training.batch_size, True, self.fabric.world_size)
-        """Of an epoch, in each process."""
+        """Per epoch and process."""
         self._saved = time.monotonic()
 
     @property
@@ -138,17 +143,17 @@ class Training:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """Of the data, and the batches of an epoch."""
+        """The data's fingerprint, and the batches of an epoch."""
         return {"batches": self.n_batches, **self.data.fingerprint}
 
     @property
     def age(self) -> int:
-        """Images that all students have learned from."""
+        """Images that all students together have learned from."""
         return sum(student.images for student in self.students)
 
     @property
     def total(self) -> int:
-        """Images that each student learns from, in all epochs and processes."""
+        """Images per student, in all epochs and processes."""
         training = self.config.training
         return training.epochs * self.n_batches * training.batch_size * self.fabric.world_size
 
@@ -161,33 +166,41 @@ class Training:
     def _learned(self) -> bool:
         return all(student.finished for student in self.students)
 
+    @property
+    def _present(self) -> Student | None:
+        """The student that learns now; None after the last one."""
+        return next((student for student in self.students if not student.finished), None)
+
     def state(self) -> State:
-        """Everything but config and data."""
-        learning = next((student for student in self.students if not student.finished), None)
-        goes_on = self._learner if learning is not None and learning.images else None
-        return {
-            "model": {"students": [{"best": s.best, "finished": s.finished} for s in self.students]},
-            "learner": {"learner": None if goes_on is None else goes_on.state()},
-        }
+        """All but config and data."""
+        present = self._present
+        learner = self._learner if present is not None and present.images else None
+        students = [{"best": student.best, "finished": student.finished} for student in self.students]
+        return {"model": {"students": students}, "learner": {"learner": None if learner is None else learner.state()}}
 
     def load_state(self, state: State) -> None:
-        """Go on from `state`, also one of version 0.1."""
-        self._left = state["learner"]["learner"]
+        """Continue from ``state``, also one of version 0.1."""
+        self._saved_learner = state["learner"]["learner"]
         for student, saved in zip(self.students, state["model"]["students"], strict=True):
-            student.best, student.finished = saved["best"], saved["finished"]
+            student.best = saved["best"]
+            student.finished = saved["finished"]
             student.images = self.total if student.finished else 0
-        if self._left is not None:
-            next(s for s in self.students if not s.finished).images = self._left["images"]
+        if self._saved_learner is not None:
+            assert self._present is not None
+            self._present.images = self._saved_learner["images"]
 
     def summary(self) -> dict[str, Any]:
-        """All that was measured in the test, and which weights were."""
+        """All results of the test, and the epochs of the tested weights."""
         assert self.result is not None
-        selected = {s.name: {"epoch": s.best["epoch"], "top1_validation": s.best["top1"]} for s in self.students}
+        best = {student.name: student.best for student in self.students}
+        selected = {name: {"epoch": row["epoch"], "top1_validation": row["top1"]} for name, row in best.items()}
         return {**self.result.to_json(), "selected": selected}
 
     def _newborn(self, student: Student) -> SupervisedLearner:
-        """The learner of ``student``, going on where a checkpoint left it."""
-        config, train, fabric = self.config.training, self.data.train, self.fabric
+        """The learner of ``student``; after a resume it continues from the checkpoint."""
+        config = self.config.training
+        train = self.data.train
+        fabric = self.fabric
         share = {"rank": fabric.global_rank, "world_size": fabric.world_size}
 
         def batches(epoch: int, first: int) -> Iterable[tuple[Tensor, Tensor]]:
@@ -197,9 +210,9 @@ class Training:
             )  # fmt: skip
 
         learner = SupervisedLearner(config, student.network, batches, self.n_batches, self.config.seed, fabric)
-        left, self._left = self._left, None
-        if left is not None:
-            learner.load_state(left)
+        if self._saved_learner is not None:
+            learner.load_state(self._saved_learner)
+            self._saved_learner = None
         return learner
 
     def _pause(self) -> Pause:
@@ -211,14 +224,14 @@ class Training:
         return self.processes.broadcast(time.monotonic() - self._saved > SAVE_EVERY)
 
     def _take_best(self, student: Student) -> Model:
-        """Give ``student`` its best weights, in memory and on disk."""
-        student.network.to(self.fabric.device)  # one that had finished before a resume did not learn there
+        """Load the best weights of ``student``, and write them to disk."""
+        student.network.to(self.fabric.device)  # a student that finished before a resume has not learned there
         lay_out(student.network, self.config.training)
         student.network.load_state_dict(student.best["weights"])
         return self._model(student)
 
     def _model(self, student: Student) -> Model:
-        """``model.safetensors`` or ``ann_twin.safetensors``, and what it is for and how good."""
+        """``model.safetensors`` or ``ann_twin.safetensors``, with its data and its validation accuracy."""
         data = self.data
         about = {
             "data": data.name, "in_channels": data.in_channels, "image_size": data.image_size,

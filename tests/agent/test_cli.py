@@ -14,6 +14,7 @@ import pytest
 from snn4.agent import runner
 from snn4.agent.config.file import dump
 from snn4.agent.life.config import LifeConfig
+from snn4.agent.run import checkpoint
 from snn4.agent.run.journal import Journal
 
 Cli = Callable[..., Any]
@@ -75,7 +76,7 @@ def test_bad_configs(cli: Cli, tiny_yaml: Path, tmp_path: Path) -> None:
     assert all(line.startswith(f"{tiny_yaml}: ") for line in told)
     assert "no such file; did you mean cartpole?" in refused(cli, "run", "cartpol", "--runs-dir", runs)[0]
     dqn = ["world.0.environment=Pendulum-v1", "learner={algorithm: DQN}"]
-    assert "DQN cannot take" in refused(cli, "run", tiny_yaml, *dqn, "--runs-dir", runs)[0]
+    assert "DQN does not support" in refused(cli, "run", tiny_yaml, *dqn, "--runs-dir", runs)[0]
     assert not runs.exists()
 
 
@@ -95,6 +96,15 @@ def test_folders_that_are_no_run(cli: Cli, tmp_path: Path, command: str) -> None
         assert told.startswith(f"{folder}: no run folder")
         assert "evaluate also takes a model's folder (config.yaml and model.safetensors), or zoo:NAME" in told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_config_cannot_be_read(cli: Cli, tmp_path: Path) -> None:
+    """Also where there is a checkpoint to compare it with."""
+    checkpoint.save(tmp_path / checkpoint.CHECKPOINTS, {"model": {}, "learner": {}}, {}, "name: x")
+    (tmp_path / "config.yaml").write_text("name: [")
+    (tmp_path / "run.json").write_text("{}")
+    (told,) = refused(cli, "resume", tmp_path)
+    assert told.startswith(f"{tmp_path / 'config.yaml'}: cannot be read")
 
 
 def test_runs_go_below_no_file(cli: Cli, tiny_yaml: Path, tmp_path: Path) -> None:

@@ -279,7 +279,7 @@ def test_signals(run: Run, tmp_path: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         command.send(number)
         status, out, err = command.done()
-        assert (status, err) == (128 + number, f"interrupted; go on with: snn4-agent resume {folder}\n")
+        assert (status, err) == (128 + number, f"interrupted; continue with: snn4-agent resume {folder}\n")
         assert "run interrupted at" in out.splitlines()[-1]
         assert read(folder / "run.json")["state"] == "interrupted"
         assert not (folder / "summary.json").exists()
@@ -384,7 +384,7 @@ def test_evaluate(cli: Cli, run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
     assert len(cli("evaluate", run.folder).out.splitlines()) >= 1
     said = cli("evaluate", run.folder, run.case.meaningless, "3")
-    assert (said.status, f"is a {run.case.kind}, for which {run.case.meaningless} means nothing" in said.err) == (
+    assert (said.status, f"{run.case.meaningless}: not allowed for a {run.case.kind}" in said.err) == (
         2,
         True,
     )
@@ -426,7 +426,7 @@ def test_bad_input_leaves_nothing(cli: Cli, run: Run, tmp_path: Path) -> None:
         assert not runs.exists()
     (tmp_path / "a file").write_text("")
     said = cli("run", *run.command, "--runs-dir", tmp_path / "a file")
-    assert (said.status, "no folder can be made here" in said.err) == (2, True)
+    assert (said.status, "cannot make a folder here" in said.err) == (2, True)
 
 
 def test_a_full_disk(cli: Cli, run: Run, tmp_path: Path) -> None:

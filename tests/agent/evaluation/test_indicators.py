@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snn4.agent.evaluation.accuracy import Recognizer
-from snn4.agent.evaluation.indicators import WARM_UP, Indicators, Timing, meter, spread, time_decisions
+from snn4.agent.evaluation.indicators import WARM_UP, Indicators, meter, spread, time_decisions
 from snn4.policies.metering.cost import Cost, LayerCost
 from snn4.policies.metering.energy import ENERGY_MODELS
 from snn4.policies.metering.meter import Meter
@@ -98,15 +98,14 @@ def test_a_slow_network_is_found_slow_and_every_decision_counts() -> None:
     assert 4 <= timing.median_milliseconds < 15 < timing.p95_milliseconds
 
 
-def test_energies_are_those_of_the_precision_and_the_faster_engine_is_deployed() -> None:
+def test_energies_are_those_of_the_precision() -> None:
     layer = LayerCost("1", "Linear", 0.0, None, 1.0, 1.0, 0.0, 0.0, 0.0, memory_bytes=7.0, parameters=10, bytes=40)
     cost = Cost(1.0, 2.0, 3.0, dict.fromkeys(ENERGY_MODELS, 1e-9), 10, 40, layers=[layer])
-    slow, fast = Timing("torch", 1, 2.0, 3.0), Timing("compiled", 1, 1.0, 4.0)
-    whole = Indicators("SNN", "fp32", 4, None, cost, 40, (slow, fast))
+    whole = Indicators("SNN", "fp32", 4, None, cost, 40)
     small = Indicators("SNN", "int8", 4, None, cost, 10)
     assert set(whole.energy_joules) == {"45nm_fp32", "45nm_fp32_memory", "loihi1"}
     assert set(small.energy_joules) == {"45nm_int8", "loihi1"}
-    assert (whole.fastest, small.fastest) == (fast, None)
+
     assert whole.to_json()["top1_accuracy"] is None
     assert (whole.to_json()["bytes"], small.to_json()["bytes"]) == (40, 10)
     for told in (small.to_json(), *small.to_json()["layers"]):

@@ -110,7 +110,7 @@ def test_impossible_values_are_all_told(tiny_yaml: Path, overrides: list[str], k
 def test_a_place_has_one_reference(tiny_yaml: Path) -> None:
     stay = "{environment: CartPole-v1, steps: 9, reference: "
     (told,) = problems_of(tiny_yaml, f"world=[{stay}500}}, {stay}null}}, {stay}400}}]")
-    assert "world.2.reference: got 400, allowed is 500 as at an earlier stay in CartPole-v1, or null" in told
+    assert "world.2.reference: got 400, allowed is 500 as in an earlier task CartPole-v1, or null" in told
     assert kinds.load(tiny_yaml, [f"world=[{stay}500}}, {stay}null}}, {stay}500}}]"])
 
 

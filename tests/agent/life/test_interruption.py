@@ -43,7 +43,7 @@ def test_interrupted_while_validating(cli: Cli, tiny_yaml: Path, tmp_path: Path,
     said = cli(*run, tmp_path / "1")
     folder = only(tmp_path / "1")
     assert said.status == 130
-    assert said.err == f"interrupted; go on with: snn4-agent resume {folder}\n"
+    assert said.err == f"interrupted; continue with: snn4-agent resume {folder}\n"
     assert [type(event) for event in events_in(folder)[-3:]] == [Learned, Saved, Ended]
     assert cli("resume", folder).status == 0
     assert cli(*run, tmp_path / "2").status == 0  # it presses but once

@@ -95,7 +95,7 @@ def test_a_task_s_own_network_sees_its_images(tiny: Callable[..., LifeConfig], t
         ("world.0.data={name: nmnist}", "world.0.data: got nmnist, allowed are images"),
         ("world.0.variation={noise: 1}", "world.0.data: not allowed with variation; remove variation"),
         ("world.0.recognition={batch_size: 0}", "world.0.recognition.batch_size: got 0"),
-        ("policy={state: carry, T: 1}", "policy: got state carry in a world with images"),
+        ("policy={state: carry, T: 1}", "policy: state: carry is not allowed in a world with images"),
     ],
 )
 def test_problems(tiny_yaml: Path, override: str, said: str) -> None:

@@ -48,7 +48,7 @@ def test_tasks_in_order_and_what_they_come_back_to(tiny: Callable[..., LifeConfi
     assert (
         "shared: the synapses between hidden layers (16 -> 16); own encoders and heads: CartPole-v1, Acrobot-v1" in said
     )
-    assert "protection of what is shared: replay, strength 1, 300 observations a task" in said
+    assert "protection of what is shared: replay, strength 1, 300 observations per task" in said
     assert "ANN twin" in said
 
 
@@ -74,7 +74,7 @@ def test_a_return_is_to_the_stay_with_the_same_arguments(tiny: Callable[..., Lif
     ("overrides", "said"),
     [
         (["protection={kind: freeze, fraction: 0.5}"], "freeze, 50% of it after the first task"),
-        (["protection={kind: ewc, strength: 3}"], "ewc, strength 3, importance from 1,000 observations a task"),
+        (["protection={kind: ewc, strength: 3}"], "ewc, strength 3, importance from 1,000 observations per task"),
         ([], "protection of what is shared: none"),
         (["policy.net_arch=[16]"], "shared: nothing; one layer"),
         (["world.1={environment: CartPole-v1, steps: 5}"], "one encoder, trunk"),

@@ -139,14 +139,14 @@ def test_a_task_s_own_code(tiny: Callable[..., LifeConfig], tmp_path: Path) -> N
         (["world.0.variation={nois: 1}"], "world.0.variation.nois: unknown key; did you mean noise?"),
         (["protection.kind=ice"], "protection.kind: got 'ice', allowed"),
         (["protection.samples=0"], "protection.samples: got 0, allowed"),
-        (["protection.kind=ewc", "policy.net_arch=[8]"], "protection: got ewc with net_arch [8], allowed are two"),
+        (["protection.kind=ewc", "policy.net_arch=[8]"], "protection: ewc is not allowed with net_arch [8]"),
         (
             ["protection.kind=replay", "policy={state: carry, T: 1, net_arch: [8, 8]}"],
-            "protection: got replay with state: carry, allowed are none and freeze",
+            "protection: replay is not allowed with state: carry; set none or freeze",
         ),
         (
             ["world=[{environment: CartPole-v1, steps: 1, name: a}, {environment: Acrobot-v1, steps: 1, name: a}]"],
-            "world.1.name: got 'a', of which an earlier task has other observations",
+            "world.1.name: got 'a', the name of an earlier task with other observations",
         ),
         (["rounds=0"], "rounds: got 0, allowed is a whole number >= 1"),
         (["rounds=x"], "rounds: got 'x', allowed is a whole number >= 1"),

@@ -304,6 +304,7 @@ physics: {gravity: 9.8}
     ("was", "now", "told"),
     [
         ("threads: 1", "threads: 2", None),
+        ("gravity: 9.8", "gravity: 98e-1", None),
         ("threads: 1", "threads: 1\nlater: {field: 1}", None),
         ("name: x", "name: y", "name (was 'x', is 'y')"),
         ("[4, 8]", "[4, 9]", "layers.1 (was 8, is 9)"),
@@ -323,6 +324,6 @@ def test_a_run_goes_on_as_it_began(tmp_path: Path, was: str, now: str, told: str
     if told is None:
         checkpoint.require_unchanged(tmp_path)
         return
-    said = re.escape(f"changed since 000001 was written: {told}; allowed is what it was")
+    said = re.escape(f"changed since 000001 was written: {told}; allowed are the same settings")
     with pytest.raises(checkpoint.RunChanged, match=said):
         checkpoint.require_unchanged(tmp_path)

@@ -205,7 +205,7 @@ def test_a_pipe_is_not_waited_for(journal: Journal, name: str) -> None:
     journal.__exit__(None, None, None)
     (journal.folder / name).unlink()
     os.mkfifo(journal.folder / name)
-    with pytest.raises(RunError, match=f"{name}: is no file; delete it"):
+    with pytest.raises(RunError, match=f"{name}: is not a regular file; delete it"):
         Journal(journal.folder)
 
 
@@ -215,7 +215,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
             raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    with pytest.raises(RunError, match=r"no folder can be made here \(Permission denied\); name another"):
+    with pytest.raises(RunError, match=r"cannot make a folder here \(Permission denied\); name another"):
         create(tmp_path)
 
 

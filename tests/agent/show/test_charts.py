@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from snn4.agent.show.charts import draw_curve, svg
+from snn4.agent.show.charts import draw_course, draw_curve, svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -54,3 +54,9 @@ def test_pyplot_keeps_nothing() -> None:
     before = plt.get_fignums()
     draw_curve("x", [1.0])
     assert plt.get_fignums() == before
+
+
+def test_every_being_of_a_life_has_a_curve() -> None:
+    names = ("SNN", "ANN twin", "ReLU twin")
+    text = draw_course({name: [(0.0, 1.0), (1.0, 2.0)] for name in names}, "CartPole-v1", "return")
+    assert [name for name in names if f">{name}<" in text] == list(names)

@@ -85,7 +85,7 @@ TWIN = {"return_mean": 0.75, "energy_joules": {"45nm_fp32": 4.0}}
     [
         (BEGAN, "digits begins, seed 3: digits (4,000 images)"),
         (Began("x", 0, DIGITS, {}, [], age=3000, resumed=True, unit="images"),
-         "x goes on after 3,000 images, seed 0: digits (4,000 images)"),
+         "x continues after 3,000 images, seed 0: digits (4,000 images)"),
         (Began("x", 0, DIGITS * 7, {}, []), "x begins, seed 0: 7 tasks, 28,000 steps"),
         (Evaluated("network", "", 9, scores(0.5, loss=1.5), best=True),
          "SNN validation at 9: 50.00 %, loss 1.500  (best)"),

@@ -68,7 +68,7 @@ def test_two_processes_are_stopped_and_resumed_together(digits_yaml: Path, tmp_p
         os.kill(pid, signal.SIGINT)
     _, err = process.communicate(timeout=200)
     folder = only(tmp_path / "broken")
-    assert (process.returncode, err) == (130, f"interrupted; go on with: snn4-agent resume {folder}\n")
+    assert (process.returncode, err) == (130, f"interrupted; continue with: snn4-agent resume {folder}\n")
     assert processes("resume", folder, "-q").communicate(timeout=200) == ("", "")
     assert whole.communicate(timeout=200) == ("", "")
     assert (folder / "model.safetensors").read_bytes() == (only(tmp_path / "whole") / "model.safetensors").read_bytes()

@@ -69,7 +69,7 @@ def test_batches_in_order_can_be_gone_through_again(digits: Digits) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("training.batch_size=1000", "training.batch_size: got 1000, allowed together are at most the 160"),
+        ("training.batch_size=1000", "training.batch_size: got 1000, allowed are at most the 160"),
         ("network.options={channels: [2, 2, 2, 2, 2]}", "network, for images of digits: image_size: got (8, 8)"),
         ("network.options={kind: mlp}", "kind: got 'mlp'"),
         ("data.limit=3", "limit: got 3"),
@@ -92,13 +92,13 @@ def test_events_have_no_schedule_of_steps(digits: Digits, monkeypatch: pytest.Mo
     assert data_and_students(config)
     data = replace(read(config.data, config.name), is_events=True)
     monkeypatch.setattr("snn4.agent.training.students.read", lambda config, name: data)
-    assert "training.T: got steps for images" in told(config)
+    assert "training.T: not allowed for events" in told(config)
 
 
 def test_events_have_as_many_steps_as_bins(digits: Digits) -> None:
     config = digits("data={name: nmnist, root: /nowhere, bins: 6}", "network.T=4")
     assert list(wrong_steps(config.network, config.data)) == [
-        "network.T: got 4, allowed for events is 6, as data.bins; set both"
+        "network.T: got 4, allowed for events is 6, the value of data.bins; set both"
     ]
     assert not list(wrong_steps(replace(config.network, T=6), config.data))
     assert not list(wrong_steps(config.network, replace(config.data, name="mnist")))

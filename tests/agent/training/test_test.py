@@ -197,7 +197,9 @@ def test_files_that_were_left_out_are_told(
 
 
 def test_classes_of_other_names_are_told(cli: Cli, coloured: Path, images: Callable[..., str]) -> None:
-    told = "classes have other names than in the training, and are taken by their order: b stands for a, z stands for b"
+    told = (
+        "classes have other names than in the training, and are matched by their order: b stands for a, z stands for b"
+    )
     path = images("bz", 12)
     assert told in " ".join(cli("evaluate", coloured, "--data", path).out.split())
     assert json.loads(cli("evaluate", coloured, "--data", path, "--json").out)["notes"] == [told]
@@ -240,10 +242,12 @@ def test_other_data_are_tested_whole(cli: Cli, copied: Path) -> None:
 
 def test_data_that_is_not_there(cli: Cli, trained: Path) -> None:
     said = refused(cli, trained, "--data", "minst")
-    told = "there is no such folder and no such data set; did you mean mnist? Allowed are a folder of images, digits, "
+    told = "which is neither a folder nor a data set; did you mean mnist? Allowed are a folder of images, digits, "
     assert said.startswith(f"--data: got 'minst', {told}")
-    assert "no such data set; allowed are a folder of images, digits, " in refused(cli, trained, "--data", "/no/such")
-    assert "name their folder instead" in refused(cli, trained, "--data", "imagefolder")
+    assert "neither a folder nor a data set; allowed are a folder of images, digits, " in refused(
+        cli, trained, "--data", "/no/such"
+    )
+    assert "allowed is the folder of the images" in refused(cli, trained, "--data", "imagefolder")
 
 
 # Models that are none

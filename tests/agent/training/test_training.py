@@ -209,7 +209,9 @@ def test_a_student_that_had_finished_is_tested_as_it_learned(digits: Digits, tmp
 def test_other_data_are_refused(digits: Digits, trained: Path, other: list[str], told: str) -> None:
     saved = load(trained / "checkpoints")
     assert saved is not None
-    with pytest.raises(RunChanged, match=f"the training data were .*'{told}'.* and are .*; allowed is what they were"):
+    with pytest.raises(
+        RunChanged, match=f"the training data were .*'{told}'.* and are now .*; allowed are the same data"
+    ):
         saved.require_same(trained, begin(digits(*other), trained).work.fingerprint)
 
 
