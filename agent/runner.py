@@ -175,8 +175,10 @@ def _close(kind: Kind, work: Work, config: Any, journal: Journal) -> None:
         journal.finish("interrupted")
         return
     origin = {"seed": config.seed, **commit_of(journal.folder), "config": dataclasses.asdict(config)}
-    journal.finish("finished", {**work.summary(), **origin})
-    report(journal.folder)
+    summary = {**work.summary(), **origin}
+    sections = kind.sections(_events(journal.folder), summary)
+    write_page(journal.folder / REPORT, kind.title(summary["config"]), sections)
+    journal.finish("finished", summary)  # last: a run that could not write its report is resumed
 
 
 def _leave(journal: Journal, signals: Signals) -> NoReturn:

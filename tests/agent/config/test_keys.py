@@ -46,7 +46,7 @@ def test_what_is_allowed() -> None:
     rows = {row.name: row for row in keys(LifeConfig)}
     assert rows["policy.neuron.tau_mem"] == Key(
         "policy.neuron.tau_mem", "float", "0.02", "evolves from 0.002 to 0.1",
-        "Membrane time constant, seconds; where learning starts for plif.",
+        "Membrane time constant, seconds; for plif, the value from which learning starts.",
     )  # fmt: skip
     assert rows["policy.kind"].allowed == "spiking, ann"
     assert "vgg-small" in rows["policy.encoder.name"].allowed.split(", ")
