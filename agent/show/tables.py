@@ -72,7 +72,7 @@ def _colour(value: float) -> tuple[int, int, int]:
 
 def rich_table(rows: Sequence[Sequence[str]], title: str, apart: int = 0) -> Table:
     """A table for terminals: names on the left, numbers on the right, and a line above the last ``apart`` rows."""
-    table = Table(title=title)
+    table = Table(title=title, pad_edge=False)
     for number, name in enumerate(rows[0]):
         table.add_column(Text(name), justify="right" if number else "left", no_wrap=bool(number))
     for number, row in enumerate(rows[1:], start=1):
