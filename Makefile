@@ -18,7 +18,7 @@ ALSO_dev  := .venv/.installed-run .venv/.installed-test
 .DELETE_ON_ERROR:
 # Two pips must not write into one .venv at the same time, so -j is ignored.
 .NOTPARALLEL:
-.PHONY: help run test lint types layers check install-run install-test install-dev clean
+.PHONY: help run test test-portable lint types layers check install-run install-test install-dev clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [CONFIG=configs/x.yaml] [ARGS="more arguments"]'
@@ -30,6 +30,18 @@ run: .venv/.installed-run ## live one life, e.g. make run CONFIG=configs/x.yaml 
 
 test: .venv/.installed-test ## run the tests on all cores, e.g. make test ARGS="-n 0 tests/envs"
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+# Other processors round differently. Torch computes without vector instructions; then torch and compiled code compute as
+# on an AMD processor of 2017, whose code is cached beside the usual one.
+OLD_AMD := ATEN_CPU_CAPABILITY=avx2 NUMBA_CPU_NAME=znver1 NUMBA_CPU_FEATURES=+avx2,+fma NUMBA_CACHE_DIR=$(CURDIR)/.venv/numba
+PORTABLE := tests/policies/test_backends.py tests/policies/test_scan.py tests/policies/test_neurons.py \
+	tests/policies/acting/test_mlp.py tests/policies/engine tests/learners/continual/test_icarl.py
+
+test-portable: .venv/.installed-test ## run a few tests as other processors compute
+	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n auto --dist loadfile $(PORTABLE) $(ARGS)
+ifeq ($(shell uname -m),x86_64)
+	$(OLD_AMD) $(BIN)/python -m pytest -n auto --dist loadfile $(PORTABLE) $(ARGS)
+endif
 
 lint: .venv/.installed-dev ## ruff: rules and format
 	$(BIN)/ruff check .
