@@ -15,8 +15,6 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from snn4.agent.run.journal import read_events
 from snn4.agent.run.provenance import provenance
 from snn4.agent.run.work import OneProcess
 from snn4.agent.stream.config import ContinualConfig
-from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown
+from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown, side_by_side
 
 CONTINUAL = RESULTS / "continual"
 """The folder of published results."""
@@ -67,7 +65,7 @@ def bench(
     _check_results(file)
     cells = [(name, path, [*changes_by_name[name], f"seed={seed}"], runs) for seed in seeds for name in strategies]
     result: dict[str, Any] = {}
-    for (name, *_), row in zip(cells, _rows(cells, jobs), strict=True):
+    for (name, *_), row in zip(cells, side_by_side(cell_once, cells, jobs), strict=True):
         result = add(file, path.stem, name, changes_by_name[name], row)
         print(f"{name}, seed {row['seed']}: {_accuracies(row)}", file=sys.stderr)
     return result
@@ -176,15 +174,6 @@ def _lines(result: dict[str, Any]) -> Iterator[list[str]]:
 
 def _accuracy(strategy: dict[str, Any]) -> float:
     return float(strategy["summary"][NETWORK]["average_accuracy"]["mean"])
-
-
-def _rows(cells: list[tuple[str, Path, list[str], Path]], jobs: int) -> Iterator[dict[str, Any]]:
-    if jobs == 1:
-        yield from (cell_once(*cell) for cell in cells)
-        return
-    # Forked processes would inherit torch's threads in an unknown state.
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        yield from pool.map(cell_once, *zip(*cells, strict=True))
 
 
 def _config(benchmark: str) -> Path:

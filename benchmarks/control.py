@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,17 @@ from snn4.agent.evaluation.returns import normalized
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM
 from snn4.agent.run.events import Began, Evaluated, Saved
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import RESULTS, at_least, done_once, markdown, mean_and_std, publish, spread, typed
+from snn4.benchmarks.publishing import (
+    RESULTS,
+    at_least,
+    done_once,
+    markdown,
+    mean_and_std,
+    publish,
+    side_by_side,
+    spread,
+    typed,
+)
 from snn4.policies.metering.energy import counted
 
 CONTROL = RESULTS / "control"
@@ -42,8 +51,7 @@ def main() -> None:
     configs, changes = typed(parser, arguments.configs)
     changes.append(f"ann_twin={str(not arguments.no_twin).lower()}")
     lives = [(name, [*changes, f"seed={seed}"], arguments.runs_dir) for name in configs for seed in arguments.seeds]
-    with ProcessPoolExecutor(arguments.jobs) as pool:
-        rows = list(pool.map(live_once, *zip(*lives, strict=True))) if lives else []
+    rows = list(side_by_side(live_once, lives, arguments.jobs))
     for typed_name, config in configs.items():
         rows_of_config = [row for (owner, *_), row in zip(lives, rows, strict=True) if owner == typed_name]
         publish(CONTROL / f"{config.name}.json", "control", config.name, rows_of_config, summary(rows_of_config))

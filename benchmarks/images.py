@@ -13,14 +13,22 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from snn4.agent.run.events import Learned
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import RESULTS, at_least, done_once, markdown, mean_and_std, publish, spread, typed
+from snn4.benchmarks.publishing import (
+    RESULTS,
+    at_least,
+    done_once,
+    markdown,
+    mean_and_std,
+    publish,
+    side_by_side,
+    spread,
+    typed,
+)
 from snn4.policies.metering.energy import counted
 
 IMAGES = RESULTS / "images"
@@ -41,10 +49,7 @@ def main() -> None:
     configs, common = typed(parser, arguments.configs)
     variants = _variants(arguments.seeds, arguments.folds)
     runs = [(name, [*common, *variant]) for name in configs for variant in variants]
-    # Forked processes would inherit torch's threads in an unknown state.
-    with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
-        futures = [pool.submit(train_once, *run, arguments.runs_dir) for run in runs]
-        rows = [future.result() for future in futures]
+    rows = list(side_by_side(train_once, [(*run, arguments.runs_dir) for run in runs], arguments.jobs))
     for typed_name, config in configs.items():
         rows_of_config = [row for (owner, _), row in zip(runs, rows, strict=True) if owner == typed_name]
         publish(IMAGES / f"{config.name}.json", "images", config.name, rows_of_config, summary(rows_of_config))

@@ -7,9 +7,11 @@ import math
 import shlex
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy import stats
@@ -18,6 +20,7 @@ from snn4.agent import kinds, runner
 from snn4.agent.config.file import ConfigError, dump
 from snn4.agent.run.provenance import provenance
 
+Row = TypeVar("Row")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -58,6 +61,16 @@ def done_once(name: str | Path, changes: Sequence[str], runs: Path) -> Path:
     elif not (folders[0] / "summary.json").is_file():
         runner.resume(folders[0], quiet=True)
     return folders[0]
+
+
+def side_by_side(function: Callable[..., Row], cells: Sequence[Sequence[Any]], jobs: int) -> Iterator[Row]:
+    """``function`` of the arguments in each cell, in their order, with ``jobs`` cells at a time."""
+    if jobs == 1 or not cells:
+        yield from (function(*cell) for cell in cells)
+        return
+    # Forked processes would inherit torch's threads in an unknown state.
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        yield from pool.map(function, *zip(*cells, strict=True))
 
 
 def publish(path: Path, module: str, config: str, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
