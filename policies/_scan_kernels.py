@@ -2,7 +2,7 @@
 
 Arrays have rows (steps, N) of float32 or bfloat16 (as uint16), where N is the number of neurons in the batch. States
 are always float32. Constants are cast to float32, and operations have the same order as in the plain loop, so spikes
-are equal to the bit. The kernels run all steps of one block of neurons before the next block, so the state of a block
+are the same. The kernels run all steps of one block of neurons before the next block, so the state of a block
 stays in the L1 cache.
 """
 

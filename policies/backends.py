@@ -2,7 +2,7 @@
 
 snnTorch (Eshraghian et al. 2023) and Norse (Pehle & Pedersen 2021) compute one step at a time. They are slower than the
 fused loop, and serve as a comparison. For the same current and state, spikes and gradients are those of `Neuron`,
-within rounding; snnTorch's are equal to the bit (for cuba, only with r None and v_leak 0).
+within rounding.
 
 snnTorch's `Leaky` and `Synaptic` integrate, compare and spike; ``beta = decay``, ``alpha = syn_decay``. Their reset is
 off, and the reset of `Neuron` replaces it, because none of theirs is the same: "subtract" comes one step late, after

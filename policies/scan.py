@@ -1,6 +1,6 @@
 """The time loop of a layer of neurons over (T, B, …): one fused kernel on CPUs, a plain loop everywhere else.
 
-Both compute the equations of `snn4.policies.dynamics`. The spikes of the kernel and of the loop are equal to the bit.
+Both compute the equations of `snn4.policies.dynamics`. They round at the same places, so their spikes are the same.
 Gradients pass through surrogate, membranes, synapse and adaptation, but not through the reset. For the backward pass,
 the kernel keeps only its inputs.
 """

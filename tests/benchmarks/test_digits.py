@@ -4,8 +4,8 @@ from snn4.benchmarks.digits import digits, train
 
 
 def test_a_spiking_mlp_learns_digits() -> None:
-    result = train(epochs=4, seed=0)
-    assert result["test_accuracy"] > 0.9
+    untrained, trained = (train(epochs, seed=0)["test_accuracy"] for epochs in (0, 4))
+    assert trained > untrained + 0.5
 
 
 def test_training_is_repeatable() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from thresholds import NEAR, distance_of
 from torch import Tensor
 
 from snn4.policies.backends import BACKENDS, make_neuron
@@ -54,16 +55,6 @@ def with_gradients(
     return output.detach(), [part.detach() for part in states], list(torch.autograd.grad(loss, inputs))
 
 
-def membranes(neuron: Neuron, current: Tensor, state: NeuronState) -> Tensor:
-    """u at every step: what the neuron would give if it neither spiked nor were reset in that step."""
-    silent, found = copy.deepcopy(neuron), []
-    silent.dynamics = silent.dynamics._replace(reset="none")
-    for t in range(len(current)):
-        found.append(silent(current[t : t + 1], state)[0])
-        _, state = neuron(current[t : t + 1], state)
-    return torch.cat(found)
-
-
 @pytest.mark.parametrize(("backend", "kind", "reset"), PARITY)
 def test_backend_equals_torch(backend: str, kind: Any, reset: Any) -> None:
     """In float64 the mathematics, in float32 the numbers; spikes are equal because no membrane is at the threshold."""
@@ -79,7 +70,7 @@ def test_backend_equals_torch(backend: str, kind: Any, reset: Any) -> None:
             if kind == "li":
                 torch.testing.assert_close(output2, output, atol=tolerance, rtol=tolerance)
             else:
-                assert (membranes(ours, *inputs) - config.v_threshold).abs().min() > 1e-5
+                assert distance_of(ours, *inputs) > NEAR
                 assert 0.02 < output.mean() < 0.98
                 assert torch.equal(output2, output)
             for got, want in zip(last2 + gradients2, last + gradients, strict=True):
@@ -89,15 +80,16 @@ def test_backend_equals_torch(backend: str, kind: Any, reset: Any) -> None:
 
 @pytest.mark.parametrize("backend", ["snntorch"])
 @pytest.mark.parametrize("kind", LIBRARIES["snntorch"])
-def test_snntorch_is_equal_to_the_bit(backend: str, kind: Any) -> None:
+def test_snntorch_differs_by_rounding_alone(backend: str, kind: Any) -> None:
+    """The same spikes; states and gradients near, by a few of float32's last bits: the steps are the same."""
     config = NeuronConfig(kind, **PLAIN)
-    (output, last, gradients), (output2, last2, gradients2) = (
-        with_gradients(neuron, *random_input(neuron))
-        for neuron in (Neuron(config, (5,)), make_neuron(config, backend, (5,)))
-    )
+    ours, theirs = Neuron(config, (5,)), make_neuron(config, backend, (5,))
+    inputs = random_input(ours)
+    assert distance_of(ours, *inputs) > NEAR
+    (output, last, gradients), (output2, last2, gradients2) = (with_gradients(n, *inputs) for n in (ours, theirs))
     assert torch.equal(output, output2)
     for got, want in zip(last2 + gradients2[:2], last + gradients[:2], strict=True):
-        assert torch.equal(got, want)
+        torch.testing.assert_close(got, want, atol=2e-6 * max(1.0, want.abs().max().item()), rtol=0)
 
 
 @pytest.mark.parametrize(("backend", "kind", "reset"), PARITY)
@@ -135,6 +127,7 @@ def test_same_checkpoint_and_nothing_kept(backend: str) -> None:
     ours.decay_logit.data += 0.5
     theirs.load_state_dict(ours.state_dict())
     inputs = random_input(ours)
+    assert distance_of(ours, *inputs) > NEAR
     spikes, _ = theirs(*inputs)
     assert torch.equal(spikes, ours(*inputs)[0])
     for again in (copy.deepcopy(theirs), pickle.loads(pickle.dumps(theirs))):
@@ -149,7 +142,9 @@ def test_same_checkpoint_and_nothing_kept(backend: str) -> None:
 @pytest.mark.parametrize("backend", LIBRARIES)
 def test_half_precision_and_images(backend: str) -> None:
     config = NeuronConfig("cuba")
-    current = torch.randint(-4, 9, (6, 2, 3, 4, 4)).bfloat16() / 4
+    draw = torch.Generator().manual_seed(0)
+    current = torch.randint(-4, 9, (6, 2, 3, 4, 4), generator=draw).bfloat16() / 4 + 0.125  # 1.0 is the threshold
+    assert distance_of(Neuron(config), current) > NEAR
     spikes, state = make_neuron(config, backend)(current)
     want, last = Neuron(config)(current)
     assert spikes.dtype == torch.bfloat16
@@ -169,6 +164,7 @@ def test_snntorch_with_its_own_reset(backend: str, reset: Any) -> None:
     snntorch.SpikingNeuron.instances.remove(leaky)
     torch.manual_seed(0)
     current, spikes, mem = torch.rand(40, 6) * 0.8, list[Tensor](), torch.zeros(6)
+    assert distance_of(Neuron(config), current) > NEAR
     for at in current:
         spike, mem = leaky(at, mem)
         assert mem.max() < 1
@@ -189,6 +185,7 @@ def test_norse_with_its_own_threshold(backend: str, kind: Any) -> None:
     constants = {"tau_mem_inv": (1 - config.decay) / config.dt, "v_th": config.v_threshold, "method": "super"}
     torch.manual_seed(0)
     current, spikes = torch.rand(40, 6), list[Tensor]()
+    assert distance_of(Neuron(config), current) > NEAR
     if kind == "lif":
         step, state, scale = norse.lif_box_feed_forward_step, norse.LIFBoxFeedForwardState(torch.zeros(6)), 4.0
         p = norse.LIFBoxParameters(**constants)

@@ -8,6 +8,7 @@ import numpy as np
 import pydantic
 import pytest
 import torch
+from thresholds import NEAR, distance_of
 
 from snn4.policies.dynamics import NeuronState
 from snn4.policies.neurons import KINDS, PROFILES, Neuron, NeuronConfig, dynamics, neuron_config
@@ -151,6 +152,7 @@ def test_equations_of_the_docstring(kind: str, reset: str, r: float | None) -> N
     config = config_of(kind, reset=reset, r=r)
     current = torch.randn(STEPS, 1, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 0.3 + 0.1
     expected, v, i, a = docstring(config, current[:, 0].numpy())
+    assert distance_of(Neuron(config), current) > NEAR
     for dtype in (torch.float64, torch.float32):
         output, state = Neuron(config)(current.to(dtype))
         near: dict[str, Any] = {"abs": 1e-5, "rel": 1e-4}  # a learned decay is float32, whatever the current
@@ -303,6 +305,7 @@ def test_spread_time_constants() -> None:
     assert taus.tolist() == pytest.approx([2.5e-3, 5e-3, 10e-3, 20e-3, 40e-3], rel=1e-4)
     one_by_one = [Neuron(NeuronConfig(tau_mem=tau, surrogate="sigmoid")) for tau in (2.5e-3, 5e-3, 10e-3, 20e-3, 40e-3)]
     current = torch.randn(STEPS, 3, 5, generator=torch.Generator().manual_seed(0))
+    assert distance_of(layer, current) > NEAR
     spikes, _ = layer(current)
     for m, neuron in enumerate(one_by_one):
         assert torch.equal(spikes[..., m], neuron(current[..., m : m + 1])[0][..., 0])

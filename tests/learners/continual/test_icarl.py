@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -41,6 +42,13 @@ def test_means_are_those_of_exemplars(make_learner: Any) -> None:
         features = readout_sees.pop().view(2, len(x), -1).mean(0)  # (T * B, F): the mean over steps
         mean = unit(features).mean(0)
         assert torch.allclose(kept["means"][group["class"]], mean / mean.norm(), atol=1e-5)
+    for experience in learner.stream.test:
+        x, labels, _ = zip(*experience.dataset, strict=True)
+        with torch.no_grad():
+            learner.network.eval()(learner.stream.normalized(torch.stack(x)))
+        features = readout_sees.pop().view(2, len(x), -1).mean(0)
+        distances = (unit(features)[:, None] - kept["means"]).norm(dim=2)
+        right = (distances.argmin(1) == torch.tensor(labels)).float().mean().item()
+        assert learner.scores(experience) == pytest.approx(right, abs=1.5 / len(x)), "one may be between two means"
+        readout_sees.clear()  # scores have run the network too
     hook.remove()
-    accuracies = [learner.scores(experience) for experience in learner.stream.test]
-    assert min(accuracies) > 0.5

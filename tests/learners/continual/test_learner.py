@@ -163,19 +163,20 @@ def test_replay_forgets_less_than_naive(make_learner: Any) -> None:
     naive, replay = (make_learner(name, **recipe) for name in ("naive", "replay"))
     live(naive)
     lessons = live(replay)
-    assert answers(naive)[0] < 0.1
-    assert np.mean(answers(replay)) > 0.7
-    assert lessons[-1].accuracy > 0.9
+    assert np.mean(answers(replay)) > np.mean(answers(naive)) + 0.3
+    assert answers(replay)[0] > answers(naive)[0] + 0.3
+    assert lessons[-1].accuracy > lessons[0].accuracy
 
 
 def test_heads_of_other_tasks_are_not_asked(make_learner: Any) -> None:
     naive = make_learner("naive", "task", epochs=6, batch_size=5)
     live(naive)
-    assert answers(naive)[-1] > 0.9
+    before = answers(naive)[-1]
+    assert before > 0.7, "chance is a half"
     head = naive.network.network[-1]
     with torch.no_grad():
         head.weight[:4] = torch.nan  # of the first two tasks
-    assert answers(naive)[-1] > 0.9
+    assert answers(naive)[-1] == before
 
 
 def test_a_bf16_life(make_learner: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from thresholds import NEAR
 from torch import Tensor, nn
 
 from snn4.policies.metering.meter import Meter
@@ -78,6 +79,7 @@ def test_spike_driven_attention_step_by_step() -> None:
     for step in x:
         query, key, value = step[:, :4], step[:, 4:8], step[:, 8:]
         v = decay * v + (key * value).sum((2, 3))
+        assert (v - 0.5).abs().min() > NEAR
         fired = (v >= 0.5).float()
         v = v - 0.5 * fired
         expected.append(query * fired[:, :, None, None])

@@ -31,7 +31,7 @@ def over_steps(layers: Any, x: Tensor) -> Tensor:
 
 
 def test_vgg_is_convolution_norm_neuron_pooling_in_turn() -> None:
-    vgg, x = net(blocks=(2, 1), pooling="max", pools=(2, 1)), images()
+    vgg, x = net(blocks=(2, 1), pooling="max", pools=(2, 1)).double(), images().double()
     signal = x.expand(3, *x.shape)
     for kernel, (conv, norm) in enumerate(itertools.pairwise(vgg.network)):
         if isinstance(conv, nn.Conv2d):
@@ -44,9 +44,9 @@ def test_vgg_is_convolution_norm_neuron_pooling_in_turn() -> None:
 
 
 def test_sew_block_adds_spikes() -> None:
-    resnet = net(kind="resnet", shortcut="sew", blocks=(1, 1))
+    resnet = net(kind="resnet", shortcut="sew", blocks=(1, 1)).double()
     block = next(layer for layer in reversed(resnet.network) if isinstance(layer, SpikingResidual))
-    spikes = (images(3, 2, 6, 5, 5) > 0.3).float()
+    spikes = (images(3, 2, 6, 5, 5) > 0.3).double()
     first, second, third = (list(path) for path in (block.branch[:2], block.branch[3:5], block.shortcut[:2]))
     a, _ = Neuron(NEURON)(over_steps(first, spikes))
     b, _ = Neuron(NEURON)(over_steps(second, a))
@@ -57,9 +57,9 @@ def test_sew_block_adds_spikes() -> None:
 
 
 def test_ms_block_adds_currents() -> None:
-    resnet = net(kind="resnet", shortcut="ms", blocks=(2, 1), norm="threshold")
+    resnet = net(kind="resnet", shortcut="ms", blocks=(2, 1), norm="threshold").double()
     blocks = [layer for layer in resnet.network if isinstance(layer, SpikingResidual)]
-    membrane = images(3, 2, 6, 5, 5)
+    membrane = images(3, 2, 6, 5, 5).double()
     for block in blocks:
         assert not block.branch[5].weight.any(), "a block starts as its shortcut"
         torch.testing.assert_close(block(membrane)[0], over_steps(block.shortcut, membrane))
@@ -166,14 +166,14 @@ def test_images_are_events_that_stay_and_steps_can_be_taken_alone(fields: dict[s
 
 
 def test_memory_format_and_precision_change_nothing_but_the_last_digits() -> None:
-    network, x = net(kind="resnet").eval(), images()
+    network, x = net(kind="resnet").double().eval(), images().double()  # of float32, sums could round to other spikes
     expected, _ = network.run(x)
-    last = network.to(memory_format=torch.channels_last)
-    got, state = last.run(x.to(memory_format=torch.channels_last))
-    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
+    last, x = network.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    got, state = last.run(x)
+    torch.testing.assert_close(got, expected)
     assert state[0].v.is_contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
-        half, state = last.run(x.to(memory_format=torch.channels_last))
+        half, state = last.float().run(x.float())
     assert half.dtype == torch.bfloat16
     assert state[0].v.dtype == torch.float32
 
@@ -197,7 +197,7 @@ def test_a_few_steps_of_training_learn_digits(fields: dict[str, Any]) -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 1.6 < 2 < losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 @pytest.mark.parametrize("name", CONVNETS)

@@ -48,7 +48,7 @@ def of(kind: type[Any], network: nn.Module) -> list[Any]:
 
 @pytest.mark.parametrize("kind", ["front", "front, flat"])
 def test_ordinary_layers_then_spiking_ones(kind: str) -> None:
-    net, x = make(**KINDS[kind]), images()
+    net, x = make(**KINDS[kind]).double(), images().double()
     flat = kind == "front, flat"
     first, second, third = of(nn.Conv2d, net)
     norms = [nn.Identity()] * 3 if flat else of(nn.BatchNorm2d, net)
@@ -64,7 +64,7 @@ def test_ordinary_layers_then_spiking_ones(kind: str) -> None:
 
 @pytest.mark.parametrize("readout", ["rate", "membrane"])
 def test_spiking_layers_then_ordinary_ones(readout: str) -> None:
-    net, x = make(kind="ann-head", readout=readout), images()
+    net, x = make(kind="ann-head", readout=readout).double(), images().double()
     (conv1, conv2), (norm1, norm2), linears = of(nn.Conv2d, net), of(nn.BatchNorm2d, net), of(nn.Linear, net)
     assert [linear.out_features for linear in linears] == [7, 5, 3]
     pool = nn.AvgPool2d(2)
@@ -122,13 +122,13 @@ def test_running_mean() -> None:
 
 def test_memory_format_and_precision_change_nothing_but_the_last_digits() -> None:
     for kind in KINDS.values():
-        net, x = make(**kind).eval(), images()
+        net, x = make(**kind).double().eval(), images().double()  # of float32, sums could round to other spikes
         expected, _ = net.run(x)
         got, _ = net.run(x.contiguous(memory_format=torch.channels_last))
-        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(got, expected)
         with torch.autocast("cpu", torch.bfloat16):
-            half = net(x)
-        torch.testing.assert_close(half.float(), expected.mean(0), rtol=0.1, atol=0.1)
+            half = net.float()(x.float())
+        torch.testing.assert_close(half.float(), expected.mean(0).float(), rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -195,7 +195,7 @@ def test_hybrids_learn_digits(kind: str) -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 1.0 < 2 < losses[0]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -240,12 +240,12 @@ def test_gradients_reach_every_parameter_and_are_the_same_in_segments(kind: str)
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
 def test_memory_format_and_precision_change_nothing_but_the_last_digits(kind: str) -> None:
-    network, x = learned(net(kind)), images()
+    network, x = learned(net(kind)).double(), images().double()  # of float32, sums could round to other spikes
     expected, _ = network.run(x)
     last = network.to(memory_format=torch.channels_last)
     x = x.to(memory_format=torch.channels_last)
     got, _ = last.run(x)
-    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(got, expected)
     layouts: list[bool] = []
     for layer in last.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -253,7 +253,7 @@ def test_memory_format_and_precision_change_nothing_but_the_last_digits(kind: st
                 lambda _, __, out: layouts.append(out.is_contiguous(memory_format=torch.channels_last))
             )
     with torch.autocast("cpu", torch.bfloat16):
-        half, state = last.run(x)
+        half, state = last.float().run(x.float())
     assert all(layouts)
     assert half.dtype == torch.bfloat16
     assert state[0].v.dtype == torch.float32
@@ -283,7 +283,7 @@ def test_a_few_steps_of_training_learn_digits(kind: str) -> None:
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-        assert losses[-1] < 1.3 < 1.8 < losses[0]
+        assert losses[-1] < 0.7 * losses[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
