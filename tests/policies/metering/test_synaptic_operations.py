@@ -74,9 +74,8 @@ def test_dense_operations_ignore_zero_weights_and_padding() -> None:
     nn.init.zeros_(linear.weight)
     assert fan_out(linear, torch.Size([5]), dense=True).tolist() == [4.0] * 5
     assert fan_out(linear, torch.Size([5])).tolist() == [0.0] * 5
-    corner, edge, middle = 4.0, 6.0, 9.0
-    row = [[corner, edge, corner], [edge, middle, edge], [corner, edge, corner]]
-    assert fan_out(conv, torch.Size([1, 3, 3]), dense=True).tolist() == [row]
+    expected = [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]  # corners, edges, the middle
+    assert fan_out(conv, torch.Size([1, 3, 3]), dense=True).tolist() == [expected]
 
 
 def test_rows_are_samples_of_all_steps() -> None:
