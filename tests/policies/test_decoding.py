@@ -133,7 +133,8 @@ def test_decoder_weights(T: int) -> None:
 @pytest.mark.parametrize("kind", ["rate", "membrane", "weighted"])
 def test_decoding_by_weights_commutes_with_a_linear_head(kind: str) -> None:
     torch.manual_seed(0)
-    decoder, head, spikes = make_decoder(kind, 6, 0.8), nn.Linear(10, 3), random_spikes(6, 4, 10)
+    decoder, head = make_decoder(kind, 6, 0.8), nn.Linear(10, 3)
+    spikes = random_spikes(6, 4, 10)
     torch.testing.assert_close(head(decoder(spikes)), decoder(head(spikes)))
 
 
