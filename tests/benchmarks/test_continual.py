@@ -145,7 +145,7 @@ def test_damaged_results_stop_before_anything_is_lived(
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_is_published_is_changed_by_its_folder_alone(
+def test_published_results_change_only_if_their_folder_is_named(
     cli: Callable[..., Output], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(continual, "CONTINUAL", tmp_path / "published")

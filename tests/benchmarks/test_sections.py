@@ -34,7 +34,7 @@ def printed(terminal: bool = False) -> tuple[Console, io.StringIO]:
     return Console(file=file, force_terminal=terminal, width=100), file
 
 
-def test_what_has_ended_is_not_measured_again(sections: Any, calls: list[str], tmp_path: Path) -> None:
+def test_finished_sections_are_not_measured_again(sections: Any, calls: list[str], tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
@@ -52,7 +52,7 @@ def test_what_has_ended_is_not_measured_again(sections: Any, calls: list[str], t
     assert lines[3:5] == ["train b: 1 of 2, ETA 0:00:00", "memory: 2 of 2, ETA 0:00:00"]
 
 
-def test_fresh_forgets_what_was_kept_before_it_begins(sections: Any, calls: list[str], tmp_path: Path) -> None:
+def test_fresh_deletes_stored_sections_before_it_begins(sections: Any, calls: list[str], tmp_path: Path) -> None:
     store, (console, _) = Kept(tmp_path, SETTINGS), printed()
     measure(sections, store, console)
     assert measure({"memory": sections["memory"]}, store, console, fresh=True) == {"memory": {"run": 4}}

@@ -141,7 +141,7 @@ def nmnist(
 
 @pytest.fixture
 def gestures(tmp_path: Path, draw_events: Callable[..., np.ndarray]) -> Path:
-    """A root with recordings of DVS128 Gesture in tonic's layout: two users for training, one for testing.
+    """A root with recordings like DVS128 Gesture's in tonic's layout: two users for training, one for testing.
 
     Each file holds an array (events, 4): x, y, polarity, time in ms.
     """

@@ -61,7 +61,7 @@ def test_only_velocities_are_hidden(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["CartPoleNoVel-v1", "PendulumNoVel-v1"])
-def test_what_is_hidden_still_moves(name: str) -> None:
+def test_hidden_velocities_still_move(name: str) -> None:
     """The environment's own state is not touched."""
     env = make(name)
     env.reset(seed=0)

@@ -125,7 +125,7 @@ FITTING = [BOX, spaces.Box(0, 255, (5, 7, 3), np.uint8), TWO, spaces.MultiDiscre
 
 
 @pytest.mark.parametrize("observations", FITTING, ids=str)
-def test_what_fits_stays(observations: spaces.Space[Any]) -> None:
+def test_spaces_that_fit_stay(observations: spaces.Space[Any]) -> None:
     for actions in (TWO, BOX, spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(3)):
         env = Recorded(observations, actions)
         assert plain_spaces(env) is env
@@ -151,7 +151,7 @@ UNFIT: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", UNFIT)
-def test_what_nobody_can_take_is_refused_in_a_line(kind: str, register: Callable[[Any], None]) -> None:
+def test_spaces_that_no_policy_can_take_are_refused_in_one_line(kind: str, register: Callable[[Any], None]) -> None:
     observations, actions, message = UNFIT[kind]
     register(lambda **_: Recorded(observations, actions))
     with pytest.raises(UnknownEnvironment) as error:

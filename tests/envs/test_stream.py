@@ -46,7 +46,7 @@ def images(experience: Any) -> Tensor:
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_each_sample_comes_once_per_experience_with_its_label(name: str, digits: Data) -> None:
-    """Against samples picked by hand."""
+    """Compared with samples picked by hand."""
     stream = stream_of(name, digits)
     assert len(stream) == len(stream.train) == len(stream.names) == stream.config.experiences
     for experiences, part in parts(stream):
@@ -166,14 +166,14 @@ def _positions(stream: Stream, n: int) -> Tensor:
 
 @pytest.mark.parametrize("name", ["class", "task", "rotate"])
 def test_replay_in_avalanche_keeps_samples_whole(name: str, digits: Data) -> None:
-    """Joined, parted and loaded by Avalanche, a sample still has its own image, label and task."""
+    """Joined, split and loaded by Avalanche, a sample keeps its image, label and task."""
     from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
     from avalanche.benchmarks.utils.utils import concat_datasets
 
     stream = stream_of(name, digits)
     known = {(x.numpy().tobytes(), y, t) for exp in stream.train for x, y, t in exp.dataset}
     memory = concat_datasets([exp.dataset.subset([3, 1, 20]).subset([2, 0]) for exp in stream.train])
-    assert memory._tree_depth() == 2  # as flat as an experience's own
+    assert memory._tree_depth() == 2  # as flat as the data set of an experience
     loader = ReplayDataLoader(
         stream.train[1].dataset, memory, batch_size=16, batch_size_mem=8, shuffle=True, oversample_small_tasks=True
     )

@@ -51,7 +51,7 @@ def test_the_moon_s_wind_and_gravity(varied: dict[str, float], arguments: dict[s
         np.testing.assert_array_equal(a, b)
 
 
-def test_what_cartpole_computes_from_its_masses_follows() -> None:
+def test_quantities_that_cartpole_computes_from_masses_follow() -> None:
     env: Any = Varied(
         gym.make("CartPole-v1"), VariationConfig({"masspole": 0.5, "length": 2.0, "gravity": 15})
     ).unwrapped
@@ -66,7 +66,7 @@ def test_wind_that_is_switched_off_stays_off() -> None:
     assert not env.enable_wind
 
 
-def test_noise_is_on_what_is_seen_and_not_on_what_happens() -> None:
+def test_noise_changes_observations_and_not_the_state() -> None:
     plain, noisy = lived("CartPole-v1", None, 8), lived("CartPole-v1", VariationConfig(noise=0.1), 8)
     difference = noisy - plain
     assert 0.05 < difference.std() < 0.2
@@ -143,7 +143,7 @@ def test_continuous_actions_get_noise_within_their_range() -> None:
     assert max(env.step(np.array([1.99], np.float32))[0][0] for _ in range(100)) == 2
 
 
-def test_unknown_physics_list_what_there_is() -> None:
+def test_unknown_physics_list_the_known_names() -> None:
     with pytest.raises(BadVariation) as error:
         make_control("CartPole-v1", 1, {}, VariationConfig({"gravitas": 1.0}))
     message = str(error.value)
@@ -165,7 +165,7 @@ def test_numbers_of_a_class_are_found_too() -> None:
         ("Taxi-v4", VariationConfig(lost=(0,)), "lost: not allowed with Discrete observations; remove lost"),
     ],
 )
-def test_what_does_not_fit_the_environment(environment: str, variation: VariationConfig, message: str) -> None:
+def test_variations_that_do_not_fit_the_environment(environment: str, variation: VariationConfig, message: str) -> None:
     with pytest.raises(BadVariation, match=f"^{message}"):
         make_control(environment, 1, {}, variation)
 

@@ -73,7 +73,7 @@ def test_a_stay_with_images_has_no_epochs() -> None:
         TaskConfig("cifar10", 1, data=DataConfig("cifar10", augmentation="flip", alternate_flips=True))
 
 
-def test_tasks_are_told_apart_by_environment_and_variation() -> None:
+def test_tasks_differ_by_environment_and_variation() -> None:
     named = [
         TaskConfig("CartPole-v1", 1),
         TaskConfig("CartPole-v1", 1, variation=VariationConfig()),

@@ -57,10 +57,10 @@ NEURONS = {
 @pytest.mark.parametrize("neuron", NEURONS)
 @pytest.mark.parametrize("critic", ["ann", "spiking"])
 def test_it_learns_from_the_decisions_it_took(critic: str, neuron: str) -> None:
-    """Before the first update, every probability is the one at collection: sequences are what was lived."""
+    """Before the first update, every probability equals the one at collection: sequences are those of the rollout."""
     ppo = model(critic=critic, neuron=NEURONS[neuron], n_steps=32)
     _, callback = ppo._setup_learn(64)
-    for _ in range(2):  # the second rollout begins inside of an episode, with states
+    for _ in range(2):  # the second rollout begins within an episode, with states
         ppo.collect_rollouts(ppo.env, callback, ppo.rollout_buffer, 32)
     tried = 0
     for batch in ppo.rollout_buffer.get(11):
@@ -92,7 +92,7 @@ def test_predict_carries_membranes_until_an_episode_starts() -> None:
     with torch.no_grad():
         _, (last, _) = ppo.policy._process_sequence(features, (packed, packed), starts, ppo.policy.lstm_actor)
     np.testing.assert_allclose(states[-1], last.numpy(), rtol=1e-4, atol=1e-5)
-    # An episode that starts is a life of its own; the others go on.
+    # An episode that starts has a state of its own; the other episodes continue.
     _, fresh = ppo.predict(x[0], None, deterministic=True)
     _, mixed = ppo.predict(x[0], state, np.array([True, False, True]), deterministic=True)
     np.testing.assert_allclose(mixed[0][:, [0, 2]], fresh[0][:, [0, 2]], rtol=1e-5, atol=1e-6)
@@ -187,7 +187,7 @@ def test_errors() -> None:
 
 
 def test_remembers_a_cue() -> None:
-    """Without its membranes it could not do better than a coin."""
+    """Without its membranes a policy is no better than a coin."""
     torch.manual_seed(0)
     ppo = RecurrentPPO(
         SpikingRecurrentPolicy, Recall(), n_steps=240, batch_size=120, learning_rate=5e-3, gamma=1.0, seed=0,

@@ -13,7 +13,7 @@ NUMBERS = torch.randint(2**62, (40,), generator=torch.Generator().manual_seed(1)
 
 
 def one_by_one(images: Tensor, numbers: Tensor, pad: int, flip: bool, mode: str) -> Tensor:
-    """The same with torchvision, image by image."""
+    """`flip_crop` with torchvision, image by image."""
     changed = []
     for image, number in zip(images, numbers.tolist(), strict=True):
         number, top = divmod(number, 2 * pad + 1)

@@ -130,7 +130,7 @@ def test_the_largest_shift(mnist: Path) -> None:
         load_data(DataConfig(pad=8))
 
 
-def test_what_is_erased_is_the_mean(mnist: Path) -> None:
+def test_erased_pixels_are_the_mean(mnist: Path) -> None:
     data = load_data(DataConfig("mnist", root=str(mnist), erase=9))
     x, _ = next(data.train.batches(50, augment=True))
     changed = x != next(data.train.batches(50))[0]
@@ -181,9 +181,7 @@ def test_the_environment_names_the_root(mnist: Path, tmp_path: Path, monkeypatch
         load_data(DataConfig("mnist", root=str(tmp_path / "nowhere"), download=False))
 
 
-def test_what_is_wrong_with_the_files(
-    pictures: Path, nmnist: Path, write_idx: Callable[..., None], mnist: Path
-) -> None:
+def test_faults_of_the_files(pictures: Path, nmnist: Path, write_idx: Callable[..., None], mnist: Path) -> None:
     own: dict[str, Any] = {"folder": str(pictures), "root": str(pictures.parent), "image_size": 12}
     (pictures / "train" / "cat" / "0.png").write_text("")
     with pytest.raises(ValueError, match=r"^1 of 24 files cannot be read: .*cat/0.png"):

@@ -62,7 +62,7 @@ def test_the_root_of_all_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         assert data_root(None) == tmp_path / "snn4-agent" / "data"
 
 
-def test_what_is_there_is_not_fetched(tmp_path: Path) -> None:
+def test_existing_data_are_not_fetched(tmp_path: Path) -> None:
     def fetch(place: Path) -> None:
         raise AssertionError(place)
 
@@ -71,7 +71,7 @@ def test_what_is_there_is_not_fetched(tmp_path: Path) -> None:
     require("things", tmp_path / "things", PAGE, None)
 
 
-def test_what_is_fetched_arrives_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fetched_data_arrive_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def fetch(place: Path) -> None:
         print("Downloading")
         assert not (tmp_path / "new" / "things").exists()

@@ -41,7 +41,7 @@ def is_torchvisions(pool: Pool, rows: Tensor, folder: Path) -> bool:
     )
 
 
-def test_it_is_what_torchvision_reads(pictures: Path) -> None:
+def test_a_pool_is_what_torchvision_reads(pictures: Path) -> None:
     eel = pictures / "train" / "eel"
     (eel / "deep" / "er").mkdir(parents=True)
     (eel / "1.png").rename(eel / "deep" / "er" / "1.PNG")
@@ -230,7 +230,7 @@ def test_a_change_is_seen(pictures: Path) -> None:
     assert len(read(pictures).train) == 18
 
 
-def test_what_does_not_fit_is_decoded_at_use(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_do_not_fit_in_memory_are_decoded_at_use(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut, *_ = damage(pictures)
     in_memory = read(pictures, on_error="skip")
     monkeypatch.setattr(image_folder, "MEMORY", 24 * 3 * 12 * 12 - 1)

@@ -24,7 +24,7 @@ def test_channels_are_normalised_by_the_training_samples() -> None:
     assert mean != pytest.approx(pool().normalization(ROWS)[0], rel=1e-6)
 
 
-def test_what_is_known_is_not_computed() -> None:
+def test_known_moments_are_not_computed() -> None:
     assert pool(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 2.0)).normalization(ROWS) == ((0.1, 0.2, 0.3), (1.0, 1.0, 2.0))
 
 

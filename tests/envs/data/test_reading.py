@@ -45,7 +45,7 @@ def reader(tmp_path: Path) -> Reader:
 WHOLE = ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [])
 
 
-def test_what_was_read_is_kept(reader: Reader) -> None:
+def test_read_files_are_cached(reader: Reader) -> None:
     assert reader.all() == (*WHOLE, 5)
     assert reader.all() == (*WHOLE, 0)
     assert list(reader.cache.parent.iterdir()) == [reader.cache]

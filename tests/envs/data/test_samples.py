@@ -137,7 +137,7 @@ def test_events_are_time_major_counts() -> None:
     for sample, label in enumerate(labels.tolist()):
         near = torch.nn.functional.pad(pixels[label].float(), [2] * 4)
         places = [near[..., top : top + 8, left : left + 8] for top in range(5) for left in range(5)]
-        assert any(torch.equal(moved[:, sample], place) for place in places)  # all frames and polarities together
+        assert any(torch.equal(moved[:, sample], place) for place in places)  # all frames and polarities move together
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 5), st.booleans())

@@ -56,7 +56,7 @@ def test_distance_of_means_is_that_of_gaussians() -> None:
     torch.testing.assert_close(behaviour.distance(outputs, rows), kl_divergence(then, now).sum(1).mean())
 
 
-def test_what_is_preferred_does_not_depend_on_the_scale_of_values() -> None:
+def test_preferences_do_not_depend_on_the_scale_of_values() -> None:
     policy = make("DQN")
     small = Behaviour.of(policy, observations_for(policy))
     with torch.no_grad():

@@ -197,7 +197,7 @@ def test_acting_event_by_event_behind_an_encoder(monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(by_events, logits(policy, images()), rtol=1e-4, atol=1e-5)
 
 
-def test_initialisation_leaves_what_was_learned_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_initialisation_leaves_learned_weights_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     torch.manual_seed(5)
     learned: Any = Hybrid(HybridConfig(front_channels=(4,), channels=(6,), in_channels=2)).network[0]
     torch.save(learned.layers.state_dict(), tmp_path / "front.pt")

@@ -36,7 +36,7 @@ def observations(steps: int, n: int = 4) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_packed_is_unpacked(kind: str) -> None:
+def test_packed_states_are_unpacked(kind: str) -> None:
     memory = make(kind)
     assert memory.num_layers == 2 + 2 * ROWS[kind] + 1
     assert memory.hidden_size == 9
@@ -97,7 +97,7 @@ def test_libraries_remember_the_same(backend: str) -> None:
     torch.testing.assert_close(backend_state, state)
 
 
-def test_dendrites_tell_change() -> None:
+def test_dendrites_signal_change() -> None:
     """The trace of a constant value reaches the value; the trace of a ramp lags behind by a constant."""
     dendrite = make().dendrites[0]
     still, _ = dendrite(torch.ones(60, 1, 3))
@@ -124,7 +124,7 @@ def test_gradients_pass_through_time(kind: str | None) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lif", "multi"])
-def test_episodes_that_begin_in_a_sequence_begin_anew(kind: str) -> None:
+def test_episodes_that_begin_within_a_sequence_begin_a_new_life(kind: str) -> None:
     memory, x = make(kind), observations(8, n=3)
     starts = torch.zeros(8, 3)
     starts[0, 0] = starts[3, 1] = starts[5, 0] = 1

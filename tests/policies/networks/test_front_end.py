@@ -54,7 +54,7 @@ def test_a_frozen_front_end_stays_while_the_rest_learns(frozen: bool) -> None:
         assert {"0.layers.0.weight", "0.layers.1.running_mean"} <= changed_front
 
 
-def test_what_was_learned_is_not_drawn_anew() -> None:
+def test_learned_weights_are_not_drawn_again() -> None:
     def fill(module: nn.Module) -> None:
         if isinstance(module, nn.Conv2d):
             nn.init.ones_(module.weight)

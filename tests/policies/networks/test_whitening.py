@@ -99,6 +99,6 @@ def test_pooled_currents_are_convolution_pooling_norm_neuron() -> None:
         ({"stem": "whitening", "image_size": (8, 8)}, "image_size: got .8, 8., allowed are sides >= 9"),
     ],
 )
-def test_what_does_not_go_together(fields: dict[str, Any], message: str) -> None:
+def test_fields_that_exclude_each_other(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ConvNetConfig(**fields)
