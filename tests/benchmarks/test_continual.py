@@ -34,32 +34,32 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     status: int
     out: str
     err: str
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """``snn4-agent bench continual`` with these arguments, in this process."""
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Output]:
+    """Runs ``snn4-agent bench continual`` with the given arguments in this process."""
 
-    def call(*arguments: str | Path) -> Said:
+    def call(*arguments: str | Path) -> Output:
         monkeypatch.setattr(sys, "argv", ["snn4-agent", "bench", "continual", *map(str, arguments)])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as exit_info:
             main()
-        return Said(int(left.value.code or 0), *capsys.readouterr())
+        return Output(int(exit_info.value.code or 0), *capsys.readouterr())
 
     return call
 
 
-def test_cells_are_lived_once(cli: Callable[..., Said], tiny: Path, tmp_path: Path) -> None:
+def test_cells_are_lived_once(cli: Callable[..., Output], tiny: Path, tmp_path: Path) -> None:
     where = ["--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--results-dir", tmp_path / "results"]
-    said = cli(*where, "--strategies", "naive,replay", "--seeds", "2", "--json", "replay:strategy.memory=30")
-    assert said.status == 0, said.err
-    assert said.err.count("%, ANN twin ") == 4
-    result = json.loads(said.out)
+    output = cli(*where, "--strategies", "naive,replay", "--seeds", "2", "--json", "replay:strategy.memory=30")
+    assert output.status == 0, output.err
+    assert output.err.count("%, ANN twin ") == 4
+    result = json.loads(output.out)
     assert result == json.loads((tmp_path / "results" / "tiny_stream.json").read_text())
     folders = {path.name for path in (tmp_path / "runs").iterdir()}
     assert len(folders) == 4
@@ -73,9 +73,9 @@ def test_cells_are_lived_once(cli: Callable[..., Said], tiny: Path, tmp_path: Pa
     assert {row["network"]["replay_bytes"] for row in result["strategies"]["naive"]["seeds"]} == {0}
     again = cli(*where, "--strategies", "replay", "--seeds", "1", "replay:strategy.memory=30")
     assert {path.name for path in (tmp_path / "runs").iterdir()} == folders
-    kept = json.loads((tmp_path / "results" / "tiny_stream.json").read_text())["strategies"]
-    assert kept["naive"] == result["strategies"]["naive"]
-    assert kept["replay"]["seeds"] == replay["seeds"]
+    published = json.loads((tmp_path / "results" / "tiny_stream.json").read_text())["strategies"]
+    assert published["naive"] == result["strategies"]["naive"]
+    assert published["replay"]["seeds"] == replay["seeds"]
     for line in (again, cli("--table", "--results-dir", tmp_path / "results")):
         mean = 100 * replay["summary"]["network"]["average_accuracy"]["mean"]
         assert f"| tiny_stream | replay | 2 | {mean:.2f} ± " in line.out
@@ -100,12 +100,12 @@ def test_a_strategy_under_another_name(tiny: Path) -> None:
 
 def test_options_of_the_config_are_its_own_strategy_s(tiny: Path) -> None:
     tiny.write_text(TINY.replace("memory: 20", "memory: 20, options: {balance: class}"))
-    same, other = (kinds.load(tiny, changes_of(tiny, name, [name], []))[1].strategy for name in ("replay", "ewc"))
-    assert (dict(same.options), dict(other.options), other.memory) == ({"balance": "class"}, {}, 20)
+    replay, ewc = (kinds.load(tiny, changes_of(tiny, name, [name], []))[1].strategy for name in ("replay", "ewc"))
+    assert (dict(replay.options), dict(ewc.options), ewc.memory) == ({"balance": "class"}, {}, 20)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [(["--strategies", "naive,reply"], "strategy.name: got 'reply', did you mean replay?"),
      (["--strategies", "naive,task-gates"], "needs task labels"),
      (["--strategies", "naive,icarl", "strategy.memory=1"], "memory: got 1 samples"),
@@ -116,45 +116,47 @@ def test_options_of_the_config_are_its_own_strategy_s(tiny: Path) -> None:
      (["--strategies", "naive", "seed=5"], "seed=5: allowed is no seed; set the number of seeds with --seeds"),
      (["--strategies", "naive", "naive:seed=5"], "naive:seed=5: allowed is no seed")],
 )  # fmt: skip
-def test_bad_input(cli: Callable[..., Said], tiny: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
-    """What is wrong with the second strategy shows before the first one is lived."""
-    told = cli("--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--results-dir", tmp_path / "results", *arguments)
-    assert (told.status, told.out) == (2, "")
-    assert said in told.err
+def test_bad_input(cli: Callable[..., Output], tiny: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    """An error in the second strategy is reported before the first one is lived."""
+    output = cli(
+        "--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--results-dir", tmp_path / "results", *arguments
+    )
+    assert (output.status, output.out) == (2, "")
+    assert message in output.err
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"config": "tiny"}'])
 def test_damaged_results_stop_before_anything_is_lived(
-    cli: Callable[..., Said], tiny: Path, tmp_path: Path, content: str
+    cli: Callable[..., Output], tiny: Path, tmp_path: Path, content: str
 ) -> None:
     results = tmp_path / "results"
     results.mkdir()
     (results / "tiny_stream.json").write_text(content)
     for arguments in (["--benchmark", tiny, "--runs-dir", tmp_path / "runs"], ["--table"]):
-        told = cli(*arguments, "--results-dir", results)
-        assert (told.status, told.out) == (2, "")
-        assert "tiny_stream.json: is no result file" in told.err
+        output = cli(*arguments, "--results-dir", results)
+        assert (output.status, output.out) == (2, "")
+        assert "tiny_stream.json: is no result file" in output.err
     assert not (tmp_path / "runs").exists()
-    told = cli("--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--results-dir", tiny)
-    assert (told.status, told.out) == (2, "")
-    assert "--results-dir: got" in told.err
+    output = cli("--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--results-dir", tiny)
+    assert (output.status, output.out) == (2, "")
+    assert "--results-dir: got" in output.err
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_is_published_is_changed_by_its_folder_alone(
-    cli: Callable[..., Said], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_published_results_change_only_if_their_folder_is_named(
+    cli: Callable[..., Output], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(continual, "CONTINUAL", tmp_path / "published")
-    said = cli("--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--strategies", "naive", "--seeds", "1")
-    assert said.status == 0, said.err
+    output = cli("--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--strategies", "naive", "--seeds", "1")
+    assert output.status == 0, output.err
     assert [path.name for path in (tmp_path / "runs" / "results").iterdir()] == ["tiny_stream.json"]
     assert not (tmp_path / "published").exists()
     assert "tiny_stream" not in cli("--table").out
 
 
-def test_no_such_benchmark(cli: Callable[..., Said]) -> None:
+def test_no_such_benchmark(cli: Callable[..., Output]) -> None:
     assert "did you mean split_cifar10?" in cli("--benchmark", "split-cifar1").err
     assert "--benchmark: missing" in cli().err
     assert "kind: got 'training', allowed is stream" in cli("--benchmark", "digits").err
@@ -167,9 +169,9 @@ def test_a_benchmark_is_a_shipped_config() -> None:
 def test_the_interval_is_student_s() -> None:
     values = [0.5, 0.6, 0.65, 0.7, 0.75]
     low, high = stats.t.interval(0.95, 4, loc=sum(values) / 5, scale=stats.sem(values))
-    found = interval(values)
-    assert found["interval95"] == pytest.approx((high - low) / 2)
-    assert found["mean"] == pytest.approx(0.64)
+    summed_up = interval(values)
+    assert summed_up["interval95"] == pytest.approx((high - low) / 2)
+    assert summed_up["mean"] == pytest.approx(0.64)
     assert interval([0.5])["interval95"] is None
 
 
@@ -181,11 +183,11 @@ def row(seed: int, snn: float, ann: float) -> dict[str, Any]:
 
 
 def test_the_difference_is_paired_by_seed() -> None:
-    told = summary([row(0, 0.5, 0.4), row(1, 0.9, 0.8), row(2, 0.1, 0.0)])
-    assert told["difference"]["average_accuracy"]["mean"] == pytest.approx(0.1)
-    assert told["difference"]["average_accuracy"]["interval95"] == pytest.approx(0.0, abs=1e-12)
-    assert told["network"]["average_accuracy"]["interval95"] > 0.5
-    assert "forward_transfer" not in told["network"]
+    totals = summary([row(0, 0.5, 0.4), row(1, 0.9, 0.8), row(2, 0.1, 0.0)])
+    assert totals["difference"]["average_accuracy"]["mean"] == pytest.approx(0.1)
+    assert totals["difference"]["average_accuracy"]["interval95"] == pytest.approx(0.0, abs=1e-12)
+    assert totals["network"]["average_accuracy"]["interval95"] > 0.5
+    assert "forward_transfer" not in totals["network"]
 
 
 def test_results_are_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,12 +195,12 @@ def test_results_are_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     add(file, "b", "naive", [], row(1, 0.2, 0.2))
     add(file, "b", "replay", [], row(1, 0.5, 0.4))
     result = add(file, "b", "replay", [], row(0, 0.7, 0.8))
-    assert [kept["seed"] for kept in result["strategies"]["replay"]["seeds"]] == [0, 1]
+    assert [row["seed"] for row in result["strategies"]["replay"]["seeds"]] == [0, 1]
     assert [line.split(" | ")[1:3] for line in table([result]).splitlines()[2:]] == [["replay", "2"], ["naive", "1"]]
     assert not capsys.readouterr().err
-    other = add(file, "b", "replay", [], row(0, 0.7, 0.8) | {"config": {"x": 2}})
+    replaced = add(file, "b", "replay", [], row(0, 0.7, 0.8) | {"config": {"x": 2}})
     assert "replay: replaces results with other settings" in capsys.readouterr().err
-    assert [kept["seed"] for kept in other["strategies"]["replay"]["seeds"]] == [0]  # of another config
+    assert [row["seed"] for row in replaced["strategies"]["replay"]["seeds"]] == [0]  # the others had another config
     assert list(tmp_path.iterdir()) == [file]
 
 

@@ -15,7 +15,7 @@ from snn4.policies.metering.energy import COUNTED
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> str:
-    """A config file of a life that takes seconds."""
+    """The config file of a life that takes seconds."""
     config = yaml.safe_load((CONFIGS / "cartpole.yaml").read_text())
     config["world"][0]["steps"] = 1000
     config["evaluation"] = {"every": 500, "episodes": 2, "test_episodes": 3}
@@ -52,11 +52,11 @@ def test_a_stream_says_what_is_left_of_each_task(tiny: str, tmp_path: Path) -> N
     Path(tiny).write_text(yaml.safe_dump(config))
     row = control.live_once(tiny, [], tmp_path / "runs")
     summary = control.summary([row])
-    for who, being in (("tasks", "organism"), ("ann_twin", "ann_twin")):
-        chance, reached = row["retention"][being]["chance"]["CartPole-v1"], row[who]["CartPole-v1"]["return_mean"]
-        left = summary[who]["CartPole-v1"]["normalized"]["mean"]
-        assert left == pytest.approx((reached - chance) / (30.0 - chance))
-        assert f" {reached:.1f} ({100 * left:.0f} %)" in control.table(
+    for key, being in (("tasks", "organism"), ("ann_twin", "ann_twin")):
+        chance, reached = row["retention"][being]["chance"]["CartPole-v1"], row[key]["CartPole-v1"]["return_mean"]
+        normalized = summary[key]["CartPole-v1"]["normalized"]["mean"]
+        assert normalized == pytest.approx((reached - chance) / (30.0 - chance))
+        assert f" {reached:.1f} ({100 * normalized:.0f} %)" in control.table(
             [{"config": "x", "summary": summary, "seeds": [row]}]
         )
     assert "x: Acrobot-v1" in control.table([{"config": "x", "summary": summary, "seeds": [row]}])
@@ -76,17 +76,17 @@ def test_changed_lives_are_published_under_their_own_name(
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"), [(["polic.T=2"], "polic: unknown key"), (["nosuch"], "nosuch: no such file")]
+    ("typed", "message"), [(["polic.T=2"], "polic: unknown key"), (["nosuch"], "nosuch: no such file")]
 )
 @pytest.mark.parametrize(("module", "config"), [(control, "cartpole"), (images, "digits")])
-def test_what_cannot_be_run_is_told_before_anything_is(
-    module: Any, config: str, typed: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_what_cannot_be_run_is_reported_before_anything_runs(
+    module: Any, config: str, typed: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr("sys.argv", ["benchmark", config, *typed, "--runs-dir", str(tmp_path / "runs")])
     with pytest.raises(SystemExit, match="2"):
         module.main()
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
@@ -97,8 +97,8 @@ def test_numbers_that_mean_nothing(
     monkeypatch.setattr("sys.argv", ["images", "digits", option])
     with pytest.raises(SystemExit, match="2"):
         images.main()
-    name, got = option.split("=")
-    assert f"argument {name}: got '{got}', allowed is a whole number >= " in capsys.readouterr().err
+    name, value = option.split("=")
+    assert f"argument {name}: got '{value}', allowed is a whole number >= " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("module", "configs"), [(control, "cartpole acrobot"), (images, "digits mnist")])

@@ -30,22 +30,22 @@ def test_tables_are_what_the_commands_print(page: str) -> None:
     assert WRITER["written"](text) == text, "python docs/write_tables.py writes the tables again"
 
 
-def test_the_readme_tells_published_numbers() -> None:
-    """Each row of its results names a row of a table in docs/results.md, which has its numbers."""
+def test_the_readme_states_published_numbers() -> None:
+    """Each row of README's results names a row of a table in docs/results.md; its numbers are from there."""
     head = "| task or config |"
     lines = (head + text_of("README.md").partition(head)[2].partition("\n\n")[0]).splitlines()
     published = [cells(line) for line in text_of("docs/results.md").splitlines() if line.startswith("| ")]
     assert len(lines) > 6
-    for name, *told in map(cells, lines[2:]):
+    for name, *values in map(cells, lines[2:]):
         names = name.split(", ")
         (row,) = (row for row in published if row[: len(names)] == names)
         known = [*row, *(energies(*names) if len(names) == 2 else ())]
-        numbers = [number for cell in told for number in re.findall(r"-?\d[\d.]*(?: ± \d[\d.]*)?", cell)]
+        numbers = [number for cell in values for number in re.findall(r"-?\d[\d.]*(?: ± \d[\d.]*)?", cell)]
         assert [number for number in numbers if not any(number in cell for cell in known)] == [], name
 
 
 def energies(benchmark: str, strategy: str) -> list[str]:
-    """Microjoules of a decision of the SNN and of its twin, means over seeds; the tables of streams have none."""
+    """Microjoules per decision of the SNN and of its twin, means over seeds; the tables of streams have none."""
     result = json.loads((CONTINUAL / f"{benchmark}.json").read_text(encoding="utf-8"))
     seeds = result["strategies"][strategy]["seeds"]
     return [

@@ -21,7 +21,7 @@ def calls() -> list[str]:
 
 @pytest.fixture
 def sections(calls: list[str]) -> dict[str, Callable[[], Any]]:
-    """Three that say when they run."""
+    """Three sections that note when they run."""
 
     def section(name: str) -> Callable[[], Any]:
         return lambda: calls.append(name) or {"run": len(calls)}  # type: ignore[func-returns-value]
@@ -34,49 +34,49 @@ def printed(terminal: bool = False) -> tuple[Console, io.StringIO]:
     return Console(file=file, force_terminal=terminal, width=100), file
 
 
-def test_what_has_ended_is_not_measured_again(sections: Any, calls: list[str], tmp_path: Path) -> None:
+def test_finished_sections_are_not_measured_again(sections: Any, calls: list[str], tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    kept, (console, file) = Kept(tmp_path / "new" / "speed", SETTINGS), printed()
+    store, (console, file) = Kept(tmp_path / "new" / "speed", SETTINGS), printed()
     with pytest.raises(KeyboardInterrupt):
-        measure({**sections, "train b": interrupt}, kept, console)
+        measure({**sections, "train b": interrupt}, store, console)
     assert calls == ["train a"]
-    assert measure(sections, kept, console) == {"train a": {"run": 1}, "train b": {"run": 2}, "memory": {"run": 3}}
+    assert measure(sections, store, console) == {"train a": {"run": 1}, "train b": {"run": 2}, "memory": {"run": 3}}
     assert calls == ["train a", "train b", "memory"]
-    assert measure(sections, kept, console)["memory"] == {"run": 3}
-    assert sorted(path.name for path in kept.folder.iterdir()) == ["memory.json", "train-a.json", "train-b.json"]
+    assert measure(sections, store, console)["memory"] == {"run": 3}
+    assert sorted(path.name for path in store.folder.iterdir()) == ["memory.json", "train-a.json", "train-b.json"]
     lines = file.getvalue().splitlines()
     assert lines[:3] == ["train a: 1 of 3, ETA unknown", "train b: 2 of 3, ETA 0:00:00",
-                         f"1 of 3 sections are in {kept.folder}; --fresh measures them again"]  # fmt: skip
+                         f"1 of 3 sections are in {store.folder}; --fresh measures them again"]  # fmt: skip
     assert lines[3:5] == ["train b: 1 of 2, ETA 0:00:00", "memory: 2 of 2, ETA 0:00:00"]
 
 
-def test_fresh_forgets_what_was_kept_before_it_begins(sections: Any, calls: list[str], tmp_path: Path) -> None:
-    kept, (console, _) = Kept(tmp_path, SETTINGS), printed()
-    measure(sections, kept, console)
-    assert measure({"memory": sections["memory"]}, kept, console, fresh=True) == {"memory": {"run": 4}}
+def test_fresh_deletes_stored_sections_before_it_begins(sections: Any, calls: list[str], tmp_path: Path) -> None:
+    store, (console, _) = Kept(tmp_path, SETTINGS), printed()
+    measure(sections, store, console)
+    assert measure({"memory": sections["memory"]}, store, console, fresh=True) == {"memory": {"run": 4}}
     with pytest.raises(ZeroDivisionError):
-        measure({**sections, "train a": lambda: 1 / 0}, kept, console, fresh=True)
+        measure({**sections, "train a": lambda: 1 / 0}, store, console, fresh=True)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"seconds": 1}'])
 def test_other_settings_and_damaged_files_count_as_missing(sections: Any, damage: str, tmp_path: Path) -> None:
-    kept = Kept(tmp_path, SETTINGS)
-    kept.put("memory", 1, 20.0)
-    assert ("memory" in kept, kept["memory"], kept.seconds("memory")) == (True, 1, 20.0)
-    other = Kept(tmp_path, {**SETTINGS, "rounds": 4})
-    assert ("memory" in other, other.seconds("memory")) == (False, 20.0)
+    store = Kept(tmp_path, SETTINGS)
+    store.put("memory", 1, 20.0)
+    assert ("memory" in store, store["memory"], store.seconds("memory")) == (True, 1, 20.0)
+    changed = Kept(tmp_path, {**SETTINGS, "rounds": 4})
+    assert ("memory" in changed, changed.seconds("memory")) == (False, 20.0)
     (tmp_path / "memory.json").write_text(damage)
-    assert "memory" not in kept
+    assert "memory" not in store
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, SETTINGS)
-    kept.put("memory", 1, 20.0)
+    store = Kept(tmp_path, SETTINGS)
+    store.put("memory", 1, 20.0)
     with pytest.raises(TypeError):
-        kept.put("memory", {object()}, 1.0)
+        store.put("memory", {object()}, 1.0)
     assert json.loads((tmp_path / "memory.json").read_text()) == {"settings": SETTINGS, "seconds": 20.0, "result": 1}
 
 

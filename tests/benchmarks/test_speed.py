@@ -19,22 +19,23 @@ from snn4.policies.networks.spikformer import Spikformer
 @pytest.mark.parametrize("name", PEERS)
 def test_peers_are_networks_of_the_same_layers(name: str) -> None:
     pytest.importorskip(name)
-    peer, ours, x = PEERS[name](3), snn4_net(3), torch.randn(2, 3, 32, 32)
-    assert peer(x).shape == ours(x).shape == (2, 10)
-    assert sorted(p.shape for p in peer.parameters()) == sorted(p.shape for p in ours.parameters())
+    peer, net = PEERS[name](3), snn4_net(3)
+    x = torch.randn(2, 3, 32, 32)
+    assert peer(x).shape == net(x).shape == (2, 10)
+    assert sorted(p.shape for p in peer.parameters()) == sorted(p.shape for p in net.parameters())
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("side", [8, 32])
-def test_spikformer_of_a_peer_computes_the_same(side: int) -> None:
+def test_spikformer_of_a_peer_computes_the_same_scores(side: int) -> None:
     pytest.importorskip("spikingjelly")
     torch.manual_seed(0)
     config = spikformer_config(3, "spikformer-tiny")
-    ours, peer = Spikformer(config).double(), SpikingJellySpikformer(config).double()
+    net, peer = Spikformer(config).double(), SpikingJellySpikformer(config).double()
     x = torch.randn(2, 3, side, side).double()  # 4 tokens, or 64
-    for mine, theirs in zip(ours.parameters(), peer.parameters(), strict=True):
-        theirs.copy_(mine)
-    scores = ours(x)
+    for source, target in zip(net.parameters(), peer.parameters(), strict=True):
+        target.copy_(source)
+    scores = net(x)
     assert scores.std() > 0.01
     torch.testing.assert_close(peer(x), scores)
 
@@ -43,7 +44,7 @@ def test_layers_of_peers_spike_alike() -> None:
     x = torch.randn(4, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     rates = {name: run().mean().item() for name, run in layer_runs(x).items()}
     assert rates["snn4"] > 0
-    for name in rates.keys() - {"norse"}:  # whose current is scaled by 1 - decay
+    for name in rates.keys() - {"norse"}:  # its current is scaled by 1 - decay
         assert rates[name] == pytest.approx(rates["snn4"], abs=0.05), name
 
 
@@ -63,8 +64,8 @@ def test_decisions_are_timed() -> None:
 
 def test_training_is_judged_with_and_without_the_memory_setting() -> None:
     default = {"snn4": [9.0, 9.0], "snntorch": [10.0, 10.0], "norse": [12.0, 12.0], "spikingjelly": [18.0, 18.0]}
-    kept = {"snn4": [2.0, 2.0], "snntorch": [8.0, 8.0], "norse": [6.0, 6.0], "spikingjelly": [9.0, 9.0]}
-    (row,) = _judge_training("", {"snn4": 3.0})([default, kept])
+    with_setting = {"snn4": [2.0, 2.0], "snntorch": [8.0, 8.0], "norse": [6.0, 6.0], "spikingjelly": [9.0, 9.0]}
+    (row,) = _judge_training("", {"snn4": 3.0})([default, with_setting])
     assert (row.against, row.ratio["median"], row.reached) == ("norse", 3.0, True)
     assert row.default_malloc is not None
     assert row.default_malloc["median"] == pytest.approx(10 / 9)
@@ -86,16 +87,16 @@ def test_command_prints_json_with_its_origin(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("snn4.benchmarks.speed._section", lambda name, *_, **__: measured.append(name) or _CONV)
     command = ["bench", "speed", "--only", "act conv", "--json", "--results-dir", str(tmp_path)]
     for options, sections in (([], 2), ([], 2), (["--fresh"], 4), (["--rounds", "3"], 6)):
-        done = CliRunner().invoke(app, [*command, *options])
-        assert done.exit_code == 0
-        result = json.loads(done.stdout)
+        run = CliRunner().invoke(app, [*command, *options])
+        assert run.exit_code == 0
+        result = json.loads(run.stdout)
         assert [row["reached"] for row in result["rows"]] == [True, True]
         assert "machine" in result
         assert len(measured) == sections
     assert sorted(path.name for path in tmp_path.rglob("*.json")) == ["act-conv-T=2.json", "act-conv-T=4.json"]
 
 
-def test_an_interrupted_command_says_where_it_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_interrupted_command_says_where_it_continues(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("snn4.benchmarks.speed.PEERS", {})  # these sections need none
 
     def section(name: str, *_: Any, **__: Any) -> Any:
@@ -104,9 +105,9 @@ def test_an_interrupted_command_says_where_it_goes_on(monkeypatch: pytest.Monkey
         return _CONV
 
     monkeypatch.setattr("snn4.benchmarks.speed._section", section)
-    done = CliRunner().invoke(app, ["bench", "speed", "--only", "act conv", "--results-dir", str(tmp_path)])
-    assert done.exit_code != 0
-    assert f"interrupted; finished sections are in {tmp_path}/speed, and the same command continues" in done.stderr
+    run = CliRunner().invoke(app, ["bench", "speed", "--only", "act conv", "--results-dir", str(tmp_path)])
+    assert run.exit_code != 0
+    assert f"interrupted; finished sections are in {tmp_path}/speed, and the same command continues" in run.stderr
     assert [path.name for path in tmp_path.rglob("*.json")] == ["act-conv-T=4.json"]
 
 
@@ -114,11 +115,11 @@ _CONV = {"sparsity": 0.95, "times": {"snn4": [1.0], "ann": [2.0], "ann folded": 
 
 
 def test_missing_peers_and_unknown_sections_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = set(PEERS) - {"norse"}
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name in found else None)
+    installed = set(PEERS) - {"norse"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name in installed else None)
     with pytest.raises(MissingPeers, match=r"^norse: not installed; pip install 'snn4-agent\[peers\]'"):
         speed(1, "", tmp_path)
-    found.add("norse")
+    installed.add("norse")
     with pytest.raises(MissingPeers, match=r"got 'spam', allowed is a part of one of: train layer,"):
         speed(1, "spam", tmp_path)
 

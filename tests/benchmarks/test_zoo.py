@@ -14,7 +14,7 @@ from snn4.benchmarks import zoo
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a training of seconds."""
+    """The run folder of a training that takes seconds."""
     changes = ["name=quick_digits", "training.epochs=1", "network.options.channels=[4,8]", "data.limit=200"]
     runs = tmp_path_factory.mktemp("runs")
     runner.begin(*kinds.load("digits", [*changes, "network.T=2"]), runs, quiet=True)
@@ -57,7 +57,7 @@ def test_a_large_model_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest
     assert not list(tmp_path.iterdir())
 
 
-def test_every_shipped_model_tells_what_it_has_learned() -> None:
+def test_every_shipped_model_names_its_classes_and_data() -> None:
     folders = sorted(path for path in model.ZOO.iterdir() if path.is_dir())
     assert {folder.name for folder in folders} >= {"cifar10", "digits", "fashion-mnist", "spikformer-fashion-mnist"}
     for folder in folders:

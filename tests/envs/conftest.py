@@ -1,4 +1,4 @@
-"""Environments of a test's own; small data sets in the layouts of their libraries, and the way to the real ones."""
+"""Environments for single tests, small data sets in the layouts of their libraries, and the real data sets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 EVENTS = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
-"""As tonic's NMNIST has them."""
+"""The fields of an event in tonic's NMNIST."""
 
 
 @pytest.fixture
@@ -28,20 +28,20 @@ def register() -> Iterator[Callable[[Any], None]]:
 
 @pytest.fixture
 def real_data() -> Callable[[str], Path]:
-    """The folder SNN4_DATA, if there is something of that name in it; else the test is skipped."""
+    """The folder SNN4_DATA if it holds a data set of that name; otherwise the test is skipped."""
 
     def root_of(name: str) -> Path:
-        told = os.environ.get("SNN4_DATA")
-        if not told or not Path(told, name).is_dir():
+        root = os.environ.get("SNN4_DATA")
+        if not root or not Path(root, name).is_dir():
             pytest.skip(f"needs {name} in the folder that SNN4_DATA names")
-        return Path(told)
+        return Path(root)
 
     return root_of
 
 
 @pytest.fixture
 def write_idx() -> Callable[[Path, np.ndarray], None]:
-    """Writes bytes as MNIST's files hold them."""
+    """Writes bytes in the format of MNIST's files."""
 
     def write(path: Path, values: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def write_idx() -> Callable[[Path, np.ndarray], None]:
 
 @pytest.fixture
 def mnist(tmp_path: Path, write_idx: Callable[[Path, np.ndarray], None]) -> Path:
-    """A root with 120 + 30 images of MNIST's kind."""
+    """A root with 120 + 30 images in the layout of MNIST."""
     random = np.random.default_rng(0)
     for part, n in (("train", 120), ("t10k", 30)):
         raw = tmp_path / "MNIST" / "raw"
@@ -64,7 +64,7 @@ def mnist(tmp_path: Path, write_idx: Callable[[Path, np.ndarray], None]) -> Path
 
 @pytest.fixture
 def cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A root with 5 x 20 + 10 images of CIFAR-10's kind; torchvision is told their sums."""
+    """A root with 5 x 20 + 10 images in the layout of CIFAR-10; torchvision gets their checksums."""
     from torchvision.datasets import CIFAR10
 
     random, folder = np.random.default_rng(0), tmp_path / "cifar-10-batches-py"
@@ -100,7 +100,7 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def draw_events() -> Callable[..., np.ndarray]:
-    """So many events of a sensor with so many pixels a side, rising in time (µs)."""
+    """``n`` events of a sensor with ``side`` x ``side`` pixels, in order of time (µs)."""
 
     def draw(n: int, side: int, seed: int = 0) -> np.ndarray:
         random = np.random.default_rng(seed)
@@ -115,12 +115,12 @@ def draw_events() -> Callable[..., np.ndarray]:
 
 @pytest.fixture
 def write_nmnist() -> Callable[[Path, np.ndarray], None]:
-    """Writes events as N-MNIST's files hold them: five bytes each."""
+    """Writes events in the format of N-MNIST's files: five bytes per event."""
 
     def write(path: Path, events: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        x, y, t, p = (events[axis] for axis in "xytp")
-        columns = [x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255]
+        t = events["t"]
+        columns = [events["x"], events["y"], events["p"] << 7 | t >> 16, t >> 8 & 255, t & 255]
         path.write_bytes(np.stack(columns, 1).astype(np.uint8).tobytes())
 
     return write
@@ -130,7 +130,7 @@ def write_nmnist() -> Callable[[Path, np.ndarray], None]:
 def nmnist(
     tmp_path: Path, draw_events: Callable[..., np.ndarray], write_nmnist: Callable[[Path, np.ndarray], None]
 ) -> Path:
-    """A root with recordings of N-MNIST's kind: 3 + 1 of each digit."""
+    """A root with recordings in the layout of N-MNIST: 3 + 1 of each digit."""
     for digit in range(10):
         for number in range(4):
             part = "Test" if number == 3 else "Train"
@@ -141,9 +141,9 @@ def nmnist(
 
 @pytest.fixture
 def gestures(tmp_path: Path, draw_events: Callable[..., np.ndarray]) -> Path:
-    """A root with recordings of DVS128 Gesture's kind, as tonic lays them out: two users for training, one for testing.
+    """A root with recordings like DVS128 Gesture's in tonic's layout: two users for training, one for testing.
 
-    Each file is (events, 4): x, y, polarity, time in ms.
+    Each file holds an array (events, 4): x, y, polarity, time in ms.
     """
     for user, part in (("user01", "Train"), ("user02", "Train"), ("user24", "Test")):
         folder = tmp_path / "DVSGesture" / f"ibmGesture{part}" / f"{user}_fluorescent_led"

@@ -49,12 +49,12 @@ SPACES: dict[str, tuple[spaces.Space[Any], Any]] = {
 def test_the_last_axis_comes_first(kind: str) -> None:
     space, dtype = SPACES[kind]
     plain = Pictures(space)
-    env, seen = channels_first(plain), list[NDArray[Any]]()
+    env, images = channels_first(plain), list[NDArray[Any]]()
     for take in (lambda: env.reset(seed=1), lambda: env.step(0)):
-        seen.append(take()[0])
-        np.testing.assert_array_equal(seen[-1], plain.last.transpose(2, 0, 1).astype(dtype))
-    assert not np.array_equal(seen[0], seen[1])
-    for image in seen:
+        images.append(take()[0])
+        np.testing.assert_array_equal(images[-1], plain.last.transpose(2, 0, 1).astype(dtype))
+    assert not np.array_equal(images[0], images[1])
+    for image in images:
         assert image.dtype == env.observation_space.dtype == dtype
         assert image.flags.c_contiguous
         assert env.observation_space.contains(image)
@@ -87,14 +87,15 @@ def test_everything_else_stays(space: spaces.Space[Any]) -> None:
 
 
 def games(env: VecEnv, seed: int, steps: int = 60) -> tuple[list[NDArray[Any]], int]:
-    """What is seen in games with random actions, and how many of them end."""
+    """Observations in games with random actions, and how many of the games end."""
     env.seed(seed)
-    actions, seen, ended = np.random.default_rng(seed), [np.asarray(env.reset())], 0
+    actions, ended = np.random.default_rng(seed), 0
+    observations = [np.asarray(env.reset())]
     for _ in range(steps):
         observation, _, done, _ = env.step(actions.integers(0, 3, env.num_envs))
-        seen.append(np.asarray(observation).copy())
+        observations.append(np.asarray(observation).copy())
         ended += int(done.sum())
-    return seen, ended
+    return observations, ended
 
 
 def test_minatar_is_registered_when_it_is_wanted() -> None:
@@ -102,8 +103,8 @@ def test_minatar_is_registered_when_it_is_wanted() -> None:
     env = make_control("MinAtar/Breakout-v1", 3, {"max_episode_steps": 30})
     assert env.observation_space == spaces.Box(0, 1, (4, 10, 10), np.float32)
     assert env.action_space == spaces.Discrete(3)
-    seen, ended = games(env, 0)
-    assert set(np.unique(seen)) == {0, 1}
+    observations, ended = games(env, 0)
+    assert set(np.unique(observations)) == {0, 1}
     assert ended >= 6, "the limit of steps holds"
     with pytest.raises(UnknownEnvironment, match=r"^got 'MinAtar/Brekout-v1', .*did you mean MinAtar/Breakout-v1"):
         make_control("MinAtar/Brekout-v1")

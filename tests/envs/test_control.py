@@ -39,7 +39,7 @@ def test_missing_package_is_named(register: Any) -> None:
 
 
 def test_missing_module_is_named(register: Any) -> None:
-    """As of tabular/CliffWalking-v0 where jax is missing."""
+    """As tabular/CliffWalking-v0 does where jax is missing."""
 
     def maker(**kwargs: Any) -> gym.Env[Any, Any]:
         raise ModuleNotFoundError("No module named 'simulator'")
@@ -53,7 +53,7 @@ def test_missing_module_is_named(register: Any) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, AssertionError, KeyError])
 def test_value_that_the_environment_does_not_take(register: Any, error: type[Exception]) -> None:
-    """As of LunarLander-v3 with gravity -20, or FrozenLake-v1 with an unknown map."""
+    """As LunarLander-v3 does with gravity -20, or FrozenLake-v1 with an unknown map."""
 
     def maker(**kwargs: Any) -> gym.Env[Any, Any]:
         raise error("gravity must be between -12 and 0")
@@ -91,14 +91,14 @@ def test_a_seed_fixes_the_episodes() -> None:
     assert not np.array_equal(first, episodes(env, 6)[0])
     assert len(np.unique(first[0], axis=0)) == 3, "copies must differ"
     assert ended
-    assert all(episode["r"] == episode["l"] for episode in ended), "CartPole pays 1 a step"
+    assert all(episode["r"] == episode["l"] for episode in ended), "CartPole pays 1 per step"
 
 
 def test_same_episodes_as_gymnasium_itself() -> None:
-    ours, _ = episodes(make_control("CartPole-v1"), 7, steps=8)
+    observations, _ = episodes(make_control("CartPole-v1"), 7, steps=8)
     plain = gym.make("CartPole-v1")
-    theirs = [plain.reset(seed=7)[0], *(plain.step(step // 3 % 2)[0] for step in range(8))]
-    np.testing.assert_array_equal(np.concatenate(ours), theirs)
+    expected = [plain.reset(seed=7)[0], *(plain.step(step // 3 % 2)[0] for step in range(8))]
+    np.testing.assert_array_equal(np.concatenate(observations), expected)
 
 
 def test_arguments_reach_the_environment() -> None:

@@ -15,7 +15,7 @@ from snn4.envs.drawn_cartpole import AXLE, CART, POLE_HALF_WIDTH, POLE_LENGTH, W
 
 
 def brightness(x: float, y: float, position: float, angle: float) -> float:
-    """Of one point, x metres right of the track's middle and y above it."""
+    """The brightness of one point, x metres right of the track's middle and y metres above it."""
     tip = (position + POLE_LENGTH * math.sin(angle), AXLE + POLE_LENGTH * math.cos(angle))
     along = ((x - position) * (tip[0] - position) + (y - AXLE) * (tip[1] - AXLE)) / POLE_LENGTH**2
     nearest = min(max(along, 0), 1)
@@ -53,17 +53,19 @@ def test_what_a_drawing_shows() -> None:
     assert set(np.unique(draw_cartpole(0, 0, 240, 600))) >= {0, 127, 255}
     columns = np.arange(60)
     lean = [(row * columns).sum() / row.sum() for row in draw_cartpole(0, 0.2, 24, 60)[8:18].astype(float)]
-    assert lean == sorted(lean, reverse=True), "a pole with a positive angle leans to the right: higher rows further"
+    assert lean == sorted(lean, reverse=True), (
+        "a pole with a positive angle leans to the right: the higher the row, the further"
+    )
     assert not np.array_equal(draw_cartpole(0.5, 0.1, 24, 60), draw_cartpole(0.503, 0.1, 24, 60)), "3 mm must show"
 
 
 def test_observations_are_the_last_drawings_of_the_same_episode() -> None:
-    seen, plain = gym.make("CartPolePixels-v1"), gym.make("CartPole-v1")
-    image, state = seen.reset(seed=3)[0], plain.reset(seed=3)[0]
+    pixels, plain = gym.make("CartPolePixels-v1"), gym.make("CartPole-v1")
+    image, state = pixels.reset(seed=3)[0], plain.reset(seed=3)[0]
     frames = [draw_cartpole(state[0], state[2], 24, 60)] * 4
     np.testing.assert_array_equal(image, frames)
     for step in range(500):
-        image, reward, *ended, _ = seen.step(step // 2 % 2)
+        image, reward, *ended, _ = pixels.step(step // 2 % 2)
         state, expected, *as_expected, _ = plain.step(step // 2 % 2)
         frames = [*frames[1:], draw_cartpole(state[0], state[2], 24, 60)]
         np.testing.assert_array_equal(image, frames)

@@ -41,27 +41,27 @@ def test_only_velocities_are_hidden(name: str) -> None:
     assert hidden.observation_space == base.observation_space
     assert hidden.action_space == base.action_space
     entries = list(NAMES[name])
-    others = np.setdiff1d(np.arange(base.observation_space.shape[0]), entries)  # type: ignore[index]
+    visible = np.setdiff1d(np.arange(base.observation_space.shape[0]), entries)  # type: ignore[index]
     base.action_space.seed(0)
     moved = np.zeros(len(entries), bool)
     for seed in range(3):
-        seen, full = hidden.reset(seed=seed)[0], base.reset(seed=seed)[0]
+        partial, full = hidden.reset(seed=seed)[0], base.reset(seed=seed)[0]
         over = False
         while not over:
-            assert seen.dtype == full.dtype
-            assert hidden.observation_space.contains(seen)
-            assert not seen[entries].any()
-            np.testing.assert_array_equal(seen[others], full[others])
+            assert partial.dtype == full.dtype
+            assert hidden.observation_space.contains(partial)
+            assert not partial[entries].any()
+            np.testing.assert_array_equal(partial[visible], full[visible])
             moved |= full[entries] != 0
             action = base.action_space.sample()
-            (seen, *rest), (full, *expected) = hidden.step(action), base.step(action)
+            (partial, *rest), (full, *expected) = hidden.step(action), base.step(action)
             assert rest[:3] == expected[:3]  # reward, terminated, truncated: also at the time limit
             over = rest[1] or rest[2]
     assert moved.all(), "what is hidden is not constant"
 
 
 @pytest.mark.parametrize("name", ["CartPoleNoVel-v1", "PendulumNoVel-v1"])
-def test_what_is_hidden_still_moves(name: str) -> None:
+def test_hidden_velocities_still_move(name: str) -> None:
     """The environment's own state is not touched."""
     env = make(name)
     env.reset(seed=0)
@@ -97,12 +97,12 @@ def test_arguments_reach_the_environment() -> None:
 
 
 def test_passes_gymnasiums_own_checker() -> None:
-    env = make("CartPoleNoVel-v1")  # with the checker, at every first step and reset
+    env = make("CartPoleNoVel-v1")  # includes the checker, at the first step and reset
     env.reset(seed=0)
     env.step(0)
     vector = gym.make_vec("CartPoleNoVel-v1", 2, vectorization_mode="sync")
-    seen, _ = vector.reset(seed=0)
-    assert not seen[:, [1, 3]].any()
+    observations, _ = vector.reset(seed=0)
+    assert not observations[:, [1, 3]].any()
 
 
 def test_registered_once() -> None:

@@ -70,10 +70,10 @@ def test_parts_and_copies() -> None:
     assert len({len(env.samples) for env in envs.values()}) == 3
     assert [env.shuffle for env in envs.values()] == [True, False, False]
     assert envs["train"].samples is loaded(DIGITS).train
-    made = TaskConfig("digits", 10, data=DIGITS).make(3, "test")
-    assert made.num_envs == 3
-    assert made.observation_space.shape == (1, 8, 8)
-    assert made.action_space.n == 10  # type: ignore[attr-defined]
+    guessing = TaskConfig("digits", 10, data=DIGITS).make(3, "test")
+    assert guessing.num_envs == 3
+    assert guessing.observation_space.shape == (1, 8, 8)
+    assert guessing.action_space.n == 10  # type: ignore[attr-defined]
 
 
 def test_stable_baselines_can_learn_in_it(data: Data) -> None:

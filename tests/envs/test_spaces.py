@@ -20,28 +20,28 @@ BOX, TWO = spaces.Box(-1, 1, (3,)), spaces.Discrete(2)
 
 
 class Recorded(gym.Env[Any, Any]):
-    """Random observations from a given space; it keeps the last one, and the last action."""
+    """Random observations from a given space; keeps the last observation and the last action."""
 
-    def __init__(self, seen: spaces.Space[Any] = BOX, taken: spaces.Space[Any] = TWO) -> None:
-        self.observation_space, self.action_space = seen, taken
-        self.seen: Any = None
-        self.taken: Any = None
+    def __init__(self, observations: spaces.Space[Any] = BOX, actions: spaces.Space[Any] = TWO) -> None:
+        self.observation_space, self.action_space = observations, actions
+        self.observation: Any = None
+        self.action: Any = None
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         self.observation_space.seed(seed)
-        self.seen = self.observation_space.sample()
-        return self.seen, {}
+        self.observation = self.observation_space.sample()
+        return self.observation, {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self.seen, self.taken = self.observation_space.sample(), action
-        return self.seen, 0.0, False, False, {}
+        self.observation, self.action = self.observation_space.sample(), action
+        return self.observation, 0.0, False, False, {}
 
 
 GOAL = spaces.Dict({name: spaces.Box(-1, 1, (2,)) for name in ("observation", "achieved_goal", "desired_goal")})
 MIXED = spaces.Dict(
     d=spaces.MultiDiscrete([2, 3]), c=spaces.MultiBinary(3), b=spaces.Discrete(3), a=spaces.Box(0, 9, (2, 2), np.int16)
 )
-SEEN: dict[str, spaces.Space[Any]] = {
+OBSERVATIONS: dict[str, spaces.Space[Any]] = {
     "goal": GOAL,
     "mixed": MIXED,
     "nested": spaces.Dict(inner=GOAL, number=spaces.Discrete(2, start=5)),
@@ -53,13 +53,13 @@ SEEN: dict[str, spaces.Space[Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", SEEN)
+@pytest.mark.parametrize("kind", OBSERVATIONS)
 def test_observations_as_one_vector(kind: str) -> None:
-    plain = Recorded(SEEN[kind])
+    plain = Recorded(OBSERVATIONS[kind])
     env = plain_spaces(plain)
     for take in (lambda: env.reset(seed=1), lambda: env.step(0)):
         vector = take()[0]
-        np.testing.assert_array_equal(vector, flatten(SEEN[kind], plain.seen))
+        np.testing.assert_array_equal(vector, flatten(OBSERVATIONS[kind], plain.observation))
         assert vector.dtype == np.float32
         assert env.observation_space.contains(vector)
 
@@ -68,12 +68,12 @@ def test_observations_as_one_vector(kind: str) -> None:
 def test_a_dict_is_laid_out_as_sb3_lays_it_out(space: spaces.Dict) -> None:
     plain = Recorded(space)
     vector, _ = plain_spaces(plain).reset(seed=3)
-    tensors = {name: torch.as_tensor(np.array(part)[None]) for name, part in plain.seen.items()}
-    theirs = CombinedExtractor(space)(preprocess_obs(tensors, space))
-    np.testing.assert_array_equal(vector[None], theirs.numpy())
+    tensors = {name: torch.as_tensor(np.array(part)[None]) for name, part in plain.observation.items()}
+    expected = CombinedExtractor(space)(preprocess_obs(tensors, space))
+    np.testing.assert_array_equal(vector[None], expected.numpy())
 
 
-TAKEN: dict[str, spaces.Space[Any]] = {
+ACTIONS: dict[str, spaces.Space[Any]] = {
     "from 1": spaces.Discrete(3, start=1),
     "from -1": spaces.Discrete(3, start=-1),
     "several, from -1": spaces.MultiDiscrete([2, 3], start=[0, -1]),
@@ -89,32 +89,32 @@ def every_action(space: Any) -> list[Any]:
     return [np.array(action) for action in itertools.product(*(range(size) for size in sizes))]
 
 
-@pytest.mark.parametrize("kind", TAKEN)
+@pytest.mark.parametrize("kind", ACTIONS)
 def test_every_action_can_be_taken(kind: str) -> None:
-    plain, taken = Recorded(taken=TAKEN[kind]), set()
+    plain, actions = Recorded(actions=ACTIONS[kind]), set()
     env = plain_spaces(plain)
     env.reset()
     for action in every_action(env.action_space):
         assert env.action_space.contains(action)
         env.step(action)
-        assert TAKEN[kind].contains(plain.taken)
-        taken.add(str(plain.taken))
-    assert len(taken) == len(every_action(env.action_space))
+        assert ACTIONS[kind].contains(plain.action)
+        actions.add(str(plain.action))
+    assert len(actions) == len(every_action(env.action_space))
 
 
 @pytest.mark.parametrize(
-    ("space", "action", "taken"),
+    ("space", "action", "expected"),
     [
         (spaces.Box(0, 5, (2,), np.int32), [1.6, 0.2], np.array([2, 0], np.int32)),
         (spaces.Box(-2, 2, ()), [0.5], np.array(0.5, np.float32)),
     ],
     ids=["whole numbers", "one value"],
 )
-def test_real_actions(space: spaces.Box, action: list[float], taken: Any) -> None:
-    plain = Recorded(taken=space)
+def test_real_actions(space: spaces.Box, action: list[float], expected: Any) -> None:
+    plain = Recorded(actions=space)
     env: Any = plain_spaces(plain)
     env.step(np.array(action, np.float32))
-    np.testing.assert_array_equal(plain.taken, taken, strict=True)
+    np.testing.assert_array_equal(plain.action, expected, strict=True)
     assert env.action_space.shape == (len(action),)
     assert np.issubdtype(env.action_space.dtype, np.floating)
     assert (env.action_space.low == space.low).all()
@@ -124,10 +124,10 @@ def test_real_actions(space: spaces.Box, action: list[float], taken: Any) -> Non
 FITTING = [BOX, spaces.Box(0, 255, (5, 7, 3), np.uint8), TWO, spaces.MultiDiscrete([2, 3]), spaces.MultiBinary((2, 3))]
 
 
-@pytest.mark.parametrize("seen", FITTING, ids=str)
-def test_what_fits_stays(seen: spaces.Space[Any]) -> None:
-    for taken in (TWO, BOX, spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(3)):
-        env = Recorded(seen, taken)
+@pytest.mark.parametrize("observations", FITTING, ids=str)
+def test_spaces_that_fit_stay(observations: spaces.Space[Any]) -> None:
+    for actions in (TWO, BOX, spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(3)):
+        env = Recorded(observations, actions)
         assert plain_spaces(env) is env
 
 
@@ -151,9 +151,9 @@ UNFIT: dict[str, tuple[spaces.Space[Any], spaces.Space[Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", UNFIT)
-def test_what_nobody_can_take_is_refused_in_a_line(kind: str, register: Callable[[Any], None]) -> None:
-    seen, taken, message = UNFIT[kind]
-    register(lambda **_: Recorded(seen, taken))
+def test_spaces_that_no_policy_can_take_are_refused_in_one_line(kind: str, register: Callable[[Any], None]) -> None:
+    observations, actions, message = UNFIT[kind]
+    register(lambda **_: Recorded(observations, actions))
     with pytest.raises(UnknownEnvironment) as error:
         make_control("Test-v0")
     assert str(error.value).startswith(f"Test-v0 has {message}")

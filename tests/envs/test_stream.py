@@ -35,7 +35,7 @@ def stream_of(name: str, data: Data) -> Stream:
 
 
 def parts(stream: Stream) -> list[tuple[Any, Any]]:
-    """Avalanche's streams with the part of the data set that each was made of."""
+    """Avalanche's streams, each with the part of the data set that it was made of."""
     data = stream.data
     return [(stream.train, data.train), (stream.validation, data.validation), (stream.test, data.test)]
 
@@ -45,8 +45,8 @@ def images(experience: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_each_sample_comes_once_an_experience_with_its_label(name: str, digits: Data) -> None:
-    """Against samples picked by hand."""
+def test_each_sample_comes_once_per_experience_with_its_label(name: str, digits: Data) -> None:
+    """Compared with samples picked by hand."""
     stream = stream_of(name, digits)
     assert len(stream) == len(stream.train) == len(stream.names) == stream.config.experiences
     for experiences, part in parts(stream):
@@ -68,19 +68,19 @@ def test_together_the_experiences_are_the_data_set(name: str, digits: Data) -> N
 
 
 def _sorted(x: Tensor) -> Tensor:
-    """Images in an order of their own."""
+    """The images in an order that depends on their pixels only."""
     return torch.tensor(sorted(x.flatten(1).tolist()))
 
 
 def test_the_parts_share_no_sample(digits: Data) -> None:
     stream = stream_of("class", digits)
     addresses = [{x.data_ptr() for exp in experiences for x, _, _ in exp.dataset} for experiences, _ in parts(stream)]
-    assert [len(each) for each in addresses] == [len(part) for _, part in parts(stream)]
+    assert [len(part_addresses) for part_addresses in addresses] == [len(part) for _, part in parts(stream)]
     assert len(set().union(*addresses)) == sum(map(len, addresses))
     pixels = digits.train.pixels
     assert isinstance(pixels, Tensor)
     start, n_bytes = pixels.data_ptr(), pixels.nbytes  # views: nothing was copied
-    assert all(start <= address < start + n_bytes for each in addresses for address in each)
+    assert all(start <= address < start + n_bytes for part_addresses in addresses for address in part_addresses)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_labels(name: str, labels: list[list[int]], n_classes: int, digits: Data
     assert stream.labels == labels
     assert stream.n_classes == n_classes
     for experiences, _ in parts(stream):
-        for experience, told in zip(experiences, labels, strict=True):
-            assert experience.classes_in_this_experience == set(told) == {y for _, y, _ in experience.dataset}
+        for experience, expected in zip(experiences, labels, strict=True):
+            assert experience.classes_in_this_experience == set(expected) == {y for _, y, _ in experience.dataset}
 
 
 def test_a_shuffle_changes_who_comes_when_and_no_label(digits: Data) -> None:
@@ -122,9 +122,9 @@ def test_only_tasks_have_task_labels(name: str, digits: Data) -> None:
     stream = stream_of(name, digits)
     for experiences, _ in parts(stream):
         for k, experience in enumerate(experiences):
-            told = k if stream.scenario == "task" else 0
-            assert experience.task_label == told
-            assert {t for _, _, t in experience.dataset} == {told}
+            expected = k if stream.scenario == "task" else 0
+            assert experience.task_label == expected
+            assert {t for _, _, t in experience.dataset} == {expected}
 
 
 @pytest.mark.parametrize("name", ["permute", "rotate"])
@@ -139,18 +139,19 @@ def test_shifts_are_those_of_the_experience_in_every_part(name: str, digits: Dat
             assert torch.equal(images(experience), shift(part.pixels[part.rows]))
 
 
-def test_another_seed_permutes_otherwise(digits: Data) -> None:
-    one, two = (
+def test_another_seed_permutes_differently(digits: Data) -> None:
+    first, second = (
         make_stream(StreamConfig(scenario="domain", shift="permute", experiences=2, shift_seed=seed), digits)
         for seed in (0, 1)
     )
-    assert torch.equal(images(one.test[0]), images(two.test[0]))
-    assert not torch.equal(images(one.test[1]), images(two.test[1]))
+    assert torch.equal(images(first.test[0]), images(second.test[0]))
+    assert not torch.equal(images(first.test[1]), images(second.test[1]))
 
 
 def test_augmented_and_normalized_as_in_ordinary_training(digits: Data) -> None:
     stream = stream_of("shuffled", digits)
-    x, positions, numbers = images(stream.train[0])[:7], _positions(stream, 7), torch.randint(2**62, (7,))
+    x = images(stream.train[0])[:7]
+    positions, numbers = _positions(stream, 7), torch.randint(2**62, (7,))
     assert torch.equal(stream.normalized(x), digits.train.take(positions, None)[0])
     augmented = stream.augment(x, numbers)
     assert augmented.dtype == torch.uint8
@@ -159,20 +160,20 @@ def test_augmented_and_normalized_as_in_ordinary_training(digits: Data) -> None:
 
 
 def _positions(stream: Stream, n: int) -> Tensor:
-    """Of the first ``n`` samples of the first experience, in the training part."""
+    """Positions of the first ``n`` samples of the first experience in the training part."""
     return torch.isin(stream.data.train.labels, torch.tensor(stream.classes[0])).nonzero().flatten()[:n]
 
 
 @pytest.mark.parametrize("name", ["class", "task", "rotate"])
 def test_replay_in_avalanche_keeps_samples_whole(name: str, digits: Data) -> None:
-    """Joined, parted and loaded by Avalanche, a sample still has its own image, label and task."""
+    """Joined, split and loaded by Avalanche, a sample keeps its image, label and task."""
     from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
     from avalanche.benchmarks.utils.utils import concat_datasets
 
     stream = stream_of(name, digits)
     known = {(x.numpy().tobytes(), y, t) for exp in stream.train for x, y, t in exp.dataset}
     memory = concat_datasets([exp.dataset.subset([3, 1, 20]).subset([2, 0]) for exp in stream.train])
-    assert memory._tree_depth() == 2  # as flat as an experience's own
+    assert memory._tree_depth() == 2  # as flat as the data set of an experience
     loader = ReplayDataLoader(
         stream.train[1].dataset, memory, batch_size=16, batch_size_mem=8, shuffle=True, oversample_small_tasks=True
     )
@@ -223,9 +224,9 @@ def test_other_kinds_of_data(kind: str, request: pytest.FixtureRequest) -> None:
     x = images(stream.train[0])
     assert (x.dtype, tuple(x.shape[1:])) == (torch.uint8, shape)
     positions, numbers = _positions(stream, 4), torch.randint(2**62, (4,))
-    ours = stream.normalized(stream.augment(x[:4], numbers))
-    assert ours.shape == (*frames, len(x[:4]), stream.in_channels, *stream.image_size)  # time-major
-    assert torch.equal(ours, stream.data.train.take(positions, numbers)[0])
+    prepared = stream.normalized(stream.augment(x[:4], numbers))
+    assert prepared.shape == (*frames, len(x[:4]), stream.in_channels, *stream.image_size)  # time-major
+    assert torch.equal(prepared, stream.data.train.take(positions, numbers)[0])
 
 
 def test_events_are_shifted_too(nmnist: Path) -> None:
@@ -244,8 +245,8 @@ def test_images_that_are_decoded_at_use(pictures: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(image_folder, "MEMORY", 0)
     at_use = make_stream(StreamConfig(config, experiences=3))
     assert not isinstance(at_use.data.train.pixels, Tensor)
-    for ours, theirs in zip(at_use.train, in_memory.train, strict=True):
-        assert torch.equal(images(ours), images(theirs))
+    for decoded, stored in zip(at_use.train, in_memory.train, strict=True):
+        assert torch.equal(images(decoded), images(stored))
 
 
 def test_a_folder_is_counted_before_it_is_read(pictures: Path) -> None:
@@ -265,5 +266,5 @@ def test_split_mnist_has_the_usual_sizes(real_data: Callable[[str], Path]) -> No
     config = DataConfig("mnist", root=str(real_data("MNIST")), download=False)
     stream = make_stream(StreamConfig(config))
     assert [len(experience.dataset) for experience in stream.test] == [2115, 2042, 1874, 1986, 1983]
-    both = [len(a.dataset) + len(b.dataset) for a, b in zip(stream.train, stream.validation, strict=True)]
-    assert both == [12665, 12089, 11263, 12183, 11800]
+    sizes = [len(a.dataset) + len(b.dataset) for a, b in zip(stream.train, stream.validation, strict=True)]
+    assert sizes == [12665, 12089, 11263, 12183, 11800]

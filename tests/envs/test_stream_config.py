@@ -13,8 +13,8 @@ from snn4.envs.data.datasets import DATASETS, DataConfig, count_classes, load_da
 from snn4.envs.stream_config import StreamConfig
 
 
-def groups(**told: Any) -> list[list[int]]:
-    return StreamConfig(**told).groups(10)
+def groups(**settings: Any) -> list[list[int]]:
+    return StreamConfig(**settings).groups(10)
 
 
 @pytest.mark.parametrize("scenario", ["class", "task", "domain"])
@@ -32,8 +32,8 @@ def test_a_seed_shuffles_the_classes() -> None:
 
 def test_seed_1993_is_the_order_of_split_cifar_100_in_the_literature() -> None:
     shared = StreamConfig(DataConfig("cifar100"), experiences=10, class_seed=1993).groups(100)
-    assert shared[0][:5] == [68, 56, 78, 8, 23]  # as iCaRL's code has it
-    np.random.seed(1993)  # noqa: NPY002  # as everybody makes it
+    assert shared[0][:5] == [68, 56, 78, 8, 23]  # as in the code of iCaRL
+    np.random.seed(1993)  # noqa: NPY002  # the usual way to make it
     order = np.arange(100)
     np.random.shuffle(order)  # noqa: NPY002
     assert list(chain(*shared)) == order.tolist()
@@ -50,7 +50,7 @@ def test_a_shift_leaves_all_classes_in_each_experience(shift: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("settings", "message"),
     [
         ({"scenario": "tusk"}, r"^scenario: got 'tusk', allowed are class, task, domain"),
         ({"shift": "blur"}, r"^shift: got 'blur', allowed are none, permute, rotate"),
@@ -61,7 +61,7 @@ def test_a_shift_leaves_all_classes_in_each_experience(shift: Any) -> None:
         ({"shift_seed": 2**32}, r"^shift_seed: got 4294967296, allowed is 0 to 4294967295"),
         ({"classes": ((0, 1), (1, 2)), "experiences": 2}, r"^classes: got class 1 twice, allowed is each class in one"),
         ({"classes": ((0, 0), (1, 2)), "experiences": 2}, r"^classes: got class 0 twice"),
-        ({"classes": ((0, 1), (1, 2))}, r"^classes: got class 1 twice"),  # told before that they are no 5
+        ({"classes": ((0, 1), (1, 2))}, r"^classes: got class 1 twice"),  # this comes before the wrong number of groups
         (
             {"classes": ((0, 1), (2, 10)), "experiences": 2},
             r"^classes: got 10, allowed are 0 to 9, the classes of digits",
@@ -104,9 +104,9 @@ def test_a_shift_leaves_all_classes_in_each_experience(shift: Any) -> None:
         ({"data": DataConfig("cifar100"), "experiences": 101}, r"^experiences: got 101, allowed is 1 to 100"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_read(told: dict[str, Any], message: str) -> None:
+def test_mistakes_are_reported_before_anything_is_read(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        StreamConfig(**told)
+        StreamConfig(**settings)
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "cifar10", "imagefolder", "nmnist", "dvs128-gesture"])

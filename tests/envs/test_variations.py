@@ -16,9 +16,9 @@ def lived(environment: str, variation: VariationConfig | None, steps: int = 30, 
     env: Any = make_control(environment, 1, {}, variation)
     env.seed(seed)
     env.action_space.seed(0)
-    seen: list[Any] = [np.asarray(env.reset())[0]]
-    seen += [env.step(np.array([env.action_space.sample()]))[0][0] for _ in range(steps)]
-    return np.stack(seen)
+    observations: list[Any] = [np.asarray(env.reset())[0]]
+    observations += [env.step(np.array([env.action_space.sample()]))[0][0] for _ in range(steps)]
+    return np.stack(observations)
 
 
 def test_a_variation_that_changes_nothing() -> None:
@@ -26,15 +26,15 @@ def test_a_variation_that_changes_nothing() -> None:
 
 
 def test_the_environment_s_own_constructor_knows_the_same_physics() -> None:
-    """Pendulum and LunarLander take theirs as arguments, too: two ways to the same world."""
-    ours = lived("Pendulum-v1", VariationConfig({"g": 3.5}))
+    """Pendulum and LunarLander take their physics as arguments, too: two ways to the same world."""
+    varied = lived("Pendulum-v1", VariationConfig({"g": 3.5}))
     env: Any = make_control("Pendulum-v1", 1, {"g": 3.5})
     env.seed(3)
     env.action_space.seed(0)
-    np.testing.assert_array_equal(ours[0], np.asarray(env.reset())[0])
-    for seen in ours[1:]:
-        np.testing.assert_array_equal(seen, env.step(np.array([env.action_space.sample()]))[0][0])
-    assert not np.array_equal(ours, lived("Pendulum-v1", None))
+    np.testing.assert_array_equal(varied[0], np.asarray(env.reset())[0])
+    for observation in varied[1:]:
+        np.testing.assert_array_equal(observation, env.step(np.array([env.action_space.sample()]))[0][0])
+    assert not np.array_equal(varied, lived("Pendulum-v1", None))
 
 
 @pytest.mark.parametrize(
@@ -43,15 +43,15 @@ def test_the_environment_s_own_constructor_knows_the_same_physics() -> None:
 )
 def test_the_moon_s_wind_and_gravity(varied: dict[str, float], arguments: dict[str, Any]) -> None:
     pytest.importorskip("Box2D")
-    made = [Varied(gym.make("LunarLander-v3"), VariationConfig(varied)), gym.make("LunarLander-v3", **arguments)]
-    for env in made:
+    moons = [Varied(gym.make("LunarLander-v3"), VariationConfig(varied)), gym.make("LunarLander-v3", **arguments)]
+    for env in moons:
         env.reset(seed=4)
     for _ in range(20):
-        a, b = (env.step(2)[0] for env in made)
+        a, b = (env.step(2)[0] for env in moons)
         np.testing.assert_array_equal(a, b)
 
 
-def test_what_cartpole_computes_from_its_masses_follows() -> None:
+def test_quantities_that_cartpole_computes_from_masses_follow() -> None:
     env: Any = Varied(
         gym.make("CartPole-v1"), VariationConfig({"masspole": 0.5, "length": 2.0, "gravity": 15})
     ).unwrapped
@@ -66,12 +66,12 @@ def test_wind_that_is_switched_off_stays_off() -> None:
     assert not env.enable_wind
 
 
-def test_noise_is_on_what_is_seen_and_not_on_what_happens() -> None:
+def test_noise_changes_observations_and_not_the_state() -> None:
     plain, noisy = lived("CartPole-v1", None, 8), lived("CartPole-v1", VariationConfig(noise=0.1), 8)
     difference = noisy - plain
     assert 0.05 < difference.std() < 0.2
     assert noisy.dtype == plain.dtype
-    # The state goes on without it: the noise of one step is not in the next.
+    # The noise does not enter the state: the noise of one step is not in the next.
     assert abs(np.corrcoef(difference[:-1].ravel(), difference[1:].ravel())[0, 1]) < 0.6
     np.testing.assert_array_equal(noisy, lived("CartPole-v1", VariationConfig(noise=0.1), 8))
     assert not np.array_equal(noisy, lived("CartPole-v1", VariationConfig(noise=0.1), 8, seed=4))
@@ -91,9 +91,9 @@ class Grey(gym.Env[Any, Any]):
 def test_noise_stays_in_the_space() -> None:
     env = make_control("CartPolePixels-v1", 1, {}, VariationConfig(noise=200.0))
     env.seed(0)
-    seen = np.asarray(env.reset())
-    assert seen.dtype == np.uint8
-    assert {0, 255} <= set(seen.ravel().tolist())
+    images = np.asarray(env.reset())
+    assert images.dtype == np.uint8
+    assert {0, 255} <= set(images.ravel().tolist())
 
 
 @pytest.mark.parametrize("environment", ["CartPole-v1", "CartPolePixels-v1"])
@@ -129,27 +129,27 @@ class Echo(gym.Env[Any, Any]):
 def test_discrete_actions_slip_as_often_as_they_should() -> None:
     env = Varied(Echo(gym.spaces.Discrete(4, start=5)), VariationConfig(action_noise=0.4))
     env.reset(seed=0)
-    taken = [float(env.step(5)[0][0]) for _ in range(2000)]
-    assert set(taken) == {5.0, 6.0, 7.0, 8.0}
-    assert np.mean([action != 5 for action in taken]) == pytest.approx(0.4 * 3 / 4, abs=0.04)
+    actions = [float(env.step(5)[0][0]) for _ in range(2000)]
+    assert set(actions) == {5.0, 6.0, 7.0, 8.0}
+    assert np.mean([action != 5 for action in actions]) == pytest.approx(0.4 * 3 / 4, abs=0.04)
 
 
 def test_continuous_actions_get_noise_within_their_range() -> None:
     env = Varied(Echo(gym.spaces.Box(-2.0, 2.0, (1,))), VariationConfig(action_noise=0.1))
     env.reset(seed=0)
-    taken = np.array([env.step(np.array([0.5], np.float32))[0][0] for _ in range(2000)])
-    assert taken.mean() == pytest.approx(0.5, abs=0.02)
-    assert taken.std() == pytest.approx(0.2, abs=0.02)
+    actions = np.array([env.step(np.array([0.5], np.float32))[0][0] for _ in range(2000)])
+    assert actions.mean() == pytest.approx(0.5, abs=0.02)
+    assert actions.std() == pytest.approx(0.2, abs=0.02)
     assert max(env.step(np.array([1.99], np.float32))[0][0] for _ in range(100)) == 2
 
 
-def test_unknown_physics_list_what_there_is() -> None:
+def test_unknown_physics_list_the_known_names() -> None:
     with pytest.raises(BadVariation) as error:
         make_control("CartPole-v1", 1, {}, VariationConfig({"gravitas": 1.0}))
-    said = str(error.value)
-    assert said.startswith("physics: got 'gravitas', allowed are ")
-    assert all(f"{name} (" in said for name in ("gravity", "masspole", "length", "force_mag"))
-    assert "_" not in re.findall(r"are _|, _", said)
+    message = str(error.value)
+    assert message.startswith("physics: got 'gravitas', allowed are ")
+    assert all(f"{name} (" in message for name in ("gravity", "masspole", "length", "force_mag"))
+    assert "_" not in re.findall(r"are _|, _", message)
 
 
 def test_numbers_of_a_class_are_found_too() -> None:
@@ -157,7 +157,7 @@ def test_numbers_of_a_class_are_found_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "variation", "said"),
+    ("environment", "variation", "message"),
     [
         ("CartPole-v1", VariationConfig(lost=(4,)), r"lost: got \[4\], allowed are 0 to 3"),
         ("CartPole-v1", VariationConfig(action_noise=1.5), "action_noise: got 1.5, allowed for Discrete actions"),
@@ -165,13 +165,13 @@ def test_numbers_of_a_class_are_found_too() -> None:
         ("Taxi-v4", VariationConfig(lost=(0,)), "lost: not allowed with Discrete observations; remove lost"),
     ],
 )
-def test_what_does_not_fit_the_environment(environment: str, variation: VariationConfig, said: str) -> None:
-    with pytest.raises(BadVariation, match=f"^{said}"):
+def test_variations_that_do_not_fit_the_environment(environment: str, variation: VariationConfig, message: str) -> None:
+    with pytest.raises(BadVariation, match=f"^{message}"):
         make_control(environment, 1, {}, variation)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"noise": -1.0}, "noise: got -1.0, allowed is a finite number >= 0"),
         ({"action_noise": float("nan")}, "action_noise: got nan, allowed"),
@@ -179,8 +179,8 @@ def test_what_does_not_fit_the_environment(environment: str, variation: Variatio
         ({"physics": {"gravity": float("inf")}}, "physics: got gravity = inf, allowed is a finite number"),
     ],
 )
-def test_impossible_numbers(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=f"^{said}"):
+def test_impossible_numbers(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
         VariationConfig(**arguments)
 
 

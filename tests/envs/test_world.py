@@ -9,7 +9,10 @@ from snn4.envs.data.datasets import DataConfig
 from snn4.envs.variations import VariationConfig
 from snn4.envs.world import TaskConfig, World
 
-A, B, A_AGAIN, C = TaskConfig("A", 10), TaskConfig("B", 20), TaskConfig("A", 30), TaskConfig("C", 40)
+A = TaskConfig("A", 10)
+B = TaskConfig("B", 20)
+A_AGAIN = TaskConfig("A", 30)
+C = TaskConfig("C", 40)
 TASKS = [A, B, A_AGAIN, C]
 
 
@@ -38,11 +41,11 @@ def test_a_world_left_in_a_task_is_entered_at_that_task() -> None:
 
 
 @pytest.mark.parametrize(
-    ("position", "seen"),
+    ("position", "environments"),
     [(0, ["A"]), (1, ["A", "B"]), (2, ["A", "B"]), (3, ["A", "B", "C"]), (4, ["A", "B", "C"])],
 )
-def test_seen_names_every_environment_once(position: int, seen: list[str]) -> None:
-    assert [task.environment for task in World(TASKS, position).seen] == seen
+def test_seen_names_every_environment_once(position: int, environments: list[str]) -> None:
+    assert [task.environment for task in World(TASKS, position).seen] == environments
 
 
 def test_seen_takes_the_latest_stay_in_an_environment() -> None:
@@ -70,7 +73,7 @@ def test_a_stay_with_images_has_no_epochs() -> None:
         TaskConfig("cifar10", 1, data=DataConfig("cifar10", augmentation="flip", alternate_flips=True))
 
 
-def test_tasks_are_told_apart_by_environment_and_variation() -> None:
+def test_tasks_differ_by_environment_and_variation() -> None:
     named = [
         TaskConfig("CartPole-v1", 1),
         TaskConfig("CartPole-v1", 1, variation=VariationConfig()),
@@ -80,7 +83,9 @@ def test_tasks_are_told_apart_by_environment_and_variation() -> None:
     ]
     names = ["CartPole-v1", "CartPole-v1", "CartPole-v1 (gravity 15)", "CartPole-v1", "strict"]
     assert [task.name for task in named] == names
-    assert World(named, 4).seen == named[1:], "the latest stay of each, and drift beside them"
+    assert World(named, 4).seen == named[1:], (
+        "the latest stay in each task; the drifted one counts as a task of its own"
+    )
 
 
 def test_labels_tell_physics_apart_that_share_a_name() -> None:

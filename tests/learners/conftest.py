@@ -27,7 +27,7 @@ def streams() -> dict[str, Stream]:
 
 @pytest.fixture(scope="session")
 def sorted_stream() -> Stream:
-    """The same with a class behind the other, as folders of recordings and images have it."""
+    """The class stream with samples sorted by class, as in folders of recordings and images."""
     data = DataConfig("digits", limit=180)
     loaded = load_data(data)
     train = loaded.train

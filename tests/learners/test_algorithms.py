@@ -1,4 +1,4 @@
-"""Algorithms by name: what may be asked of them, and the policies that they train."""
+"""Algorithms by name: their settings and the policies that they train."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from snn4.policies.sb3 import PolicyConfig
 
 
 def learned(config: LearnerConfig, policy: PolicyConfig, env: VecEnv) -> Any:
-    """The policy that a learner trains, beside the one that `make_policy` makes only to act."""
+    """The policy that a learner trains; `make_policy` makes one that only acts."""
     return ReinforcementLearner(config, policy, env, 10, 0).model.policy
 
 
@@ -36,8 +36,8 @@ def test_policy_kwargs_reach_both(make: Callable[..., Any]) -> None:
 def test_population_code_covers_normalised_observations(make: Callable[..., Any]) -> None:
     """MountainCar's velocity lies within ±0.07, its normalised velocity does not."""
     config, policy = LearnerConfig("PPO", normalize=True), PolicyConfig(coding=CodingConfig("population"))
-    made = make(config, policy, make_control("MountainCarContinuous-v0"))
-    centres = made.mlp_extractor.policy_net.encoder.centres
+    actor_critic = make(config, policy, make_control("MountainCarContinuous-v0"))
+    centres = actor_critic.mlp_extractor.policy_net.encoder.centres
     assert centres.amin(1).tolist() == [-3, -3]
     assert centres.amax(1).tolist() == [3, 3]
 
@@ -74,23 +74,23 @@ def test_actions_of_the_algorithms_are_those_that_sb3_takes() -> None:
 
 
 class Line(gym.Env[Any, Any]):
-    """Where it stands, as a goal environment tells; it goes left (-1), stays (0) or goes right (1)."""
+    """A walker on a line that observes its place and side; it goes left (-1), stays (0) or goes right (1)."""
 
     observation_space = spaces.Dict(place=spaces.Box(-10, 10, (2,)), side=spaces.Discrete(3, start=-1))
     action_space = spaces.Discrete(3, start=-1)
-    taken: ClassVar[Counter[int]] = Counter()
+    counts: ClassVar[Counter[int]] = Counter()
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         self.x = self.steps = 0
-        return self.seen(), {}
+        return self.observe(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self.taken[int(action)] += 1
+        self.counts[int(action)] += 1
         self.x, self.steps = self.x + int(action), self.steps + 1
-        return self.seen(), -float(self.x), self.steps == 10, False, {}
+        return self.observe(), -float(self.x), self.steps == 10, False, {}
 
-    def seen(self) -> dict[str, Any]:
+    def observe(self) -> dict[str, Any]:
         return {"place": np.full(2, self.x, np.float32), "side": int(np.sign(self.x))}
 
 
@@ -98,7 +98,7 @@ class Line(gym.Env[Any, Any]):
 def line() -> Iterator[str]:
     """The name of a registered `Line`, for this test only; no action has been taken yet."""
     gym.register("Line-v0", Line)
-    Line.taken.clear()
+    Line.counts.clear()
     yield "Line-v0"
     gym.registry.pop("Line-v0")
 
@@ -113,7 +113,7 @@ def test_it_learns_and_acts_where_spaces_are_not_plain(line: str, algorithm: Any
     learner.begin(0)
     *_, last = learner.learn(64)
     assert last.step >= 64
-    assert set(Line.taken) == {-1, 0, 1}, "the environment's own actions are taken, not those of the policy from 0"
-    Line.taken.clear()
+    assert set(Line.counts) == {-1, 0, 1}, "the environment's own actions are taken, not those of the policy from 0"
+    Line.counts.clear()
     evaluate_policy(learner.policy, learner.model.get_env(), 1)  # type: ignore[arg-type]
-    assert set(Line.taken) <= {-1, 0, 1}
+    assert set(Line.counts) <= {-1, 0, 1}

@@ -1,4 +1,4 @@
-"""Learning with membranes that are carried from decision to decision, by sb3-contrib's RecurrentPPO."""
+"""Learning by sb3-contrib's RecurrentPPO with membranes that last from decision to decision."""
 
 from __future__ import annotations
 
@@ -66,21 +66,21 @@ def test_the_twin_has_an_lstm_as_wide() -> None:
 
 
 @pytest.mark.parametrize("kind", ["spiking", "ann"])
-def test_resumed_life_is_the_life_that_was_never_interrupted(kind: Any, tmp_path: Path) -> None:
+def test_a_resumed_life_is_the_uninterrupted_life(kind: Any, tmp_path: Path) -> None:
     policy = PolicyConfig(kind, net_arch=(16, 12), T=1, state="carry", neuron=NEURON)
-    one = make(policy)
-    one.begin(1)
-    list(one.learn(80))
-    state = through_disk(one.state(), tmp_path)
-    one.begin(2)
-    list(one.learn(200))
-    other = make(policy, seed=99)
-    other.load_state(state)
-    other.begin(2)
-    list(other.learn(200))
-    assert other.step == one.step == 200
-    for name, value in one.model.policy.state_dict().items():
-        assert torch.equal(value, other.model.policy.state_dict()[name]), name
+    whole = make(policy)
+    whole.begin(1)
+    list(whole.learn(80))
+    state = through_disk(whole.state(), tmp_path)
+    whole.begin(2)
+    list(whole.learn(200))
+    resumed = make(policy, seed=99)
+    resumed.load_state(state)
+    resumed.begin(2)
+    list(resumed.learn(200))
+    assert resumed.step == whole.step == 200
+    for name, value in whole.model.policy.state_dict().items():
+        assert torch.equal(value, resumed.model.policy.state_dict()[name]), name
 
 
 def test_reports_its_spikes() -> None:
@@ -93,7 +93,7 @@ def test_reports_its_spikes() -> None:
 
 @pytest.mark.slow
 def test_learns_to_balance_a_pole_whose_velocity_is_hidden() -> None:
-    """Without a memory nobody comes far beyond 50."""
+    """Without a memory, returns hardly exceed 50."""
     config = LearnerConfig(
         n_envs=8, normalize=True,
         hyperparameters={"n_steps": 128, "batch_size": 256, "n_epochs": 10, "gae_lambda": 0.8, "gamma": 0.98,

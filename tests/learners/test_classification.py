@@ -26,7 +26,7 @@ def data() -> Data:
     return load_data(DataConfig("digits", augmentation="crop", pad=1))
 
 
-def made(
+def make(
     data: Data, steps: int = 640, kind: Any = "spiking", encoder: NetworkConfig | None = None, **config: Any
 ) -> ClassificationLearner:
     torch.manual_seed(0)
@@ -39,15 +39,15 @@ def weights(learner: ClassificationLearner) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in learner.policy.state_dict().items()}
 
 
-def same(one: ClassificationLearner, other: ClassificationLearner) -> bool:
-    return all(torch.equal(x, other.policy.state_dict()[name]) for name, x in one.policy.state_dict().items())
+def same(first: ClassificationLearner, second: ClassificationLearner) -> bool:
+    return all(torch.equal(x, second.policy.state_dict()[name]) for name, x in first.policy.state_dict().items())
 
 
 @pytest.mark.parametrize("kind", ["spiking", "ann"])
 def test_it_learns_digits(kind: str) -> None:
-    """As well as a linear classifier, nearly: in the time of a few epochs."""
+    """Nearly as well as a linear classifier, within a few epochs."""
     data = load_data(DataConfig("digits"))
-    learner = made(data, 16_000, kind, learning_rate=3e-3)
+    learner = make(data, 16_000, kind, learning_rate=3e-3)
     learner.begin(0)
     reports = list(learner.learn(16_000))
     x, labels = data.test.take(torch.arange(len(data.test)), None)
@@ -62,17 +62,17 @@ def test_it_learns_digits(kind: str) -> None:
 
 
 def test_it_is_adam_on_the_cross_entropy(data: Data) -> None:
-    learner, other = made(data, 64, learning_rate=2e-3, batch_size=64), made(data, 64)
+    learner, plain = make(data, 64, learning_rate=2e-3, batch_size=64), make(data, 64)
     learner.begin(3)
     list(learner.learn(64))
     random = torch.Generator().manual_seed(3)
     order = torch.randperm(len(data.train), generator=random)[:64]
     x, labels = data.train.take(order, torch.randint(2**62, (64,), generator=random))
-    adam = torch.optim.Adam(other.policy.parameters(), lr=2e-3, eps=1e-5)
-    F.cross_entropy(head_outputs(other.policy, x), labels).backward()  # type: ignore[no-untyped-call]
+    adam = torch.optim.Adam(plain.policy.parameters(), lr=2e-3, eps=1e-5)
+    F.cross_entropy(head_outputs(plain.policy, x), labels).backward()  # type: ignore[no-untyped-call]
     adam.step()
     for name, value in weights(learner).items():
-        torch.testing.assert_close(value, other.policy.state_dict()[name])
+        torch.testing.assert_close(value, plain.policy.state_dict()[name])
 
 
 def test_a_newborn_is_woken_and_that_is_noted(data: Data) -> None:
@@ -86,13 +86,13 @@ def test_a_newborn_is_woken_and_that_is_noted(data: Data) -> None:
     assert learner.notes[0].startswith("actor: layer 1 did not spike for the first 64 observations; its weights")
 
 
-def test_each_image_comes_once_an_epoch(data: Data) -> None:
-    learner, seen = made(data, len(data.train), batch_size=50), []
+def test_each_image_comes_once_per_epoch(data: Data) -> None:
+    learner, positions_taken = make(data, len(data.train), batch_size=50), []
     take = data.train.take
 
     class Watched:
         def take(self, positions: torch.Tensor, numbers: Any) -> Any:
-            seen.extend(positions.tolist())
+            positions_taken.extend(positions.tolist())
             return take(positions, numbers)
 
         def __len__(self) -> int:
@@ -101,11 +101,11 @@ def test_each_image_comes_once_an_epoch(data: Data) -> None:
     learner.images = Watched()
     learner.begin(0)
     list(learner.learn(len(data.train)))
-    assert sorted(seen) == list(range(len(data.train)))
+    assert sorted(positions_taken) == list(range(len(data.train)))
 
 
 def test_state_is_all_there_is_at_a_beginning(data: Data, tmp_path: Any) -> None:
-    whole, resumed = made(data), made(data, learning_rate=1e-3)
+    whole, resumed = make(data), make(data, learning_rate=1e-3)
     for seed, until in ((1, 320), (2, 640)):
         whole.begin(seed)
         reports = list(whole.learn(until))
@@ -122,17 +122,17 @@ def test_state_is_all_there_is_at_a_beginning(data: Data, tmp_path: Any) -> None
 
 
 def test_it_stops_when_asked(data: Data) -> None:
-    learner, asked = made(data, batch_size=16), iter([False, False, True])
+    learner, answers = make(data, batch_size=16), iter([False, False, True])
     learner.begin(0)
-    reports = list(learner.learn(640, lambda: next(asked)))
+    reports = list(learner.learn(640, lambda: next(answers)))
     assert learner.step == reports[-1].step == 48
 
 
 @pytest.mark.parametrize("kind", ["spiking", "ann"])
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 5), (32, 65)])
 def test_a_norm_of_the_encoder_takes_a_single_image(data: Data, kind: str, batch_size: int, steps: int) -> None:
-    """A mini-batch of one, or what remains of the steps."""
-    learner = made(data, steps, kind, NetworkConfig("dense-small", T=2), batch_size=batch_size)
+    """Either all mini-batches hold one image, or the last one does."""
+    learner = make(data, steps, kind, NetworkConfig("dense-small", T=2), batch_size=batch_size)
     before = weights(learner)
     learner.begin(0)
     reports = list(learner.learn(steps))
@@ -141,12 +141,12 @@ def test_a_norm_of_the_encoder_takes_a_single_image(data: Data, kind: str, batch
 
 
 def test_what_is_not_finite_is_named(data: Data) -> None:
-    learner = made(data, kind="ann", batch_size=16)
+    learner = make(data, kind="ann", batch_size=16)
     learner.policy.action_net.weight.data[3, 1] = float("nan")  # type: ignore[union-attr, operator, index]
     learner.begin(0)
     with pytest.raises(NotFinite, match=r"^step 16: train/loss is nan"):
         list(learner.learn(640))
-    learner = made(data, batch_size=16)
+    learner = make(data, batch_size=16)
     learner.policy.value_net.weight.data[0, 1] = float("nan")  # type: ignore[union-attr, operator, index]  # no part in the loss
     learner.begin(0)
     with pytest.raises(NotFinite, match=r"^step 16: policy: value_net.weight holds NaN"):

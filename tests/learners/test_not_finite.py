@@ -1,4 +1,4 @@
-"""NaN and infinity end the learning, and are named where they first show."""
+"""NaN and infinity stop the learning; the error names the place where they first appear."""
 
 from __future__ import annotations
 
@@ -36,20 +36,21 @@ class Faulty(gym.Env[Any, Any]):
     observation_space = spaces.Box(-1, 1, (2,))
     action_space = spaces.Discrete(2)
 
-    def __init__(self, what: str, at: int, value: float) -> None:
-        self.what, self.at, self.value, self.now = what, at, value, 0
+    def __init__(self, quantity: str, at: int, value: float) -> None:
+        self.quantity, self.at = quantity, at
+        self.value, self.now = value, 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         return self.observe(), {}
 
     def observe(self) -> Any:
-        bad = self.what == "observation" and self.now == self.at
+        bad = self.quantity == "observation" and self.now == self.at
         return np.array([0.5, self.value if bad else 0.5], np.float32)
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.now += 1
-        bad = self.what == "reward" and self.now == self.at
+        bad = self.quantity == "reward" and self.now == self.at
         return self.observe(), self.value if bad else float(action), False, False, {}
 
 
@@ -61,25 +62,25 @@ def faulty() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize(("what", "at"), [("observation", 0), ("observation", 7), ("reward", 7), ("reward", 40)])
+@pytest.mark.parametrize(("quantity", "at"), [("observation", 0), ("observation", 7), ("reward", 7), ("reward", 40)])
 @pytest.mark.parametrize(("algorithm", "hyperparameters"), [("PPO", PPO), ("DQN", DQN)], ids=["PPO", "DQN"])
 def test_faulty_environment_is_named(
-    faulty: str, algorithm: Any, hyperparameters: dict[str, Any], what: str, at: int, value: float
+    faulty: str, algorithm: Any, hyperparameters: dict[str, Any], quantity: str, at: int, value: float
 ) -> None:
-    env = make_control(faulty, 1, {"what": what, "at": at, "value": value})
-    place = "index [1]" if what == "observation" else "index []"
-    message = f"step {at}: {what} holds {value} (environment 0, {place})"
+    env = make_control(faulty, 1, {"quantity": quantity, "at": at, "value": value})
+    place = "index [1]" if quantity == "observation" else "index []"
+    message = f"step {at}: {quantity} holds {value} (environment 0, {place})"
     with pytest.raises(NotFinite, match=f"^{re.escape(message)}$"):
         learn(LearnerConfig(algorithm, hyperparameters=hyperparameters), env, 100)
 
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_the_environment_at_fault_is_named(faulty: str, normalize: bool) -> None:
-    env: Any = make_control(faulty, 3, {"what": "observation", "at": 5, "value": float("nan")})
+    env: Any = make_control(faulty, 3, {"quantity": "observation", "at": 5, "value": float("nan")})
     for number in (0, 2):
         env.unwrapped.envs[number].unwrapped.at = 1000
     config = LearnerConfig("PPO", hyperparameters=PPO | {"batch_size": 48}, normalize=normalize, n_envs=3)
-    # Normalised, one NaN spoils the statistics and thereby all environments.
+    # With normalisation, one NaN spoils the statistics and so all environments.
     place = "environment 0" if normalize else "environment 1"
     with pytest.raises(NotFinite, match=rf"^step 15: observation holds nan \({place}, index \[1\]\)"):
         learn(config, env, 500)
@@ -104,12 +105,12 @@ def test_absurd_learning_rate(environment: str, algorithm: Any, hyperparameters:
 
 
 def test_a_spread_of_zero_is_named() -> None:
-    """What a learning rate of 1e30 makes of Gaussian actions: weights of -1e30 are finite, but exp(-1e30) is 0."""
+    """Gaussian actions after a learning rate of 1e30: weights of -1e30 are finite, but exp(-1e30) is 0."""
     config = LearnerConfig("PPO", hyperparameters=PPO, policy_kwargs={"log_std_init": -1e30})
     with pytest.raises(NotFinite, match=r"^step 0: action distribution: .*scale"):
         learn(config, make_control("Pendulum-v1"), 32)
 
 
 def test_undefined_statistics_are_no_failure() -> None:
-    """``explained_variance`` of a single value is NaN, which harms nothing."""
+    """``explained_variance`` of a single value is NaN, which does no harm."""
     learn(LearnerConfig("A2C", hyperparameters={"n_steps": 1}), make_control("CartPole-v1"), 20)

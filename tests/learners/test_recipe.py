@@ -46,9 +46,9 @@ def test_steps_of_each_epoch() -> None:
 
 
 def test_one_cycle_rises_and_falls_linearly() -> None:
-    found = rates(100, learning_rate=1.0, warmup=0.2, final=0.0)
-    assert found[:20] == pytest.approx([(step + 1) / 21 for step in range(20)])
-    assert found[20:] == pytest.approx([1 - step / 80 for step in range(80)])
+    cycle = rates(100, learning_rate=1.0, warmup=0.2, final=0.0)
+    assert cycle[:20] == pytest.approx([(step + 1) / 21 for step in range(20)])
+    assert cycle[20:] == pytest.approx([1 - step / 80 for step in range(80)])
 
 
 def test_cosine_is_torch_s() -> None:
@@ -70,8 +70,8 @@ def test_constant_stays() -> None:
 @pytest.mark.parametrize("warmup", [0.0, 0.3, 0.99])
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_short_trainings(schedule: Any, warmup: float, steps: int) -> None:
-    found = rates(steps, learning_rate=1.0, schedule=schedule, warmup=warmup, final=0.01)
-    assert all(0 < rate <= 1 for rate in found)
+    short = rates(steps, learning_rate=1.0, schedule=schedule, warmup=warmup, final=0.01)
+    assert all(0 < rate <= 1 for rate in short)
 
 
 # The optimizer
@@ -92,12 +92,12 @@ def test_vectors_do_not_decay_and_have_a_rate_of_their_own() -> None:
 
 
 def test_frozen_parameters_are_left_out() -> None:
-    made = network()
-    made[0].requires_grad_(False)
-    assert groups_of(Recipe(), made)[0][0] == {"3.weight"}
-    made.requires_grad_(False)
+    net = network()
+    net[0].requires_grad_(False)
+    assert groups_of(Recipe(), net)[0][0] == {"3.weight"}
+    net.requires_grad_(False)
     with pytest.raises(ValueError, match="no trainable parameter"):
-        make_optimizer(Recipe(), made)
+        make_optimizer(Recipe(), net)
 
 
 @pytest.mark.parametrize("momentum", [0.9, 0.0])
@@ -122,16 +122,16 @@ def test_sgd_is_nesterov_s(momentum: float) -> None:
 
 
 def test_the_average_is_the_recurrence_of_its_definition() -> None:
-    made = network()
-    average = averaged_copy(Recipe(ema=0.5), made)
+    net = network()
+    average = averaged_copy(Recipe(ema=0.5), net)
     assert average is not None
     wanted: dict[str, Tensor] = {}
     for n in range(8):
-        for value in made.state_dict().values():
+        for value in net.state_dict().values():
             value.copy_(torch.randn(value.shape) * 10)  # counters become whole numbers
-        average.update_parameters(made)
+        average.update_parameters(net)
         decay = min(0.5, (1 + n) / (10 + n)) if n else 0.0
-        for name, value in made.state_dict().items():
+        for name, value in net.state_dict().items():
             mixed = decay * wanted.get(name, torch.zeros(())) + (1 - decay) * value
             wanted[name] = mixed if value.is_floating_point() else value.clone()
     for name, value in average.module.state_dict().items():
@@ -139,28 +139,28 @@ def test_the_average_is_the_recurrence_of_its_definition() -> None:
 
 
 def test_the_average_of_a_network_that_stays_is_that_network() -> None:
-    made = network().train()
-    average = averaged_copy(Recipe(ema=0.9), made)
+    net = network().train()
+    average = averaged_copy(Recipe(ema=0.9), net)
     assert average is not None
     for _ in range(300):
-        made(torch.randn(8, 2, 4, 4))  # statistics go on, weights stay
-        average.update_parameters(made)
+        net(torch.randn(8, 2, 4, 4))  # statistics change, weights stay
+        average.update_parameters(net)
     x = torch.randn(8, 2, 4, 4)
     assert int(average.module[1].num_batches_tracked) == 300
-    assert torch.allclose(average.module.eval()(x), made.eval()(x), atol=0.05)
-    assert torch.equal(average.module[0].weight, made[0].weight)
+    assert torch.allclose(average.module.eval()(x), net.eval()(x), atol=0.05)
+    assert torch.equal(average.module[0].weight, net[0].weight)
 
 
 def test_statistics_of_the_average_fit_its_weights() -> None:
-    """Where weights move slowly, averaged norms are those that the averaged weights would measure."""
-    made = network().train()
-    average = averaged_copy(Recipe(ema=0.95), made)
+    """Where weights move slowly, averaged norms are those that the averaged weights measure."""
+    net = network().train()
+    average = averaged_copy(Recipe(ema=0.95), net)
     assert average is not None
     data = torch.randn(2000, 2, 4, 4) * 2 + 1
     for step in range(400):
-        made[0].weight.data.mul_(1.002)
-        made(data[torch.randint(2000, (64,), generator=torch.Generator().manual_seed(step))])
-        average.update_parameters(made)
+        net[0].weight.data.mul_(1.002)
+        net(data[torch.randint(2000, (64,), generator=torch.Generator().manual_seed(step))])
+        average.update_parameters(net)
     measured = copy.deepcopy(average.module)
     measured[1].reset_running_stats()
     measured[1].momentum = None  # the plain mean

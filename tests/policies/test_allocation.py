@@ -9,27 +9,27 @@ from snn4.policies import allocation
 
 PROGRAM = """
 from snn4.policies.allocation import keep_freed_memory
-done = keep_freed_memory()
-assert type(done) is bool, done
-assert keep_freed_memory() is done  # again
+is_kept = keep_freed_memory()
+assert type(is_kept) is bool, is_kept
+assert keep_freed_memory() is is_kept  # again
 import resource
 def faults(times):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(times):
-        assert len(b"x" * 48_000_000) == 48_000_000  # which glibc maps anew each time
+        assert len(b"x" * 48_000_000) == 48_000_000  # glibc maps it anew each time
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults(2)
-print(done, faults(8))
+print(is_kept, faults(8))
 """
 
 
 def test_memory_that_is_freed_is_kept() -> None:
-    """In a process of its own: it holds for the whole process, for good."""
+    """In a process of its own, since the setting holds for the rest of the process."""
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    done, faults = ran.stdout.split()
-    assert done in ("True", "False")
-    assert done == "False" or int(faults) < 1000, "pages of 48 MB were mapped anew"
+    is_kept, faults = ran.stdout.split()
+    assert is_kept in ("True", "False")
+    assert is_kept == "False" or int(faults) < 1000, "pages of 48 MB were mapped anew"
 
 
 def test_nothing_is_done_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ def encoder(kind: Any, T: int, **config: Any) -> Any:
 
 
 def fractions(B: int) -> NDArray[np.float64]:
-    """Values (B, 3) as fractions of their range; first those at which codes are likely to go wrong."""
+    """Values (B, 3) as fractions of their range; the first ones are those at which codes are likely to fail."""
     edges = np.repeat([[0.0], [1.0], [0.5], [-0.7], [1.3]], 3, 1)  # the last two lie outside
     return np.concatenate([edges, np.random.default_rng(0).random((B - 5, 3))])
 
@@ -99,7 +99,7 @@ def test_gradients_reach_values_inside_the_range(kind: str) -> None:
     ],
 )
 def test_an_ann_in_front_learns_through_the_code(kind: Any, weights: Tensor) -> None:
-    """The output of a linear layer, coded and read by the code's own weights, becomes the value that is asked for."""
+    """The output of a linear layer, coded and decoded by the code's own weights, learns the target."""
     torch.manual_seed(0)
     front, coder = nn.Linear(1, 1), make_encoder(1, 16, CodingConfig(kind, deterministic=True))
     decoder, x = WeightedDecoder(weights), torch.linspace(-1, 1, 32)[:, None]
@@ -128,7 +128,7 @@ def test_bad_arguments_are_refused_by_name() -> None:
         encoder("latency", 4)(torch.zeros(4, 3, dtype=torch.uint8))
 
 
-# ---- each by a plain computation, and back
+# ---- each code by a plain computation, and back
 
 
 def rate_spikes(p: float, T: int) -> list[float]:
@@ -141,7 +141,7 @@ def rate_spikes(p: float, T: int) -> list[float]:
 
 
 def latency_spikes(p: float, T: int) -> list[float]:
-    """The spike comes at the step k whose value (T - k) / T is nearest, of two equally near ones the later."""
+    """The spike comes at the step k with the nearest value (T - k) / T; of two equally near steps, at the later."""
     distances = [round(abs((T - k) / T - p), 9) for k in range(T)]
     return [float(k == T - 1 - int(np.argmin(distances[::-1]))) for k in range(T)]
 
@@ -210,7 +210,7 @@ def test_poisson_spikes_are_seeded_independent_and_of_the_right_rate() -> None:
     assert not torch.equal(coder(values(p)), spikes)
     standard_error = np.sqrt(p * (1 - p) / T)
     assert (np.abs(spikes.mean(0).numpy() - p) <= 4 * standard_error).all()
-    pairs = (spikes[1:] * spikes[:-1]).mean(0).numpy()  # of neighbouring steps, both spike with p^2
+    pairs = (spikes[1:] * spikes[:-1]).mean(0).numpy()  # two neighbouring steps both spike with probability p^2
     assert (np.abs(pairs - p**2) <= 6 * standard_error).all()
 
 
@@ -368,7 +368,7 @@ def test_fields_are_most_active_at_their_centre() -> None:
 
 
 def test_centre_of_mass_of_a_population_gives_the_value_back() -> None:
-    """Away from the ends, beyond which there are no fields to balance the others."""
+    """Away from the ends: beyond them, no fields balance the others."""
     coder = population(T=16)
     p = torch.as_tensor(0.2 + 0.6 * np.random.default_rng(0).random((50, 1)), dtype=torch.float32)
     low, span = coder.centres[:, 0], coder.centres[:, -1] - coder.centres[:, 0]

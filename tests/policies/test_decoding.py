@@ -16,7 +16,7 @@ def random_spikes(*shape: int, rate: float = 0.3) -> Tensor:
 
 
 def decoded(kind: str, train: list[float], decay: float) -> float:
-    """What ``kind`` makes of the spikes of one neuron, by its definition."""
+    """The value that ``kind`` decodes from the spikes of one neuron, by definition."""
     T = len(train)
     if kind == "first_spike":
         return (T - train.index(1)) / T if 1 in train else 0.0
@@ -59,7 +59,7 @@ def test_only_the_weighted_decoder_learns_and_is_saved() -> None:
 
 
 def test_weighted_decoder_finds_the_weights_behind_values() -> None:
-    """It starts as rate; values that are a leaky trace turn its weights into those of membrane."""
+    """The decoder starts as rate; targets from a leaky trace turn its weights into those of membrane."""
     decoder, spikes = make_decoder("weighted", 4, 0.5), random_spikes(4, 64, 2)
     torch.testing.assert_close(decoder(spikes), spikes.mean(0))
     target, optimiser = make_decoder("membrane", 4, 0.5)(spikes), torch.optim.Adam(decoder.parameters(), 0.05)
@@ -71,7 +71,7 @@ def test_weighted_decoder_finds_the_weights_behind_values() -> None:
 
 
 def test_gradient_of_first_spike_is_what_each_spike_is_worth() -> None:
-    """The derivative by a spike is the value with it less the value without it, the other spikes as they are."""
+    """The derivative by a spike is the value with this spike minus the value without it; other spikes stay."""
     T, decoder = 6, make_decoder("first_spike", 6, 0.9)
     spikes = random_spikes(T, 40, 1, rate=0.25).requires_grad_()
     decoder(spikes).sum().backward()
@@ -133,7 +133,8 @@ def test_decoder_weights(T: int) -> None:
 @pytest.mark.parametrize("kind", ["rate", "membrane", "weighted"])
 def test_decoding_by_weights_commutes_with_a_linear_head(kind: str) -> None:
     torch.manual_seed(0)
-    decoder, head, spikes = make_decoder(kind, 6, 0.8), nn.Linear(10, 3), random_spikes(6, 4, 10)
+    decoder, head = make_decoder(kind, 6, 0.8), nn.Linear(10, 3)
+    spikes = random_spikes(6, 4, 10)
     torch.testing.assert_close(head(decoder(spikes)), decoder(head(spikes)))
 
 

@@ -11,7 +11,9 @@ from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.networks.perception import make_network
 from snn4.policies.normalization import BatchNorm1d, BatchNorm2d, StepNorm2d, threshold_norm
 
-T, B, C = 3, 4, 2
+T = 3
+B = 4
+C = 2
 
 
 def currents(seed: int = 0) -> torch.Tensor:
@@ -33,27 +35,28 @@ def test_step_norm_is_a_batch_norm_at_each_step(affine: Any) -> None:
     with torch.no_grad():
         norm.weight.copy_(torch.rand(norm.weight.shape))
         norm.bias.copy_(torch.rand(norm.bias.shape))
-        for t, one in enumerate(plain):
-            one.weight.copy_(norm.weight.expand(T, C)[t])
-            one.bias.copy_(norm.bias.expand(T, C)[t])
+        for t, batch_norm in enumerate(plain):
+            batch_norm.weight.copy_(norm.weight.expand(T, C)[t])
+            batch_norm.bias.copy_(norm.bias.expand(T, C)[t])
     for training in (True, True, False):
         norm.train(training)
         x = currents(seed=int(training)).requires_grad_()
         y, last = norm(x)
         y.square().sum().backward()
-        got = x.grad
+        gradient = x.grad
         x.grad = None
-        expected = torch.stack([one.train(training)(step) for one, step in zip(plain, x, strict=True)])
+        expected = torch.stack([batch_norm.train(training)(step) for batch_norm, step in zip(plain, x, strict=True)])
         expected.square().sum().backward()
-        torch.testing.assert_close([y, got], [expected, x.grad])
+        torch.testing.assert_close([y, gradient], [expected, x.grad])
         assert last == T
-    torch.testing.assert_close(norm.running_mean, torch.stack([one.running_mean for one in plain]))
-    torch.testing.assert_close(norm.running_var, torch.stack([one.running_var for one in plain]))
+    torch.testing.assert_close(norm.running_mean, torch.stack([batch_norm.running_mean for batch_norm in plain]))
+    torch.testing.assert_close(norm.running_var, torch.stack([batch_norm.running_var for batch_norm in plain]))
     assert norm.running_var[2, 0] > 2 * norm.running_var[0, 0]
 
 
-def test_steps_go_on_from_the_state() -> None:
-    whole, parts, x = StepNorm2d(C, T), StepNorm2d(C, T), currents()
+def test_steps_continue_from_the_state() -> None:
+    whole, parts = StepNorm2d(C, T), StepNorm2d(C, T)
+    x = currents()
     y, _ = whole(x)
     first, state = parts(x[:1])
     rest, state = parts(x[1:], state)
@@ -64,7 +67,8 @@ def test_steps_go_on_from_the_state() -> None:
 
 
 def test_a_constant_step_is_normalised_at_every_step() -> None:
-    constant, expanded, x = StepNorm2d(C, T), StepNorm2d(C, T), currents()[:1]
+    constant, expanded = StepNorm2d(C, T), StepNorm2d(C, T)
+    x = currents()[:1]
     torch.testing.assert_close(constant(x, None, T), expanded(x.expand(T, -1, -1, -1, -1)))
     torch.testing.assert_close(list(constant.buffers()), list(expanded.buffers()))
 
@@ -89,16 +93,17 @@ def test_an_input_of_other_channels_is_an_error() -> None:
 
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize(
-    ("ours", "theirs", "shape"), [(BatchNorm1d, nn.BatchNorm1d, (C,)), (BatchNorm2d, nn.BatchNorm2d, (C, 1, 1))]
+    ("snn4_norm", "torch_norm", "shape"),
+    [(BatchNorm1d, nn.BatchNorm1d, (C,)), (BatchNorm2d, nn.BatchNorm2d, (C, 1, 1))],
 )
 def test_running_statistics_normalize_a_single_sample(
-    ours: Any, theirs: Any, shape: tuple[int, ...], steps: int
+    snn4_norm: Any, torch_norm: Any, shape: tuple[int, ...], steps: int
 ) -> None:
-    norm, plain = ours(C), theirs(C)
-    batch, one = torch.randn(8 * steps, *shape) + 1, torch.randn(steps, *shape)
+    norm, plain = snn4_norm(C), torch_norm(C)
+    batch, sample = torch.randn(8 * steps, *shape) + 1, torch.randn(steps, *shape)
     torch.testing.assert_close(norm.train()(batch, steps), plain.train()(batch))
     torch.testing.assert_close(list(norm.buffers()), list(plain.buffers()))
-    x, z = one.clone().requires_grad_(), one.clone().requires_grad_()
+    x, z = sample.clone().requires_grad_(), sample.clone().requires_grad_()
     y, expected = norm(x, steps), plain.eval()(z)
     torch.testing.assert_close(y, expected)
     torch.testing.assert_close(list(norm.buffers()), list(plain.buffers()))

@@ -20,7 +20,7 @@ from snn4.policies.recurrent import SpikingRecurrentPolicy
 
 
 class Recall(gym.Env[np.ndarray, int]):
-    """A cue at the first step, nothing at the next two, and then a reward for the action that it named."""
+    """A cue at the first step, nothing at the next two, and then a reward for the action that the cue named."""
 
     observation_space = spaces.Box(-1, 1, (2,))
     action_space = spaces.Discrete(2)
@@ -32,9 +32,9 @@ class Recall(gym.Env[np.ndarray, int]):
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.steps += 1
-        asked = self.steps == 3
-        reward = float(asked and action == self.cue)
-        return np.array([0, self.steps == 2], np.float32), reward, asked, False, {}
+        is_question = self.steps == 3
+        reward = float(is_question and action == self.cue)
+        return np.array([0, self.steps == 2], np.float32), reward, is_question, False, {}
 
 
 def model(env: Any = Recall, seed: int = 0, n_steps: int = 32, **policy: Any) -> RecurrentPPO:
@@ -57,10 +57,10 @@ NEURONS = {
 @pytest.mark.parametrize("neuron", NEURONS)
 @pytest.mark.parametrize("critic", ["ann", "spiking"])
 def test_it_learns_from_the_decisions_it_took(critic: str, neuron: str) -> None:
-    """Before the first update, every probability is the one at collection: sequences are what was lived."""
+    """Before the first update, every probability equals the one at collection: sequences are those of the rollout."""
     ppo = model(critic=critic, neuron=NEURONS[neuron], n_steps=32)
     _, callback = ppo._setup_learn(64)
-    for _ in range(2):  # the second rollout begins inside of an episode, with states
+    for _ in range(2):  # the second rollout begins within an episode, with states
         ppo.collect_rollouts(ppo.env, callback, ppo.rollout_buffer, 32)
     tried = 0
     for batch in ppo.rollout_buffer.get(11):
@@ -92,13 +92,13 @@ def test_predict_carries_membranes_until_an_episode_starts() -> None:
     with torch.no_grad():
         _, (last, _) = ppo.policy._process_sequence(features, (packed, packed), starts, ppo.policy.lstm_actor)
     np.testing.assert_allclose(states[-1], last.numpy(), rtol=1e-4, atol=1e-5)
-    # An episode that starts is a life of its own; the others go on.
+    # An episode that starts has a state of its own; the other episodes continue.
     _, fresh = ppo.predict(x[0], None, deterministic=True)
     _, mixed = ppo.predict(x[0], state, np.array([True, False, True]), deterministic=True)
     np.testing.assert_allclose(mixed[0][:, [0, 2]], fresh[0][:, [0, 2]], rtol=1e-5, atol=1e-6)
     assert not np.allclose(mixed[0][:, 1], fresh[0][:, 1])
-    one, single = ppo.predict(x[0, 0], None, deterministic=True)
-    assert one.shape == ()
+    action, single = ppo.predict(x[0, 0], None, deterministic=True)
+    assert action.shape == ()
     np.testing.assert_allclose(single[0], fresh[0][:, :1], rtol=1e-5, atol=1e-6)
 
 
@@ -110,11 +110,11 @@ def test_save_and_load(tmp_path: Path) -> None:
     x = np.random.default_rng(0).uniform(-1, 1, (5, 2)).astype(np.float32)
     expected, state = ppo.predict(x, deterministic=True)
     loaded = RecurrentPPO.load(tmp_path / "model", env=ppo.env)
-    for other in (loaded, SpikingRecurrentPolicy.load(str(tmp_path / "policy"))):
-        actions, states = other.predict(x, deterministic=True)
+    for copied in (loaded, SpikingRecurrentPolicy.load(str(tmp_path / "policy"))):
+        actions, states = copied.predict(x, deterministic=True)
         np.testing.assert_array_equal(actions, expected)
         np.testing.assert_array_equal(states, state)
-        policy: Any = getattr(other, "policy", other)
+        policy: Any = getattr(copied, "policy", copied)
         assert str(policy) == str(ppo.policy)
         assert policy.spiking == ppo.policy.spiking
     loaded.learn(32, reset_num_timesteps=False)
@@ -136,11 +136,11 @@ def test_backends(backend: str) -> None:
     x = obs_as_tensor(np.random.default_rng(0).uniform(-1, 1, (12, 2)).astype(np.float32), "cpu")
     states = (torch.zeros(own.policy.lstm_hidden_state_shape).repeat(1, 3, 1),) * 2
     with torch.no_grad():
-        got, expected = (
+        outputs, expected = (
             policy._process_sequence(x, states, torch.zeros(12), policy.lstm_actor)
             for policy in (ppo.policy, own.policy)
         )
-    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(outputs, expected)
     ppo.learn(32)
 
 
@@ -187,7 +187,7 @@ def test_errors() -> None:
 
 
 def test_remembers_a_cue() -> None:
-    """Without its membranes it could not do better than a coin."""
+    """Without its membranes a policy is no better than a coin."""
     torch.manual_seed(0)
     ppo = RecurrentPPO(
         SpikingRecurrentPolicy, Recall(), n_steps=240, batch_size=120, learning_rate=5e-3, gamma=1.0, seed=0,

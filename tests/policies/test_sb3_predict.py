@@ -1,4 +1,4 @@
-"""Deterministic decisions without torch against SB3's own way, `BasePolicy.predict`."""
+"""Deterministic decisions without torch, compared with SB3's own `BasePolicy.predict`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WIDE = spaces.Box(-1, 3, (2, 2))
 
 
 class Still(gym.Env[Any, Any]):
-    """Spaces, and nothing that happens."""
+    """An environment with spaces in which nothing happens."""
 
     def __init__(self, actions: spaces.Space[Any], observations: spaces.Space[Any] = VECTOR) -> None:
         self.action_space, self.observation_space = actions, observations
@@ -51,48 +51,48 @@ def make(
     algorithm: type[BaseAlgorithm], actions: spaces.Space[Any], observations: spaces.Space[Any] = VECTOR,
     arguments: dict[str, Any] | None = None, **policy: Any,
 ) -> Any:  # fmt: skip
-    """A policy that does not act alike everywhere."""
+    """A policy whose actions depend on the observation."""
     neuron = NeuronConfig(tau_mem=5e-3, v_threshold=0.4)
     more: dict[str, Any] = {"buffer_size": 10} if algorithm in (DQN, SAC, TD3) else {}
-    made: Any = algorithm(
+    built: Any = algorithm(
         POLICIES[algorithm], Still(actions, observations), seed=0, device="cpu", **more, **(arguments or {}),
         policy_kwargs={"net_arch": [24, 16], "neuron": neuron, **policy},
     ).policy  # fmt: skip
     with torch.no_grad():
         for head in (
-            head for name, head in made.named_modules() if name in ("action_net", "actor.mu", "q_net.q_net.1")
+            head for name, head in built.named_modules() if name in ("action_net", "actor.mu", "q_net.q_net.1")
         ):
             for parameter in head.parameters():
                 nn.init.normal_(parameter)
-    return made
+    return built
 
 
 def sb3s_own(policy: Any, observation: Any) -> NDArray[Any]:
     return BasePolicy.predict(policy, observation, deterministic=True)[0]  # type: ignore[no-any-return]
 
 
-def assert_alike(got: Any, expected: Any) -> None:
-    assert type(got) is type(expected)
-    assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+def assert_alike(actions: Any, expected: Any) -> None:
+    assert type(actions) is type(expected)
+    assert (actions.shape, actions.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_allclose(actions, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many decisions a network took without torch since the last question."""
-    taken: list[bool] = []
+    """How many decisions a network took without torch since the last call."""
+    decisions: list[bool] = []
     decide = SpikingMLP.decide
 
     def counted(self: SpikingMLP, x: Any) -> Any:
         decided = decide(self, x)
-        taken.append(decided is not None)
+        decisions.append(decided is not None)
         return decided
 
     monkeypatch.setattr(SpikingMLP, "decide", counted)
 
     def count() -> int:
-        number = sum(taken)
-        taken.clear()
+        number = sum(decisions)
+        decisions.clear()
         return number
 
     return count
@@ -128,12 +128,12 @@ BATCHES = {
 def test_decides_as_sb3_does(case: str, without_torch: Callable[[], int]) -> None:
     policy = make(*CASES[case])
     for name, observation in BATCHES.items():
-        kept = observation.copy()
-        got, state = policy.predict(observation, "state", deterministic=True)
+        original = observation.copy()
+        actions, state = policy.predict(observation, "state", deterministic=True)
         assert without_torch() == 1, name
         assert state == "state"
-        assert_alike(got, sb3s_own(policy, observation))
-        np.testing.assert_array_equal(observation, kept)
+        assert_alike(actions, sb3s_own(policy, observation))
+        np.testing.assert_array_equal(observation, original)
         assert without_torch() == 0
     assert len(np.unique(policy.predict(BATCHES["many"], deterministic=True)[0], axis=0)) > 1
 
@@ -150,9 +150,9 @@ def test_codes_and_readouts(algorithm: type[BaseAlgorithm]) -> None:
 
 def test_the_model_decides_as_its_policy(without_torch: Callable[[], int]) -> None:
     model = DQN(SpikingDQNPolicy, Still(DISCRETE), buffer_size=10, device="cpu")
-    got, _ = model.predict(BATCHES["many"], deterministic=True)
+    actions, _ = model.predict(BATCHES["many"], deterministic=True)
     assert without_torch() == 1
-    assert_alike(got, sb3s_own(model.policy, BATCHES["many"]))
+    assert_alike(actions, sb3s_own(model.policy, BATCHES["many"]))
 
 
 OTHERS: dict[str, spaces.Space[Any]] = {
@@ -168,8 +168,8 @@ def test_other_observations_are_left_to_sb3(name: str, without_torch: Callable[[
     space = OTHERS[name]
     space.seed(0)
     policy = make(PPO, DISCRETE, space)
-    one = np.asarray(space.sample())
-    for observation in (one, np.stack([one, one])):
+    sample = np.asarray(space.sample())
+    for observation in (sample, np.stack([sample, sample])):
         assert_alike(policy.predict(observation, deterministic=True)[0], sb3s_own(policy, observation))
     assert without_torch() == 0
 
@@ -209,9 +209,9 @@ def test_errors_are_sb3s_own(name: str) -> None:
     policy = make(PPO, DISCRETE)
     with pytest.raises(Exception) as expected:  # noqa: PT011
         sb3s_own(policy, WRONG[name])
-    with pytest.raises(type(expected.value)) as got:
+    with pytest.raises(type(expected.value)) as error:
         policy.predict(WRONG[name], deterministic=True)
-    assert str(got.value) == str(expected.value)
+    assert str(error.value) == str(expected.value)
 
 
 class Extractor(BaseFeaturesExtractor):
@@ -237,21 +237,21 @@ def test_features_extractors_are_not_passed_over(algorithm: type[BaseAlgorithm],
 @pytest.mark.parametrize("place", ["mlp_extractor.policy_net", "action_net", "mlp_extractor.policy_net.decoder"])
 def test_hooks_see_every_decision(place: str) -> None:
     policy = make(PPO, BOX)
-    seen: list[Tensor] = []
-    policy.get_submodule(place).register_forward_hook(lambda _, __, out: seen.append(out))
+    outputs: list[Tensor] = []
+    policy.get_submodule(place).register_forward_hook(lambda _, __, out: outputs.append(out))
     policy.predict(BATCHES["one"], deterministic=True)
-    assert len(seen) == 1
+    assert len(outputs) == 1
 
 
 class Opposite(nn.Linear):
-    """A head of someone's own."""
+    """A user's head."""
 
     def forward(self, x: Tensor) -> Tensor:
         return -super().forward(x)
 
 
 class Shifted(SpikingMLP):
-    """A body of someone's own."""
+    """A user's body."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + 5
@@ -273,12 +273,12 @@ def test_a_network_that_was_put_in_decides(algorithm: type[BaseAlgorithm]) -> No
         if network is not None:
             setattr(owner, name, network)
         for observations in ("one", "many"):
-            told = policy.predict(BATCHES[observations], deterministic=True)[0]
-            assert_alike(told, sb3s_own(policy, BATCHES[observations]))
+            actions = policy.predict(BATCHES[observations], deterministic=True)[0]
+            assert_alike(actions, sb3s_own(policy, BATCHES[observations]))
 
 
 class Mirror(FlattenExtractor):
-    """A features extractor that is put in afterwards."""
+    """A features extractor that replaces the first one."""
 
     def forward(self, observations: Tensor) -> Tensor:
         return -super().forward(observations)
@@ -311,10 +311,10 @@ def test_a_head_that_was_put_in_decides(algorithm: type[BaseAlgorithm], name: st
 def test_a_features_extractor_that_was_put_in_is_asked(algorithm: type[BaseAlgorithm]) -> None:
     policy = make(algorithm, DISCRETE if algorithm is DQN else BOX)
     before = policy.predict(BATCHES["many"], deterministic=True)[0]
-    mirror, found = Mirror(policy.observation_space), policy.acting_layers().extractor
+    mirror, extractor = Mirror(policy.observation_space), policy.acting_layers().extractor
     for module in policy.modules():
         for place, child in list(module._modules.items()):  # also under several names
-            if child is found:
+            if child is extractor:
                 setattr(module, place, mirror)
     after = policy.predict(BATCHES["many"], deterministic=True)[0]
     assert_alike(after, sb3s_own(policy, BATCHES["many"]))
@@ -324,23 +324,23 @@ def test_a_features_extractor_that_was_put_in_is_asked(algorithm: type[BaseAlgor
 @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["Discrete", "Box"])
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_nan_is_refused_as_by_sb3(actions: spaces.Space[Any], deterministic: bool) -> None:
-    policy, theirs = make(PPO, actions), PPO("MlpPolicy", Still(actions), device="cpu").policy
+    policy, plain = make(PPO, actions), PPO("MlpPolicy", Still(actions), device="cpu").policy
     for number in (1, EVENT_DRIVEN_BATCH + 1):
         observations = np.zeros((number, 3), np.float32)
         observations[-1, 1] = np.nan
-        for one in (policy, theirs):
+        for refusing in (policy, plain):
             with pytest.raises(ValueError, match=r"nan|NaN"):
-                one.predict(observations, deterministic=deterministic)
+                refusing.predict(observations, deterministic=deterministic)
 
 
 class Cautious(SpikingActorCriticPolicy):
-    """A policy of someone's own."""
+    """A user's policy."""
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         return torch.zeros_like(super()._predict(observation, deterministic))
 
 
-def test_a_policy_of_one_s_own_decides_for_itself() -> None:
+def test_a_users_policy_decides_for_itself() -> None:
     model = PPO(Cautious, Still(BOX), device="cpu")
     with torch.no_grad():
         model.policy.action_net.bias.fill_(1)
@@ -349,8 +349,8 @@ def test_a_policy_of_one_s_own_decides_for_itself() -> None:
 
 @pytest.mark.parametrize("optimizer", [torch.optim.RMSprop, torch.optim.SGD, torch.optim.AdamW])
 def test_optimisers_of_all_kinds(optimizer: Any) -> None:
-    """As SB3's own policies take them."""
+    """SB3's own policies take them, too."""
     for algorithm, actions in ((PPO, BOX), (SAC, BOX)):
         policy = make(algorithm, actions, optimizer_class=optimizer)
-        made = policy.optimizer if algorithm is PPO else policy.actor.optimizer
-        assert type(made) is optimizer
+        built = policy.optimizer if algorithm is PPO else policy.actor.optimizer
+        assert type(built) is optimizer

@@ -11,7 +11,7 @@ from torch import Tensor
 from snn4.policies._scan_kernels import _derivative
 from snn4.policies.surrogate import SURROGATES, spike
 
-# The smooth steps whose derivatives the surrogates are.
+# The surrogates are the derivatives of these smooth steps.
 PRIMITIVES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "arctan": lambda x, slope: torch.atan(math.pi / 2 * slope * x) / math.pi,
     "sigmoid": lambda x, slope: torch.sigmoid(slope * x),

@@ -13,7 +13,7 @@ NUMBERS = torch.randint(2**62, (40,), generator=torch.Generator().manual_seed(1)
 
 
 def one_by_one(images: Tensor, numbers: Tensor, pad: int, flip: bool, mode: str) -> Tensor:
-    """The same by torchvision, image by image."""
+    """`flip_crop` with torchvision, image by image."""
     changed = []
     for image, number in zip(images, numbers.tolist(), strict=True):
         number, top = divmod(number, 2 * pad + 1)
@@ -28,8 +28,8 @@ def one_by_one(images: Tensor, numbers: Tensor, pad: int, flip: bool, mode: str)
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize(("border", "mode"), [("reflect", "reflect"), ("zero", "constant")])
 def test_a_batch_is_what_torchvision_does_to_each_image(pad: int, flip: bool, border: str, mode: str) -> None:
-    ours = flip_crop(IMAGES, NUMBERS, pad, flip, border)  # type: ignore[arg-type]
-    assert torch.equal(ours, one_by_one(IMAGES, NUMBERS, pad, flip, mode))
+    batch = flip_crop(IMAGES, NUMBERS, pad, flip, border)  # type: ignore[arg-type]
+    assert torch.equal(batch, one_by_one(IMAGES, NUMBERS, pad, flip, mode))
 
 
 def test_shifts_and_mirrors_are_uniform() -> None:
@@ -48,7 +48,7 @@ def test_shifts_and_mirrors_are_uniform() -> None:
 
 @pytest.mark.parametrize("pad", [0, 3])
 def test_flips_can_be_chosen(pad: int) -> None:
-    """The shifts stay, and where they are known the flips are torchvision's."""
+    """The shifts stay; the chosen flips are those of torchvision."""
     mirrored = torch.arange(len(IMAGES)) // 3 % 2
     chosen = Augmentation("flip_crop", pad).mirroring(NUMBERS, mirrored)
     unmirrored = flip_crop(IMAGES, chosen, pad, flip=False)
@@ -74,14 +74,14 @@ def test_a_sample_has_its_own_draws(name: str, channels: int, erase: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "pad", "theirs"),
+    ("name", "pad", "transform"),
     [("trivial", 2, v2.TrivialAugmentWide()), ("resized_crop", 0, v2.RandomResizedCrop([12, 10]))],
 )
-def test_the_rest_is_torchvisions(name: str, pad: int, theirs: torch.nn.Module) -> None:
-    ours = Augmentation(name, 2)(IMAGES, NUMBERS)  # type: ignore[arg-type]
-    for image, number, expected in zip(flip_crop(IMAGES, NUMBERS, pad), NUMBERS.tolist(), ours, strict=True):
+def test_the_rest_is_torchvisions(name: str, pad: int, transform: torch.nn.Module) -> None:
+    augmented = Augmentation(name, 2)(IMAGES, NUMBERS)  # type: ignore[arg-type]
+    for image, number, expected in zip(flip_crop(IMAGES, NUMBERS, pad), NUMBERS.tolist(), augmented, strict=True):
         torch.manual_seed(number)
-        assert torch.equal(theirs(image), expected)
+        assert torch.equal(transform(image), expected)
 
 
 @pytest.mark.parametrize("side", [1, 4, 5])

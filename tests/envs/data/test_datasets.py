@@ -24,7 +24,7 @@ def everything(samples: Samples) -> Tensor:
 
 @pytest.fixture(params=["digits", "mnist", "cifar10", "imagefolder", "nmnist"])
 def config(request: pytest.FixtureRequest) -> DataConfig:
-    """A data set of each kind; all but digits are small ones in the real layouts."""
+    """A data set of each kind; all but digits are small and in the real layouts."""
     if request.param == "digits":
         return DataConfig()
     if request.param == "imagefolder":
@@ -49,9 +49,9 @@ def test_the_parts_are_the_same_for_every_seed(config: DataConfig) -> None:
     torch.manual_seed(1)
     first = load_data(config)
     torch.manual_seed(2)
-    for ours, theirs in zip(parts(first), parts(load_data(config)), strict=True):
-        assert torch.equal(ours.rows, theirs.rows)
-        assert torch.equal(everything(ours), everything(theirs))
+    for part, again in zip(parts(first), parts(load_data(config)), strict=True):
+        assert torch.equal(part.rows, again.rows)
+        assert torch.equal(everything(part), everything(again))
 
 
 def test_batches_are_what_the_network_sees(config: DataConfig) -> None:
@@ -62,21 +62,21 @@ def test_batches_are_what_the_network_sees(config: DataConfig) -> None:
     assert labels.tolist() == data.train.labels[:12].tolist()
     if data.is_events:
         assert torch.equal(x, x.round())  # counts
-    elif config.name in ("digits", "imagefolder"):  # of the others the real ones' moments are known
+    elif config.name in ("digits", "imagefolder"):  # the others use the known moments of the real data
         channels = everything(data.train).transpose(0, 1).flatten(1)
         held = everything(data.validation).transpose(0, 1).flatten(1)
-        both = torch.cat([channels, held], 1)
+        together = torch.cat([channels, held], 1)
         assert channels.mean(1).tolist() == pytest.approx([0] * data.in_channels, abs=1e-4)
         assert channels.std(1).tolist() == pytest.approx([1] * data.in_channels, abs=1e-3)
-        assert both.mean(1).abs().max() > 1e-4  # validation data had no say
+        assert together.mean(1).abs().max() > 1e-4  # validation data do not count
 
 
 def test_folds_test_each_sample_once(config: DataConfig) -> None:
-    each = [load_data(replace(config, folds=3, fold=fold)) for fold in range(3)]
-    tested = torch.cat([data.test.rows for data in each])
+    folds = [load_data(replace(config, folds=3, fold=fold)) for fold in range(3)]
+    tested = torch.cat([data.test.rows for data in folds])
     n = sum(map(len, parts(load_data(config))))
     assert sorted(tested.tolist()) == list(range(n))
-    for data in each:
+    for data in folds:
         assert sorted(torch.cat([part.rows for part in parts(data)]).tolist()) == list(range(n))
         assert all(set(part.labels.tolist()) == set(range(data.n_classes)) for part in parts(data))
     with pytest.raises(ValueError, match=r"^folds: got 1, allowed is null or a whole number >= 2"):
@@ -103,22 +103,22 @@ def test_a_folder_with_a_validation_part_of_its_own(pictures: Path) -> None:
 
 
 def test_a_limit_takes_from_each_class_its_share() -> None:
-    whole, few = load_data(DataConfig()), load_data(DataConfig(limit=100))
-    assert len(few.train) == 100
-    assert torch.bincount(few.train.labels).min() >= 9
-    assert set(few.train.rows.tolist()) < set(whole.train.rows.tolist())
-    for ours, theirs in zip(parts(few)[1:], parts(whole)[1:], strict=True):
-        assert torch.equal(ours.rows, theirs.rows)
-    assert (few.mean, few.std) == (whole.mean, whole.std)
+    whole, limited = load_data(DataConfig()), load_data(DataConfig(limit=100))
+    assert len(limited.train) == 100
+    assert torch.bincount(limited.train.labels).min() >= 9
+    assert set(limited.train.rows.tolist()) < set(whole.train.rows.tolist())
+    for part, whole_part in zip(parts(limited)[1:], parts(whole)[1:], strict=True):
+        assert torch.equal(part.rows, whole_part.rows)
+    assert (limited.mean, limited.std) == (whole.mean, whole.std)
     assert len(load_data(DataConfig(limit=10**6)).train) == len(whole.train)
     with pytest.raises(ValueError, match=r"^limit: got 9, allowed are 10 or more: one sample per class"):
         load_data(DataConfig(limit=9))
 
 
-def test_moments_of_ones_own() -> None:
-    theirs = load_data(DataConfig(mean=(0.0,), std=(1 / 255,)))
-    assert torch.allclose(everything(theirs.test), theirs.test.pixels[theirs.test.rows].float(), atol=1e-3)
-    assert (theirs.mean, theirs.std) == ((0.0,), (1 / 255,))
+def test_moments_from_the_config() -> None:
+    data = load_data(DataConfig(mean=(0.0,), std=(1 / 255,)))
+    assert torch.allclose(everything(data.test), data.test.pixels[data.test.rows].float(), atol=1e-3)
+    assert (data.mean, data.std) == ((0.0,), (1 / 255,))
     with pytest.raises(ValueError, match=r"^mean: got 3 numbers, allowed are 1, one per channel"):
         load_data(DataConfig(mean=(0.5,) * 3, std=(0.5,) * 3))
 
@@ -130,12 +130,12 @@ def test_the_largest_shift(mnist: Path) -> None:
         load_data(DataConfig(pad=8))
 
 
-def test_what_is_erased_is_the_mean(mnist: Path) -> None:
+def test_erased_pixels_are_the_mean(mnist: Path) -> None:
     data = load_data(DataConfig("mnist", root=str(mnist), erase=9))
     x, _ = next(data.train.batches(50, augment=True))
     changed = x != next(data.train.batches(50))[0]
     assert changed.any()
-    assert (x[changed].abs() < 0.01).all()  # the mean is 0 by then, give or take half a grey level
+    assert (x[changed].abs() < 0.01).all()  # after normalization the mean is 0, up to half a grey level
     assert ((x.abs() < 0.01).flatten(1).sum(1) >= 16).all()  # at least a corner of 4 x 4
 
 
@@ -152,9 +152,9 @@ def test_events_are_erased_and_shifted_together(nmnist: Path) -> None:
     data = load_data(DataConfig("nmnist", root=str(nmnist), augmentation="crop", pad=3, erase=20, bins=5))
     before, after = everything(data.train), next(data.train.batches(len(data.train), augment=True))[0]
     assert before.shape == after.shape
-    n, left = (x.sum((0, 2, 3, 4)) for x in (before, after))
-    assert (left < n).all()  # nothing but erased, or shifted out of sight
-    assert left.sum() > 0.4 * n.sum()
+    n, n_left = (x.sum((0, 2, 3, 4)) for x in (before, after))
+    assert (n_left < n).all()  # events are only erased or shifted out of sight
+    assert n_left.sum() > 0.4 * n.sum()
     dark = (after == 0).all(0).all(1)  # a square of 20 x 20 has no event in any bin and polarity
     assert (torch.nn.functional.avg_pool2d(dark[:, None].float(), 10, 1).flatten(1).amax(1) == 1).all()
 
@@ -162,7 +162,7 @@ def test_events_are_erased_and_shifted_together(nmnist: Path) -> None:
 def test_workers_prepare_the_same_batches(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from snn4.envs.data import image_folder
 
-    monkeypatch.setattr(image_folder, "MEMORY", 0)  # decoded at use, which is what workers are for
+    monkeypatch.setattr(image_folder, "MEMORY", 0)  # images are decoded at use, so workers have work to do
     own: dict[str, Any] = {"folder": str(pictures), "root": str(pictures.parent), "image_size": 12}
     batches = []
     for workers in (0, 2):
@@ -181,9 +181,7 @@ def test_the_environment_names_the_root(mnist: Path, tmp_path: Path, monkeypatch
         load_data(DataConfig("mnist", root=str(tmp_path / "nowhere"), download=False))
 
 
-def test_what_is_wrong_with_the_files(
-    pictures: Path, nmnist: Path, write_idx: Callable[..., None], mnist: Path
-) -> None:
+def test_faults_of_the_files(pictures: Path, nmnist: Path, write_idx: Callable[..., None], mnist: Path) -> None:
     own: dict[str, Any] = {"folder": str(pictures), "root": str(pictures.parent), "image_size": 12}
     (pictures / "train" / "cat" / "0.png").write_text("")
     with pytest.raises(ValueError, match=r"^1 of 24 files cannot be read: .*cat/0.png"):
@@ -241,7 +239,7 @@ def test_what_a_config_refuses(fields: dict[str, Any], message: str) -> None:
         DataConfig(**fields)
 
 
-def test_every_name_is_told_of() -> None:
+def test_every_name_is_listed() -> None:
     assert set(DATASETS) == {*datasets.IMAGE_SETS, *datasets.EVENT_SETS, "digits", "imagefolder"}
 
 

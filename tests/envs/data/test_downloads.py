@@ -27,13 +27,13 @@ class Silent(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The address of a web server on this machine, and the folder that it shows."""
-    shown = tmp_path / "shown"
-    shown.mkdir()
-    with HTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(shown))) as http:
+    """The address of a web server on this machine, and the folder that it serves."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with HTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder))) as http:
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{http.server_port}/", shown
+        yield f"http://127.0.0.1:{http.server_port}/", folder
         http.shutdown()
         thread.join()
 
@@ -41,9 +41,9 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 @pytest.fixture
 def nobody() -> str:
     """An address on this machine where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}/"
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{bound.getsockname()[1]}/"
 
 
 def inside(folder: Path) -> list[str]:
@@ -62,7 +62,7 @@ def test_the_root_of_all_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         assert data_root(None) == tmp_path / "snn4-agent" / "data"
 
 
-def test_what_is_there_is_not_fetched(tmp_path: Path) -> None:
+def test_existing_data_are_not_fetched(tmp_path: Path) -> None:
     def fetch(place: Path) -> None:
         raise AssertionError(place)
 
@@ -71,7 +71,7 @@ def test_what_is_there_is_not_fetched(tmp_path: Path) -> None:
     require("things", tmp_path / "things", PAGE, None)
 
 
-def test_what_is_fetched_arrives_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fetched_data_arrive_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def fetch(place: Path) -> None:
         print("Downloading")
         assert not (tmp_path / "new" / "things").exists()
@@ -83,7 +83,7 @@ def test_what_is_fetched_arrives_whole(tmp_path: Path, capsys: pytest.CaptureFix
     require("things", tmp_path / "new" / "things", PAGE, fetch)
     assert inside(tmp_path) == ["new", "new/things", "new/things/one"]
     assert socket.getdefaulttimeout() is None
-    assert capsys.readouterr() == ("", "Downloading\n")  # standard output may be somebody's JSON
+    assert capsys.readouterr() == ("", "Downloading\n")  # standard output may hold the JSON of a command
 
 
 def test_a_download_that_fails_leaves_no_new_folder(tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_nothing_half_written_stays(tmp_path: Path, error: Exception) -> None:
         (place / "things" / "half").write_text("1")
         raise error
 
-    with pytest.raises(MissingData) as told:
+    with pytest.raises(MissingData) as error_info:
         require("things", tmp_path / "things", PAGE, fetch)
-    assert str(told.value) == (
+    assert str(error_info.value) == (
         f"things: {tmp_path / 'things'} is not there, and downloading it failed ({type(error).__name__}: {error}). "
         "If the data is in another folder, set the environment variable SNN4_DATA or data.root; "
         f"otherwise get it from {PAGE}"
@@ -151,20 +151,20 @@ def test_downloading_can_be_switched_off(tmp_path: Path) -> None:
 def test_mnist_is_downloaded(
     mnist: Path, tmp_path: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address, shown = server
+    address, folder = server
     sums = []
     for file in (mnist / "MNIST" / "raw").iterdir():
-        (shown / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
-        sums.append((f"{file.name}.gz", md5((shown / f"{file.name}.gz").read_bytes()).hexdigest()))
+        (folder / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        sums.append((f"{file.name}.gz", md5((folder / f"{file.name}.gz").read_bytes()).hexdigest()))
     monkeypatch.setattr(MNIST, "mirrors", [address])
     monkeypatch.setattr(MNIST, "resources", sums)
-    ours = load_data(DataConfig("mnist", root=str(tmp_path / "other")))
-    theirs = load_data(DataConfig("mnist", root=str(mnist), download=False))
+    downloaded = load_data(DataConfig("mnist", root=str(tmp_path / "other")))
+    original = load_data(DataConfig("mnist", root=str(mnist), download=False))
     for part in ("train", "validation", "test"):
-        (x, y), (a, b) = (next(getattr(data, part).batches(200)) for data in (ours, theirs))
+        (x, y), (a, b) = (next(getattr(data, part).batches(200)) for data in (downloaded, original))
         assert torch.equal(x, a)
         assert torch.equal(y, b)
-    (shown / sums[0][0]).write_bytes(b"something else")
+    (folder / sums[0][0]).write_bytes(b"something else")
     with pytest.raises(MissingData, match="File not found or corrupted"):
         load_data(DataConfig("mnist", root=str(tmp_path / "third")))
     assert inside(tmp_path / "third") == []
@@ -174,21 +174,25 @@ def test_without_a_network_mnist_and_cifar(tmp_path: Path, nobody: str, monkeypa
     monkeypatch.setattr(MNIST, "mirrors", [nobody, nobody])
     monkeypatch.setattr(CIFAR10, "url", f"{nobody}cifar-10-python.tar.gz")
     for name, folder in (("mnist", "MNIST"), ("cifar10", "cifar-10-batches-py")):
-        with pytest.raises(MissingData) as told:
+        with pytest.raises(MissingData) as error_info:
             load_data(DataConfig(name, root=str(tmp_path)))
-        assert str(told.value).startswith(f"{name}: {tmp_path / folder} is not there, and downloading it failed (")
-        assert "refused" in str(told.value)
-        assert "\n" not in str(told.value)
+        assert str(error_info.value).startswith(
+            f"{name}: {tmp_path / folder} is not there, and downloading it failed ("
+        )
+        assert "refused" in str(error_info.value)
+        assert "\n" not in str(error_info.value)
     assert inside(tmp_path) == []
 
 
-@pytest.mark.parametrize(("name", "theirs"), [("nmnist", "NMNIST"), ("dvs128-gesture", "DVSGesture")])
+@pytest.mark.parametrize(("name", "tonic_name"), [("nmnist", "NMNIST"), ("dvs128-gesture", "DVSGesture")])
 def test_without_a_network_events(
-    name: str, theirs: str, tmp_path: Path, nobody: str, monkeypatch: pytest.MonkeyPatch
+    name: str, tonic_name: str, tmp_path: Path, nobody: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     datasets: Callable[[str], None] = pytest.importorskip("tonic").datasets
     for part in ("train_url", "test_url"):
-        monkeypatch.setattr(getattr(datasets, theirs), part, nobody)
-    with pytest.raises(MissingData, match=rf"^{name}: .*{theirs} is not there, and downloading it failed .*refused"):
+        monkeypatch.setattr(getattr(datasets, tonic_name), part, nobody)
+    with pytest.raises(
+        MissingData, match=rf"^{name}: .*{tonic_name} is not there, and downloading it failed .*refused"
+    ):
         load_data(DataConfig(name, root=str(tmp_path)))
     assert inside(tmp_path) == []

@@ -29,10 +29,10 @@ def events_of(n: int, side: int, most: int, seed: int, dtype: np.dtype = EVENTS)
 def test_bins_are_tonics(n: int, side: int, most: int, bins: int, seed: int) -> None:
     events = events_of(n, side, most, seed)
     for binning in ("time", "count"):
-        theirs = tonic.transforms.ToFrame((side, side, 2), **{f"n_{binning.replace('count', 'event')}_bins": bins})
-        ours = frames(events, side, bins, binning)  # type: ignore[arg-type]
-        assert ours.dtype == torch.uint8
-        assert torch.equal(ours, torch.from_numpy(theirs(events)).byte())
+        to_frame = tonic.transforms.ToFrame((side, side, 2), **{f"n_{binning.replace('count', 'event')}_bins": bins})
+        counts = frames(events, side, bins, binning)  # type: ignore[arg-type]
+        assert counts.dtype == torch.uint8
+        assert torch.equal(counts, torch.from_numpy(to_frame(events)).byte())
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int64])
@@ -41,8 +41,8 @@ def test_larger_pixels_are_tonics(side: int, size: int, dtype: type) -> None:
     kinds = np.dtype([("t", np.uint64), ("x", dtype), ("y", dtype), ("p", bool)])
     events = events_of(3000, side, 10**6, 0, kinds)
     larger = tonic.transforms.Downsample(sensor_size=(side, side, 2), target_size=(size, size))
-    theirs = tonic.transforms.ToFrame((size, size, 2), n_time_bins=4)
-    assert torch.equal(frames(events, side, 4, "time", size), torch.from_numpy(theirs(larger(events))).byte())
+    to_frame = tonic.transforms.ToFrame((size, size, 2), n_time_bins=4)
+    assert torch.equal(frames(events, side, 4, "time", size), torch.from_numpy(to_frame(larger(events))).byte())
 
 
 def test_events_need_not_be_in_order() -> None:
@@ -60,7 +60,7 @@ def test_counts_end_at_255(n: int, count: int) -> None:
     assert counts.tolist() == [[[[0, 0], [0, 0]], [[0, count], [0, 0]]]]
 
 
-def test_what_are_no_frames() -> None:
+def test_events_that_make_no_frames() -> None:
     events = events_of(100, 10, 5000, 0)
     with pytest.raises(ValueError, match="there is no event in it"):
         frames(events[:0], 10, 2, "time")
@@ -111,17 +111,21 @@ def test_a_change_is_seen(nmnist: Path, write_nmnist: Callable, draw_events: Cal
 
 
 def test_damaged_recordings_are_named_and_counted(nmnist: Path, gestures: Path) -> None:
-    cut, empty, gone = (nmnist / "NMNIST" / "Train" / f"{digit}" / "00001.bin" for digit in range(3))
+    train = nmnist / "NMNIST" / "Train"
+    cut = train / "0" / "00001.bin"
+    empty = train / "1" / "00001.bin"
+    dangling = train / "2" / "00001.bin"
     whole = read(nmnist)
     cut.write_bytes(cut.read_bytes()[:-2])
     empty.write_bytes(b"")
-    gone.unlink()
-    gone.symlink_to(nmnist / "nowhere")
-    with pytest.raises(ValueError, match=r"^3 of 40 files cannot be read: ") as told:
+    dangling.unlink()
+    dangling.symlink_to(nmnist / "nowhere")
+    with pytest.raises(ValueError, match=r"^3 of 40 files cannot be read: ") as error_info:
         read(nmnist)
-    for file, why in ((cut, "cut off: 1498 bytes, 5 per event"), (empty, "there is no event in it"), (gone, "No such")):
-        assert str(file) in str(told.value)
-        assert why in str(told.value)
+    reasons = {cut: "cut off: 1498 bytes, 5 per event", empty: "there is no event in it", dangling: "No such"}
+    for file, reason in reasons.items():
+        assert str(file) in str(error_info.value)
+        assert reason in str(error_info.value)
     pool = read(nmnist, on_error="skip")
     rows = [row for row in range(40) if row not in (1, 4, 7)]
     assert torch.equal(pool.pixels[torch.arange(37)], whole.pixels[torch.tensor(rows)])

@@ -30,18 +30,18 @@ def all_of(pool: Pool) -> Tensor:
 
 
 def is_torchvisions(pool: Pool, rows: Tensor, folder: Path) -> bool:
-    theirs = ImageFolder(str(folder))
+    expected = ImageFolder(str(folder))
     return (
-        pool.classes == theirs.classes
-        and pool.labels[rows].tolist() == theirs.targets
+        pool.classes == expected.classes
+        and pool.labels[rows].tolist() == expected.targets
         and all(
             torch.equal(pool.pixels[row : row + 1][0], v2.functional.pil_to_tensor(image))
-            for row, (image, _) in zip(rows.tolist(), theirs, strict=True)
+            for row, (image, _) in zip(rows.tolist(), expected, strict=True)
         )
     )
 
 
-def test_it_is_what_torchvision_reads(pictures: Path) -> None:
+def test_a_pool_is_what_torchvision_reads(pictures: Path) -> None:
     eel = pictures / "train" / "eel"
     (eel / "deep" / "er").mkdir(parents=True)
     (eel / "1.png").rename(eel / "deep" / "er" / "1.PNG")
@@ -132,9 +132,11 @@ def test_values_of_any_range_are_refused(dtype: type, tmp_path: Path) -> None:
 
 
 def damage(pictures: Path) -> list[Path]:
-    """A truncated picture, one that is none, and a link that leads nowhere."""
+    """A truncated picture, a text under a picture's name, and a link that leads nowhere."""
     train = pictures / "train"
-    cut, text, lost = train / "cat" / "3.png", train / "dog" / "0.png", train / "eel" / "5.png"
+    cut = train / "cat" / "3.png"
+    text = train / "dog" / "0.png"
+    lost = train / "eel" / "5.png"
     cut.write_bytes(cut.read_bytes()[:200])
     text.write_text("not found")
     lost.unlink()
@@ -145,12 +147,12 @@ def damage(pictures: Path) -> list[Path]:
 def test_damaged_images_are_named_and_counted(pictures: Path) -> None:
     whole = read(pictures)
     cut, text, lost = damage(pictures)
-    with pytest.raises(ValueError, match=r"^3 of 24 files cannot be read: ") as told:
+    with pytest.raises(ValueError, match=r"^3 of 24 files cannot be read: ") as error_info:
         read(pictures)
-    for file, why in ((cut, "truncated"), (text, "cannot identify image"), (lost, "FileNotFoundError")):
-        assert str(file) in str(told.value)
-        assert why in str(told.value)
-    assert str(told.value).endswith("; data.on_error=skip leaves them out")
+    for file, reason in ((cut, "truncated"), (text, "cannot identify image"), (lost, "FileNotFoundError")):
+        assert str(file) in str(error_info.value)
+        assert reason in str(error_info.value)
+    assert str(error_info.value).endswith("; data.on_error=skip leaves them out")
     for _ in ("read", "cached"):
         pool = read(pictures, on_error="skip")
         rows = [row for row in range(24) if row not in (3, 6, 17)]
@@ -170,11 +172,11 @@ def test_nothing_but_damaged_images(pictures: Path) -> None:
         read(pictures, on_error="skip")
 
 
-def test_a_class_of_which_all_is_damaged(pictures: Path) -> None:
+def test_a_class_with_nothing_but_damaged_images(pictures: Path) -> None:
     for file in (pictures / "train" / "dog").iterdir():
         file.write_bytes(b"")
-    told = rf"^classes: got no sample of dog in train, .*; left out: 6 of 24 .*: {pictures}/train/dog/0.png \(.*, …$"
-    with pytest.raises(ValueError, match=told):
+    message = rf"^classes: got no sample of dog in train, .*; left out: 6 of 24 .*: {pictures}/train/dog/0.png \(.*, …$"
+    with pytest.raises(ValueError, match=message):
         read(pictures, on_error="skip")
 
 
@@ -228,17 +230,17 @@ def test_a_change_is_seen(pictures: Path) -> None:
     assert len(read(pictures).train) == 18
 
 
-def test_what_does_not_fit_is_decoded_at_use(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_do_not_fit_in_memory_are_decoded_at_use(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut, *_ = damage(pictures)
-    kept = read(pictures, on_error="skip")
+    in_memory = read(pictures, on_error="skip")
     monkeypatch.setattr(image_folder, "MEMORY", 24 * 3 * 12 * 12 - 1)
     for _ in ("read", "cached"):
         pool = read(pictures, on_error="skip")
         assert isinstance(pool.pixels, ImageFiles)
-        assert torch.equal(all_of(pool), all_of(kept))
-        assert torch.equal(pool.labels, kept.labels)
+        assert torch.equal(all_of(pool), all_of(in_memory))
+        assert torch.equal(pool.labels, in_memory.labels)
         mean, std = pool.normalization(pool.train)
-        assert (mean, std) == tuple(map(pytest.approx, kept.normalization(kept.train)))
+        assert (mean, std) == tuple(map(pytest.approx, in_memory.normalization(in_memory.train)))
         assert str(cut) in pool.notes[0]
     assert len(list((pictures.parent / "cache").iterdir())) == 2
     monkeypatch.setattr(image_folder, "MEMORY", 24 * 3 * 12 * 12)
@@ -246,7 +248,7 @@ def test_what_does_not_fit_is_decoded_at_use(pictures: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("bits", [8, 1])
-def test_in_grey_it_is_what_pillow_makes_of_it(pictures: Path, bits: int) -> None:
+def test_in_grey_an_image_is_as_pillow_converts_it(pictures: Path, bits: int) -> None:
     dog = pictures / "test" / "dog" / "1.png"
     with Image.open(dog) as image:
         image.convert("L").save(dog)
@@ -255,10 +257,10 @@ def test_in_grey_it_is_what_pillow_makes_of_it(pictures: Path, bits: int) -> Non
     assert (data.in_channels, data.mean, data.std) == (1, (0.0,), (1.0,))
     x, labels = next(data.test.batches(6))
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
-    for found, file in zip(x, sorted((pictures / "test").rglob("*.png")), strict=True):
+    for grey, file in zip(x, sorted((pictures / "test").rglob("*.png")), strict=True):
         with Image.open(file) as image:
             expected = v2.functional.pil_to_tensor(image.convert("L"))
-        assert torch.equal((255 * found).round().byte(), in_bits(expected, bits, counts=False))
+        assert torch.equal((255 * grey).round().byte(), in_bits(expected, bits, counts=False))
     parts = [next(part.batches(18)) for part in (data.train, data.validation)]
     assert sorted(torch.cat([labels for _, labels in parts]).tolist()) == [0] * 6 + [1] * 6 + [2] * 6
     assert len(torch.cat([x for x, _ in parts]).unique(dim=0)) == len(data.train) + len(data.validation) == 18

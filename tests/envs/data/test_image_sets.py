@@ -24,20 +24,20 @@ def read(name: str, root: Path, size: int | None = None, on_error: OnError = "st
 
 
 def is_torchvisions(pool: Pool, train: datasets.VisionDataset, test: datasets.VisionDataset) -> bool:
-    """Whether a pool holds, row by row, the images and labels that torchvision's own data sets give."""
+    """Whether a pool holds, row by row, the images and labels of torchvision's own data sets."""
     parts = ((pool.train, train), (pool.test, test))
-    return all(len(rows) == len(theirs) for rows, theirs in parts) and all(
+    return all(len(rows) == len(data_set) for rows, data_set in parts) and all(
         torch.equal(pool.pixels[row : row + 1][0], v2.functional.pil_to_tensor(image)) and pool.labels[row] == label
-        for rows, theirs in parts
-        for row, (image, label) in zip(rows.tolist(), theirs, strict=True)
+        for rows, data_set in parts
+        for row, (image, label) in zip(rows.tolist(), data_set, strict=True)
     )
 
 
 def test_digits_are_scikit_learns() -> None:
-    pool, theirs = read_digits(None), load_digits()
+    pool, expected = read_digits(None), load_digits()
     assert pool.pixels.shape == (1797, 1, 8, 8)
-    assert torch.equal(pool.pixels.squeeze(1), (torch.tensor(theirs.images) * 255 / 16).round().byte())
-    assert pool.labels.tolist() == theirs.target.tolist()
+    assert torch.equal(pool.pixels.squeeze(1), (torch.tensor(expected.images) * 255 / 16).round().byte())
+    assert pool.labels.tolist() == expected.target.tolist()
     assert len(pool.test) == 359
     assert sorted([*pool.train.tolist(), *pool.test.tolist()]) == list(range(1797))
     assert torch.equal(read_digits(None).test, pool.test)
@@ -74,10 +74,10 @@ def test_other_sizes_are_torchvisions(mnist: Path) -> None:
     pool, small = read("mnist", mnist), read("mnist", mnist, 14)
     rows = torch.arange(len(pool.labels))
     assert torch.equal(small.pixels[rows], v2.Resize([14, 14], antialias=True)(pool.pixels[rows]))
-    many = torch.randint(0, 256, (5000, 1, 4, 4), dtype=torch.uint8)
-    assert torch.equal(resized(many, 6)[4990:], resized(many[4990:], 6))
-    assert resized(many, 4) is many
-    assert resized(many, None) is many
+    batch = torch.randint(0, 256, (5000, 1, 4, 4), dtype=torch.uint8)
+    assert torch.equal(resized(batch, 6)[4990:], resized(batch[4990:], 6))
+    assert resized(batch, 4) is batch
+    assert resized(batch, None) is batch
 
 
 @pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "t10k-images-idx3-ubyte", "train-labels-idx1-ubyte"])
@@ -106,7 +106,7 @@ def test_labels_that_name_no_class(mnist: Path, write_idx: WriteIdx) -> None:
         read("mnist", mnist)
 
 
-def test_another_number_of_labels_than_of_images(mnist: Path, write_idx: WriteIdx) -> None:
+def test_as_many_labels_as_images(mnist: Path, write_idx: WriteIdx) -> None:
     write_idx(mnist / "MNIST" / "raw" / "train-labels-idx1-ubyte", np.arange(119) % 10)
     with pytest.raises(ValueError, match=r"^labels: got 149, allowed are 150, one per sample"):
         read("mnist", mnist)
@@ -118,20 +118,20 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "folder", "theirs", "n"),
+    ("name", "folder", "data_set", "n"),
     [
         ("mnist", "MNIST", datasets.MNIST, 60_000),
         ("fashion-mnist", "FashionMNIST", datasets.FashionMNIST, 60_000),
         pytest.param("cifar10", "cifar-10-batches-py", datasets.CIFAR10, 50_000, marks=pytest.mark.slow),
     ],
 )
-def test_the_real_ones(name: str, folder: str, theirs: type, n: int, real_data: Callable[[str], Path]) -> None:
+def test_the_real_image_sets(name: str, folder: str, data_set: type, n: int, real_data: Callable[[str], Path]) -> None:
     root = real_data(folder)
     pool = read(name, root)
     assert (len(pool.train), len(pool.test)) == (n, 10_000)
     assert torch.bincount(pool.labels[pool.test], minlength=10).min() > 800
     for part, rows in ((True, pool.train), (False, pool.test)):
-        expected = theirs(root, train=part)
+        expected = data_set(root, train=part)
         for row in (0, 77, len(rows) - 1):
             image, label = expected[row]
             assert torch.equal(pool.pixels[rows[row : row + 1]][0], v2.functional.pil_to_tensor(image))

@@ -11,11 +11,11 @@ ROWS = torch.arange(2300)
 
 
 def pool(**changes: object) -> Pool:
-    given = {"classes": list("abcd"), "pixels": PIXELS, "labels": LABELS, "train": ROWS[:2100], "test": ROWS[2100:]}
-    return Pool(**{**given, **changes})  # type: ignore[arg-type]
+    arguments = {"classes": list("abcd"), "pixels": PIXELS, "labels": LABELS, "train": ROWS[:2100], "test": ROWS[2100:]}
+    return Pool(**{**arguments, **changes})  # type: ignore[arg-type]
 
 
-def test_channels_are_normalised_by_what_training_shows() -> None:
+def test_channels_are_normalised_by_the_training_samples() -> None:
     mean, std = pool().normalization(ROWS[:2100])
     x = PIXELS[:2100].double() / 255
     assert mean == pytest.approx(x.mean((0, 2, 3)).tolist(), rel=1e-6)
@@ -24,7 +24,7 @@ def test_channels_are_normalised_by_what_training_shows() -> None:
     assert mean != pytest.approx(pool().normalization(ROWS)[0], rel=1e-6)
 
 
-def test_what_is_known_is_not_computed() -> None:
+def test_known_moments_are_not_computed() -> None:
     assert pool(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 2.0)).normalization(ROWS) == ((0.1, 0.2, 0.3), (1.0, 1.0, 2.0))
 
 
@@ -43,7 +43,7 @@ def test_labels_that_name_no_class(wrong: int) -> None:
         pool(labels=labels)
 
 
-def test_another_number_of_labels_than_of_samples() -> None:
+def test_as_many_labels_as_samples() -> None:
     with pytest.raises(ValueError, match=r"^labels: got 2299, allowed are 2300, one per sample"):
         pool(labels=LABELS[1:])
 

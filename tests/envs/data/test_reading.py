@@ -14,26 +14,27 @@ from snn4.envs.data.reading import OnError, read_all
 
 
 class Reader:
-    """Files hold three numbers; what was read is remembered."""
+    """Reads files that hold three numbers each, and notes which files it read."""
 
     def __init__(self, folder: Path, n: int = 5) -> None:
         self.files = [folder / f"{number}.txt" for number in range(n)]
-        self.cache, self.seen = folder / "cache" / "numbers.safetensors", list[str]()
+        self.cache = folder / "cache" / "numbers.safetensors"
+        self.names_read: list[str] = []
         for number, file in enumerate(self.files):
             file.write_text(f"{number} 7 9")
 
     def read(self, file: Path) -> Tensor:
-        self.seen.append(file.name)
+        self.names_read.append(file.name)
         return torch.tensor([int(word) for word in file.read_text().split()])
 
     def all(self, on_error: OnError = "stop", settings: str = "") -> tuple[list[int], list[int], list[str], int]:
-        """First numbers, places, notes, and how many files were read for that."""
-        self.seen.clear()
+        """First numbers, places, notes, and how many files were read to get them."""
+        self.names_read.clear()
         numbers, places, notes = read_all(self.files, self.read, self.cache, on_error, settings)
         assert numbers.shape == (len(places), 3)
         assert (numbers[:, 1:] == torch.tensor([7, 9])).all()
         assert list(self.cache.parent.glob(".partial-*")) == []
-        return numbers[:, 0].tolist(), places.tolist(), notes, len(self.seen)
+        return numbers[:, 0].tolist(), places.tolist(), notes, len(self.names_read)
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def reader(tmp_path: Path) -> Reader:
 WHOLE = ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [])
 
 
-def test_what_was_read_is_kept(reader: Reader) -> None:
+def test_read_files_are_cached(reader: Reader) -> None:
     assert reader.all() == (*WHOLE, 5)
     assert reader.all() == (*WHOLE, 0)
     assert list(reader.cache.parent.iterdir()) == [reader.cache]
@@ -62,7 +63,7 @@ def test_any_change_is_seen(reader: Reader) -> None:
     assert reader.all() == ([0, 8, 2, 3, 4], [0, 1, 2, 3, 4], [], 5)
     old = reader.files[1].stat()
     reader.files[1].write_text("6 7 9")
-    os.utime(reader.files[1], ns=(old.st_atime_ns, old.st_mtime_ns))  # as tools do that copy times, too
+    os.utime(reader.files[1], ns=(old.st_atime_ns, old.st_mtime_ns))  # as tools that copy times do
     assert reader.all()[0] == [0, 6, 2, 3, 4]
     assert reader.all(settings="other") == ([0, 6, 2, 3, 4], [0, 1, 2, 3, 4], [], 5)
     del reader.files[0]
@@ -131,12 +132,12 @@ def test_bad_files_are_named_counted_and_may_be_skipped(reader: Reader) -> None:
         rf"{reader.files[3]} \(FileNotFoundError: .*\)"
     )
     for n in (5, 0):
-        reader.seen.clear()
+        reader.names_read.clear()
         with pytest.raises(ValueError, match=f"{message}; data.on_error=skip leaves them out$"):
             reader.all("stop")
-        assert len(reader.seen) == n
+        assert len(reader.names_read) == n
     numbers, places, notes, n = reader.all("skip")
-    assert (numbers, places, n) == ([1, 2, 4], [1, 2, 4], 0)  # reading took long, and need not be done again
+    assert (numbers, places, n) == ([1, 2, 4], [1, 2, 4], 0)  # the good files come from the cache
     assert len(notes) == 1
     assert notes[0].startswith("left out: 2 of 5 files cannot be read: ")
     reader.files[3].write_text("3 7 9")
@@ -144,7 +145,7 @@ def test_bad_files_are_named_counted_and_may_be_skipped(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ImportError("no decoder"), MemoryError("full")])
-def test_where_the_reason_may_pass_nothing_is_left_out(
+def test_a_reason_that_may_pass_leaves_nothing_out(
     reader: Reader, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def read(file: Path) -> Tensor:

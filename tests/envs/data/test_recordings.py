@@ -24,23 +24,26 @@ def names(recordings: list[Recording]) -> list[str]:
 
 
 def test_nmnist(nmnist: Path, draw_events: Callable[..., np.ndarray]) -> None:
-    found, classes = find("nmnist", nmnist)
+    recordings, classes = find("nmnist", nmnist)
     assert classes == tonic.datasets.NMNIST.classes
-    assert names(found) == [
+    assert names(recordings) == [
         *(f"{digit}/{number:05}.bin" for digit in range(10) for number in range(3)),
         *(f"{digit}/00003.bin" for digit in range(10)),
     ]
-    assert [recording.label for recording in found] == [*(digit for digit in range(10) for _ in range(3)), *range(10)]
-    assert [recording.is_test for recording in found] == [False] * 30 + [True] * 10
-    assert (found[-1].events() == draw_events(309, 34, seed=93)).all()
-    assert (found[0].events() == draw_events(300, 34, seed=0)).all()
+    assert [recording.label for recording in recordings] == [
+        *(digit for digit in range(10) for _ in range(3)),
+        *range(10),
+    ]
+    assert [recording.is_test for recording in recordings] == [False] * 30 + [True] * 10
+    assert (recordings[-1].events() == draw_events(309, 34, seed=93)).all()
+    assert (recordings[0].events() == draw_events(300, 34, seed=0)).all()
 
 
 def test_gestures(gestures: Path) -> None:
-    found, classes = find("dvs128-gesture", gestures)
+    recordings, classes = find("dvs128-gesture", gestures)
     assert classes == tonic.datasets.DVSGesture.classes
-    assert (len(found), sum(recording.is_test for recording in found)) == (33, 11)
-    for recording in found:
+    assert (len(recordings), sum(recording.is_test for recording in recordings)) == (33, 11)
+    for recording in recordings:
         assert recording.label == int(recording.file.stem)
         assert recording.is_test == (recording.file.parent.name == "user24_fluorescent_led")
         x, y, p, t = np.load(recording.file).T
@@ -59,24 +62,25 @@ def test_hidden_files_and_folders_and_links_back_are_left_out_with_a_note(
     shutil.copytree(first.parent, first.parent / ".ipynb_checkpoints")
     shutil.copy(first, first.with_name(f"._{first.name}"))
     (first.parent / "again").symlink_to(first.parent)
-    found, _, notes = find_recordings(name, root, download=False)
-    assert [recording.file for recording in found] == [recording.file for recording in plain]
+    recordings, _, notes = find_recordings(name, root, download=False)
+    assert [recording.file for recording in recordings] == [recording.file for recording in plain]
     assert [note.split(": ")[1] for note in notes] == ["hidden", "folders that are read anyway"]
 
 
-@pytest.mark.parametrize(("name", "theirs"), [("nmnist", "NMNIST"), ("dvs128-gesture", "DVSGesture")])
-def test_recordings_are_those_that_tonic_lists(name: str, theirs: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("name", "tonic_name"), [("nmnist", "NMNIST"), ("dvs128-gesture", "DVSGesture")])
+def test_recordings_are_those_that_tonic_lists(name: str, tonic_name: str, request: pytest.FixtureRequest) -> None:
     root = request.getfixturevalue({"nmnist": "nmnist", "dvs128-gesture": "gestures"}[name])
-    kind, listed = type(theirs, (getattr(tonic.datasets, theirs),), {"_check_exists": lambda self: True}), []
+    kind = type(tonic_name, (getattr(tonic.datasets, tonic_name),), {"_check_exists": lambda self: True})
+    listed = []
     for is_test in (False, True):
         local = kind(str(root), train=not is_test)
         listed += [(Path(file), label, is_test) for file, label in zip(local.data, local.targets, strict=True)]
-    found, _ = find(name, root)
-    assert sorted((recording.file, recording.label, recording.is_test) for recording in found) == sorted(listed)
+    recordings, _ = find(name, root)
+    assert sorted((recording.file, recording.label, recording.is_test) for recording in recordings) == sorted(listed)
 
 
 def flatbuffer(identifier: bytes, slot: int, vector: bytes) -> bytes:
-    """A table with one field, a vector, after its size."""
+    """A flatbuffer of one table with one field, a vector; its size comes first."""
     vtable = struct.pack("<HH", 6 + 2 * slot, 8) + bytes(2 * slot) + struct.pack("<H", 4)
     padding = bytes(-len(vtable) % 4)
     start = 8 + len(padding + vtable)
@@ -87,7 +91,7 @@ def flatbuffer(identifier: bytes, slot: int, vector: bytes) -> bytes:
 
 
 def write_aedat4(path: Path, events: np.ndarray) -> None:
-    """Events in one packet, not compressed."""
+    """Writes events in one uncompressed packet."""
     info = (
         b'<dv version="2.0"><node name="outInfo" path="/outInfo/"><node name="0" path="/outInfo/0/">'
         b'<attr key="typeIdentifier" type="string">EVTS</attr><attr key="compression" type="string">NONE</attr>'
@@ -116,18 +120,18 @@ def cifar10_dvs(tmp_path: Path, draw_events: Callable[..., np.ndarray]) -> Path:
 
 
 def test_cifar10_dvs(cifar10_dvs: Path, draw_events: Callable[..., np.ndarray]) -> None:
-    found, classes = find("cifar10-dvs", cifar10_dvs)
+    recordings, classes = find("cifar10-dvs", cifar10_dvs)
     assert classes == list(tonic.datasets.CIFAR10DVS.classes)
-    test = [recording for recording in found if recording.is_test]
+    test = [recording for recording in recordings if recording.is_test]
     assert sorted(recording.label for recording in test) == list(range(10))  # a tenth would be three
-    assert found[-10:] == test
-    assert len({recording.file for recording in found}) == 30
-    for recording in found:
+    assert recordings[-10:] == test
+    assert len({recording.file for recording in recordings}) == 30
+    for recording in recordings:
         expected = draw_events(50, 128, seed=3 * recording.label + int(recording.file.stem[-1]))
         events = recording.events()
         assert all((events[axis] == expected[axis]).all() for axis in "xytp")
         assert recording.file.parent.name == classes[recording.label]
-    assert [r.is_test for r in find("cifar10-dvs", cifar10_dvs)[0]] == [r.is_test for r in found]
+    assert [r.is_test for r in find("cifar10-dvs", cifar10_dvs)[0]] == [r.is_test for r in recordings]
 
 
 @pytest.mark.parametrize(("part", "word"), [("Train", "training"), ("Test", "testing")])
@@ -167,13 +171,12 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 def test_the_real_part_of_nmnist(real_data: Callable[[str], Path]) -> None:
     root = real_data("NMNIST")
-    found, _ = find("nmnist", root)
-    theirs = tonic.datasets.NMNIST
-    local = type("NMNIST", (theirs,), {"_check_exists": lambda self: True})(str(root), train=False)
-    ours = {recording.file: recording for recording in found if recording.is_test}
-    assert set(ours) == set(map(Path, local.data))
+    recordings, _ = find("nmnist", root)
+    local = type("NMNIST", (tonic.datasets.NMNIST,), {"_check_exists": lambda self: True})(str(root), train=False)
+    by_file = {recording.file: recording for recording in recordings if recording.is_test}
+    assert set(by_file) == set(map(Path, local.data))
     for index in range(0, len(local), 10):
         events, label = local[index]
-        recording = ours[Path(local.data[index])]
+        recording = by_file[Path(local.data[index])]
         assert recording.label == label
         assert (recording.events() == events).all()

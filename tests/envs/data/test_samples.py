@@ -16,7 +16,7 @@ AUGMENTED = {"shuffle_seed": 3, "epoch": 2, "augment": True}
 
 
 def numbered(n: int, augmentation: Augmentation | None = None, rows: Tensor | None = None) -> Samples:
-    """Samples whose pixels, label and row are the same number, none of them normalised away."""
+    """Samples whose pixels, label and row are the same number, also after normalisation."""
     pixels = torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1).expand(n, 1, 4, 4)
     rows = torch.arange(n) if rows is None else rows
     return Samples(pixels, torch.arange(n), rows, (0.0,), (1 / 255,), augmentation or Augmentation("none", 0))
@@ -32,10 +32,10 @@ def labels_of(batches: Any) -> list[list[int]]:
     return [labels.tolist() for _, labels in batches]
 
 
-def same(ours: Any, theirs: Any) -> bool:
-    ours, theirs = list(ours), list(theirs)
-    return len(ours) == len(theirs) and all(
-        torch.equal(x, a) and torch.equal(y, b) for (x, y), (a, b) in zip(ours, theirs, strict=True)
+def same(batches: Any, expected: Any) -> bool:
+    first, second = list(batches), list(expected)
+    return len(first) == len(second) and all(
+        torch.equal(x, a) and torch.equal(y, b) for (x, y), (a, b) in zip(first, second, strict=True)
     )
 
 
@@ -109,7 +109,7 @@ def test_augmentation_belongs_to_the_sample_and_changes_with_the_epoch() -> None
 
 @pytest.mark.parametrize("name", ["flip", "flip_crop"])
 def test_flips_can_alternate(name: str) -> None:
-    """A corner tells which way an image looks: two epochs in a row show each one once each way."""
+    """A corner shows which way an image faces: two epochs in a row show each image once each way."""
     pixels = torch.zeros(400, 1, 8, 8, dtype=torch.uint8)
     pixels[..., :4] = 255
     augmentation = Augmentation(name, 2, alternate_flips=True)  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ def test_events_are_time_major_counts() -> None:
     for sample, label in enumerate(labels.tolist()):
         near = torch.nn.functional.pad(pixels[label].float(), [2] * 4)
         places = [near[..., top : top + 8, left : left + 8] for top in range(5) for left in range(5)]
-        assert any(torch.equal(moved[:, sample], place) for place in places)  # all frames and polarities together
+        assert any(torch.equal(moved[:, sample], place) for place in places)  # all frames and polarities move together
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 5), st.booleans())
@@ -146,19 +146,19 @@ def test_processes_share_an_epoch(n: int, batch_size: int, world_size: int, drop
     assume(drop_last or batch_size > 1 or n % world_size == 0)
     samples = numbered(n)
     options: dict[str, Any] = {"shuffle_seed": 0, "drop_last": drop_last, "world_size": world_size}
-    each = [labels_of(samples.batches(batch_size, rank=rank, **options)) for rank in range(world_size)]
-    assert {len(batches) for batches in each} == {samples.n_batches(batch_size, drop_last, world_size)}
-    sizes = [len(batch) for batches in each for batch in batches]
+    ranks = [labels_of(samples.batches(batch_size, rank=rank, **options)) for rank in range(world_size)]
+    assert {len(batches) for batches in ranks} == {samples.n_batches(batch_size, drop_last, world_size)}
+    sizes = [len(batch) for batches in ranks for batch in batches]
     assert 1 <= min(sizes) <= max(sizes) <= batch_size
-    seen = sorted(label for batches in each for batch in batches for label in batch)
+    labels = sorted(label for batches in ranks for batch in batches for label in batch)
     if drop_last:
         assert set(sizes) == {batch_size}
-        assert len(set(seen)) == len(seen) > n - batch_size * world_size
+        assert len(set(labels)) == len(labels) > n - batch_size * world_size
     else:
-        assert seen == list(range(n))
+        assert labels == list(range(n))
     if world_size == 1:
         assert sizes[:-1] == [batch_size] * (len(sizes) - 1)
-    assert labels_of(samples.batches(batch_size, rank=world_size - 1, first=1, **options)) == each[-1][1:]
+    assert labels_of(samples.batches(batch_size, rank=world_size - 1, first=1, **options)) == ranks[-1][1:]
 
 
 def test_a_round_of_all_processes_is_a_batch_of_one() -> None:

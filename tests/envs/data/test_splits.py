@@ -26,11 +26,11 @@ def test_a_split_takes_from_each_class_its_share(counts: list[int], fraction: fl
     assert len(part) == n
     assert torch.equal(torch.cat([part, rest]).sort().values, torch.arange(len(labels)))
     for rows in (part, rest):
-        each = torch.bincount(labels[rows], minlength=len(counts))
-        assert each.min() >= 1
+        n_per_class = torch.bincount(labels[rows], minlength=len(counts))
+        assert n_per_class.min() >= 1
         share = torch.tensor(counts) * len(rows) / len(labels)
-        if min(counts) * min(fraction, 1 - fraction) >= 2:  # else it is no longer a share, but one sample
-            assert (each - share).abs().max() <= 1.5
+        if min(counts) * min(fraction, 1 - fraction) >= 2:  # with less, a class keeps one sample whatever its share
+            assert (n_per_class - share).abs().max() <= 1.5
 
 
 @given(st.lists(st.integers(3, 30), min_size=1, max_size=6), st.integers(2, 3))
@@ -38,8 +38,8 @@ def test_folds_share_no_sample_and_have_equal_classes(counts: list[int], k: int)
     labels = labels_of(counts)
     parts = split_in_folds(labels, k, names(counts))
     assert torch.equal(torch.cat(parts).sort().values, torch.arange(len(labels)))
-    each = torch.stack([torch.bincount(labels[part], minlength=len(counts)) for part in parts])
-    assert (each.amax(0) - each.amin(0)).max() <= 1
+    n_per_fold = torch.stack([torch.bincount(labels[part], minlength=len(counts)) for part in parts])
+    assert (n_per_fold.amax(0) - n_per_fold.amin(0)).max() <= 1
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 

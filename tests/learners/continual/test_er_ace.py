@@ -62,7 +62,7 @@ def test_a_memory_with_room_lets_nothing_go(streams: Any) -> None:
 
 @pytest.mark.parametrize("passes", [1, 2])
 def test_nothing_is_replayed_before_it_was_met(passes: int, make_learner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the second experience and those after it, also not what will be in memory at its end."""
+    """From the second experience on; also for samples that are in memory at the end of their experience."""
     learner = make_learner("er-ace", batch_size=5, memory_batch_size=20, passes=passes)
     met: set[int] = set()
     replayed: set[int] = set()
@@ -74,18 +74,18 @@ def test_nothing_is_replayed_before_it_was_met(passes: int, make_learner: Any, m
         replayed.update(batch[0].tolist())
         return batch
 
-    def seen(memory: Arriving, numbers: Tensor) -> None:
+    def noted(memory: Arriving, numbers: Tensor) -> None:
         met.update(numbers.tolist())
         meet(memory, numbers)
         assert memory.present.sum() <= 60
 
     monkeypatch.setattr(Arriving, "__next__", drawn)
-    monkeypatch.setattr(Arriving, "meet", seen)
+    monkeypatch.setattr(Arriving, "meet", noted)
     samples = learner._making.samples
     list(learner.learn(learner.stream.train[0]))
     met.update(range(samples.first[1]))
     list(learner.learn(learner.stream.train[1]))
     list(learner.learn(learner.stream.train[2]))
     assert any(number >= samples.first[2] for number in replayed)
-    kept = [set(group["rows"].tolist()) for group in learner.state()["memory"]["groups"]]
-    assert set.union(*kept) <= met
+    rows = [set(group["rows"].tolist()) for group in learner.state()["memory"]["groups"]]
+    assert set.union(*rows) <= met

@@ -31,7 +31,7 @@ def test_numbers_are_samples(streams: dict[str, Stream]) -> None:
 
 
 @pytest.mark.parametrize(("bits", "size"), [(1, 8), (3, 24), (8, 64)])
-def test_a_memory_holds_what_its_bits_tell(bits: int, size: int) -> None:
+def test_a_memory_holds_samples_of_its_bit_depth(bits: int, size: int) -> None:
     samples = NumberedSamples(make_stream(StreamConfig(DataConfig(bit_depth=bits), experiences=5)))
     assert samples.sample_bytes == size  # of 8 x 8 pixels
     assert len(samples.images(torch.arange(200)).unique()) <= 2**bits
@@ -69,15 +69,15 @@ def test_batches_are_all_samples_in_another_order_each_time() -> None:
     once, again = list(batches), list(batches)
     assert len(batches) == len(once) == 6
     assert [len(x) for x, _ in once] == [4, 4, 4, 4, 2, 2]
-    assert all(torch.equal(one[0], other[0]) for one, other in zip(once[::2], once[1::2], strict=True))
+    assert all(torch.equal(x[0], y[0]) for x, y in zip(once[::2], once[1::2], strict=True))
     assert sorted(torch.cat([x for x, _ in once[::2]]).tolist()) == list(range(10))
     assert all(torch.equal(10 * x, y) for x, y in once)
-    assert not all(torch.equal(one[0], other[0]) for one, other in zip(once, again, strict=True))
+    assert not all(torch.equal(x[0], y[0]) for x, y in zip(once, again, strict=True))
     once[0][0] = torch.zeros(1)  # strategies add to their mini-batch
     assert torch.equal(table[0], torch.arange(10))
 
 
-def test_a_sample_that_would_be_alone_goes_with_others() -> None:
+def test_a_lone_last_sample_joins_the_batch_before() -> None:
     batches = Batches([torch.arange(10)], 3)
     assert [len(x) for (x,) in batches] == [3, 3, 4]
     assert len(batches) == 3
@@ -99,14 +99,14 @@ def test_randomness_of_its_own() -> None:
     torch.manual_seed(1), np.random.seed(1), random.seed(1)  # noqa: NPY002
     outside = [*draws(), *draws()]
     torch.manual_seed(1), np.random.seed(1), random.seed(1)  # noqa: NPY002
-    one, same, other = Randomness(5, 0), Randomness(5, 0), Randomness(5, 1)
-    with one:
+    randomness = Randomness(5, 0)
+    with randomness:
         inside = draws()
-    got = draws()
-    with one:
+    between = draws()
+    with randomness:
         inside += draws()
-    assert [*got, *draws()] == outside
-    with same:
+    assert [*between, *draws()] == outside
+    with Randomness(5, 0):
         assert [*draws(), *draws()] == inside
-    with other:
+    with Randomness(5, 1):
         assert not set(draws()) & set(inside)

@@ -15,7 +15,7 @@ def strategy_of(learner: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["naive", "replay", "ewc", "si", "mas", "gem", "der", "er-ace", "icarl", "gdumb"])
 def test_pieces_are_avalanches_own_loop(name: str, make_learner: Any) -> None:
-    """`train` is Avalanche's, and knows nothing of pieces."""
+    """`train` is Avalanche's own loop, which knows no pieces."""
     options = {"ewc_lambda": 100.0} if name == "ewc" else {}
     whole, pieced = (make_learner(name, epochs=2, options=options) for _ in range(2))
     avalanche, pieces = strategy_of(whole), strategy_of(pieced)

@@ -17,8 +17,8 @@ def batches(labels: list[int], size: int, tasks: list[int] | None = None, passes
 
 
 @pytest.mark.parametrize("passes", [1, 3])
-def test_frequencies_are_those_of_what_is_drawn(passes: int) -> None:
-    """Also where the last mini-batch is a quarter of the first."""
+def test_frequencies_are_those_of_the_draws(passes: int) -> None:
+    """Also if the last mini-batch is a quarter of the first one."""
     torch.manual_seed(0)
     new, old = batches([4] * 30 + [3] * 10, 32, passes=passes), batches([0] * 3 + [1] * 2 + [2], 4)
     pairs = itertools.islice(zip(itertools.chain(*itertools.repeat(new, 1500)), old.endless(), strict=False), 3000)
@@ -43,8 +43,8 @@ def test_each_head_has_its_own_and_classes_to_come_are_as_the_rarest() -> None:
     assert torch.allclose(together, torch.tensor([[4 / 12, 4 / 12, 4 / 12]]))
 
 
-def test_scores_that_learn_nothing_of_samples_tell_all_classes_alike() -> None:
-    """Without adjustment such scores become the logarithms of the frequencies."""
+def test_scores_that_learn_nothing_from_samples_favour_no_class() -> None:
+    """Without adjustment, such scores become the logarithms of the frequencies."""
     parts = ((batches([2] * 8, 8), 8), (batches([0, 0, 0, 1], 4), 4))
     shares = torch.tensor([3 / 12, 1 / 12, 8 / 12])
     added = log_frequencies(parts, 1, 3)[0]
@@ -67,22 +67,22 @@ def test_scores_that_learn_nothing_of_samples_tell_all_classes_alike() -> None:
 
 @pytest.mark.parametrize("scenario", ["class", "task", "domain"])
 def test_updates_learn_from_adjusted_scores(scenario: str, make_learner: Any) -> None:
-    """Loss and frequencies as they are worked out here from the labels that an update had."""
+    """Loss and frequencies, computed here from the labels of an update."""
     learner = make_learner("replay", scenario, memory_batch_size=4, options={"logit_adjustment": 0.7})
     list(learner.learn(learner.stream.train[0]))
-    seen: dict[str, Any] = {}
+    recorded: dict[str, Any] = {}
     make = learner._make
 
     def watched(*args: Any) -> Any:
-        strategy = seen["strategy"] = make(*args)
+        strategy = recorded["strategy"] = make(*args)
         compare, forward = strategy._criterion, strategy.forward
 
         def scores() -> Any:
-            seen["raw"] = forward()
-            return seen["raw"]
+            recorded["raw"] = forward()
+            return recorded["raw"]
 
         def criterion(output: Any, labels: Any) -> Any:
-            seen.update(output=output, labels=labels, tasks=strategy.mb_task_id)
+            recorded.update(output=output, labels=labels, tasks=strategy.mb_task_id)
             return compare(output, labels)
 
         strategy.forward, strategy._criterion = scores, criterion
@@ -93,10 +93,10 @@ def test_updates_learn_from_adjusted_scores(scenario: str, make_learner: Any) ->
     samples = learner._making.samples
     new = torch.arange(samples.first[1], samples.first[2])
     old = torch.cat([group["rows"] for group in learner.state()["memory"]["groups"]])
-    assert torch.equal(seen["strategy"].mb_output, seen["raw"])  # accuracy is that of the network alone
-    n = seen["raw"].shape[1]
-    assert seen["labels"].shape == (14,)
-    for raw, output, task in zip(seen["raw"], seen["output"], seen["tasks"], strict=True):
+    assert torch.equal(recorded["strategy"].mb_output, recorded["raw"])  # accuracy is that of the network alone
+    n = recorded["raw"].shape[1]
+    assert recorded["labels"].shape == (14,)
+    for raw, output, task in zip(recorded["raw"], recorded["output"], recorded["tasks"], strict=True):
         shares = torch.zeros(n)
         for size, part in ((len(new) / -(-len(new) // 10), new), (4, old)):
             rivals = part[samples.tasks[part] == task] if scenario == "task" else part
@@ -107,7 +107,7 @@ def test_updates_learn_from_adjusted_scores(scenario: str, make_learner: Any) ->
 
 
 def test_old_classes_gain(make_learner: Any) -> None:
-    """Where new samples are many beside each old one."""
+    """With many new samples for each old one."""
     accuracy = {}
     for adjustment in (0.0, 1.0):
         learner = make_learner(

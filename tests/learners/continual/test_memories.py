@@ -16,18 +16,18 @@ def lived(learner: Any, until: int = 3) -> Any:
     return learner
 
 
-def noted(images: Callable[[Tensor], Tensor], asked: list[Tensor]) -> Callable[[Tensor], Tensor]:
-    """``images``, with all numbers written down that were asked for."""
+def noted(images: Callable[[Tensor], Tensor], requests: list[Tensor]) -> Callable[[Tensor], Tensor]:
+    """``images`` that notes all requested numbers in ``requests``."""
 
     def look(numbers: Tensor) -> Tensor:
-        asked.append(numbers)
+        requests.append(numbers)
         return images(numbers)
 
     return look
 
 
-def rows(kept: Any) -> Tensor:
-    parts = kept.get("groups") or kept.get("experiences") or kept.get("exemplars")
+def rows(memory: Any) -> Tensor:
+    parts = memory.get("groups") or memory.get("experiences") or memory.get("exemplars")
     return torch.cat([part["rows"] for part in parts])
 
 
@@ -51,22 +51,22 @@ def test_a_memory_of_classes(make_learner: Any) -> None:
 
 @pytest.mark.parametrize("name", ["replay", "der", "mir", "agem", "spike-replay"])
 def test_what_updates_see(name: str, make_learner: Any) -> None:
-    """New samples of the experience, and old ones out of the memory as it was when the experience began."""
+    """New samples of the experience, and old ones from the memory as it was when the experience began."""
     learner = lived(make_learner(name, memory_batch_size=7, options={"sample_size": 7} if name == "agem" else {}), 1)
     model, samples = learner._model, learner._making.samples
-    seen: list[int] = []
-    asked: list[Tensor] = []
+    batch_sizes: list[int] = []
+    requests: list[Tensor] = []
     memory = learner.state()["memory"]
-    handle = model.network.network[0].register_forward_hook(lambda layer, x, y: seen.append(len(x[0])))
+    handle = model.network.network[0].register_forward_hook(lambda layer, x, y: batch_sizes.append(len(x[0])))
     images = samples.images
-    samples.images = noted(images, asked)
+    samples.images = noted(images, requests)
     list(learner.learn(learner.stream.train[1], stop=lambda: True))
     handle.remove()
-    numbers = torch.cat(asked)
+    numbers = torch.cat(requests)
     new = samples.labels[numbers] >= 2
     assert int(new.sum()) == 10
     if name == "spike-replay":
-        assert seen == [10]  # the others join behind the front
+        assert batch_sizes == [10]  # old samples join behind the front
         assert len(numbers) == 10
     else:
         assert set(numbers[~new].tolist()) <= set(rows(memory).tolist())
@@ -74,21 +74,21 @@ def test_what_updates_see(name: str, make_learner: Any) -> None:
 
 def test_mir_replays_all_of_a_memory_smaller_than_its_batch(make_learner: Any) -> None:
     learner = lived(make_learner("mir", memory=20, memory_batch_size=32), 1)
-    samples, asked = learner._making.samples, []
-    samples.images = noted(samples.images, asked)
+    samples, requests = learner._making.samples, []
+    samples.images = noted(samples.images, requests)
     list(learner.learn(learner.stream.train[1], stop=lambda: True))
-    assert max(len(x) for x in asked if (samples.labels[x] < 2).all()) == 20
-    assert all(len(x) == 20 for x in asked if (samples.labels[x] < 2).all())
+    assert max(len(x) for x in requests if (samples.labels[x] < 2).all()) == 20
+    assert all(len(x) == 20 for x in requests if (samples.labels[x] < 2).all())
 
 
 def test_passes_draw_anew_from_the_memory(make_learner: Any) -> None:
     learner = lived(make_learner("replay", passes=3, memory_batch_size=5), 1)
     samples, updates = learner._making.samples, iter(range(3))
     images = samples.images
-    asked: list[Tensor] = []
-    samples.images = noted(images, asked)
+    requests: list[Tensor] = []
+    samples.images = noted(images, requests)
     list(learner.learn(learner.stream.train[1], stop=lambda: next(updates) == 2))
-    new, old = zip(*((x[:10].tolist(), x[10:].tolist()) for x in asked), strict=True)
+    new, old = zip(*((x[:10].tolist(), x[10:].tolist()) for x in requests), strict=True)
     assert new[0] == new[1] == new[2]
     assert len({tuple(x) for x in old}) == 3
 
@@ -101,14 +101,14 @@ def test_gem_projects_as_the_quadratic_program_says() -> None:
         plugin = Gem(1, memory_strength=0.5)
         memories, gradient = random.normal(size=(n, 12)), random.normal(size=12)
         plugin.G = torch.from_numpy(memories)
-        got = plugin.solve_quadprog(torch.from_numpy(gradient)).double().numpy()
+        projected = plugin.solve_quadprog(torch.from_numpy(gradient)).double().numpy()
         products = memories @ memories.T + 1e-3 * np.eye(n)
-        solution = minimize(  # equation 11 of the paper, in the dual
+        solution = minimize(  # the dual problem, equation 11 of the paper
             lambda v, p=products, m=memories, g=gradient: 0.5 * v @ p @ v + v @ (m @ g),
             np.ones(n), jac=lambda v, p=products, m=memories, g=gradient: p @ v + m @ g,
             bounds=[(0.5, None)] * n, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10},
         )  # fmt: skip
-        assert got == pytest.approx(solution.x @ memories + gradient, abs=1e-4)
+        assert projected == pytest.approx(solution.x @ memories + gradient, abs=1e-4)
 
 
 def test_gem_harms_no_memory() -> None:

@@ -10,7 +10,7 @@ MASK = 2**64 - 1
 
 
 def splitmix64(x: int) -> int:
-    """By its definition, with unsigned numbers."""
+    """SplitMix64 by its definition, with unsigned numbers."""
     x = (x * 0x9E3779B97F4A7C15) & MASK
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
@@ -22,15 +22,16 @@ def test_mixed_numbers() -> None:
 
     numbers = torch.tensor([0, 1, 2, 3, 2**40 + 5, 2**62 + 12345])
     assert _mixed(numbers).tolist() == [splitmix64(x) >> 2 for x in numbers.tolist()]
-    many = _mixed(torch.arange(10_000))
-    assert many.min() >= 0
-    assert many.max() < 2**62
-    assert abs(many.double().mean() / 2**61 - 1) < 0.02
+    mixed = _mixed(torch.arange(10_000))
+    assert mixed.min() >= 0
+    assert mixed.max() < 2**62
+    assert abs(mixed.double().mean() / 2**61 - 1) < 0.02
 
 
 def test_a_teacher_sees_samples_augmented_alike(make_learner: Any) -> None:
     model = make_learner("naive")._model
-    teacher, numbers, sight = copy.deepcopy(model), torch.arange(12), model.sight
+    teacher, sight = copy.deepcopy(model), model.sight
+    numbers = torch.arange(12)
     assert torch.equal(sight.images(numbers), sight.samples.images(numbers))
     sight.update = 5
     once, again = sight.images(numbers), teacher.sight.images(numbers.flip(0)).flip(0)

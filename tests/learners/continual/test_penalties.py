@@ -31,7 +31,7 @@ def test_penalties_hold_weights_where_they_were(name: str, options: dict[str, An
     assert (moved[held][:-1] < 0.8 * moved[free][:-1]).all()
 
 
-def test_a_penalty_is_nothing_in_the_first_experience(make_learner: Any) -> None:
+def test_a_penalty_is_zero_in_the_first_experience(make_learner: Any) -> None:
     free = make_learner("naive")
     list(free.learn(free.stream.train[0]))
     for name in ("ewc", "si", "mas", "lwf", "active-synapses"):
@@ -42,7 +42,7 @@ def test_a_penalty_is_nothing_in_the_first_experience(make_learner: Any) -> None
 
 @pytest.mark.parametrize("scenario", ["class", "task"])
 def test_lwf_is_avalanches(scenario: str, make_learner: Any) -> None:
-    """Avalanche's plugin lives through all experiences, with its teacher in training mode."""
+    """Avalanche's plugin lasts through all experiences and has its teacher in training mode."""
     from avalanche.training.plugins import LwFPlugin
 
     renewed, lasting = (make_learner("lwf", scenario, options={"alpha": 10.0}) for _ in range(2))
@@ -65,36 +65,36 @@ def test_lwf_is_avalanches(scenario: str, make_learner: Any) -> None:
 
 
 def test_importances_of_si_add_up(make_learner: Any) -> None:
-    """Without a force the second experience is the same, whatever the first left."""
-    learner, other = (make_learner("si", options={"si_lambda": 0.0}) for _ in range(2))
+    """Without a force the second experience is the same, whatever the first one left in memory."""
+    learner, forgetful = (make_learner("si", options={"si_lambda": 0.0}) for _ in range(2))
     list(learner.learn(learner.stream.train[0]))
-    kept = learner.state()["memory"]
-    nothing = {name: {key: torch.zeros_like(x) for key, x in tensors.items()} for name, tensors in kept.items()}
-    other.load_state({**learner.state(), "memory": nothing})
-    for one in (learner, other):
-        list(one.learn(one.stream.train[1]))
-    both, second = (one.state()["memory"]["trajectory"] for one in (learner, other))
-    for name, first in kept["trajectory"].items():
+    memory = learner.state()["memory"]
+    nothing = {name: {key: torch.zeros_like(x) for key, x in tensors.items()} for name, tensors in memory.items()}
+    forgetful.load_state({**learner.state(), "memory": nothing})
+    for trained in (learner, forgetful):
+        list(trained.learn(trained.stream.train[1]))
+    total, second = (x.state()["memory"]["trajectory"] for x in (learner, forgetful))
+    for name, first in memory["trajectory"].items():
         assert first.abs().sum() > 0
-        assert torch.allclose(both[name], first + second[name])
+        assert torch.allclose(total[name], first + second[name])
 
 
 def test_importances_of_si_tell_weights_apart(make_learner: Any) -> None:
-    """Zenke et al. 2017, eq. 5: the loss that each weight's way has saved, by the square of how far it went."""
+    """Zenke et al. 2017, eq. 5: the loss saved on each weight's path, divided by the square of its distance."""
     learner = make_learner("si", options={"eps": 0.1})
     before = weights(learner)
     list(learner.learn(learner.stream.train[0]))
-    kept, after = learner.state()["memory"], weights(learner)
-    for name, x in kept["importances"].items():
+    memory, after = learner.state()["memory"], weights(learner)
+    for name, x in memory["importances"].items():
         assert (x >= 0).all()
-        saved = -kept["trajectory"][name]  # the first experience: the sum of one quotient
+        saved = -memory["trajectory"][name]  # the first experience: the sum of one quotient
         assert torch.equal(x, saved.clamp(min=0))
         assert saved.max() > 0.0011  # Avalanche's limit
     assert all((after[name] != before[name]).any() for name in before)
 
 
 def test_measuring_importances_changes_nothing(make_learner: Any, sorted_stream: Any) -> None:
-    """Not the norms' statistics either, whatever the order in which samples are stored."""
+    """The statistics of norms stay, too, whatever the order in which samples are stored."""
     states = []
     for name in ("naive", "ewc", "mas", "active-synapses"):
         learner = make_learner(name, stream=sorted_stream)
@@ -117,13 +117,13 @@ def test_importances_of_mas_are_gradients_of_the_squared_length(make_learner: An
 
 
 @pytest.mark.parametrize("name", ["ewc", "mas", "active-synapses"])
-def test_what_is_kept_goes_where_the_weights_are(name: str, make_learner: Any) -> None:
+def test_memories_go_where_the_weights_are(name: str, make_learner: Any) -> None:
     learner = make_learner(name)
     list(learner.learn(learner.stream.train[0]))
-    kept = learner.state()["memory"]
+    memory = learner.state()["memory"]
     learner._model.device = torch.device("meta")
     optimizer = torch.optim.SGD(learner.network.parameters(), 0.1)
-    restored = learner._make(learner._making, optimizer, 1, kept).remembering.kept()
+    restored = learner._make(learner._making, optimizer, 1, memory).remembering.kept()
     kinds = list(devices(restored))
     assert kinds
     assert set(kinds) == {"meta"}

@@ -10,10 +10,20 @@ import yaml
 
 from snn4.learners.continual.learner import STRATEGIES, ContinualRecipe, StrategyConfig
 
-OURS = {"naive", "joint", "cumulative", "icarl", "gdumb", "replay", "spike-replay", "active-synapses", "task-gates"}
+OWN_OPTIONS = {
+    "naive",
+    "joint",
+    "cumulative",
+    "icarl",
+    "gdumb",
+    "replay",
+    "spike-replay",
+    "active-synapses",
+    "task-gates",
+}
 """Strategies whose options are not Avalanche's."""
 OTHER_DEFAULTS = {"eps"}
-"""Without a limit to them, Avalanche's 1e-7 lets importances of SI reach 10^7 on digits."""
+"""Importances of SI have no limit here; with Avalanche's 1e-7 they reach 10^7 on digits."""
 
 
 def avalanche_class(name: str) -> Any:
@@ -27,7 +37,7 @@ def avalanche_class(name: str) -> Any:
     }[name]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(STRATEGIES.keys() - OURS))
+@pytest.mark.parametrize("name", sorted(STRATEGIES.keys() - OWN_OPTIONS))
 def test_options_are_avalanches(name: str) -> None:
     parameters = inspect.signature(avalanche_class(name).__init__).parameters
     for option, default in STRATEGIES[name].options.items():

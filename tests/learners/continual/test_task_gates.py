@@ -13,14 +13,14 @@ from snn4.policies.networks.perception import make_network
 def test_channels_are_silent_in_other_tasks(ann: bool, make_learner: Any) -> None:
     learner = make_learner("task-gates", "task", ann, options={"gated": 0.5})
     model, layers = learner._model, list(learner.network.network.children())
-    seen: list[torch.Tensor] = []
-    layers[4].register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))  # the second convolution
+    inputs_seen: list[torch.Tensor] = []
+    layers[4].register_forward_pre_hook(lambda layer, inputs: inputs_seen.append(inputs[0]))  # the second convolution
     x = torch.cat([learner._making.samples.images(torch.arange(5))] * 3)
     tasks = torch.arange(3).repeat_interleave(5)
     with torch.no_grad(), model.evaluated():
         model.answer(x, tasks)
         learner.network(learner.stream.normalized(x))  # the network alone has no gates
-    gated, free = (y.view(-1, 15, *y.shape[1:]).sum((0, 3, 4)) for y in seen)
+    gated, free = (y.view(-1, 15, *y.shape[1:]).sum((0, 3, 4)) for y in inputs_seen)
     gates = model.gates(layers[2], 4)
     assert gates.sum(1).tolist() == [2, 2, 2]
     assert torch.allclose(gated, free * gates[tasks])
@@ -28,8 +28,8 @@ def test_channels_are_silent_in_other_tasks(ann: bool, make_learner: Any) -> Non
 
 
 def test_gates_come_from_the_seed(make_learner: Any) -> None:
-    one, same, other = (make_learner("task-gates", "task", seed=seed) for seed in (1, 1, 2))
-    gates = [x._model.gates(list(x.network.network.children())[2], 64) for x in (one, same, other)]
+    learners = [make_learner("task-gates", "task", seed=seed) for seed in (1, 1, 2)]
+    gates = [x._model.gates(list(x.network.network.children())[2], 64) for x in learners]
     assert torch.equal(gates[0], gates[1])
     assert not torch.equal(gates[0], gates[2])
 
@@ -40,8 +40,8 @@ def test_gates_behind_time(make_learner: Any) -> None:
     learner = make_learner("task-gates", "task", network=make_network(config), options={"gated": 0.5})
     model = learner._model
     (relu, *_) = (layer for layer in learner.network.modules() if isinstance(layer, torch.nn.ReLU))
-    seen: list[torch.Tensor] = []
-    relu.register_forward_hook(lambda layer, inputs, y: seen.append(y))
+    outputs: list[torch.Tensor] = []
+    relu.register_forward_hook(lambda layer, inputs, y: outputs.append(y))
     x = torch.cat([learner._making.samples.images(torch.arange(5))] * 3)
     tasks = torch.arange(3).repeat_interleave(5)
     with torch.no_grad(), model.evaluated():
@@ -49,5 +49,5 @@ def test_gates_behind_time(make_learner: Any) -> None:
         alone = [model.answer(x[tasks == task], tasks[tasks == task]) for task in range(3)]
         together = model.answer(x, tasks)
     assert torch.allclose(together, torch.cat(alone), atol=1e-5)
-    closed = model.gates(relu, seen[0].shape[1])[tasks] == 0
-    assert not seen[0].unflatten(0, (-1, 15))[:, closed].any()
+    closed = model.gates(relu, outputs[0].shape[1])[tasks] == 0
+    assert not outputs[0].unflatten(0, (-1, 15))[:, closed].any()

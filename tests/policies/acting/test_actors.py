@@ -15,12 +15,12 @@ POLICIES: dict[Any, Any] = {DQN: SpikingDQNPolicy, SAC: SpikingSACPolicy, TD3: S
 
 
 def network(algorithm: Any, arguments: dict[str, Any] | None = None, **policy: Any) -> Any:
-    """What acts in a policy of ``algorithm``."""
+    """The acting network of a policy of ``algorithm``."""
     env = "CartPole-v1" if algorithm is DQN else "Pendulum-v1"
     kwargs = {"net_arch": [24, 16], "T": 3, "neuron": {"v_threshold": 0.2}, **policy}
     more = {"buffer_size": 10, "device": "cpu", "seed": 0, **(arguments or {})}
-    made = algorithm(POLICIES[algorithm], env, policy_kwargs=kwargs, **more).policy
-    return made.q_net if algorithm is DQN else made.actor
+    built = algorithm(POLICIES[algorithm], env, policy_kwargs=kwargs, **more).policy
+    return built.q_net if algorithm is DQN else built.actor
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,6 @@ def test_saved_and_loaded_by_itself(algorithm: Any, arguments: Any, policy: Any,
     (body,) = (module for module in loaded.modules() if isinstance(module, SpikingMLP))
     assert (body.T, body.layers[1].config) == (3, NeuronConfig(v_threshold=0.2))
     x = np.random.default_rng(0).uniform(-1, 1, (40, *saved.observation_space.shape)).astype(np.float32)
-    actions = [one.predict(x, deterministic=True)[0] for one in (saved, loaded)]
+    actions = [actor.predict(x, deterministic=True)[0] for actor in (saved, loaded)]
     np.testing.assert_array_equal(*actions)
     assert len(np.unique(actions[0], axis=0)) > 1

@@ -21,7 +21,10 @@ from snn4.policies.sb3 import (
     SpikingTD3Policy,
 )
 
-PPO, DQN, SAC, TD3 = SpikingActorCriticPolicy, SpikingDQNPolicy, SpikingSACPolicy, SpikingTD3Policy
+PPO = SpikingActorCriticPolicy
+DQN = SpikingDQNPolicy
+SAC = SpikingSACPolicy
+TD3 = SpikingTD3Policy
 RECURRENT = SpikingRecurrentPolicy
 
 
@@ -40,7 +43,7 @@ policy_kwargs:
 
 @pytest.mark.parametrize("written", [yaml.safe_load(ZOO)["policy_kwargs"], "as text"], ids=["mapping", "text"])
 def test_names_and_mappings_as_in_rl_zoos_yaml(written: Any) -> None:
-    """rl-zoo takes a mapping as it is, and evaluates a text."""
+    """rl-zoo takes a mapping as it is and evaluates a text."""
     text = "dict(neuron=dict(kind='cuba', tau_mem=5e-3, tau_more=[0.1, 0.2]), coding='population', net_arch=[8, 4])"
     policy = make(PPO, **(eval(text) if written == "as text" else written))
     assert policy.spiking["neuron"] == NeuronConfig("cuba", tau_mem=5e-3, tau_more=(0.1, 0.2))
@@ -89,9 +92,9 @@ def test_a_name_is_the_first_field() -> None:
 )
 def test_one_line_says_what_is_wrong(policy: Any, arguments: dict[str, Any], message: str) -> None:
     expected = TypeError if "unknown argument" in message else ValueError
-    with pytest.raises(expected, match=f"^{message}") as told:
+    with pytest.raises(expected, match=f"^{message}") as error:
         make(policy, **arguments)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("policy", "default"), [(PPO, nn.Tanh), (SAC, nn.ReLU), (DQN, nn.ReLU), (RECURRENT, nn.Tanh)])
@@ -104,7 +107,7 @@ def test_an_activation_function_means_nothing_to_neurons(policy: Any, default: t
 
 
 class Own(SpikingActorCriticPolicy):
-    """A policy of someone's own, with an argument of its own."""
+    """A user's policy with an argument of its own."""
 
     def __init__(self, *args: Any, colour: str = "red", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -24,16 +24,16 @@ def test_equals_that_of_stable_baselines3(logits: torch.Tensor) -> None:
             values = quantity(kind(7).proba_distribution(x))
             pairs.append((values, torch.autograd.grad(values.sum(), x)[0]))
         torch.testing.assert_close(*pairs)
-    lean, theirs = (kind(7).proba_distribution(logits) for kind in (LeanCategorical, CategoricalDistribution))
-    assert torch.equal(lean.mode(), theirs.mode())
-    torch.testing.assert_close(lean.distribution.probs, theirs.distribution.probs)
+    lean, plain = (kind(7).proba_distribution(logits) for kind in (LeanCategorical, CategoricalDistribution))
+    assert torch.equal(lean.mode(), plain.mode())
+    torch.testing.assert_close(lean.distribution.probs, plain.distribution.probs)
 
 
 def test_actions_and_rows_broadcast_as_in_stable_baselines3(logits: torch.Tensor) -> None:
-    few = logits[:5]
-    lean, theirs = (kind(7).proba_distribution(few) for kind in (LeanCategorical, CategoricalDistribution))
+    rows = logits[:5]
+    lean, plain = (kind(7).proba_distribution(rows) for kind in (LeanCategorical, CategoricalDistribution))
     for actions in (torch.tensor([3]), torch.tensor(3), torch.arange(7)[:, None].expand(7, 5)):
-        torch.testing.assert_close(lean.log_prob(actions), theirs.log_prob(actions))
+        torch.testing.assert_close(lean.log_prob(actions), plain.log_prob(actions))
 
 
 def test_draws_what_stable_baselines3_draws(logits: torch.Tensor) -> None:

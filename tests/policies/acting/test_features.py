@@ -54,13 +54,13 @@ def images(*shape: int) -> Tensor:
 
 
 def seen_by_readout(whole: nn.Module, x: Tensor) -> Tensor:
-    """What the last linear layer of ``whole`` is given for images ``x``: (steps * B, n)."""
-    seen: list[Tensor] = []
+    """The input of the last linear layer of ``whole`` for images ``x``: (steps * B, n)."""
+    inputs_seen: list[Tensor] = []
     readout = [module for module in whole.modules() if isinstance(module, nn.Linear)][-1]
-    handle = readout.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    handle = readout.register_forward_hook(lambda _, inputs, __: inputs_seen.append(inputs[0]))
     whole(x)
     handle.remove()
-    return seen[-1]
+    return inputs_seen[-1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,17 +136,17 @@ class Sides(gym.Env[NDArray[Any], Any]):
 
 def sides(kind: str = "front", policy: str = "spiking", **ppo: Any) -> PPO:
     config = PolicyConfig(policy, (12,), 3, neuron=NEURON, encoder=KINDS[kind])  # type: ignore[arg-type]
-    made: Any = SpikingActorCriticPolicy if policy == "spiking" else "MlpPolicy"
+    policy_class: Any = SpikingActorCriticPolicy if policy == "spiking" else "MlpPolicy"
     arguments = {"n_steps": 32, "batch_size": 64, "n_epochs": 4, "learning_rate": 3e-3, "gamma": 0.5, **ppo}
     env = DummyVecEnv([Sides] * 4)
-    return PPO(made, env, policy_kwargs=config.sb3_kwargs("PPO"), seed=0, device="cpu", **arguments)  # type: ignore[arg-type]
+    return PPO(policy_class, env, policy_kwargs=config.sb3_kwargs("PPO"), seed=0, device="cpu", **arguments)  # type: ignore[arg-type]
 
 
 def right_answers(model: Any) -> float:
     env = Sides()
     env.reset(seed=99)
-    shown, right = zip(*((env.show(), env.right) for _ in range(64)), strict=True)
-    actions, _ = model.predict(np.stack(shown), deterministic=True)
+    pictures, right = zip(*((env.show(), env.right) for _ in range(64)), strict=True)
+    actions, _ = model.predict(np.stack(pictures), deterministic=True)
     return float((actions == np.array(right)).mean())
 
 
@@ -197,7 +197,7 @@ def test_acting_event_by_event_behind_an_encoder(monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(by_events, logits(policy, images()), rtol=1e-4, atol=1e-5)
 
 
-def test_initialisation_leaves_what_was_learned_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_initialisation_leaves_learned_weights_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     torch.manual_seed(5)
     learned: Any = Hybrid(HybridConfig(front_channels=(4,), channels=(6,), in_channels=2)).network[0]
     torch.save(learned.layers.state_dict(), tmp_path / "front.pt")
@@ -217,7 +217,7 @@ def test_initialisation_leaves_what_was_learned_alone(monkeypatch: pytest.Monkey
         rows = drawn.flatten(1)
         torch.testing.assert_close(rows @ rows.t(), 2 * torch.eye(len(rows)))  # SB3 draws orthogonal weights
     model.learn(200)
-    assert stays(), "neither learning nor its norms' statistics change what is frozen"
+    assert stays(), "neither learning nor the statistics of norms change frozen layers"
     assert not torch.equal(network[1].weight, rest)
 
 
@@ -269,5 +269,5 @@ def test_membranes_carried_behind_an_encoder() -> None:
     model.learn(64)
     assert not torch.equal(next(model.policy.features_extractor.parameters()), first)
     twin_kwargs = PolicyConfig("ann", (8,), 1, "carry", encoder=KINDS["vgg"]).sb3_kwargs("PPO")
-    made: Any = RecurrentPPO("MlpLstmPolicy", env, n_steps=16, policy_kwargs=twin_kwargs)
-    assert made.policy.features_extractor.decoder is None
+    lstm: Any = RecurrentPPO("MlpLstmPolicy", env, n_steps=16, policy_kwargs=twin_kwargs)
+    assert lstm.policy.features_extractor.decoder is None

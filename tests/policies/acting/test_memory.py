@@ -36,12 +36,12 @@ def observations(steps: int, n: int = 4) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_packed_is_unpacked(kind: str) -> None:
+def test_packed_states_are_unpacked(kind: str) -> None:
     memory = make(kind)
     assert memory.num_layers == 2 + 2 * ROWS[kind] + 1
     assert memory.hidden_size == 9
     widths = [3, 3, *[9] * ROWS[kind], *[6] * ROWS[kind], 6]
-    packed = torch.randint(-64, 64, (memory.num_layers + 2, 4, 12)) / 32  # with rows, and width, to spare
+    packed = torch.randint(-64, 64, (memory.num_layers + 2, 4, 12)) / 32  # with spare rows and spare width
     for row, width in enumerate(widths):
         packed[row, :, width:] = 0
     states = memory.unpack(packed)
@@ -55,22 +55,22 @@ def test_what_is_packed_is_unpacked(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_zeros_are_a_new_life(kind: str) -> None:
-    """States of neurons at rest are what they start from by themselves."""
+    """A state of zeros is the state at rest, from which neurons start by themselves."""
     memory, x = make(kind), observations(7)
-    got, _ = memory(x, life(memory))
-    seen = [x, *(memory.gain * (x - dendrite(x)[0]) for dendrite in memory.dendrites)]
-    signal, spikes = torch.cat(seen, -1), []
+    output, _ = memory(x, life(memory))
+    inputs = [x, *(memory.gain * (x - dendrite(x)[0]) for dendrite in memory.dendrites)]
+    signal, spikes = torch.cat(inputs, -1), []
     for layer in memory.layers:
         signal = layer(signal)[0] if isinstance(layer, Neuron) else layer(signal)
         spikes += [signal] if isinstance(layer, Neuron) and layer.config.spikes else []
-    torch.testing.assert_close(got, signal)
+    torch.testing.assert_close(output, signal)
     assert all(0.02 < train.mean() < 0.98 for train in spikes)
 
 
 @pytest.mark.parametrize("acting", [False, True])
 @pytest.mark.parametrize("kind", [*KINDS, None])
 def test_decisions_at_once_are_decisions_one_by_one(kind: str | None, acting: bool) -> None:
-    """Single decisions, where nothing is learned, are taken event by event."""
+    """Without learning, single decisions are computed event by event."""
     memory, x = make(kind), observations(12)
     whole, last = memory(x, life(memory, rows=1))
     outputs, state = [], life(memory, rows=1)
@@ -78,7 +78,7 @@ def test_decisions_at_once_are_decisions_one_by_one(kind: str | None, acting: bo
         before = state[0].clone()
         with torch.set_grad_enabled(not acting):
             out, after = memory(now, state)
-        assert torch.equal(state[0], before), "the state that was given is not changed"
+        assert torch.equal(state[0], before), "the given state does not change"
         state = after
         outputs.append(out)
     torch.testing.assert_close(torch.cat(outputs), whole)
@@ -92,13 +92,13 @@ def test_libraries_remember_the_same(backend: str) -> None:
     pytest.importorskip(backend)
     x = observations(8)
     expected, state = make("cuba", v_leak=0.0)(x, life(make("cuba")))
-    got, other = make("cuba", backend=backend, v_leak=0.0)(x, life(make("cuba")))
-    torch.testing.assert_close(got, expected)
-    torch.testing.assert_close(other, state)
+    output, backend_state = make("cuba", backend=backend, v_leak=0.0)(x, life(make("cuba")))
+    torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(backend_state, state)
 
 
-def test_dendrites_tell_change() -> None:
-    """A value that stands still is told as itself, one that moves by what is left between it and its trace."""
+def test_dendrites_signal_change() -> None:
+    """The trace of a constant value reaches the value; the trace of a ramp lags behind by a constant."""
     dendrite = make().dendrites[0]
     still, _ = dendrite(torch.ones(60, 1, 3))
     assert still[0].max() < 0.5
@@ -117,18 +117,19 @@ def test_gradients_pass_through_time(kind: str | None) -> None:
     out[-1].sum().backward()
     assert x.grad is not None
     assert (x.grad.abs().amax((1, 2)) > 0).all(), "the last decision learns from the first observation"
-    # Truncated: nothing behind the state that is handed over.
+    # Truncated: no gradient passes the state that is handed over.
     later = observations(3).requires_grad_()
     memory(later, tuple(part.detach() for part in state))[0].sum().backward()
     assert later.grad is not None
 
 
 @pytest.mark.parametrize("kind", ["lif", "multi"])
-def test_episodes_that_begin_in_a_sequence_begin_anew(kind: str) -> None:
-    memory, x, starts = make(kind), observations(8, n=3), torch.zeros(8, 3)
+def test_episodes_that_begin_within_a_sequence_begin_a_new_life(kind: str) -> None:
+    memory, x = make(kind), observations(8, n=3)
+    starts = torch.zeros(8, 3)
     starts[0, 0] = starts[3, 1] = starts[5, 0] = 1
-    _, state = memory(observations(4, n=3), life(memory, 3))  # what was before
-    got, (packed, _) = SpikingRecurrentPolicy._process_sequence(
+    _, state = memory(observations(4, n=3), life(memory, 3))  # the life before
+    outputs, (packed, _) = SpikingRecurrentPolicy._process_sequence(
         x.swapaxes(0, 1).flatten(0, 1), state, starts.t().flatten(), memory
     )
     for n in range(3):
@@ -136,7 +137,7 @@ def test_episodes_that_begin_in_a_sequence_begin_anew(kind: str) -> None:
         for t in range(8):
             out, own = memory(x[t : t + 1, n : n + 1], life(memory, 1) if starts[t, n] else own)
             parts.append(out[0])
-        torch.testing.assert_close(got.view(3, 8, -1)[n], torch.cat(parts))
+        torch.testing.assert_close(outputs.view(3, 8, -1)[n], torch.cat(parts))
         torch.testing.assert_close(packed[:, n : n + 1], own[0])
 
 

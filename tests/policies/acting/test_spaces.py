@@ -56,17 +56,17 @@ REFUSED: list[tuple[spaces.Space[Any], spaces.Space[Any], str, str, str]] = [
 
 
 @pytest.mark.parametrize("policy", [SpikingActorCriticPolicy, SpikingRecurrentPolicy])
-@pytest.mark.parametrize(("seen", "taken", "name", "got", "allowed"), REFUSED)
+@pytest.mark.parametrize(("observations", "actions", "name", "value", "allowed"), REFUSED)
 def test_spaces_that_sb3_takes_for_others_are_refused(
-    policy: Any, seen: spaces.Space[Any], taken: spaces.Space[Any], name: str, got: str, allowed: str
+    policy: Any, observations: spaces.Space[Any], actions: spaces.Space[Any], name: str, value: str, allowed: str
 ) -> None:
     how = "wrap the environment with snn4.envs.spaces.plain_spaces"
-    with pytest.raises(ValueError, match=f"^{re.escape(f'{name}: got {got}, allowed is {allowed}; {how}')}$"):
-        policy(seen, taken, lambda _: 1e-3)
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{name}: got {value}, allowed is {allowed}; {how}')}$"):
+        policy(observations, actions, lambda _: 1e-3)
 
 
 class Numbers(gym.Env[Any, Any]):
-    """Two numbers are seen, three switches set; episodes of 10 steps."""
+    """Observations of two numbers, actions of three switches, episodes of 10 steps."""
 
     observation_space, action_space = spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(3)
 

@@ -57,8 +57,8 @@ class Random(Env[Any, Any]):
         return self.observation_space.sample(), float(self.steps % 2), False, self.steps == 30, {}
 
 
-def made(algorithm: Any, observations: spaces.Space[Any], policy: dict[str, Any], seed: int = 0) -> Any:
-    """A model whose optimizer changes nothing: what its weights become, waking makes of them."""
+def make(algorithm: Any, observations: spaces.Space[Any], policy: dict[str, Any], seed: int = 0) -> Any:
+    """A model whose optimizer changes nothing: only waking changes its weights."""
     policy_class, actions, arguments = ALGORITHMS[algorithm]
     return algorithm(
         policy_class, Random(copy.deepcopy(observations), actions), learning_rate=0.0, seed=seed, device="cpu",
@@ -82,7 +82,7 @@ def samples(space: spaces.Space[Any], n: int) -> Any:
 def test_layers_that_are_born_silent_are_woken_by_a_gain(
     algorithm: Any, observations: spaces.Space[Any], policy: dict[str, Any]
 ) -> None:
-    model = made(algorithm, observations, policy)
+    model = make(algorithm, observations, policy)
     before = weights(model.policy)
     for _ in range(2):
         model.predict(samples(observations, 64), deterministic=True)
@@ -103,7 +103,7 @@ def test_layers_that_are_born_silent_are_woken_by_a_gain(
 
 
 def test_every_synapse_of_a_woken_policy_has_a_gradient_and_the_image_matters() -> None:
-    policy: Any = made(DQN, IMAGES, SEES).policy
+    policy: Any = make(DQN, IMAGES, SEES).policy
     x = torch.as_tensor(samples(IMAGES, ENOUGH))
     with pytest.warns(SilentLayers):
         values = policy.q_net(x)
@@ -114,7 +114,7 @@ def test_every_synapse_of_a_woken_policy_has_a_gradient_and_the_image_matters() 
 
 @pytest.mark.parametrize("algorithm", [PPO, RecurrentPPO, DQN, SAC, TD3])
 def test_a_policy_that_is_born_spiking_keeps_its_weights(algorithm: Any) -> None:
-    model = made(algorithm, VECTORS, {})
+    model = make(algorithm, VECTORS, {})
     before = weights(model.policy)
     with warnings.catch_warnings():
         warnings.simplefilter("error", SilentLayers)
@@ -124,21 +124,21 @@ def test_a_policy_that_is_born_spiking_keeps_its_weights(algorithm: Any) -> None
 
 
 def test_loaded_weights_are_left_alone_unless_they_are_its_own() -> None:
-    """A life puts what it remembers, which may be nothing or the trunk alone, into each policy that it makes."""
-    model, other = made(PPO, ONE_OF_500, {}), made(PPO, ONE_OF_500, {}, seed=1)
-    own, others = (weights(m.policy) for m in (model, other))
-    trunk = {name: value for name, value in others.items() if ".layers.2." in name}
+    """A life loads its memory, which may be empty or hold only the trunk, into each new policy."""
+    model, donor = make(PPO, ONE_OF_500, {}), make(PPO, ONE_OF_500, {}, seed=1)
+    own, foreign = (weights(m.policy) for m in (model, donor))
+    trunk = {name: value for name, value in foreign.items() if ".layers.2." in name}
     asleep = []
-    for state in (own, own | trunk, others):
+    for state in (own, own | trunk, foreign):
         model.policy.load_state_dict(state)
         asleep.append([set(waking.asleep) for _, waking in watched(model.policy)])
     assert asleep == [[{0, 1}], [{0}], [set()]]
     model.learn(64)
-    assert not changed(model.policy, others)
+    assert not changed(model.policy, foreign)
 
 
 def test_a_copy_is_woken_apart() -> None:
-    policy: Any = made(DQN, ONE_OF_500, {}).policy
+    policy: Any = make(DQN, ONE_OF_500, {}).policy
     copied, before = copy.deepcopy(policy), weights(policy)
     with pytest.warns(SilentLayers):
         copied.q_net(torch.arange(ENOUGH))
@@ -176,17 +176,17 @@ def test_the_gain_is_the_least_that_brings_the_rate(T: int, neuron: dict[str, An
 
 def test_silence_is_judged_after_enough_observations() -> None:
     body, waking = newborn(neuron=NeuronConfig(v_threshold=20.0))
-    before, few = weights(body), torch.randn(ENOUGH // 4, 6)
+    before, quarter = weights(body), torch.randn(ENOUGH // 4, 6)
     for _ in range(3):
-        body(few)
+        body(quarter)
         assert not changed(body, before)
     with pytest.warns(SilentLayers, match=f"first {ENOUGH} observations"):
-        body(few)
+        body(quarter)
     assert changed(body, before)
     assert not waking.asleep
 
 
-def test_what_no_gain_wakes_is_told_and_left() -> None:
+def test_a_layer_that_no_gain_wakes_is_reported_and_left() -> None:
     body, waking = newborn()
     with torch.no_grad():
         body.layers[0].bias.zero_()

@@ -56,7 +56,7 @@ def test_half_precision_counts_as_well() -> None:
     assert cost.effective_macs == 0 < cost.spikes_per_decision
 
 
-def test_a_kernel_is_read_once_an_image() -> None:
+def test_a_kernel_is_read_once_per_image() -> None:
     conv = nn.Conv2d(1, 2, 3, bias=False)
     x = torch.zeros(4, 1, 8, 8)
     x[0] = 1
@@ -112,16 +112,16 @@ def loihi(network: nn.Module, x: Tensor) -> float:
 
 
 def test_a_chip_folds_average_pooling_into_synapses() -> None:
-    """Pooling and a 1 x 1 convolution are one convolution of the pool's size, which sees the spikes themselves."""
+    """Pooling and a 1 x 1 convolution equal one convolution of the pool's size, which sees the spikes themselves."""
     pooled = pruned(spiking_layers(nn.AvgPool2d(2), nn.Conv2d(2, 3, 1, bias=False), Neuron(NeuronConfig())), 0.3)
     folded = spiking_layers(nn.Conv2d(2, 3, 2, 2, bias=False), Neuron(NeuronConfig()))
     folded[0], folded[2].weight.data = pooled[0], pooled[3].weight.data.expand(3, 2, 2, 2) / 4
     x = torch.rand(4, 2, 1, 6, 6)
-    ours, theirs = metered(pooled, x), metered(folded, x)
-    assert ours.spike_rates == theirs.spike_rates
-    assert theirs.effective_acs > 0 == ours.effective_acs
-    assert ours.effective_macs > theirs.effective_macs, "NeuroBench takes pooled spikes for real values"
-    assert ours.energy_joules["loihi1"] == pytest.approx(theirs.energy_joules["loihi1"])
+    pooled_cost, folded_cost = metered(pooled, x), metered(folded, x)
+    assert pooled_cost.spike_rates == folded_cost.spike_rates
+    assert folded_cost.effective_acs > 0 == pooled_cost.effective_acs
+    assert pooled_cost.effective_macs > folded_cost.effective_macs, "NeuroBench takes pooled spikes for real values"
+    assert pooled_cost.energy_joules["loihi1"] == pytest.approx(folded_cost.energy_joules["loihi1"])
 
 
 def test_a_chip_sends_every_spike_of_a_sum() -> None:
@@ -147,9 +147,9 @@ def test_branches_see_the_spikes_before_both(T: int) -> None:
     network = pruned(SpikingSequential(nn.Linear(4, 8), Neuron(NeuronConfig()), block), 0.0)
     x = 3 * torch.rand(T, 5, 4)
     spikes = network[1](network[0](x))[0]
-    found = {layer.name: layer.effective_acs for layer in metered(network, x).layers}
+    acs = {layer.name: layer.effective_acs for layer in metered(network, x).layers}
     assert count(spikes) not in (0, count(block.branch(spikes)[0]))
-    assert found["2.branch.0"] == found["2.shortcut.0"] == count(spikes) * 6 / 5
+    assert acs["2.branch.0"] == acs["2.shortcut.0"] == count(spikes) * 6 / 5
 
 
 def test_branches_see_the_pooled_spikes_before_both() -> None:
@@ -232,8 +232,8 @@ def test_layers_that_cannot_be_counted() -> None:
     ("layer", "shape"), [(nn.Linear(4, 8), (4,)), (nn.Conv2d(1, 8, 3), (1, 5, 5)), (nn.GRU(4, 8), (3, 4))]
 )
 def test_an_input_without_a_batch_dimension_is_no_batch(layer: nn.Module, shape: tuple[int, ...]) -> None:
-    got = f"x: got shape {shape} in layer 1, allowed is an input with a batch dimension"
-    with pytest.raises(ValueError, match=f"^{re.escape(got)}"):
+    message = f"x: got shape {shape} in layer 1, allowed is an input with a batch dimension"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         metered(nn.Sequential(nn.Identity(), layer), torch.rand(shape))
 
 

@@ -32,11 +32,11 @@ def test_parameters_live_in_the_smallest_memory_that_holds_them(weights: int, jo
 
 
 @pytest.mark.parametrize(
-    ("weights", "joules_a_word"), [(8 << 10, 10e-12), (32 << 10, 20e-12), (1 << 20, 100e-12), (1 << 21, 1.3e-9)]
+    ("weights", "joules_per_word"), [(8 << 10, 10e-12), (32 << 10, 20e-12), (1 << 20, 100e-12), (1 << 21, 1.3e-9)]
 )
-def test_memory_of_horowitz(weights: int, joules_a_word: float) -> None:
+def test_memory_of_horowitz(weights: int, joules_per_word: float) -> None:
     work = Operations(memory_bytes=8, weight_bytes=weights)
-    assert ENERGY_MODELS["45nm_fp32_memory"].joules(work) == pytest.approx(joules_a_word)
+    assert ENERGY_MODELS["45nm_fp32_memory"].joules(work) == pytest.approx(joules_per_word)
 
 
 def test_memory_comes_on_top_of_arithmetic() -> None:
@@ -47,7 +47,7 @@ def test_memory_comes_on_top_of_arithmetic() -> None:
 def test_a_chip_charges_events_updates_and_its_host() -> None:
     chip = SpikingChip("", synaptic_event=2.0, active_update=3.0, inactive_update=1.0, host_mac=0.5)
     assert chip.joules(WORK) is None
-    # MACs and ACs elsewhere are none of its operations.
+    # The chip does not charge MACs and ACs elsewhere.
     work = Operations(7, 7, 7, 7, active_updates=10, inactive_updates=20, synaptic_events=5, host_operations=4)
     assert chip.joules(work) == 5 * 2 + 10 * 3 + 20 * 1 + 4 * 0.5
 

@@ -37,7 +37,7 @@ def make(name: str, spiking: bool, **kwargs: Any) -> Any:
     arguments = {} if algorithm is PPO else {"buffer_size": 10}
     kwargs["net_arch"] = [20, 12]
     if not spiking:
-        kwargs["activation_fn"] = nn.ReLU  # with zeros between the layers, which cost nothing
+        kwargs["activation_fn"] = nn.ReLU  # the zeros between the layers cost nothing
     return algorithm(
         policy if spiking else "MlpPolicy", environment, policy_kwargs=kwargs, seed=0, device="cpu", **arguments
     ).policy
@@ -157,7 +157,7 @@ def test_cost_is_a_mean_over_decisions() -> None:
     assert one_by_one.spike_rates == pytest.approx(together.spike_rates)
 
 
-def test_no_decision_has_no_cost() -> None:
+def test_without_decisions_there_is_no_cost() -> None:
     with Meter(make("PPO", spiking=True)) as meter:
         pass
     with pytest.raises(ValueError, match=r"^decisions: got 0, allowed is one or more"):
@@ -218,10 +218,10 @@ def test_operations_of_membranes_that_live_on() -> None:
         (dendrite,), (first, neurons, second, more, _) = memory.dendrites, memory.layers
         values = torch.as_tensor(x)[None]
         before, (_, (packed, _)) = memory.unpack(packed), memory(values, (packed, packed))
-        seen = torch.cat([values, memory.gain * (values - dendrite(values, before[0])[0])], -1)
-        a, _ = neurons(first(seen), before[1])
+        inputs = torch.cat([values, memory.gain * (values - dendrite(values, before[0])[0])], -1)
+        a, _ = neurons(first(inputs), before[1])
         b, _ = more(second(a), before[2])
-        macs += count(seen) * 20
+        macs += count(inputs) * 20
         acs += count(a) * 12 + count(b)  # and one action
         spikes.append((count(a), count(b)))
     cost = act(policy, steps)
@@ -285,7 +285,7 @@ def test_layers_add_up(coding: Any) -> None:
 
 
 class Stepwise(nn.Module):
-    """The layers of a `SpikingSequential` one step a call, as NeuroBench's wrapper of snnTorch networks calls them."""
+    """The layers of a `SpikingSequential`, one step per call, as NeuroBench's wrapper for snnTorch does."""
 
     def __init__(self, network: SpikingSequential) -> None:
         super().__init__()
@@ -329,13 +329,13 @@ def neurobench(model: Any, x: Tensor) -> dict[str, float]:
     return {**results.pop("SynapticOperations"), **results}
 
 
-def in_its_terms(cost: Cost) -> dict[str, Any]:
+def in_neurobench_terms(cost: Cost) -> dict[str, Any]:
     return {
         "Effective_MACs": pytest.approx(cost.effective_macs),
         "Effective_ACs": pytest.approx(cost.effective_acs),
         "Dense": pytest.approx(cost.dense_macs),
         "ActivationSparsity": pytest.approx(cost.activation_sparsity),
-        "ConnectionSparsity": pytest.approx(cost.connection_sparsity, abs=5e-5),  # which it rounds
+        "ConnectionSparsity": pytest.approx(cost.connection_sparsity, abs=5e-5),  # NeuroBench rounds it
         "Footprint": cost.footprint_bytes,
         "ParameterCount": cost.parameters,
     }
@@ -353,13 +353,13 @@ def test_neurobench_agrees_on_spiking_networks(kind: str, values: str) -> None:
         nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), Neuron(neuron), nn.Flatten(), nn.Linear(6 * 4, 3),
     ]  # fmt: skip
     network = pruned(SpikingSequential(*(dense if kind == "dense" else convolutional)))
-    x = torch.rand(6, 5, *((6,) if kind == "dense" else (2, 8, 8)))  # its data are (B, T, …)
+    x = torch.rand(6, 5, *((6,) if kind == "dense" else (2, 8, 8)))  # NeuroBench's data are (B, T, …)
     x = (x < 0.3).float() if values == "spikes" else x * (x < 0.3)
     model = models.SNNTorchModel(Stepwise(network))
     model.add_activation_module(Spikes)
     cost = metered(network, x.transpose(0, 1))
     assert min(cost.spike_rates) > 0
-    assert neurobench(model, x) == in_its_terms(cost)
+    assert neurobench(model, x) == in_neurobench_terms(cost)
 
 
 @pytest.mark.parametrize("kind", ["policy", "convolutional"])
@@ -377,18 +377,18 @@ def test_neurobench_agrees_on_anns(kind: str) -> None:
         network, x = pruned(twin(ConvNetConfig("resnet", (4, 8), in_channels=2))), torch.randn(6, 2, 8, 8)
         cost = metered(network, x)
     assert cost.activation_sparsity > 0 < cost.connection_sparsity
-    assert neurobench(models.TorchModel(network), x) == in_its_terms(cost)
+    assert neurobench(models.TorchModel(network), x) == in_neurobench_terms(cost)
 
 
-def test_neurobench_would_charge_decoded_values_and_so_counts_less_work() -> None:
+def test_neurobench_charges_decoded_values_and_so_counts_less_work() -> None:
     """The documented difference: a head sees T steps of spikes on a chip, and decoded values in torch."""
     models = pytest.importorskip("neurobench.models")
     torch.manual_seed(0)
     network = nn.Sequential(pruned(SpikingMLP(4, [16], T=5), 0.0), nn.Linear(16, 2))
     x = torch.rand(6, 4)
     spikes = network[0].spikes(x)[0]
-    ours, theirs = metered(network, x), neurobench(models.TorchModel(network), x)
-    assert ours.effective_macs == 4 * 16, "a constant code's currents are computed once"
-    assert ours.effective_acs == count(spikes) * 2 / 6
-    assert theirs["Effective_ACs"] == 0
-    assert theirs["Effective_MACs"] == pytest.approx(4 * 16 + count(spikes.any(0)) * 2 / 6)
+    cost, results = metered(network, x), neurobench(models.TorchModel(network), x)
+    assert cost.effective_macs == 4 * 16, "a constant code's currents are computed once"
+    assert cost.effective_acs == count(spikes) * 2 / 6
+    assert results["Effective_ACs"] == 0
+    assert results["Effective_MACs"] == pytest.approx(4 * 16 + count(spikes.any(0)) * 2 / 6)

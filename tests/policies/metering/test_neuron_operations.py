@@ -11,16 +11,18 @@ from snn4.policies.neurons import Neuron, NeuronConfig, dynamics
 
 
 class ByHand:
-    """One neuron whose constants are folded, and the operations that it takes: what `neuron_operations` documents."""
+    """One neuron with folded constants that counts its operations, as `neuron_operations` documents them."""
 
     def __init__(self, d: Dynamics, v_leak: float) -> None:
-        one = len(d.decay) == 1
-        scale = d.gain[0] * (1.0 if d.syn_decay is None else d.syn_gain) if one else 1.0
-        self.gains = [1.0] if one else d.gain
-        self.d, self.macs, self.acs = d, 0, 0
+        is_single = len(d.decay) == 1
+        scale = d.gain[0] * (1.0 if d.syn_decay is None else d.syn_gain) if is_single else 1.0
+        self.gains = [1.0] if is_single else d.gain
+        self.d = d
+        self.macs, self.acs = 0, 0
         self.threshold, self.raise_ = (d.v_threshold - v_leak) / scale, (d.adaptation or 0) / scale
         self.drop, self.v_reset = d.v_threshold / scale, (d.v_reset - v_leak) / scale
-        self.i, self.a, self.v = 0.0, 0.0, [0.0] * len(d.decay)
+        self.i, self.a = 0.0, 0.0
+        self.v = [0.0] * len(d.decay)
 
     def mac(self, a: float, b: float, c: float = 0.0) -> float:
         self.macs += 1
@@ -37,8 +39,8 @@ class ByHand:
         parts = zip(d.decay, self.v, inputs, strict=True)
         u = [self.add(v, i) if decay == 1 else self.mac(decay, v, i) for decay, v, i in parts]
         together = u[0]
-        for more in u[1:]:
-            together = self.add(together, more)
+        for part in u[1:]:
+            together = self.add(together, part)
         if d.reset == "none":
             self.v = u
             return 0
@@ -73,10 +75,10 @@ def test_folded_equations_take_these_operations_for_the_same_spikes(
     with torch.no_grad():
         spikes = Neuron(config).double()(currents)[0].flatten().tolist()
     hand = ByHand(dynamics(config), config.v_leak)
-    ours = [hand.step(current) for current in currents.flatten().tolist()]
-    number = sum(ours)
+    hand_spikes = [hand.step(current) for current in currents.flatten().tolist()]
+    number = sum(hand_spikes)
     if config.spikes:
-        assert ours == spikes
+        assert hand_spikes == spikes
         assert 0 < number < 50
     assert update_arithmetic(dynamics(config)) == (update if r is None else with_r)
     macs, acs = update_arithmetic(dynamics(config))

@@ -38,7 +38,7 @@ LAYERS = {
 
 
 def matrix(layer: nn.Module, sample: torch.Size) -> Tensor:
-    """The layer as a dense matrix (inputs, outputs): what it makes of one input at a time."""
+    """The layer as a dense matrix (inputs, outputs), from its outputs for one input at a time."""
     one_by_one = torch.eye(sample.numel()).reshape(-1, *sample)
     return (layer(one_by_one) - layer(torch.zeros(1, *sample))).flatten(1).detach()
 
@@ -74,9 +74,8 @@ def test_dense_operations_ignore_zero_weights_and_padding() -> None:
     nn.init.zeros_(linear.weight)
     assert fan_out(linear, torch.Size([5]), dense=True).tolist() == [4.0] * 5
     assert fan_out(linear, torch.Size([5])).tolist() == [0.0] * 5
-    corner, edge, middle = 4.0, 6.0, 9.0
-    row = [[corner, edge, corner], [edge, middle, edge], [corner, edge, corner]]
-    assert fan_out(conv, torch.Size([1, 3, 3]), dense=True).tolist() == [row]
+    expected = [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]  # corners, edges, the middle
+    assert fan_out(conv, torch.Size([1, 3, 3]), dense=True).tolist() == [expected]
 
 
 def test_rows_are_samples_of_all_steps() -> None:
@@ -101,7 +100,7 @@ def test_recurrent_operations_step_by_step(kind: type[nn.RNNBase], started: bool
     for step in x:
         h = state[0] if kind is nn.LSTM else state
         _, state = layer(step[None], state)
-        above = (state[0] if kind is nn.LSTM else state)[0]  # what the first layer gives to the second
+        above = (state[0] if kind is nn.LSTM else state)[0]  # the output of the first layer, the input of the second
         for number, values in enumerate((step, above)):
             for weight, operand in ((f"weight_ih_l{number}", values), (f"weight_hh_l{number}", h[number])):
                 matrix = getattr(layer, weight)

@@ -18,24 +18,25 @@ VARIANTS: list[dict[str, Any]] = [
 
 
 def shapes(network: nn.Module, x: torch.Tensor) -> list[tuple[str, tuple[int, ...]]]:
-    """Kind and output shape of a sample of each layer with weights, and of each activation, in order."""
-    found: list[tuple[str, tuple[int, ...]]] = []
+    """Kind and output shape per sample of each layer with weights and of each activation, in order."""
+    layers: list[tuple[str, tuple[int, ...]]] = []
 
     def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
         y = output[0].flatten(0, 1) if isinstance(layer, Neuron) else output
-        found.append(("activation" if isinstance(layer, (Neuron, nn.ReLU)) else type(layer).__name__, y.shape[1:]))
+        layers.append(("activation" if isinstance(layer, (Neuron, nn.ReLU)) else type(layer).__name__, y.shape[1:]))
 
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear, nn.ReLU, Neuron, nn.AvgPool2d, nn.MaxPool2d)):
             module.register_forward_hook(hook)
     network(x)
-    return found
+    return layers
 
 
 @pytest.mark.parametrize("fields", VARIANTS)
 def test_a_twin_has_the_same_layers_and_parameters(fields: dict[str, Any]) -> None:
     config = ConvNetConfig(channels=(6, 8), in_channels=1, T=2, **fields)
-    spiking, ann, x = SpikingConvNet(config), twin(config), torch.rand(3, 1, 9, 9)
+    spiking, ann = SpikingConvNet(config), twin(config)
+    x = torch.rand(3, 1, 9, 9)
     assert shapes(ann, x) == shapes(spiking, x)
     assert not any(isinstance(module, Neuron) for module in ann.modules())
     assert [p.shape for p in ann.parameters()] == [p.shape for p in spiking.parameters()]

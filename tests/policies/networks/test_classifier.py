@@ -15,7 +15,7 @@ NEURON = NeuronConfig(tau_mem=3e-3, v_threshold=0.4)
 
 @dataclasses.dataclass(frozen=True)
 class Halving(ClassifierConfig):
-    """What a family of networks adds."""
+    """The fields that a family of networks adds."""
 
     pooling: str = "avg"
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"pooling": ("avg", "max")}
@@ -55,7 +55,7 @@ def test_scores_are_the_mean_over_steps() -> None:
     assert scores.std(0).sum() > 0
 
 
-def test_it_goes_on_from_a_state() -> None:
+def test_it_continues_from_a_state() -> None:
     net, events = SpikingClassifier(CONFIG, layers()), draw(5, 6, 2, 8, 7)
     whole, last = net.run(events)
     first, state = net.run(events[:2])
@@ -64,11 +64,12 @@ def test_it_goes_on_from_a_state() -> None:
 
 
 def test_a_constant_image_passes_the_first_synapses_once() -> None:
-    net, seen = SpikingClassifier(CONFIG, layers()), list[int]()
+    net = SpikingClassifier(CONFIG, layers())
+    sizes: list[int] = []
     for layer in net.network:
-        layer.register_forward_hook(lambda layer, inputs, _: seen.append(len(inputs[0])))
+        layer.register_forward_hook(lambda layer, inputs, _: sizes.append(len(inputs[0])))
     net(draw(6, 2, 8, 7))
-    assert seen == [6, 1, 24, 24, 24], "convolution, neurons (one current for all steps), then 4 steps of 6"
+    assert sizes == [6, 1, 24, 24, 24], "convolution, neurons (one current for all steps), then 4 steps of 6"
 
 
 def test_without_time() -> None:
@@ -80,10 +81,10 @@ def test_without_time() -> None:
 def test_inputs_that_do_not_fit() -> None:
     spiking, twin = SpikingClassifier(CONFIG, layers()), Classifier(CONFIG, nn.Sequential(*layers()[::2]))
     sized = SpikingClassifier(dataclasses.replace(CONFIG, image_size=(8, 8)), layers())
-    both = r"allowed is \(B, C, H, W\) or \(T, B, C, H, W\), each >= 1"
+    allowed = r"allowed is \(B, C, H, W\) or \(T, B, C, H, W\), each >= 1"
     cases: list[tuple[nn.Module, Tensor, str]] = [
-        (spiking, draw(2, 8, 8), rf"x: got shape \(2, 8, 8\), {both}"),
-        (spiking, draw(0, 2, 8, 8), rf"x: got shape \(0, 2, 8, 8\), {both}"),
+        (spiking, draw(2, 8, 8), rf"x: got shape \(2, 8, 8\), {allowed}"),
+        (spiking, draw(0, 2, 8, 8), rf"x: got shape \(0, 2, 8, 8\), {allowed}"),
         (twin, draw(4, 1, 2, 8, 8), r"x: got shape \(4, 1, 2, 8, 8\), allowed is \(B, C, H, W\), each >= 1"),
         (spiking, draw(1, 2, 8, 8).byte(), r"x: got dtype torch.uint8, .*; convert with .float\(\)"),
         (spiking, draw(1, 3, 8, 8), r"x: got 3 channels, allowed is in_channels \(2\)"),

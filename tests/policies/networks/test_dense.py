@@ -26,7 +26,7 @@ def test_images_and_events(norm: Any) -> None:
 
 
 def test_pixels_may_be_anywhere() -> None:
-    """With the columns of the first weights moved as the pixels are, nothing changes."""
+    """Nothing changes if the columns of the first weights move with the pixels."""
     torch.manual_seed(0)
     network, order = Dense(SMALL).eval(), torch.randperm(40)
     images = torch.randn(5, 2, 4, 5)

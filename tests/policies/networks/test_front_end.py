@@ -45,24 +45,24 @@ def test_a_frozen_front_end_stays_while_the_rest_learns(frozen: bool) -> None:
         optimizer.step()
     changed = {name for name, x in state(network).items() if not torch.equal(x, before[name])}
     assert {"1.weight", "1.bias"} <= changed
-    seen = {name for name in changed if name.startswith("0.")}
+    changed_front = {name for name in changed if name.startswith("0.")}
     if frozen:
-        assert not seen
+        assert not changed_front
         assert torch.equal(front(draw(1, 5, 2, 8, 8)), expected)
         assert not any(module.training for module in front.modules())
     else:
-        assert {"0.layers.0.weight", "0.layers.1.running_mean"} <= seen
+        assert {"0.layers.0.weight", "0.layers.1.running_mean"} <= changed_front
 
 
-def test_what_was_learned_is_not_drawn_anew() -> None:
+def test_learned_weights_are_not_drawn_again() -> None:
     def fill(module: nn.Module) -> None:
         if isinstance(module, nn.Conv2d):
             nn.init.ones_(module.weight)
 
     fresh, learned = FrontEnd(layers()), FrontEnd(layers(), learned=True)
-    nn.Sequential(fresh, learned, other := nn.Conv2d(2, 2, 1)).apply(fill)
+    nn.Sequential(fresh, learned, last := nn.Conv2d(2, 2, 1)).apply(fill)
     assert (fresh.layers[0].weight == 1).all()  # type: ignore[index]
-    assert (other.weight == 1).all()
+    assert (last.weight == 1).all()
     assert same(state(learned.layers), state(layers()))
 
 
@@ -71,7 +71,7 @@ def test_shape_of_maps() -> None:
     before = state(front)
     assert front.shape_of((2, 9, 7)) == (4, 7, 5)
     assert front.training
-    assert same(state(front), before), "looking is not learning"
+    assert same(state(front), before), "a look at the shape changes nothing"
     for image in ((2, 2, 9), (3, 9, 9)):
         message = rf"^image_size: got images \({image[0]}, {image[1]}, 9\), which the front end cannot take \(.*\)"
         with pytest.raises(ValueError, match=message):
@@ -117,7 +117,7 @@ def test_other_channels_see_the_same_colours(channels: int) -> None:
     grey = draw(3, 2, 1, 32, 32)
     if channels == 1:
         torch.testing.assert_close(front(grey), usual(grey.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
-    elif channels == 6:  # two images in one: their mean
+    elif channels == 6:  # two images in one input: the mean of both
         images = draw(3, 2, 6, 32, 32)
         torch.testing.assert_close(front(images), usual((images[:, :3] + images[:, 3:]) / 2), rtol=1e-4, atol=1e-5)
     else:
@@ -156,9 +156,9 @@ def test_old_files_that_do_not_count_batches(tmp_path: Path) -> None:
 
 
 def test_files_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
-    other, path = state(layers(width=5)), tmp_path / "other.pt"
-    del other["0.weight"]
-    torch.save({**other, "1.bias": torch.zeros(4)}, path)
+    weights, path = state(layers(width=5)), tmp_path / "other.pt"
+    del weights["0.weight"]
+    torch.save({**weights, "1.bias": torch.zeros(4)}, path)
     front = layers()
     listed = "0.weight is missing; 1.weight is (5,), allowed is (4,); 1.running_mean is (5,), allowed is (4,); "
     with pytest.raises(ValueError, match="does not fit") as caught:
@@ -212,7 +212,7 @@ def test_models_and_layers_that_are_not_there(name: str, layer: str, message: st
 def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setattr(urllib.request, "_opener", None)  # else the whole process keeps the proxies that it finds first
+    monkeypatch.setattr(urllib.request, "_opener", None)  # otherwise the whole process keeps the first proxies
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"^weights: got DEFAULT, but they cannot be downloaded"):
         torchvision_front("squeezenet1_1", "features.5", 3, "DEFAULT")

@@ -1,4 +1,4 @@
-"""Published checkpoints: made here with the authors' names and random weights, since none can be downloaded."""
+"""Published checkpoints: built here with the authors' names and random weights, since they cannot be downloaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEPS, CLASSES = 2, 5
 
 
 class Version(NamedTuple):
-    """A version of the authors' code: how it names its layers, and the size of a network."""
+    """A version of the authors' code: the names of its layers and the size of a network."""
 
     family: str
     depth: int
@@ -32,7 +32,7 @@ class Version(NamedTuple):
     pools: tuple[int, ...] = (1, 1, 2, 2)
     token_layer: str = "conv"
     kernel_dims: int = 2
-    """Of the convolutions of the attention: the authors have Conv1d, Conv2d and Linear."""
+    """Dimensions of the kernels in the attention: the authors use Conv1d, Conv2d and Linear."""
     in_channels: int = 3
     scale: float = 0.125
     tau: float = 2.0
@@ -59,7 +59,7 @@ VERSIONS = {
 
 
 def synapses(name: str, a: int, b: int, kernel: tuple[int, ...], bias: bool) -> Iterator[tuple[str, Tensor]]:
-    """Random weights of a layer and of its norm, which has learned."""
+    """Random weights of a layer and of its trained norm."""
     fan_in = a * (kernel[0] ** 2 if kernel else 1)
     yield f"{name}.weight", torch.randn(b, a, *kernel) * fan_in**-0.5
     if bias:
@@ -74,29 +74,30 @@ def synapses(name: str, a: int, b: int, kernel: tuple[int, ...], bias: bool) -> 
 
 def state_dict(v: Version) -> dict[str, Tensor]:
     torch.manual_seed(0)
-    width, layer, made = v.width, v.token_layer, dict[str, Tensor]()
+    width, layer = v.width, v.token_layer
+    weights: dict[str, Tensor] = {}
     channels = (v.in_channels, *(width // part for part in (8, 4, 2, 1)), width)
     for name, a, b in zip(v.stem, channels[:-1], channels[1:], strict=True):
-        made.update(synapses(f"patch_embed.{name}", a, b, (3, 3), bias=False))
-    one = () if layer == "linear" else (1, 1)
+        weights.update(synapses(f"patch_embed.{name}", a, b, (3, 3), bias=False))
+    kernel = () if layer == "linear" else (1, 1)
     hidden = "mlp" if v.family == "spikingformer" else "fc"
     for n in range(v.depth):
         for part in ("q", "k", "v", "proj"):
             bias = part == "proj" or layer == "linear"
-            made.update(synapses(f"block.{n}.attn.{part}_{layer}", width, width, (1,) * v.kernel_dims, bias))
-        made.update(synapses(f"block.{n}.mlp.{hidden}1_{layer}", width, 4 * width, one, bias=True))
-        made.update(synapses(f"block.{n}.mlp.{hidden}2_{layer}", 4 * width, width, one, bias=True))
+            weights.update(synapses(f"block.{n}.attn.{part}_{layer}", width, width, (1,) * v.kernel_dims, bias))
+        weights.update(synapses(f"block.{n}.mlp.{hidden}1_{layer}", width, 4 * width, kernel, bias=True))
+        weights.update(synapses(f"block.{n}.mlp.{hidden}2_{layer}", 4 * width, width, kernel, bias=True))
         if v.family == "spike-driven-transformer":
-            made[f"block.{n}.attn.talking_heads.weight"] = torch.randn(v.heads, v.heads, 1)
-        else:  # norms that are made and not used
-            made |= {f"block.{n}.norm{m}.{part}": torch.randn(width) for m in (1, 2) for part in ("weight", "bias")}
+            weights[f"block.{n}.attn.talking_heads.weight"] = torch.randn(v.heads, v.heads, 1)
+        else:  # norms that exist but are not used
+            weights |= {f"block.{n}.norm{m}.{part}": torch.randn(width) for m in (1, 2) for part in ("weight", "bias")}
     if v.in_channels == 2:
-        made |= {"pos_embed": torch.randn(1, 64, width), "norm.weight": torch.randn(width)}
-    return made | {"head.weight": torch.randn(CLASSES, width) * 0.1, "head.bias": torch.randn(CLASSES)}
+        weights |= {"pos_embed": torch.randn(1, 64, width), "norm.weight": torch.randn(width)}
+    return weights | {"head.weight": torch.randn(CLASSES, width) * 0.1, "head.bias": torch.randn(CLASSES)}
 
 
 class Written:
-    """The authors' networks one step at a time, from their description, with their names and in double precision."""
+    """The authors' networks as they describe them: one step at a time, with their names, in double precision."""
 
     def __init__(self, version: Version, weights: dict[str, Tensor]) -> None:
         self.v, self.weights = version, {name: x.double() for name, x in weights.items()}
@@ -129,14 +130,14 @@ class Written:
         return x
 
     def tokenizer(self, x: Tensor) -> Tensor:
-        """Spikingformer's: neurons stand before the synapses, and what they spike is pooled."""
+        """Spikingformer's stem: neurons stand before the synapses, and their spikes are pooled."""
         x = self.synapses(f"patch_embed.{self.v.stem[0]}", x)
         for name, pool in zip(self.v.stem[1:], self.v.pools, strict=True):
             x = self.synapses(f"patch_embed.{name}", self.pool(self.lif(name, x), pool))
         return x
 
     def stem_of_currents(self, x: Tensor) -> Tensor:
-        """The Spike-driven Transformer's: the last stage pools currents, which the position embedding adds to."""
+        """The Spike-driven Transformer's stem: the last stage pools currents and adds the position embedding."""
         for name, pool in zip(self.v.stem[:3], self.v.pools, strict=False):
             x = self.pool(self.lif(name, self.synapses(f"patch_embed.{name}", x)), pool)
         x = self.pool(self.synapses("patch_embed.proj_conv3", x), self.v.pools[3])
@@ -163,13 +164,13 @@ class Written:
         kernel = kernel.reshape(*kernel.shape[:2], *(kernel.shape[2:] if kernel.dim() == 4 else (1, 1)))
         x = F.conv2d(x, kernel, bias, padding=kernel.shape[-1] // 2)
         norm = name.replace("_conv", "_bn").replace("_linear", "_bn")
-        mean, var, weight, bias = (
-            self.weights[f"{norm}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
-        )
-        return (x - mean) / (var + 1e-5).sqrt() * weight + bias
+        parts = ("running_mean", "running_var", "weight", "bias")
+        of_norm = {part: self.weights[f"{norm}.{part}"][:, None, None] for part in parts}
+        normed = (x - of_norm["running_mean"]) / (of_norm["running_var"] + 1e-5).sqrt()
+        return normed * of_norm["weight"] + of_norm["bias"]
 
     def lif(self, name: str, x: Tensor, threshold: float = 1.0) -> Tensor:
-        """SpikingJelly's, with the input within the decay and a reset to 0."""
+        """SpikingJelly's LIF neuron: the decay applies to the input, too, and the reset goes to 0."""
         v = self.membranes.get(name, torch.zeros_like(x))
         u = v + (x - v) / self.v.tau
         fired = u >= threshold
@@ -191,18 +192,18 @@ def saved(path: Path, checkpoint: Any) -> Path:
 @torch.no_grad()
 def test_spikes_are_those_of_the_authors_networks(version: Version, tmp_path: Path) -> None:
     weights = state_dict(version)
-    # With tau = 1.5 eighths are now and then at the threshold but for rounding.
+    # With tau = 1.5, sums of eighths sometimes meet the threshold up to rounding.
     changes = {"scale": version.scale} if version.tau == 1.5 else {}
     network = load_official(saved(tmp_path / "checkpoint.pth.tar", weights), T=STEPS, **changes).double()
     spikes: list[Tensor] = []
     for neuron in (module for module in network.modules() if isinstance(module, Neuron)):
         neuron.register_forward_hook(lambda _, __, output: spikes.append(output[0]))
     x = torch.randn(STEPS, 1, version.in_channels, 32, 32, generator=torch.Generator().manual_seed(1)).double()
-    got, _ = network.run(x)
+    scores, _ = network.run(x)
     written = Written(version, weights)
     for t in range(STEPS):
-        torch.testing.assert_close(got[t], written.step(x[t]))
-        assert [torch.equal(ours[t], theirs) for ours, theirs in zip(spikes, written.spikes, strict=True)].count(
+        torch.testing.assert_close(scores[t], written.step(x[t]))
+        assert [torch.equal(train[t], expected) for train, expected in zip(spikes, written.spikes, strict=True)].count(
             False
         ) == 0
     assert all(0 < layer.mean() < 1 for layer in spikes), "layers that always or never spike show nothing"
@@ -214,7 +215,7 @@ EVENTS = state_dict(VERSIONS["Spikformer, events"])
 
 
 def test_checkpoints_of_training_scripts(tmp_path: Path) -> None:
-    """As timm writes them, with the arguments of the script, and from a training on several devices."""
+    """As timm writes them: with the arguments of the script, and from a training on several devices."""
     plain = load_official(saved(tmp_path / "plain.pth", EVENTS))
     weights = {f"module.{name}": x for name, x in EVENTS.items()}
     arguments = argparse.Namespace(num_heads=4, lr=5e-4, mean=[0.5], resume="")
@@ -228,7 +229,7 @@ def test_checkpoints_of_training_scripts(tmp_path: Path) -> None:
 
 
 class Unsafe:
-    """What a checkpoint may hold that is no data."""
+    """An object in a checkpoint that is not data."""
 
 
 INCOMPLETE = {name: x for name, x in EVENTS.items() if name != "block.1.mlp.fc2_bn.running_var"}
@@ -252,7 +253,7 @@ LEARNED_DECAY = {**EVENTS, "patch_embed.proj_lif.w": torch.zeros(1)}
         ({"model": EVENTS, "hook": Unsafe()}, {}, "cannot be read as a checkpoint of torch: Weights only load failed"),
     ],
 )
-def test_what_is_not_known_is_refused_in_one_line(
+def test_an_unknown_checkpoint_is_refused_in_one_line(
     checkpoint: Any, changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     path = saved(tmp_path / "checkpoint.pth", checkpoint)

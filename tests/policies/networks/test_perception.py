@@ -63,12 +63,12 @@ def test_backend_and_segments_reach_the_network(name: str) -> None:
     options = {"channels": [6, 8], "readout": "membrane"} if name == "hybrid-ann-head" else {"channels": [6, 8]}
     config, x = NetworkConfig(name, 3, NEURON, options=options).resolve(1, (16, 16), 3), torch.randn(2, 1, 16, 16)
     torch.manual_seed(0)
-    ours: Any = make_network(config)
+    plain: Any = make_network(config)
     torch.manual_seed(0)
-    theirs: Any = make_network(config, "snntorch", checkpoint_steps=2)
-    assert theirs.network.checkpoint_steps == 2
-    assert [type(layer) for layer in theirs.network] != [type(layer) for layer in ours.network]
-    torch.testing.assert_close(theirs.eval()(x), ours.eval()(x), rtol=1e-4, atol=1e-5)
+    with_backend: Any = make_network(config, "snntorch", checkpoint_steps=2)
+    assert with_backend.network.checkpoint_steps == 2
+    assert [type(layer) for layer in with_backend.network] != [type(layer) for layer in plain.network]
+    torch.testing.assert_close(with_backend.eval()(x), plain.eval()(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

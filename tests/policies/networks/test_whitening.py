@@ -14,7 +14,7 @@ SMALL: dict[str, Any] = {"channels": (6, 8), "in_channels": 3, "n_classes": 4, "
 
 
 def correlated_images(n: int = 64) -> Tensor:
-    """Smooth, with channels that depend on each other, as photographs are."""
+    """Smooth images with channels that depend on each other, like photographs."""
     x = torch.randn(n, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     mixing = torch.tensor([[1.0, 0.5, 0.2], [0.8, 0.6, 0.1], [0.9, 0.4, 0.5]])
     return nn.functional.avg_pool2d(torch.einsum("dc,bchw->bdhw", mixing, x), 3, 1)
@@ -40,7 +40,7 @@ def test_the_second_half_is_the_negative_of_the_first() -> None:
     torch.testing.assert_close(y[:, 12:], -y[:, :12])
 
 
-def test_initialisation_by_others_leaves_it_alone() -> None:
+def test_an_initialisation_from_outside_leaves_it_alone() -> None:
     network = SpikingConvNet(ConvNetConfig(**SMALL))
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     before = [layer.weight.clone() for layer in layers]
@@ -50,9 +50,9 @@ def test_initialisation_by_others_leaves_it_alone() -> None:
             nn.init.orthogonal_(layer.weight)
 
     network.apply(orthogonal)
-    kept = [torch.equal(layer.weight, x) for layer, x in zip(layers, before, strict=True)]
-    assert kept == [isinstance(layer, WhiteningConv2d) for layer in layers]
-    assert any(kept)
+    unchanged = [torch.equal(layer.weight, x) for layer, x in zip(layers, before, strict=True)]
+    assert unchanged == [isinstance(layer, WhiteningConv2d) for layer in layers]
+    assert any(unchanged)
 
 
 def test_axes_without_variance_stay_small() -> None:
@@ -64,7 +64,8 @@ def test_axes_without_variance_stay_small() -> None:
 
 
 def test_the_filters_do_not_depend_on_the_order_of_images() -> None:
-    images, first, second = correlated_images(), WhiteningConv2d(3), WhiteningConv2d(3)
+    images = correlated_images()
+    first, second = WhiteningConv2d(3), WhiteningConv2d(3)
     first.fit(images)
     second.fit(images.flip(0))
     torch.testing.assert_close(first.weight, second.weight, atol=1e-3, rtol=1e-3)
@@ -98,6 +99,6 @@ def test_pooled_currents_are_convolution_pooling_norm_neuron() -> None:
         ({"stem": "whitening", "image_size": (8, 8)}, "image_size: got .8, 8., allowed are sides >= 9"),
     ],
 )
-def test_what_does_not_go_together(fields: dict[str, Any], message: str) -> None:
+def test_fields_that_exclude_each_other(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ConvNetConfig(**fields)
