@@ -21,6 +21,6 @@ def problems_of(config: Path | str, *overrides: str) -> list[str]:
 
 def by_key(config: Path | str, *overrides: str) -> dict[str, str]:
     """The same lines by the key that each is about."""
-    told = [line.split(": ", 1) for line in problems_of(config, *overrides)]
-    assert len({key for key, _ in told}) == len(told)
-    return {key: what for key, what in told}  # noqa: C416
+    lines = [line.split(": ", 1) for line in problems_of(config, *overrides)]
+    assert len({key for key, _ in lines}) == len(lines)
+    return {key: what for key, what in lines}  # noqa: C416

@@ -113,22 +113,22 @@ def lived(streamed: Callable[..., ContinualConfig], tmp_path_factory: pytest.Tem
     return folder
 
 
-class Said(NamedTuple):
+class Result(NamedTuple):
     status: int
     out: str
     err: str
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """``snn4-agent`` with these arguments, in this process; a traceback would be an error of the test."""
 
-    def call(*arguments: str | Path) -> Said:
+    def call(*arguments: str | Path) -> Result:
         monkeypatch.setattr(sys, "argv", ["snn4-agent", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
             main()
-        return Said(int(left.value.code or 0), *capsys.readouterr())
+        return Result(int(left.value.code or 0), *capsys.readouterr())
 
     return call
 

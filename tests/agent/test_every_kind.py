@@ -41,8 +41,8 @@ class Case:
     kind: str
     config: str
     """Name of the fixture with a YAML file of a small run."""
-    told: str
-    """In the line of its end."""
+    end: str
+    """In its last line."""
     endless: str
     """An override that makes it last."""
     wrong: dict[str, str]
@@ -160,7 +160,7 @@ def test_it_is_told_in_lines(run: Run) -> None:
     lines = run.out.splitlines()
     assert "\x1b" not in run.out
     assert re.match(r"\d\d:\d\d:\d\d \S+ begins, seed 0: ", lines[0])
-    for part in (run.case.told, f"report: {run.folder / 'report.html'}", f"run folder: {run.folder}"):
+    for part in (run.case.end, f"report: {run.folder / 'report.html'}", f"run folder: {run.folder}"):
         assert part in run.out
     assert sum("saved checkpoints/" in line for line in lines) == sum(
         isinstance(e, Saved) for e in events_in(run.folder)
@@ -291,10 +291,10 @@ def test_signals(run: Run, tmp_path: Path) -> None:
 def test_a_busy_folder(cli: Cli, run: Run, tmp_path: Path) -> None:
     folder = run.copy(tmp_path / "run")
     with Journal(folder):
-        said = cli("resume", folder)
-    assert (said.status, said.out, len(said.err.splitlines())) == (2, "", 1)
-    assert said.err.startswith(f"{folder}: another process works in this folder")
-    assert f"snn4-agent watch {folder}" in said.err
+        result = cli("resume", folder)
+    assert (result.status, result.out, len(result.err.splitlines())) == (2, "", 1)
+    assert result.err.startswith(f"{folder}: another process works in this folder")
+    assert f"snn4-agent watch {folder}" in result.err
 
 
 # Going on
@@ -302,9 +302,9 @@ def test_a_busy_folder(cli: Cli, run: Run, tmp_path: Path) -> None:
 
 def test_a_finished_run_is_not_resumed(cli: Cli, run: Run) -> None:
     before = (run.folder / "events.jsonl").read_bytes()
-    said = cli("resume", run.folder)
-    assert said.status == 2
-    assert said.err == f"{run.folder}: this run is finished; test it with: snn4-agent evaluate {run.folder}\n"
+    result = cli("resume", run.folder)
+    assert result.status == 2
+    assert result.err == f"{run.folder}: this run is finished; test it with: snn4-agent evaluate {run.folder}\n"
     assert (run.folder / "events.jsonl").read_bytes() == before
 
 
@@ -316,9 +316,9 @@ def test_resume_after_the_one_before_the_last(cli: Cli, run: Run, tmp_path: Path
     lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
     (folder / "events.jsonl").write_text("".join(lines[:-1]) + lines[-1][:20])
     (folder / "run.json").write_text(json.dumps(read(folder / "run.json") | {"commit_hash": "begun"}))
-    said = cli("resume", folder)
-    assert (said.status, said.err) == (0, "")
-    assert re.search(r"checkpoints/\d+: model.safetensors altered .*; \d+, the one before it, is used", said.out)
+    result = cli("resume", folder)
+    assert (result.status, result.err) == (0, "")
+    assert re.search(r"checkpoints/\d+: model.safetensors altered .*; \d+, the one before it, is used", result.out)
     assert any(isinstance(event, Noted) for event in events_in(folder))
     assert summary_of(folder) == summary_of(run.folder)
     assert read(folder / "summary.json")["commit_hash"] == "begun"
@@ -329,10 +329,10 @@ def test_all_checkpoints_damaged(cli: Cli, run: Run, tmp_path: Path) -> None:
     for path in folder.glob("checkpoints/*"):
         (path / "manifest.json").write_text("")
     before = {path: path.read_bytes() for path in folder.glob("*.json*")}
-    said = cli("resume", folder)
-    assert (said.status, len(said.err.splitlines())) == (1, 1)
-    assert said.err.startswith("error: ")
-    assert "incomplete" in said.err
+    result = cli("resume", folder)
+    assert (result.status, len(result.err.splitlines())) == (1, 1)
+    assert result.err.startswith("error: ")
+    assert "incomplete" in result.err
     assert {path: path.read_bytes() for path in folder.glob("*.json*")} == before
 
 
@@ -350,9 +350,9 @@ def test_another_config_is_left_as_it_is(cli: Cli, run: Run, tmp_path: Path) -> 
     config = folder / CONFIG
     config.write_text(config.read_text().replace("\nseed: 0", "\nseed: 1"))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    said = cli("resume", folder)
-    assert (said.status, said.out) == (2, "")
-    assert "seed (was 0, is 1)" in said.err
+    result = cli("resume", folder)
+    assert (result.status, result.out) == (2, "")
+    assert "seed (was 0, is 1)" in result.err
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -360,31 +360,31 @@ def test_another_config_is_left_as_it_is(cli: Cli, run: Run, tmp_path: Path) -> 
 
 
 def test_watch(cli: Cli, run: Run, tmp_path: Path) -> None:
-    said = cli("watch", run.folder)
-    assert (said.status, said.err) == (0, "")
+    result = cli("watch", run.folder)
+    assert (result.status, result.err) == (0, "")
     # Without the time, which may be the next second's when a line is shown, and without what is told now and then.
-    before, replayed = ([line[9:] for line in out.splitlines()] for out in (run.out, said.out))
+    before, replayed = ([line[9:] for line in out.splitlines()] for out in (run.out, result.out))
     always = [line for line in replayed if line in before]
     assert sum("saved checkpoints/" in line for line in always) == sum("saved checkpoints/" in line for line in before)
-    assert replayed[-1].startswith(run.case.told)
+    assert replayed[-1].startswith(run.case.end)
     assert cli("watch", run.folder, "--svg", tmp_path / "picture.svg") == (0, "", "")
     svg = (tmp_path / "picture.svg").read_text()
     assert svg.startswith("<svg")
     assert "finished" in svg
-    said = cli("watch", run.folder, "--svg", tmp_path / "no" / "picture.svg")
-    assert (said.status, f"there is no folder {tmp_path / 'no'}" in said.err) == (2, True)
+    result = cli("watch", run.folder, "--svg", tmp_path / "no" / "picture.svg")
+    assert (result.status, f"there is no folder {tmp_path / 'no'}" in result.err) == (2, True)
 
 
 def test_evaluate(cli: Cli, run: Run, tmp_path: Path) -> None:
-    said = cli("evaluate", run.folder, "--json", "--report", tmp_path / "r.html")
-    assert (said.status, said.err) == (0, "")
+    result = cli("evaluate", run.folder, "--json", "--report", tmp_path / "r.html")
+    assert (result.status, result.err) == (0, "")
     whole = summary_of(run.folder)
     whole.pop("selected", None)
-    assert untimed(json.loads(said.out)) == whole
+    assert untimed(json.loads(result.out)) == whole
     assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
     assert len(cli("evaluate", run.folder).out.splitlines()) >= 1
-    said = cli("evaluate", run.folder, run.case.meaningless, "3")
-    assert (said.status, f"{run.case.meaningless}: not allowed for a {run.case.kind}" in said.err) == (
+    result = cli("evaluate", run.folder, run.case.meaningless, "3")
+    assert (result.status, f"{run.case.meaningless}: not allowed for a {run.case.kind}" in result.err) == (
         2,
         True,
     )
@@ -403,15 +403,15 @@ def test_report_at_any_time(cli: Cli, run: Run, tmp_path: Path, monkeypatch: pyt
     lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
     for n in (0, 1, len(lines) // 2, len(lines)):
         (folder / "events.jsonl").write_text("".join(lines[:n]))
-        said = cli("report", folder)
-        assert (said.status, said.out) == (0, f"report: {folder / 'report.html'}\n")
+        result = cli("report", folder)
+        assert (result.status, result.out) == (0, f"report: {folder / 'report.html'}\n")
 
 
 def test_world(cli: Cli, run: Run) -> None:
     for place in (run.command[0], run.folder):
-        said = cli("world", place)
-        assert (said.status, said.err) == (0, "")
-        assert said.out
+        result = cli("world", place)
+        assert (result.status, result.err) == (0, "")
+        assert result.out
 
 
 # Bad input
@@ -420,13 +420,13 @@ def test_world(cli: Cli, run: Run) -> None:
 def test_bad_input_leaves_nothing(cli: Cli, run: Run, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     for override, message in run.case.wrong.items():
-        said = cli("run", *run.command, override, "--runs-dir", runs)
-        assert (said.status, said.out, len(said.err.splitlines())) == (2, "", 1), said.err
-        assert message in said.err
+        result = cli("run", *run.command, override, "--runs-dir", runs)
+        assert (result.status, result.out, len(result.err.splitlines())) == (2, "", 1), result.err
+        assert message in result.err
         assert not runs.exists()
     (tmp_path / "a file").write_text("")
-    said = cli("run", *run.command, "--runs-dir", tmp_path / "a file")
-    assert (said.status, "cannot make a folder here" in said.err) == (2, True)
+    result = cli("run", *run.command, "--runs-dir", tmp_path / "a file")
+    assert (result.status, "cannot make a folder here" in result.err) == (2, True)
 
 
 def test_a_full_disk(cli: Cli, run: Run, tmp_path: Path) -> None:
@@ -451,12 +451,12 @@ def test_a_full_disk(cli: Cli, run: Run, tmp_path: Path) -> None:
 
 
 def test_no_kind_of_that_name(cli: Cli, written: Callable[[str], Path]) -> None:
-    said = cli("run", written("name: x\nkind: dream\n"))
-    assert said.status == 2
-    assert said.err.endswith("kind: got 'dream', allowed are life, training, stream\n")
+    result = cli("run", written("name: x\nkind: dream\n"))
+    assert result.status == 2
+    assert result.err.endswith("kind: got 'dream', allowed are life, training, stream\n")
 
 
 def test_train_is_run(cli: Cli, digits_yaml: Path, tmp_path: Path) -> None:
-    said = cli("train", digits_yaml, "training.epochs=1", "--backend", "snntorch", "--runs-dir", tmp_path)
-    assert said.status == 0
+    result = cli("train", digits_yaml, "training.epochs=1", "--backend", "snntorch", "--runs-dir", tmp_path)
+    assert result.status == 0
     assert read(only(tmp_path) / "run.json")["config"]["network"]["backend"] == "snntorch"

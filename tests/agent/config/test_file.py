@@ -74,12 +74,12 @@ def test_problems_are_short(tiny_yaml: Path) -> None:
 
 
 def test_a_file_that_is_too_large(written: Callable[[str], Path]) -> None:
-    (found,) = problems_of(written("name: x # " + "x" * BYTES))
-    assert "too large, allowed are 4,000,000 bytes" in found
+    (problem,) = problems_of(written("name: x # " + "x" * BYTES))
+    assert "too large, allowed are 4,000,000 bytes" in problem
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "got NoneType, allowed is a mapping"),
         (b"# only a comment\n", "allowed is a mapping"),
@@ -91,9 +91,9 @@ def test_a_file_that_is_too_large(written: Callable[[str], Path]) -> None:
         (b"!!python/object/apply:os.system [ls]", "cannot be read"),
     ],
 )
-def test_files_that_are_no_config(written: Callable[[bytes], Path], content: bytes, said: str) -> None:
+def test_files_that_are_no_config(written: Callable[[bytes], Path], content: bytes, message: str) -> None:
     (problem,) = problems_of(written(content))
-    assert said in problem
+    assert message in problem
 
 
 def test_an_unreadable_file(written: Callable[[str], Path]) -> None:

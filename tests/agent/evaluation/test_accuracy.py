@@ -94,8 +94,8 @@ def test_early_exit_is_a_loop_over_samples(known: Any, threshold: float | None) 
                 right += given[number].argmax().item() == label
                 steps += t + 1
                 break
-    found = recognition.exit(threshold)
-    assert (found.accuracy, found.mean_steps) == pytest.approx((right / N, steps / N))
+    point = recognition.exit(threshold)
+    assert (point.accuracy, point.mean_steps) == pytest.approx((right / N, steps / N))
 
 
 def test_the_curve_goes_from_the_first_step_to_all_of_them(known: Any) -> None:
@@ -159,8 +159,8 @@ def test_a_flip_is_the_mean_with_the_mirror_image() -> None:
     scores = scores_by_step(net, data)
     mirrored = scores_by_step(net, [(x.flip(-1), labels) for x, labels in data])
     flipped = recognize(net, data, CLASSES, flip=True)
-    for t, (one, other) in enumerate(zip(scores, mirrored, strict=True)):
-        assert torch.equal(flipped.predictions[t], ((one + other) / 2).argmax(-1))
+    for t, (plain, mirror) in enumerate(zip(scores, mirrored, strict=True)):
+        assert torch.equal(flipped.predictions[t], ((plain + mirror) / 2).argmax(-1))
     assert flipped.flip
     assert not torch.equal(flipped.predictions[-1], scores[-1].argmax(-1))
 

@@ -70,7 +70,7 @@ def test_codes_that_draw_their_spikes_are_seeded_too() -> None:
 
 
 def test_it_is_sb3_s_evaluation(learner: ReinforcementLearner) -> None:
-    mine = score(learner, 10, 7)
+    row = score(learner, 10, 7)
     env: Any = make_control("CartPole-v1", 3)
     trained = learner.model.get_vec_normalize_env()
     if trained is not None:
@@ -78,9 +78,9 @@ def test_it_is_sb3_s_evaluation(learner: ReinforcementLearner) -> None:
         env.obs_rms = trained.obs_rms
     env.seed(7)
     returns, lengths = evaluate_policy(learner.model, env, 10, return_episode_rewards=True)
-    assert (mine["return_mean"], mine["return_std"]) == (np.mean(returns), np.std(returns))
-    assert mine["episodes"] == len(returns) == len(lengths)
-    assert mine["return_std"] > 0
+    assert (row["return_mean"], row["return_std"]) == (np.mean(returns), np.std(returns))
+    assert row["episodes"] == len(returns) == len(lengths)
+    assert row["return_std"] > 0
 
 
 @pytest.mark.parametrize("episodes", [2, 3, 7])
@@ -110,11 +110,11 @@ def test_the_decisions_of_counted_episodes_are_metered(
 def test_policies_that_remember_are_evaluated_copy_by_copy(episodes: int) -> None:
     config = PolicyConfig(state="carry", T=1, net_arch=(8, 8))
     learner = ReinforcementLearner(LearnerConfig("PPO", 4), config, make_control("CartPole-v1", 4), 1000, 0)
-    mine = score(learner, episodes, 7)
+    row = score(learner, episodes, 7)
     env = make_control("CartPole-v1", 3)
     env.seed(7)
     returns, _ = evaluate_policy(learner.model, env, episodes, return_episode_rewards=True)
-    assert (mine["return_mean"], mine["return_std"]) == (np.mean(returns), np.std(returns))  # type: ignore[arg-type]
+    assert (row["return_mean"], row["return_std"]) == (np.mean(returns), np.std(returns))  # type: ignore[arg-type]
 
 
 def test_evaluation_changes_no_statistics(learner: ReinforcementLearner) -> None:

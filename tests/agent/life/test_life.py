@@ -69,9 +69,9 @@ def test_a_life_is_repeatable(tiny: Callable[..., LifeConfig], tmp_path: Path) -
 
 def test_events_come_in_order(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     events = lived(tiny("ann_twin=true"), tmp_path)
-    told = [event for event in events if not isinstance(event, (Learned, Noted))]
+    others = [event for event in events if not isinstance(event, (Learned, Noted))]
     being = [Entered, *[Evaluated, Saved] * 4, Evaluated, Saved]
-    assert [type(event) for event in told] == [Began, *being, *being, Compared, Ended]
+    assert [type(event) for event in others] == [Began, *being, *being, Compared, Ended]
     assert [e.being for e in of(Entered, events)] == ["organism", "ann_twin"]
     assert [e.step for e in of(Entered, events)] == [0, 0]
     for name in ("organism", "ann_twin"):
@@ -336,9 +336,9 @@ def test_an_observation_that_is_not_finite(tiny: Callable[..., LifeConfig], tmp_
     )  # fmt: skip
     with pytest.raises(NotFinite) as error:
         lived(config, tmp_path)
-    said = str(error.value)
-    assert said.startswith("organism, task 0 (strange_worlds:NotANumber-v0), step 16: observation holds nan")
-    assert said.endswith("(environment 0, index [1])")
+    message = str(error.value)
+    assert message.startswith("organism, task 0 (strange_worlds:NotANumber-v0), step 16: observation holds nan")
+    assert message.endswith("(environment 0, index [1])")
 
 
 @pytest.mark.usefixtures("strange_worlds")

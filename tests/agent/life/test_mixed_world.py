@@ -43,15 +43,15 @@ def test_images_and_an_environment_in_one_life(tiny: Callable[..., LifeConfig], 
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [("{name: digits, limit: 5}", "world.1: digits cannot be built: limit: got 5, allowed are 10 or more"),
      ("{name: cifar10, root: /nosuch, download: false}", "world.1: cifar10 cannot be built: cifar10: /nosuch/")],
 )  # fmt: skip
 def test_images_are_looked_for_before_anything_is_lived(
-    tiny: Callable[..., LifeConfig], tmp_path: Path, data: str, said: str
+    tiny: Callable[..., LifeConfig], tmp_path: Path, data: str, message: str
 ) -> None:
     config = tiny(f"world=[{{environment: CartPole-v1, steps: 128}}, {{data: {data}, steps: 100}}]")
-    with pytest.raises(ConfigError, match=re.escape(said)):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         runner.begin(kinds.named("life"), config, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
@@ -88,7 +88,7 @@ def test_a_task_s_own_network_sees_its_images(tiny: Callable[..., LifeConfig], t
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("world.0.data.name=digit", "world.0.data.name: got 'digit', did you mean digits?"),
         ("world.0.data.nam=digits", "world.0.data.nam: unknown key"),
@@ -98,9 +98,9 @@ def test_a_task_s_own_network_sees_its_images(tiny: Callable[..., LifeConfig], t
         ("policy={state: carry, T: 1}", "policy: state: carry is not allowed in a world with images"),
     ],
 )
-def test_problems(tiny_yaml: Path, override: str, said: str) -> None:
+def test_problems(tiny_yaml: Path, override: str, message: str) -> None:
     (line,) = problems_of(tiny_yaml, *MIXED, override)
-    assert line.startswith(said)
+    assert line.startswith(message)
 
 
 def test_the_shipped_world() -> None:

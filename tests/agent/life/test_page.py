@@ -96,23 +96,23 @@ def test_tables_say_what_the_summary_holds(lived: Lived) -> None:
     snn = lived.summary["tasks"]["CartPole-v1"]
     assert dict(zip(header, rows[0], strict=True))["return"] == f"{snn['return_mean']:.1f} ± {snn['return_std']:.1f}"
     assert dict(zip(header, rows[0], strict=True))["nJ fp32"] == f"{1e9 * snn['energy_joules']['45nm_fp32']:.3f}"
-    found = lived.summary["retention"]["organism"]
-    header, *after, chance, reference = retention_rows(found)
+    retention = lived.summary["retention"]["organism"]
+    header, *after, chance, reference = retention_rows(retention)
     assert header == ["after", "CartPole-v1", "Acrobot-v1"]
     assert [row[0] for row in after] == ["0 CartPole-v1", "1 Acrobot-v1", "2 CartPole-v1"]
-    assert (after[0][1:], reference[1]) == ([f"{100 * found['normalized'][0][0]:.0f}", "-"], "500.0")
-    assert chance[1] == f"{found['chance']['CartPole-v1']:.1f}"
+    assert (after[0][1:], reference[1]) == ([f"{100 * retention['normalized'][0][0]:.0f}", "-"], "500.0")
+    assert chance[1] == f"{retention['chance']['CartPole-v1']:.1f}"
 
 
 def test_measures_of_returns(lived: Lived) -> None:
-    found = lived.summary["retention"]
-    header, *rows = retention_measure_rows(found)
+    retention = lived.summary["retention"]
+    header, *rows = retention_measure_rows(retention)
     table = {name: values for name, *values in rows}
     assert header == ["", "SNN", "ANN twin"]
-    wanted = [f"{100 * one['measures']['average_accuracy']:.2f}" for one in found.values()]
+    wanted = [f"{100 * row['measures']['average_accuracy']:.2f}" for row in retention.values()]
     assert table["average return, %"] == wanted
     assert table["memory, bytes"] == ["0", "0"]
-    older = {being: {"measures": one["measures"]} for being, one in found.items()}  # as 0.1 wrote it
+    older = {being: {"measures": row["measures"]} for being, row in retention.items()}  # as 0.1 wrote it
     assert ["memory, bytes", "-", "-"] in retention_measure_rows(older)
 
 

@@ -31,7 +31,7 @@ PROTECTIONS = ["{kind: freeze}", "{kind: freeze, fraction: 0.5, samples: 30}", "
                "{kind: replay, samples: 100, batch_size: 8}"]  # fmt: skip
 
 
-def told(life: Life, folder: Path) -> list[Event]:
+def lived(life: Life, folder: Path) -> list[Event]:
     return Story(life, folder).tell()
 
 
@@ -52,12 +52,12 @@ def test_what_is_replayed_acts_as_in_the_latest_stay(
     life = Life(tiny(world, f"protection={PROTECTIONS[-1]}"))
     Story(life, tmp_path).tell()
     being = life.beings[0]
-    made: list[int] = []
+    lengths: list[int] = []
     policy = being.policy
-    monkeypatch.setattr(being, "policy", lambda task: made.append(task.steps) or policy(task))
+    monkeypatch.setattr(being, "policy", lambda task: lengths.append(task.steps) or policy(task))
     being.world.position = 3
     list(being.take_up(life.config.world[3], lambda: False))
-    assert made == [64], "the stay from whose end the memory is"
+    assert lengths == [64], "the stay from whose end the memory is"
 
 
 @pytest.mark.parametrize("kind", ["spiking", "ann"])
@@ -65,7 +65,7 @@ def test_protection_acts_from_the_second_task_on(tiny: Callable[..., LifeConfig]
     def learned(protection: str) -> list[Learned]:
         config = tiny(*STREAM, f"protection={protection}", f"policy.kind={kind}",
                       "learner.hyperparameters.learning_rate=0.02")  # fmt: skip
-        return of(Learned, told(Life(config), tmp_path / protection[:12]))
+        return of(Learned, lived(Life(config), tmp_path / protection[:12]))
 
     free = learned("{kind: none}")
     for protection in PROTECTIONS:
@@ -99,13 +99,13 @@ def test_drift_goes_on_with_the_same_head_and_another_name_begins_anew(
     assert [task.name for task in life.config.world] == [
         "CartPole-v1", "Acrobot-v1", "CartPole-v1 (gravity 15, noise 0.1)",
     ]  # fmt: skip
-    (last,) = of(Evaluated, told(life, tmp_path), part="test")
+    (last,) = of(Evaluated, lived(life, tmp_path), part="test")
     assert set(last.scores) == {task.name for task in life.config.world}
     assert {name: row["env_steps"] for name, row in life.summary()["tasks"].items()} == {
         "CartPole-v1": 128, "Acrobot-v1": 192, "CartPole-v1 (gravity 15, noise 0.1)": 128,
     }  # fmt: skip
     drifting = Life(tiny(*STREAM))
-    (last,) = of(Evaluated, told(drifting, tmp_path / "drift"), part="test")
+    (last,) = of(Evaluated, lived(drifting, tmp_path / "drift"), part="test")
     assert list(last.scores) == ["CartPole-v1", "Acrobot-v1", "CartPole-v1, gravity 15, noise 0.1"]
     assert drifting.summary()["tasks"]["CartPole-v1"]["env_steps"] == 256, "of both, which have one head"
     seen = drifting.beings[0].world.seen
@@ -117,7 +117,7 @@ def test_drift_goes_on_with_the_same_head_and_another_name_begins_anew(
 
 def test_a_task_s_own_code(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
     life = Life(tiny(STREAM[0], "world.1.coding.kind=population"))
-    told(life, tmp_path)
+    lived(life, tmp_path)
     inputs = []
     for task in life.config.world[:2]:
         policy: Any = life.beings[0].policy(task)
@@ -131,7 +131,7 @@ def test_a_task_s_own_code(tiny: Callable[..., LifeConfig], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["world.0.variation={physics: {gravitas: 3}}"], "world.0.variation.physics: got 'gravitas', allowed are "),
         (["world.0.variation={lost: [7]}"], "world.0.variation.lost: got [7], allowed are 0 to 3"),
@@ -157,9 +157,9 @@ def test_a_task_s_own_code(tiny: Callable[..., LifeConfig], tmp_path: Path) -> N
         ),
     ],
 )
-def test_problems(tiny_yaml: Path, overrides: list[str], said: str) -> None:
+def test_problems(tiny_yaml: Path, overrides: list[str], message: str) -> None:
     (line,) = problems_of(tiny_yaml, *overrides)
-    assert line.startswith(said)
+    assert line.startswith(message)
 
 
 def test_rounds_repeat_a_world_and_worlds_nest(tiny: Callable[..., LifeConfig], tiny_yaml: Path) -> None:

@@ -301,7 +301,7 @@ physics: {gravity: 9.8}
 
 
 @pytest.mark.parametrize(
-    ("was", "now", "told"),
+    ("was", "now", "change"),
     [
         ("threads: 1", "threads: 2", None),
         ("gravity: 9.8", "gravity: 98e-1", None),
@@ -315,15 +315,15 @@ physics: {gravity: 9.8}
         ("{gravity: 9.8}", "null", "physics (was ['gravity'], is None)"),
     ],
 )
-def test_a_run_goes_on_as_it_began(tmp_path: Path, was: str, now: str, told: str | None) -> None:
+def test_a_run_goes_on_as_it_began(tmp_path: Path, was: str, now: str, change: str | None) -> None:
     (tmp_path / "config.yaml").write_text(THEN)
     checkpoint.require_unchanged(tmp_path)  # nothing was saved yet
     checkpoint.save(tmp_path / checkpoint.CHECKPOINTS, {"model": {}, "learner": {}}, {}, THEN)
     checkpoint.require_unchanged(tmp_path)
     (tmp_path / "config.yaml").write_text(THEN.replace(was, now))
-    if told is None:
+    if change is None:
         checkpoint.require_unchanged(tmp_path)
         return
-    said = re.escape(f"changed since 000001 was written: {told}; allowed are the same settings")
-    with pytest.raises(checkpoint.RunChanged, match=said):
+    message = re.escape(f"changed since 000001 was written: {change}; allowed are the same settings")
+    with pytest.raises(checkpoint.RunChanged, match=message):
         checkpoint.require_unchanged(tmp_path)

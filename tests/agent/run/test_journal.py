@@ -156,11 +156,11 @@ def test_killed_twice_before_the_next_checkpoint(tmp_path: Path, monkeypatch: py
 
     write = Journal.write
 
-    def dying(event: type[Event], **fields: int) -> Any:
-        def write_or_die(journal: Journal, told: Event) -> None:
-            if isinstance(told, event) and all(getattr(told, name) == value for name, value in fields.items()):
+    def dying(kind: type[Event], **fields: int) -> Any:
+        def write_or_die(journal: Journal, event: Event) -> None:
+            if isinstance(event, kind) and all(getattr(event, name) == value for name, value in fields.items()):
                 raise Killed
-            write(journal, told)
+            write(journal, event)
 
         return write_or_die
 

@@ -63,10 +63,11 @@ def test_spike_bars_are_as_long_as_the_rates() -> None:
     layers = Learned("organism", "CartPole-v1", 0, 1, 10, 1, None, [0.0, 0.25, 1.0], {})
     bars = {}
     for line in picture([layers]).splitlines():
-        found = re.search(r"layer (\d) (.*) (\d\.\d{3})", line)
-        if found:
-            bars[found[1]] = (len(re.findall("[█▉▊▋▌▍▎▏]", found[2])), len(found[2]), found[3])
-    (none, width, _), (quarter, _, _), (full, _, _) = bars["0"], bars["1"], bars["2"]
+        bar = re.search(r"layer (\d) (.*) (\d\.\d{3})", line)
+        if bar:
+            bars[bar[1]] = (len(re.findall("[█▉▊▋▌▍▎▏]", bar[2])), len(bar[2]), bar[3])
+    none, width, _ = bars["0"]
+    quarter, full = bars["1"][0], bars["2"][0]
     assert [rate for _, _, rate in bars.values()] == ["0.000", "0.250", "1.000"]
     assert none == 0
     assert quarter == pytest.approx(width / 4, abs=1)

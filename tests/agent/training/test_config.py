@@ -8,7 +8,7 @@ from config_problems import by_key
 
 def test_all_problems_at_once(digits_yaml: Path) -> None:
     """A wrong name hides no other problem."""
-    found = by_key(
+    problems = by_key(
         digits_yaml, "epocs=3", "data.name=fashon-mnist", "data.validation=5", "network.name=vgg", "network.T=2.5",
         "training.epochs=0", "training.learning_rate=fast", "training.optimizer=adam", "training.T=3",
         "fabric.precision=16", "fabric.devices=0", "workers=-1", "training.nesterov=true",
@@ -28,9 +28,9 @@ def test_all_problems_at_once(digits_yaml: Path) -> None:
         "fabric.precision": ["got 16", "'32-true' or 'bf16-mixed'"],
         "fabric.devices": ["got 0", ">= 1"],
     }
-    assert set(found) == set(expected)
+    assert set(problems) == set(expected)
     for key, fragments in expected.items():
-        assert all(fragment in found[key] for fragment in fragments), found[key]
+        assert all(fragment in problems[key] for fragment in fragments), problems[key]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_all_problems_at_once(digits_yaml: Path) -> None:
      ("data.bit_depth=true", "data.bit_depth"), ("network.T=0", "network.T"), ("flip=true", "flip")],
 )  # fmt: skip
 def test_impossible_values(digits_yaml: Path, override: str, key: str) -> None:
-    ((place, said),) = by_key(digits_yaml, override).items()
+    ((place, message),) = by_key(digits_yaml, override).items()
     assert place == key
-    assert "got " in said or "not allowed with" in said
-    assert "allowed" in said
+    assert "got " in message or "not allowed with" in message
+    assert "allowed" in message

@@ -61,10 +61,10 @@ def weights(models: Any) -> list[dict[str, torch.Tensor]]:
     return [last[name] for name in MODELS]
 
 
-def assert_equal(mine: Any, other: Any) -> None:
-    for one, two in zip(weights(mine), weights(other), strict=True):
-        assert one.keys() == two.keys()
-        assert all(torch.equal(value, two[name]) for name, value in one.items())
+def assert_equal(models: Any, other: Any) -> None:
+    for weight, other_weight in zip(weights(models), weights(other), strict=True):
+        assert weight.keys() == other_weight.keys()
+        assert all(torch.equal(value, other_weight[name]) for name, value in weight.items())
 
 
 def validations(events: list[Event]) -> list[Evaluated]:
@@ -90,13 +90,13 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 # A training to its end
 
 
-def told(events: list[Event]) -> list[Event]:
+def others(events: list[Event]) -> list[Event]:
     """All but pieces of learning, which are as many as the machine is slow."""
     return [event for event in events if not isinstance(event, Learned)]
 
 
 def test_the_story(story: list[Event]) -> None:
-    began, *rest, ended = told(story)
+    began, *rest, ended = others(story)
     tasks: Any = [{"environment": "digits", "steps": 320}]
     assert isinstance(began, Began)
     assert began == Began("tiny-digits", 0, tasks, began.genome, [NETWORK, ANN_TWIN], unit="images", measure="accuracy")
@@ -204,13 +204,13 @@ def test_a_student_that_had_finished_is_tested_as_it_learned(digits: Digits, tmp
 
 
 @pytest.mark.parametrize(
-    ("other", "told"), [(["data.limit=320"], "samples"), (["data.mean=[0.5]", "data.std=[0.2]"], "mean")]
+    ("other", "difference"), [(["data.limit=320"], "samples"), (["data.mean=[0.5]", "data.std=[0.2]"], "mean")]
 )
-def test_other_data_are_refused(digits: Digits, trained: Path, other: list[str], told: str) -> None:
+def test_other_data_are_refused(digits: Digits, trained: Path, other: list[str], difference: str) -> None:
     saved = load(trained / "checkpoints")
     assert saved is not None
     with pytest.raises(
-        RunChanged, match=f"the training data were .*'{told}'.* and are now .*; allowed are the same data"
+        RunChanged, match=f"the training data were .*'{difference}'.* and are now .*; allowed are the same data"
     ):
         saved.require_same(trained, begin(digits(*other), trained).work.fingerprint)
 
