@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import events_in, only, read
+from run_folders import events_in, only, read, untimed
 
 from snn4.agent import kinds, runner
 from snn4.agent.run import checkpoint
@@ -28,8 +28,6 @@ import toy_kind  # type: ignore[import-not-found]
 from processes import Command, wait_for_learning  # type: ignore[import-not-found]
 
 Cli = Callable[..., Any]
-TIMED = ("wall_seconds", "env_steps_per_second", "latency", "commit_hash", "commit_dirty")
-"""What differs between equal runs."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +121,6 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     with contextlib.redirect_stdout(out):
         runner.begin(kind, config, runs)
     return Run(case, [path, *case.changes], only(runs), out.getvalue())
-
-
-def untimed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: untimed(inner) for key, inner in value.items() if key not in TIMED}
-    return [untimed(inner) for inner in value] if isinstance(value, list) else value
 
 
 def summary_of(folder: Path) -> Any:
@@ -369,6 +361,7 @@ def test_a_full_disk(cli: Cli, run: Run, tmp_path: Path) -> None:
     newest = checkpoint.newest(folder)
     assert (newest is None) == (not saved)
     assert newest is None or (newest.place, newest.notes) == (saved[-1].path, [])
+    assert not list(folder.glob("checkpoints/.*")), "nothing half written"
 
 
 # What only one kind has

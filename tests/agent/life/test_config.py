@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from config_problems import by_key, problems_of
+from config_problems import assert_problems, by_key, problems_of
 
 from snn4.agent import kinds
 from snn4.agent.life.config import LifeConfig
@@ -81,10 +81,7 @@ evaluation: 5
         "learner.n_envs": ["got [1]", "integer"],
         "evaluation": ["got 5", "mapping"],
     }
-    problems = by_key(path)
-    assert set(problems) == set(expected)
-    for key, fragments in expected.items():
-        assert all(fragment in problems[key] for fragment in fragments), problems[key]
+    assert_problems(expected, path)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from stories import Story, after, of
+from run_folders import untimed
+from stories import Story, of
 
 from snn4.agent.evaluation.episodes import TEST_SEED, VALIDATION_SEED, evaluate
 from snn4.agent.life.config import LifeConfig
@@ -46,15 +47,6 @@ def lived(config: LifeConfig, folder: Path, stop: Callable[[], bool] = lambda: F
     return Story(Life(config), folder).tell(stop)
 
 
-def untimed(compared: Compared) -> Any:
-    rows = [{task: dict(row) for task, row in half.items()} for half in (compared.scores, compared.ann_twin)]
-    for half in rows:
-        for row in half.values():
-            assert row.pop("wall_seconds") > 0
-            assert row.pop("env_steps_per_second") > 0
-    return rows
-
-
 # The same life twice
 
 
@@ -62,7 +54,8 @@ def test_a_life_is_repeatable(tiny: Callable[..., LifeConfig], tmp_path: Path) -
     config = tiny("seed=3", "ann_twin=true")
     first, second = lived(config, tmp_path / "1"), lived(config, tmp_path / "2")
     assert first == second
-    assert untimed(of(Compared, first)[0]) == untimed(of(Compared, second)[0])
+    scores, again = (of(Compared, events)[0].to_json() for events in (first, second))
+    assert untimed(scores) == untimed(again)
     other = lived(dataclasses.replace(config, seed=4, ann_twin=False), tmp_path / "3")
     assert of(Learned, other) != of(Learned, first, being="organism")
 
@@ -168,10 +161,11 @@ def test_a_stream_of_tasks(tiny: Callable[..., LifeConfig], tmp_path: Path) -> N
     assert life.age == of(Ended, events)[0].age == 2 * (128 + 256 + 192)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
 def test_returning_to_a_task_begins_with_what_is_remembered_of_it(
-    tiny: Callable[..., LifeConfig], tmp_path: Path
+    tiny: Callable[..., LifeConfig], tmp_path: Path, normalize: bool
 ) -> None:
-    life = Life(tiny(*STREAM))
+    life = Life(tiny(*STREAM, f"learner.normalize={str(normalize).lower()}"))
     for event in Story(life, tmp_path).events():
         if isinstance(event, Entered) and event.number == 2:
             break
@@ -180,70 +174,28 @@ def test_returning_to_a_task_begins_with_what_is_remembered_of_it(
     assert being.learner is not None
     policy = being.learner.policy
     names = trunk_names(policy)
-    known = being.organism.tasks["CartPole-v1"].parameters
+    memory = being.organism.tasks["CartPole-v1"]
     own = {name: value for name, value in policy.state_dict().items() if name not in names.values()}
-    assert own.keys() == known.keys()
-    assert all(torch.equal(value, known[name]) for name, value in own.items())
+    assert own.keys() == memory.parameters.keys()
+    assert all(torch.equal(value, memory.parameters[name]) for name, value in own.items())
     # The trunk is the one that Acrobot left.
     for shared, name in names.items():
         assert torch.equal(policy.state_dict()[name], being.organism.trunk[shared])
     assert {"CartPole-v1", "Acrobot-v1"} == set(being.organism.tasks)
-
-
-def test_returning_to_a_task_goes_on_with_its_statistics(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    life = Life(tiny(*STREAM, "learner.normalize=true"))
-    for event in Story(life, tmp_path).events():
-        if isinstance(event, Entered) and event.number == 2:
-            break
-    learner = life.beings[0].learner
-    assert learner is not None
-    now, known = learner.normalization(), life.beings[0].organism.tasks["CartPole-v1"].normalization
-    assert now is not None
-    assert known is not None
-    assert now["observation"]["count"] == known["observation"]["count"] > 128
+    now = being.learner.normalization()
+    assert (now is not None) == (memory.normalization is not None) == normalize
+    if now and memory.normalization:
+        assert now["observation"]["count"] == memory.normalization["observation"]["count"] > 128
 
 
 # Interrupted lives
 
 
-def positions(events: list[Event]) -> list[int]:
-    """Places just after each checkpoint."""
-    return [place for place, event in enumerate(events, start=1) if isinstance(event, Saved)]
-
-
-def untold(events: list[Event]) -> list[Event]:
-    """Without the numbers of checkpoints: those that are there already count on."""
-    return [Saved("", event.age) if isinstance(event, Saved) else event for event in events]
-
-
-def goes_on(config: LifeConfig, folder: Path, number: int) -> list[Event]:
-    """What a process does that goes on from a checkpoint."""
-    story = Story(Life(config), folder)
-    assert story.restore(number) == f"checkpoints/{number:06d}"
-    return after(story.tell())
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "a stream"])
 def test_a_life_killed_after_a_checkpoint_goes_on_bit_by_bit(
-    tiny: Callable[..., LifeConfig], tmp_path: Path, kind: str
+    tiny: Callable[..., LifeConfig], whole: Callable[[LifeConfig], Any], kind: str
 ) -> None:
-    config = tiny(*KINDS[kind])
-    events = lived(config, tmp_path)
-    places = positions(events)
-    last, twin = len(places), len(places) // 2 + 2
-    for number in {"PPO": [1, 2, twin, last], "PPO, normalised": [twin]}.get(kind, [1, last - 1]):
-        rest = goes_on(config, tmp_path, number)
-        assert untold(rest) == untold(events[places[number - 1] :]), f"after checkpoint {number} of {last}"
-        assert not config.ann_twin or untimed(of(Compared, rest)[0]) == untimed(of(Compared, events)[0])
-
-
-def test_a_stream_killed_between_its_tasks_goes_on_bit_by_bit(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
-    config = tiny(*STREAM)
-    events = lived(config, tmp_path)
-    boundaries = [(n, p) for n, p in enumerate(positions(events), 1) if isinstance(events[p], Entered)]
-    assert len(boundaries) == 2
-    for number, position in boundaries:
-        assert untold(goes_on(config, tmp_path, number)) == untold(events[position:])
+    whole(tiny(*KINDS.get(kind, STREAM)))
 
 
 @pytest.mark.parametrize(
