@@ -26,14 +26,9 @@ def make(**fields: Any) -> SpikingConvNet:
     torch.manual_seed(0)
     neuron = NeuronConfig(v_threshold=0.2)
     defaults: dict[str, Any] = {
-        "channels": (6, 8),
-        "in_channels": 2,
-        "n_classes": CLASSES,
-        "T": 5,
-        "neuron": neuron,
-        "head": "flatten",
+        "channels": (6, 8), "in_channels": 2, "n_classes": CLASSES, "T": 5, "neuron": neuron, "head": "flatten",
         "image_size": (8, 8),
-    }
+    }  # fmt: skip
     net = SpikingConvNet(ConvNetConfig(**{**defaults, **fields}))
     with torch.no_grad():
         for layer in net.modules():
@@ -207,12 +202,6 @@ def test_modes_come_back_after_an_error() -> None:
         assert not torch.is_grad_enabled()
 
 
-def test_few_classes_have_no_top5() -> None:
-    net = make(n_classes=5)
-    data = [(x, labels.clamp(max=4)) for x, labels in batches()]
-    assert recognize(net, data, 5).top5 is None
-
-
 def test_a_recognizer_gives_scores_of_each_step() -> None:
     net, (x, _) = make().eval(), batches()[0]
     with torch.no_grad():
@@ -262,6 +251,8 @@ def test_scores_that_overflow_are_named() -> None:
         recognize(net, batches(), CLASSES)
 
 
-def test_scores_of_another_number_of_classes_are_named() -> None:
+def test_numbers_of_classes() -> None:
+    data = [(x, labels.clamp(max=4)) for x, labels in batches()]
+    assert recognize(make(n_classes=5), data, 5).top5 is None
     with pytest.raises(ValueError, match=r"scores: got 7 classes in batch 0, allowed is n_classes \(9\)"):
         recognize(make(), batches(), 9)

@@ -12,7 +12,6 @@ from rich.text import Text
 from run_folders import events_in, read
 
 from snn4.agent.run.events import Began, Entered, Evaluated, Event, Learned, Noted
-from snn4.agent.run.journal import Journal, read_events
 from snn4.agent.show.dashboard import Dashboard
 from snn4.agent.show.view import ENERGY_MODEL
 
@@ -123,14 +122,6 @@ def test_any_terminal_will_do(events: list[Event], width: int, height: int) -> N
     lines = picture(events, width, height).splitlines()
     assert max(map(len, lines)) <= width
     assert len(lines) <= height
-
-
-def test_a_replay_shows_what_the_run_showed(events: list[Event], tmp_path: Path) -> None:
-    with Journal.create(tmp_path, "x", "", {}) as journal:
-        for event in events:
-            journal.write(event)
-    replayed = [event for _, event, _ in read_events(journal.folder)]
-    assert picture(replayed, styled=True) == picture(events, styled=True)
 
 
 def test_a_live_picture_is_drawn_and_left_behind(events: list[Event]) -> None:

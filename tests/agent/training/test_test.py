@@ -49,9 +49,16 @@ def refused(cli: Cli, *arguments: Any) -> str:
     return result.err  # type: ignore[no-any-return]
 
 
-def test_a_model_s_folder_is_enough(cli: Cli, copied: Path, trained: Path) -> None:
+@pytest.mark.parametrize("place", ["folder", "zoo", "folder without about"])
+def test_a_model_s_folder_is_enough(
+    cli: Cli, copied: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(model, "ZOO", copied.parent)
     (copied / "ann_twin.safetensors").unlink()
-    data = json.loads(cli("evaluate", copied, "--json").out)
+    path = copied / "model.safetensors"
+    if place == "folder without about":
+        save_file(load_file(path), path)
+    data = json.loads(cli("evaluate", "zoo:model" if place == "zoo" else copied, "--json").out)
     assert data["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
     assert data["indicators"][2]["top1_accuracy"] is None  # a twin that has not learned
     assert data["indicators"][2]["effective_macs"] > 0
@@ -96,13 +103,6 @@ def test_more_steps_than_its_norms_know(cli: Cli, digits_yaml: Path, tmp_path: P
     assert cli("run", digits_yaml, *small, "--quiet", "--runs-dir", tmp_path).status == 0
     folder = only(tmp_path)
     assert f"{folder}: steps: got 4 after 0, allowed is 2 in all" in refused(cli, folder, "--steps", "4")
-
-
-def test_models_of_the_zoo(cli: Cli, copied: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "ZOO", copied.parent)
-    data = json.loads(cli("evaluate", "zoo:model", "--json").out)
-    assert data["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
-    assert refused(cli, "zoo:nothing") == "zoo:nothing: no such model; shipped are zoo:model\n"
 
 
 # Other data
@@ -254,22 +254,15 @@ def test_data_that_is_not_there(cli: Cli, trained: Path) -> None:
 # Models that are none
 
 
-def test_a_model_of_another_architecture(cli: Cli, copied: Path) -> None:
+def test_damaged_and_missing_models(cli: Cli, copied: Path) -> None:
+    assert refused(cli, "zoo:nothing").startswith("zoo:nothing: no such model; shipped are ")
     config = copied / "config.yaml"
-    config.write_text(config.read_text().replace("    - 8\n", "    - 16\n"))
+    text = config.read_text()
+    config.write_text(text.replace("    - 8\n", "    - 16\n"))
     problem = refused(cli, copied)
     assert f"{copied}/model.safetensors: of another architecture than its config" in problem
     assert "(8, 4, 3, 3) in the file, (16, 4, 3, 3) in the network" in problem
-
-
-def test_a_model_that_tells_nothing_of_its_data(cli: Cli, copied: Path, trained: Path) -> None:
-    path = copied / "model.safetensors"
-    save_file(load_file(path), path)
-    data = json.loads(cli("evaluate", copied, "--json").out)
-    assert data["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
-
-
-def test_damaged_and_missing_models(cli: Cli, copied: Path) -> None:
+    config.write_text(text)
     (copied / "ann_twin.safetensors").write_bytes(b"x")
     assert "ann_twin.safetensors: cannot be read" in refused(cli, copied)
     (copied / "model.safetensors").unlink()
