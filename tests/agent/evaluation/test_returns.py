@@ -18,6 +18,8 @@ from snn4.agent.life.page import retention_rows
 from snn4.agent.run.events import Evaluated
 from snn4.envs.world import TaskConfig
 
+Tiny = Callable[..., LifeConfig]
+
 CHANCE, GIVEN = {"a": 20.0, "b": -200.0}, {"a": 500.0, "b": None}
 ORDER = ["a", "b", "a"]
 ROWS = [{"a": 500.0}, {"a": 260.0, "b": -100.0}, {"a": 476.0, "b": -150.0}]
@@ -82,7 +84,7 @@ STREAM = [
 ]
 
 
-def test_a_life_tells_what_it_retained(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_a_life_tells_what_it_retained(tiny: Tiny, tmp_path: Path) -> None:
     life = Life(tiny(*STREAM))  # the reference of the first stay is that of the last one, too
     story = Story(life, tmp_path)
     events, summary = story.tell(), life.summary()
@@ -106,7 +108,7 @@ def test_a_life_tells_what_it_retained(tiny: Callable[..., LifeConfig], tmp_path
     assert again.summary()["retention"] == summary["retention"]
 
 
-def test_drift_is_told_by_its_physics(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_drift_is_told_by_its_physics(tiny: Tiny, tmp_path: Path) -> None:
     """Two physics under one name: one encoder and head, a column, chance and test for each."""
     stays = "{environment: CartPole-v1, name: pole, steps: 128", "variation: {physics: {length: 2.0}}}"
     world = f"world=[{stays[0]}}}, {stays[0]}, {stays[1]}, {stays[0]}}}]"
@@ -127,5 +129,5 @@ def test_drift_is_told_by_its_physics(tiny: Callable[..., LifeConfig], tmp_path:
         assert evaluate(being.policy(task), env, 3, VALIDATION_SEED, normalization)["return_mean"] == value
 
 
-def test_one_task_has_nothing_to_retain(tiny: Callable[..., LifeConfig]) -> None:
+def test_one_task_has_nothing_to_retain(tiny: Tiny) -> None:
     assert "retention" not in Life(tiny()).summary()

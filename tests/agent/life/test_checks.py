@@ -22,9 +22,11 @@ from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.policies.coding import CodingConfig
 from snn4.policies.sb3 import PolicyConfig
 
+Problems = Callable[..., list[str]]
+
 
 @pytest.fixture
-def problems(tiny_yaml: Path) -> Callable[..., list[str]]:
+def problems(tiny_yaml: Path) -> Problems:
     """The problems of the tiny life with these overrides."""
 
     def ask(*overrides: str) -> list[str]:
@@ -42,9 +44,7 @@ ACTIONS = {"CartPole-v1": "Discrete", "Pendulum-v1": "Box"}
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("environment", ACTIONS)
-def test_algorithms_act_where_sb3_lets_them(
-    problems: Callable[..., list[str]], environment: str, algorithm: str
-) -> None:
+def test_algorithms_act_where_sb3_lets_them(problems: Problems, environment: str, algorithm: str) -> None:
     import gymnasium as gym
 
     able = True
@@ -63,7 +63,7 @@ def test_algorithms_act_where_sb3_lets_them(
             assert algorithm not in line.partition(";")[2]
 
 
-def test_a_task_s_own_learner_counts(problems: Callable[..., list[str]]) -> None:
+def test_a_task_s_own_learner_counts(problems: Problems) -> None:
     both = (
         "world=[{environment: Pendulum-v1, steps: 1, learner: {algorithm: SAC}}, {environment: CartPole-v1, steps: 1}]"
     )
@@ -75,28 +75,25 @@ def test_a_task_s_own_learner_counts(problems: Callable[..., list[str]]) -> None
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ("CartPole-v7", "did you mean CartPole-v1"),
-        ("cartpole", "did you mean CartPole-v"),
-        ("Acrobt-v1", "did you mean Acrobot-v1"),
-        ("no_such_module:X-v0", "No module named 'no_such_module'"),
-        ("zzzzzzzz", "allowed is a registered"),
-        ("''", "allowed is a registered"),
+        ("CartPole-v7", "did you mean CartPole-v1"), ("cartpole", "did you mean CartPole-v"),
+        ("Acrobt-v1", "did you mean Acrobot-v1"), ("no_such_module:X-v0", "No module named 'no_such_module'"),
+        ("zzzzzzzz", "allowed is a registered"), ("''", "allowed is a registered"),
     ],
-)
-def test_unknown_environments(problems: Callable[..., list[str]], environment: str, message: str) -> None:
+)  # fmt: skip
+def test_unknown_environments(problems: Problems, environment: str, message: str) -> None:
     (line,) = problems(f"world.0.environment={environment}")
     assert line.startswith("world.0.environment: ")
     assert message in line
 
 
-def test_arguments_that_an_environment_does_not_take(problems: Callable[..., list[str]]) -> None:
+def test_arguments_that_an_environment_does_not_take(problems: Problems) -> None:
     (line,) = problems("world.0.kwargs={gravty: 3}")
     assert "world.0" in line
     assert "gravty" in line
 
 
 @pytest.mark.usefixtures("strange_worlds")
-def test_an_environment_of_one_s_own_module(problems: Callable[..., list[str]]) -> None:
+def test_an_environment_of_one_s_own_module(problems: Problems) -> None:
     assert problems("world.0.environment='strange_worlds:NotANumber-v0'", "world.0.kwargs={after: 3}") == []
 
 
@@ -110,7 +107,7 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("algorithm", RIGHT)
-def test_hyperparameters_as_rl_zoo_writes_them(problems: Callable[..., list[str]], algorithm: str) -> None:
+def test_hyperparameters_as_rl_zoo_writes_them(problems: Problems, algorithm: str) -> None:
     environment = "CartPole-v1" if algorithm == "DQN" else "Pendulum-v1"
     lines = problems(
         f"world.0.environment={environment}", f"learner={{algorithm: {algorithm}, hyperparameters: {RIGHT[algorithm]}}}"
@@ -121,23 +118,19 @@ def test_hyperparameters_as_rl_zoo_writes_them(problems: Callable[..., list[str]
 @pytest.mark.parametrize(
     ("hyperparameter", "message"),
     [
-        ("n_steps=1.5", "got 1.5, allowed is int"),
-        ("n_steps=many", "got 'many', allowed is int"),
-        ("n_steps=true", "got True, allowed is int"),
-        ("gamma=high", "got 'high', allowed is float"),
-        ("gamma=null", "got None, allowed is float"),
-        ("gamma=true", "got True, allowed is float"),
+        ("n_steps=1.5", "got 1.5, allowed is int"), ("n_steps=many", "got 'many', allowed is int"),
+        ("n_steps=true", "got True, allowed is int"), ("gamma=high", "got 'high', allowed is float"),
+        ("gamma=null", "got None, allowed is float"), ("gamma=true", "got True, allowed is float"),
         ("use_sde=1", "got 1, allowed is bool"),
         ("learning_rate=lin_fast", "got 'lin_fast', allowed is float or lin_<value>"),
-        ("learning_rate=lin_-1e-3", "got 'lin_-1e-3'"),
-        ("learning_rate=lin_1e", "got 'lin_1e'"),
+        ("learning_rate=lin_-1e-3", "got 'lin_-1e-3'"), ("learning_rate=lin_1e", "got 'lin_1e'"),
         ("learning_rate=[1]", "got [1]"),
         ("gama=0.9", "unknown to PPO; did you mean gamma? Allowed are learning_rate, "),
         ("buffer_size=5", "unknown to PPO; "),
         ("seed=5", "unknown to PPO; "),  # the life's own business
     ],
-)
-def test_wrong_hyperparameters(problems: Callable[..., list[str]], hyperparameter: str, message: str) -> None:
+)  # fmt: skip
+def test_wrong_hyperparameters(problems: Problems, hyperparameter: str, message: str) -> None:
     name = hyperparameter.partition("=")[0]
     for where in ("learner", "world.0.learner"):
         (line,) = problems(f"{where}.hyperparameters.{hyperparameter}")
@@ -185,9 +178,7 @@ VERDICTS = {
 
 
 @pytest.mark.parametrize(("algorithm", "given"), [(name, each) for name, all_ in VERDICTS.items() for each in all_])
-def test_what_sb3_refuses_is_refused_without_making_it(
-    problems: Callable[..., list[str]], algorithm: str, given: str
-) -> None:
+def test_what_sb3_refuses_is_refused_without_making_it(problems: Problems, algorithm: str, given: str) -> None:
     environment = "Pendulum-v1" if algorithm == "SAC" else "CartPole-v1"
     hyperparameters = parse(given)
     config = LearnerConfig(algorithm, hyperparameters=hyperparameters)  # type: ignore[arg-type]
@@ -225,7 +216,7 @@ def test_large_weights_are_only_outlined() -> None:
     assert sum(math.prod(shape) for shape in shapes.values()) > 10**12
 
 
-def test_a_replay_buffer_is_not_made_to_check_it(problems: Callable[..., list[str]]) -> None:
+def test_a_replay_buffer_is_not_made_to_check_it(problems: Problems) -> None:
     """A million images before and after a step would be two terabytes."""
     images = "world.0={environment: CartPolePixels-v1, steps: 1, kwargs: {height: 500, width: 500}}"
     assert problems(images, "learner={algorithm: DQN}") == []

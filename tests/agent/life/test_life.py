@@ -17,6 +17,8 @@ from snn4.agent.run.events import Began, Compared, Ended, Entered, Evaluated, Ev
 from snn4.learners.not_finite import NotFinite
 from snn4.policies.sb3 import trunk_names
 
+Tiny = Callable[..., LifeConfig]
+
 OFF_POLICY = "learning_starts: 40, buffer_size: 200, batch_size: 16"
 PENDULUM = ["world=[{environment: Pendulum-v1, steps: 240, kwargs: {max_episode_steps: 50}}]", "evaluation.every=80"]
 KINDS = {
@@ -50,7 +52,7 @@ def lived(config: LifeConfig, folder: Path, stop: Callable[[], bool] = lambda: F
 # The same life twice
 
 
-def test_a_life_is_repeatable(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_a_life_is_repeatable(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny("seed=3", "ann_twin=true")
     first, second = lived(config, tmp_path / "1"), lived(config, tmp_path / "2")
     assert first == second
@@ -60,7 +62,7 @@ def test_a_life_is_repeatable(tiny: Callable[..., LifeConfig], tmp_path: Path) -
     assert of(Learned, other) != of(Learned, first, being="organism")
 
 
-def test_events_come_in_order(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_events_come_in_order(tiny: Tiny, tmp_path: Path) -> None:
     events = lived(tiny("ann_twin=true"), tmp_path)
     others = [event for event in events if not isinstance(event, (Learned, Noted))]
     being = [Entered, *[Evaluated, Saved] * 4, Evaluated, Saved]
@@ -79,7 +81,7 @@ def test_events_come_in_order(tiny: Callable[..., LifeConfig], tmp_path: Path) -
     assert began.genome["neuron.tau_mem"] == 20e-3
 
 
-def test_the_twin_is_an_ann_that_lives_the_same_life(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_the_twin_is_an_ann_that_lives_the_same_life(tiny: Tiny, tmp_path: Path) -> None:
     life = Life(tiny("ann_twin=true", "policy.kind=spiking"))
     events = Story(life, tmp_path).tell()
     spiking, ann = (life.summary()[key]["CartPole-v1"] for key in ("tasks", "ann_twin"))
@@ -95,7 +97,7 @@ def test_the_twin_is_an_ann_that_lives_the_same_life(tiny: Callable[..., LifeCon
     assert of(Compared, events)[0].ann_twin["CartPole-v1"] == ann
 
 
-def test_tested_are_the_weights_that_validated_best(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_tested_are_the_weights_that_validated_best(tiny: Tiny, tmp_path: Path) -> None:
     life = Life(tiny("policy.kind=ann", "world.0.steps=2048", "evaluation.episodes=10"))
     events = Story(life, tmp_path).tell()
     validations = of(Evaluated, events, part="validation")
@@ -112,7 +114,7 @@ def test_tested_are_the_weights_that_validated_best(tiny: Callable[..., LifeConf
 
 @pytest.mark.usefixtures("strange_worlds")
 def test_every_stretch_of_learning_has_seeds_of_its_own(
-    tiny: Callable[..., LifeConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny("world.0.environment=strange_worlds:Diary-v0", "ann_twin=true")
     life, seeds = Story(Life(config), tmp_path).events(), []
@@ -134,7 +136,7 @@ def test_every_stretch_of_learning_has_seeds_of_its_own(
 # A stream of tasks
 
 
-def test_a_stream_of_tasks(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_a_stream_of_tasks(tiny: Tiny, tmp_path: Path) -> None:
     life = Life(tiny(*STREAM, "ann_twin=true"))
     seen: list[set[str]] = []
     memories: dict[tuple[int, str], dict[str, torch.Tensor]] = {}
@@ -162,9 +164,7 @@ def test_a_stream_of_tasks(tiny: Callable[..., LifeConfig], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-def test_returning_to_a_task_begins_with_what_is_remembered_of_it(
-    tiny: Callable[..., LifeConfig], tmp_path: Path, normalize: bool
-) -> None:
+def test_returning_to_a_task_begins_with_what_is_remembered_of_it(tiny: Tiny, tmp_path: Path, normalize: bool) -> None:
     life = Life(tiny(*STREAM, f"learner.normalize={str(normalize).lower()}"))
     for event in Story(life, tmp_path).events():
         if isinstance(event, Entered) and event.number == 2:
@@ -193,7 +193,7 @@ def test_returning_to_a_task_begins_with_what_is_remembered_of_it(
 
 @pytest.mark.parametrize("kind", [*KINDS, "a stream"])
 def test_a_life_killed_after_a_checkpoint_goes_on_bit_by_bit(
-    tiny: Callable[..., LifeConfig], whole: Callable[[LifeConfig], Any], kind: str
+    tiny: Tiny, whole: Callable[[LifeConfig], Any], kind: str
 ) -> None:
     whole(tiny(*KINDS.get(kind, STREAM)))
 
@@ -205,9 +205,7 @@ def test_a_life_killed_after_a_checkpoint_goes_on_bit_by_bit(
         *((kind, "in the middle") for kind in ("DQN", "SAC")),
     ],
 )
-def test_a_life_that_is_asked_to_stop_ends_as_long_as_ever(
-    tiny: Callable[..., LifeConfig], tmp_path: Path, kind: str, when: str
-) -> None:
+def test_a_life_that_is_asked_to_stop_ends_as_long_as_ever(tiny: Tiny, tmp_path: Path, kind: str, when: str) -> None:
     config = tiny(*KINDS[kind], "ann_twin=true")
     being = "ann_twin" if when == "in the twin" else "organism"
     enough = 0 if when == "at the first step" else config.world[0].steps / 2 - 1
@@ -239,9 +237,7 @@ def test_a_life_that_is_asked_to_stop_ends_as_long_as_ever(
 
 
 @pytest.mark.parametrize("step", [64, 128])
-def test_a_validation_that_was_interrupted_is_made_up_for(
-    tiny: Callable[..., LifeConfig], tmp_path: Path, step: int
-) -> None:
+def test_a_validation_that_was_interrupted_is_made_up_for(tiny: Tiny, tmp_path: Path, step: int) -> None:
     """A signal in the last update of a stretch: no later life goes through that stretch again."""
     config = tiny(*STREAM, "evaluation.every=64")
     whole = lived(config, tmp_path / "whole")
@@ -256,7 +252,7 @@ def test_a_validation_that_was_interrupted_is_made_up_for(
     assert of(Evaluated, [*stopped, *story.tell()]) == of(Evaluated, whole)
 
 
-def test_a_life_that_is_stopped_again_and_again(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_a_life_that_is_stopped_again_and_again(tiny: Tiny, tmp_path: Path) -> None:
     config, stays = tiny(*STREAM, "ann_twin=true"), 0
     while True:
         story = Story(Life(config), tmp_path)
@@ -273,7 +269,7 @@ def test_a_life_that_is_stopped_again_and_again(tiny: Callable[..., LifeConfig],
 # Not a number
 
 
-def test_a_loss_that_is_not_finite(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny("learner.hyperparameters.learning_rate=1e30")
     with pytest.raises(NotFinite, match=r"^organism, task 0 \(CartPole-v1\), step 64: \S*"):
         lived(config, tmp_path)
@@ -281,7 +277,7 @@ def test_a_loss_that_is_not_finite(tiny: Callable[..., LifeConfig], tmp_path: Pa
 
 @pytest.mark.usefixtures("strange_worlds")
 @pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
-def test_an_observation_that_is_not_finite(tiny: Callable[..., LifeConfig], tmp_path: Path, algorithm: str) -> None:
+def test_an_observation_that_is_not_finite(tiny: Tiny, tmp_path: Path, algorithm: str) -> None:
     config = tiny(
         f"learner={{algorithm: {algorithm}, n_envs: 2}}", "world.0.environment='strange_worlds:NotANumber-v0'",
         "world.0.kwargs={after: 7}",
@@ -294,7 +290,7 @@ def test_an_observation_that_is_not_finite(tiny: Callable[..., LifeConfig], tmp_
 
 
 @pytest.mark.usefixtures("strange_worlds")
-def test_an_observation_that_is_not_finite_in_a_validation(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_an_observation_that_is_not_finite_in_a_validation(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny(
         "world.0.environment='strange_worlds:NotANumber-v0'",
         f"world.0.kwargs={{after: 5, from_seed: {VALIDATION_SEED}, until_seed: {VALIDATION_SEED + 99}}}",

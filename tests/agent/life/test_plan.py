@@ -17,6 +17,8 @@ from snn4.agent.life.plan import plan
 from snn4.agent.run.events import Evaluated, Event, Learned
 from snn4.agent.run.place import Place, places
 
+Tiny = Callable[..., LifeConfig]
+
 STREAM = [
     "world=[{environment: CartPole-v1, steps: 128}, {environment: Acrobot-v1, steps: 192}, "
     "{environment: CartPole-v1, steps: 64, name: CartPole-v1, variation: {physics: {gravity: 15}}}]",
@@ -39,7 +41,7 @@ def line(output: str, number: int) -> str:
     return row
 
 
-def test_tasks_in_order_and_what_they_come_back_to(tiny: Callable[..., LifeConfig]) -> None:
+def test_tasks_in_order_and_what_they_come_back_to(tiny: Tiny) -> None:
     output = text(tiny(*STREAM, "protection={kind: replay, samples: 300}", "ann_twin=true"))
     assert "tiny, seed 0: 384 steps" in output
     assert re.search(r"CartPole-v1 +│ +128 │ +0 │ PPO +│ +│", line(output, 0))
@@ -53,7 +55,7 @@ def test_tasks_in_order_and_what_they_come_back_to(tiny: Callable[..., LifeConfi
     assert "ANN twin" in output
 
 
-def test_names_are_no_markup(tiny: Callable[..., LifeConfig]) -> None:
+def test_names_are_no_markup(tiny: Tiny) -> None:
     named = "{environment: CartPole-v1, steps: 64, name: '[/x]'}"
     assert "[/x]: CartPole-v1" in line(text(tiny(f"world=[{named}]")), 0)
 
@@ -64,7 +66,7 @@ def test_a_return_is_to_the_stay_with_the_same_physics() -> None:
     assert back == [[], ["task 0"], ["task 1"], ["task 0"], ["task 1"], ["task 2"]]
 
 
-def test_a_return_is_to_the_stay_with_the_same_arguments(tiny: Callable[..., LifeConfig]) -> None:
+def test_a_return_is_to_the_stay_with_the_same_arguments(tiny: Tiny) -> None:
     stay = "{environment: CartPole-v1, steps: 64, kwargs: {sutton_barto_reward: %s}, variation: %s}"
     stays = [("true", "null"), ("false", "null"), ("true", "{}"), ("false", "null")]
     output = text(tiny(f"world=[{', '.join(stay % arguments for arguments in stays)}]"))
@@ -76,16 +78,15 @@ def test_a_return_is_to_the_stay_with_the_same_arguments(tiny: Callable[..., Lif
     [
         (["protection={kind: freeze, fraction: 0.5}"], "freeze, 50% of it after the first task"),
         (["protection={kind: ewc, strength: 3}"], "ewc, strength 3, importance from 1,000 observations per task"),
-        ([], "protection of what is shared: none"),
-        (["policy.net_arch=[16]"], "shared: nothing; one layer"),
+        ([], "protection of what is shared: none"), (["policy.net_arch=[16]"], "shared: nothing; one layer"),
         (["world.1={environment: CartPole-v1, steps: 5}"], "one encoder, trunk"),
     ],
-)
-def test_what_is_shared(tiny: Callable[..., LifeConfig], overrides: list[str], message: str) -> None:
+)  # fmt: skip
+def test_what_is_shared(tiny: Tiny, overrides: list[str], message: str) -> None:
     assert message in text(tiny(*STREAM, *overrides))
 
 
-def test_where_a_life_is(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_where_a_life_is(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny(*STREAM, "world.1.learner=null", "ann_twin=true")
     events: list[Event] = []
     for event in Story(Life(config), tmp_path).events():

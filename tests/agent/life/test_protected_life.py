@@ -18,6 +18,8 @@ from snn4.agent.life.life import Life
 from snn4.agent.run.events import Entered, Evaluated, Event, Learned
 from snn4.policies.sb3 import trunk_names
 
+Tiny = Callable[..., LifeConfig]
+
 STREAM = [
     "world=[{environment: CartPole-v1, steps: 128}, {environment: Acrobot-v1, steps: 192, kwargs: "
     "{max_episode_steps: 50}}, {environment: CartPole-v1, steps: 128, variation: {physics: {gravity: 15}, noise: 0.1}, "
@@ -37,14 +39,12 @@ def lived(life: Life, folder: Path) -> list[Event]:
 
 @pytest.mark.parametrize("protection", PROTECTIONS)
 @pytest.mark.parametrize("learner", ["PPO", "DQN"])
-def test_a_protected_life_that_is_killed(
-    tiny: Callable[..., LifeConfig], whole: Callable[..., Any], protection: str, learner: str
-) -> None:
+def test_a_protected_life_that_is_killed(tiny: Tiny, whole: Callable[..., Any], protection: str, learner: str) -> None:
     whole(tiny(*STREAM, *(DQN if learner == "DQN" else []), f"protection={protection}"))
 
 
 def test_what_is_replayed_acts_as_in_the_latest_stay(
-    tiny: Callable[..., LifeConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stays = ("steps: 128", "steps: 128, variation: {physics: {length: 2}}", "steps: 64")
     pole = ", ".join(f"{{environment: CartPole-v1, name: pole, {stay}}}" for stay in stays)
@@ -61,7 +61,7 @@ def test_what_is_replayed_acts_as_in_the_latest_stay(
 
 
 @pytest.mark.parametrize("kind", ["spiking", "ann"])
-def test_protection_acts_from_the_second_task_on(tiny: Callable[..., LifeConfig], tmp_path: Path, kind: str) -> None:
+def test_protection_acts_from_the_second_task_on(tiny: Tiny, tmp_path: Path, kind: str) -> None:
     def learned(protection: str) -> list[Learned]:
         config = tiny(*STREAM, f"protection={protection}", f"policy.kind={kind}",
                       "learner.hyperparameters.learning_rate=0.02")  # fmt: skip
@@ -74,9 +74,7 @@ def test_protection_acts_from_the_second_task_on(tiny: Callable[..., LifeConfig]
         assert [e for e in other if e.number == 1] != [e for e in free if e.number == 1], protection
 
 
-def test_a_frozen_trunk_is_that_of_the_best_moment_of_the_first_task(
-    tiny: Callable[..., LifeConfig], tmp_path: Path
-) -> None:
+def test_a_frozen_trunk_is_that_of_the_best_moment_of_the_first_task(tiny: Tiny, tmp_path: Path) -> None:
     life = Life(tiny(*STREAM, "protection.kind=freeze"))
     trunks: list[dict[str, torch.Tensor]] = []
     being = life.beings[0]
@@ -92,9 +90,7 @@ def test_a_frozen_trunk_is_that_of_the_best_moment_of_the_first_task(
 # Variations and names
 
 
-def test_drift_goes_on_with_the_same_head_and_another_name_begins_anew(
-    tiny: Callable[..., LifeConfig], tmp_path: Path
-) -> None:
+def test_drift_goes_on_with_the_same_head_and_another_name_begins_anew(tiny: Tiny, tmp_path: Path) -> None:
     life = Life(tiny(STREAM[0], STREAM[1], "world.2.name=''"))
     assert [task.name for task in life.config.world] == [
         "CartPole-v1", "Acrobot-v1", "CartPole-v1 (gravity 15, noise 0.1)",
@@ -115,7 +111,7 @@ def test_drift_goes_on_with_the_same_head_and_another_name_begins_anew(
     assert gravities == [9.8, 15], "tested are the environment as it was, and as it is now"
 
 
-def test_a_task_s_own_code(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_a_task_s_own_code(tiny: Tiny, tmp_path: Path) -> None:
     life = Life(tiny(STREAM[0], "world.1.coding.kind=population"))
     lived(life, tmp_path)
     inputs = []
@@ -140,29 +136,23 @@ def test_a_task_s_own_code(tiny: Callable[..., LifeConfig], tmp_path: Path) -> N
         (["protection.kind=ice"], "protection.kind: got 'ice', allowed"),
         (["protection.samples=0"], "protection.samples: got 0, allowed"),
         (["protection.kind=ewc", "policy.net_arch=[8]"], "protection: ewc is not allowed with net_arch [8]"),
-        (
-            ["protection.kind=replay", "policy={state: carry, T: 1, net_arch: [8, 8]}"],
-            "protection: replay is not allowed with state: carry; set none or freeze",
-        ),
-        (
-            ["world=[{environment: CartPole-v1, steps: 1, name: a}, {environment: Acrobot-v1, steps: 1, name: a}]"],
-            "world.1.name: got 'a', the name of an earlier task with other observations",
-        ),
+        (["protection.kind=replay", "policy={state: carry, T: 1, net_arch: [8, 8]}"],
+         "protection: replay is not allowed with state: carry; set none or freeze"),
+        (["world=[{environment: CartPole-v1, steps: 1, name: a}, {environment: Acrobot-v1, steps: 1, name: a}]"],
+         "world.1.name: got 'a', the name of an earlier task with other observations"),
         (["rounds=0"], "rounds: got 0, allowed is a whole number >= 1"),
         (["rounds=x"], "rounds: got 'x', allowed is a whole number >= 1"),
         (["world=[{rounds: 0, world: [{environment: CartPole-v1, steps: 1}]}]"], "world.0.rounds: got 0, allowed"),
-        (
-            ["world=[{round: 2, world: [{environment: CartPole-v1, steps: 1}]}]"],
-            "world.0.round: unknown key of a group",
-        ),
+        (["world=[{round: 2, world: [{environment: CartPole-v1, steps: 1}]}]"],
+         "world.0.round: unknown key of a group"),
     ],
-)
+)  # fmt: skip
 def test_problems(tiny_yaml: Path, overrides: list[str], message: str) -> None:
     (line,) = problems_of(tiny_yaml, *overrides)
     assert line.startswith(message)
 
 
-def test_rounds_repeat_a_world_and_worlds_nest(tiny: Callable[..., LifeConfig], tiny_yaml: Path) -> None:
+def test_rounds_repeat_a_world_and_worlds_nest(tiny: Tiny, tiny_yaml: Path) -> None:
     a, b, c = (f"{{environment: {name}, steps: 5}}" for name in ("CartPole-v1", "Acrobot-v1", "MountainCar-v0"))
     names = {"CartPole-v1": "A", "Acrobot-v1": "B", "MountainCar-v0": "C"}
 
@@ -176,7 +166,7 @@ def test_rounds_repeat_a_world_and_worlds_nest(tiny: Callable[..., LifeConfig], 
     assert len(problems_of(tiny_yaml, f"world=[{a}, {b}]", "world.1.steps=0", "rounds=3")) == 1
 
 
-def test_what_is_dumped_loads_to_the_same_life(tiny: Callable[..., LifeConfig], written: Callable[[str], Path]) -> None:
+def test_what_is_dumped_loads_to_the_same_life(tiny: Tiny, written: Callable[[str], Path]) -> None:
     config = tiny(*STREAM, "rounds=2", "world.1.coding.kind=rate", "world.1.reference=-80", "protection.kind=ewc")
     assert kinds.load(written(dump(config)))[1] == config
     assert len(config.world) == 6

@@ -242,18 +242,15 @@ physics: {gravity: 9.8}
 @pytest.mark.parametrize(
     ("was", "now", "change"),
     [
-        ("threads: 1", "threads: 2", None),
-        ("gravity: 9.8", "gravity: 98e-1", None),
-        ("threads: 1", "threads: 1\nlater: {field: 1}", None),
-        ("name: x", "name: y", "name (was 'x', is 'y')"),
-        ("[4, 8]", "[4, 9]", "layers.1 (was 8, is 9)"),
-        ("[4, 8]", "[4, 8, 9]", "layers (was 2, is 3)"),
+        ("threads: 1", "threads: 2", None), ("gravity: 9.8", "gravity: 98e-1", None),
+        ("threads: 1", "threads: 1\nlater: {field: 1}", None), ("name: x", "name: y", "name (was 'x', is 'y')"),
+        ("[4, 8]", "[4, 9]", "layers.1 (was 8, is 9)"), ("[4, 8]", "[4, 8, 9]", "layers (was 2, is 3)"),
         ("variation: null", "variation: {noise: 0.1}", "variation (was None, is 'settings')"),
         ("options: {}", "options: {balance: class}", "options (was [], is ['balance'])"),
         ("{gravity: 9.8}", "{}", "physics (was ['gravity'], is [])"),
         ("{gravity: 9.8}", "null", "physics (was ['gravity'], is None)"),
     ],
-)
+)  # fmt: skip
 def test_a_run_goes_on_as_it_began(tmp_path: Path, was: str, now: str, change: str | None) -> None:
     (tmp_path / "config.yaml").write_text(THEN)
     checkpoint.require_unchanged(tmp_path)  # nothing was saved yet
