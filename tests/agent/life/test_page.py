@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pages import Page
-from stories import Story
+from stories import Story, of
 
 from snn4.agent.life.config import LifeConfig
 from snn4.agent.life.kind import title
@@ -39,9 +39,7 @@ def test_the_report_of_a_life(lived: Lived, tmp_path: Path) -> None:
     page = Page((tmp_path / "r.html").read_text())
     for rows in (score_rows(lived.summary), *map(retention_rows, lived.summary["retention"].values())):
         assert all(row in page.rows for row in rows)
-    courses = [
-        f"{task}: {what}" for task in ("CartPole-v1", "Acrobot-v1") for what in ("return", "spikes per decision")
-    ]
+    courses = [f"{name}-v1: {what}" for name in ("CartPole", "Acrobot") for what in ("return", "spikes per decision")]
     assert page.pictures == ["SNN: return, %", "ANN twin: return, %", *courses]
     assert "<a life>" in page.texts
 
@@ -50,21 +48,14 @@ def test_a_life_that_goes_on(lived: Lived, tmp_path: Path) -> None:
     for n in (0, 1, len(lived.events) // 2, len(lived.events)):
         write_page(tmp_path / "r.html", "x", sections(lived.events[:n], None))
         page = Page((tmp_path / "r.html").read_text())
-        met = {
-            task
-            for event in lived.events[:n]
-            if isinstance(event, Evaluated) and event.part == "validation"
-            for task in event.scores
-        }
+        met = {task for event in of(Evaluated, lived.events[:n], part="validation") for task in event.scores}
         assert (page.rows, len(page.pictures)) == ([], 2 * len(met))
         assert any("Not tested yet" in text for text in page.texts)
 
 
 def test_tables_say_what_the_summary_holds(lived: Lived) -> None:
     header, *rows = score_rows(lived.summary)
-    assert [row[0] for row in rows] == [
-        f"{t} {who}" for t in ("CartPole-v1", "Acrobot-v1") for who in ("SNN", "ANN twin")
-    ]
+    assert [row[0] for row in rows] == [f"{t}-v1 {who}" for t in ("CartPole", "Acrobot") for who in ("SNN", "ANN twin")]
     snn = lived.summary["tasks"]["CartPole-v1"]
     assert dict(zip(header, rows[0], strict=True))["return"] == f"{snn['return_mean']:.1f} ± {snn['return_std']:.1f}"
     assert dict(zip(header, rows[0], strict=True))["nJ fp32"] == f"{1e9 * snn['energy_joules']['45nm_fp32']:.3f}"

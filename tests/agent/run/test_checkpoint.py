@@ -67,18 +67,15 @@ def test_nested_data_come_back_as_they_were(tmp_path: Path) -> None:
         "tensors": [base, base.t(), base[:, ::2], torch.tensor(2.0), torch.arange(3), torch.zeros(0, 4)],
         "halves": base.to(torch.bfloat16),
         "arrays": {
-            "float64": generator.normal(size=(2, 3)),
-            "uint8": generator.integers(0, 255, (2, 3), dtype=np.uint8),
-            "bool": np.array([True, False]),
-            "transposed": generator.normal(size=(2, 3)).T,
-            "scalar": np.asarray(1.5),
-            "nan": np.array([np.nan, np.inf]),
+            "float64": generator.normal(size=(2, 3)), "uint8": generator.integers(0, 255, (2, 3), dtype=np.uint8),
+            "bool": np.array([True, False]), "transposed": generator.normal(size=(2, 3)).T,
+            "scalar": np.asarray(1.5), "nan": np.array([np.nan, np.inf]),
         },
         "plain": {"none": None, "true": True, "int": 3, "float": 0.1 + 0.2, "inf": float("-inf"), "text": "Grüße/ä"},
         "tuple": (1, ("a", None)),
         "odd/key": {"": {}, "a/b": torch.ones(1), 7: [], -1: "x"},
         "a tensor twice": [base, base],
-    }
+    }  # fmt: skip
     learner = {"adam": trained_adam().state_dict()}
     about = {"age": 3, "journal": 1000, "fingerprint": {"sums": [1, 2]}}
     path = checkpoint.save(tmp_path, {"model": model, "learner": learner}, about, CONFIG)

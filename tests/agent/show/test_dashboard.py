@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 from run_folders import events_in, read
+from stories import of
 
 from snn4.agent.run.events import Began, Entered, Evaluated, Event, Learned, Noted
 from snn4.agent.show.dashboard import Dashboard
@@ -32,7 +33,7 @@ def picture(events: Sequence[Event], width: int = 100, height: int = 40, styled:
 
 def test_the_picture_of_a_finished_life(events: list[Event]) -> None:
     shown = picture(events)
-    test, twin_test = (e for e in events if isinstance(e, Evaluated) and e.part == "test")
+    test, twin_test = of(Evaluated, events, part="test")
     row, twin = test.scores["CartPole-v1"], twin_test.scores["CartPole-v1"]
     for part in (
         "x  ·  ANN twin", "age 512 steps", "finished", "▶ CartPole-v1", "512/512",
@@ -48,11 +49,7 @@ def test_the_picture_of_a_finished_life(events: list[Event]) -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_the_share_of_the_twin_s_energy(events: list[Event], width: int) -> None:
-    joules = [
-        e.scores["CartPole-v1"]["energy_joules"][ENERGY_MODEL]
-        for e in events
-        if isinstance(e, Evaluated) and e.part == "test"
-    ]
+    joules = [e.scores["CartPole-v1"]["energy_joules"][ENERGY_MODEL] for e in of(Evaluated, events, part="test")]
     panels = picture(events, width).partition(" events ")[0]  # the log tells it too
     assert f"{joules[0] * 1e9:.2f} nJ" in panels
     assert f" {joules[0] / joules[1]:.0%} of ANN" in panels

@@ -39,9 +39,6 @@ def test_students_fit_the_data_and_follow_from_the_seed(digits: Digits) -> None:
         assert all(torch.equal(p, q) for p, q in zip(first, b.network.parameters(), strict=True))
         assert not torch.equal(first[0], next(c.network.parameters()))
     assert str(learners[1].network) == str(twin(config))
-
-
-def test_without_a_twin(digits: Digits) -> None:
     assert [student.name for student in data_and_students(digits("ann_twin=false"))[1]] == [NETWORK]
 
 
