@@ -60,12 +60,8 @@ def test_encoders_and_heads_are_each_task_s_own(tiny: Tiny, tmp_path: Path) -> N
     life = Life(tiny(*MIXED))
     Story(life, tmp_path).tell()
     policies: list[Any] = [life.beings[0].policy(task) for task in life.config.world[:2]]
-    first, last = (
-        [p.mlp_extractor.policy_net.layers[0].in_features for p in policies],
-        [p.action_net for p in policies],
-    )
-    assert first == [64, 4]
-    assert [head.out_features for head in last] == [10, 2]
+    assert [p.mlp_extractor.policy_net.layers[0].in_features for p in policies] == [64, 4]
+    assert [p.action_net.out_features for p in policies] == [10, 2]
     hidden = [p.mlp_extractor.policy_net.layers[2].weight for p in policies]
     assert torch.equal(*hidden)
 

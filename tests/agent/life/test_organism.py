@@ -138,9 +138,8 @@ def test_snapshot_and_restore() -> None:
     again = weights(organism.prepare("CartPole-v1", fresh("CartPole-v1", config)))
     assert all(torch.equal(again[name], value) for name, value in then.items())
     assert not any(torch.equal(again[name], value) for name, value in now.items())
-    assert (organism.age, organism.tasks["CartPole-v1"].env_steps, organism.tasks["CartPole-v1"].seconds) == (
-        128, 128, 2.0,
-    )  # fmt: skip
+    task = organism.tasks["CartPole-v1"]
+    assert (organism.age, task.env_steps, task.seconds) == (128, 128, 2.0)
 
 
 def test_time_is_spent_in_each_environment() -> None:

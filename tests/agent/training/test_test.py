@@ -43,7 +43,7 @@ def config_in(folder: Path) -> TrainingConfig:
     return kinds.load(folder / "config.yaml")[1]  # type: ignore[no-any-return]
 
 
-def tested(cli: Cli, *arguments: Any) -> Any:
+def evaluated(cli: Cli, *arguments: Any) -> Any:
     """The summary of this evaluation."""
     return json.loads(cli("evaluate", *arguments, "--json").out)
 
@@ -63,7 +63,7 @@ def test_a_model_s_folder_is_enough(
     path = copied / "model.safetensors"
     if place == "folder without about":
         save_file(load_file(path), path)
-    data = tested(cli, "zoo:model" if place == "zoo" else copied)
+    data = evaluated(cli, "zoo:model" if place == "zoo" else copied)
     assert data["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
     assert data["indicators"][2]["top1_accuracy"] is None  # a twin that has not learned
     assert data["indicators"][2]["effective_macs"] > 0
@@ -98,7 +98,7 @@ def test_a_bar_counts_samples_in_a_terminal(trained: Path) -> None:
 def test_other_steps(cli: Cli, trained: Path) -> None:
     whole = read(trained / "summary.json")
     for steps in (1, 3):
-        data = tested(cli, trained, "--steps", str(steps))
+        data = evaluated(cli, trained, "--steps", str(steps))
         assert data["steps"] == data["indicators"][0]["latency_steps"] == steps
         assert data["top1_accuracy_by_step"][:2] == whole["top1_accuracy_by_step"][:steps][:2]
 
@@ -157,7 +157,7 @@ def test_another_folder_of_images(cli: Cli, coloured: Path, tmp_path: Path) -> N
     assert str(path) in refused(cli, coloured)
     for file in (tmp_path / "elsewhere" / "train").glob("*/*"):
         save_image(torch.ones(3, 12, 12), file)
-    summary = tested(cli, coloured, "--data", tmp_path / "elsewhere")
+    summary = evaluated(cli, coloured, "--data", tmp_path / "elsewhere")
     assert summary["test_samples"] == 6
     assert summary["cross_entropy_nats_by_step"] == read(coloured / "summary.json")["cross_entropy_nats_by_step"]
     assert summary["notes"] == []
@@ -166,7 +166,7 @@ def test_another_folder_of_images(cli: Cli, coloured: Path, tmp_path: Path) -> N
 def test_a_folder_has_the_size_that_the_model_has_learned(cli: Cli, coloured: Path, images: Callable[..., str]) -> None:
     config = coloured / "config.yaml"
     config.write_text(config.read_text().replace("image_size: 12", "image_size: null"))  # as of CIFAR's models
-    summary = tested(cli, coloured, "--data", images("ab", 20))
+    summary = evaluated(cli, coloured, "--data", images("ab", 20))
     assert (summary["config"]["data"]["image_size"], summary["test_samples"]) == (12, 6)
     assert "image_size: got [8, 8], allowed is [12, 12]" in refused(cli, coloured, "--data", "digits")
 
@@ -179,7 +179,7 @@ def test_grey_models_see_folders_in_grey(cli: Cli, trained: Path, tmp_path: Path
             path = tmp_path / "grey" / part / str(int(label)) / f"{number:04}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             save_image(data.test.pixels[row.view(1)][0] / 255, path)
-    summary, known = tested(cli, trained, "--data", tmp_path / "grey"), read(trained / "summary.json")
+    summary, known = evaluated(cli, trained, "--data", tmp_path / "grey"), read(trained / "summary.json")
     for key in ("confusion", "top1_accuracy_by_step", "notes"):
         assert summary[key] == known[key]
     assert summary["cross_entropy_nats_by_step"] == pytest.approx(known["cross_entropy_nats_by_step"], rel=1e-5)
@@ -195,7 +195,7 @@ def test_files_that_were_left_out_are_told(
     result = cli("evaluate", coloured, "--data", path, "--report", page)
     for text in (" ".join(result.out.split()), page.read_text()):
         assert "left out: 1 of 12 files cannot be read" in text
-    (note,) = tested(cli, coloured, "--data", path)["notes"]
+    (note,) = evaluated(cli, coloured, "--data", path)["notes"]
     assert note.startswith(f"left out: 1 of 12 files cannot be read: {path}/test/a/1.png (")
 
 
@@ -204,12 +204,12 @@ def test_classes_of_other_names_are_told(cli: Cli, coloured: Path, images: Calla
     note += "b stands for a, z stands for b"
     path = images("bz", 12)
     assert note in " ".join(cli("evaluate", coloured, "--data", path).out.split())
-    assert tested(cli, coloured, "--data", path)["notes"] == [note]
+    assert evaluated(cli, coloured, "--data", path)["notes"] == [note]
     model_file = coloured / "model.safetensors"
     about = read_about(model_file)
     del about["classes"]  # as in models that were saved before they told
     save_model(model_file, load_file(model_file), about)
-    assert tested(cli, coloured, "--data", path)["notes"] == []
+    assert evaluated(cli, coloured, "--data", path)["notes"] == []
 
 
 def test_names_of_data_sets_win_over_folders(
@@ -217,7 +217,7 @@ def test_names_of_data_sets_win_over_folders(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     images(2, 8, "digits")
-    summary = tested(cli, trained, "--data", "digits")
+    summary = evaluated(cli, trained, "--data", "digits")
     assert summary["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
     assert "cannot take imagefolder: n_classes: got 2" in refused(cli, trained, "--data", "./digits")
 
@@ -227,7 +227,7 @@ def test_digits_are_not_mirrored(cli: Cli, copied: Path) -> None:
     mirrored = config.read_text().replace("name: digits", "name: fashion-mnist").replace("flip: false", "flip: true")
     config.write_text(mirrored)
     assert config_in(copied).flip
-    summary = tested(cli, copied, "--data", "digits")
+    summary = evaluated(cli, copied, "--data", "digits")
     assert (summary["flip"], summary["config"]["flip"]) == (False, False)
 
 
@@ -238,7 +238,7 @@ def test_other_data_are_tested_whole(cli: Cli, copied: Path) -> None:
     assert len(fold) != 359
     for name, tested in (("digits", len(fold)), ("fashion-mnist", 359)):  # what other folds hold was learned
         config.write_text(config.read_text().replace("name: digits", f"name: {name}"))
-        summary = tested(cli, copied, "--data", "digits")
+        summary = evaluated(cli, copied, "--data", "digits")
         assert summary["test_samples"] == tested
 
 
