@@ -21,6 +21,14 @@ def problems_of(config: Path | str, *overrides: str) -> list[str]:
 
 def by_key(config: Path | str, *overrides: str) -> dict[str, str]:
     """The same lines by the key that each is about."""
-    told = [line.split(": ", 1) for line in problems_of(config, *overrides)]
-    assert len({key for key, _ in told}) == len(told)
-    return {key: what for key, what in told}  # noqa: C416
+    lines = [line.split(": ", 1) for line in problems_of(config, *overrides)]
+    assert len({key for key, _ in lines}) == len(lines)
+    return {key: what for key, what in lines}  # noqa: C416
+
+
+def assert_problems(expected: dict[str, list[str]], config: Path | str, *overrides: str) -> None:
+    """These keys have problems and no others, and each line has these parts."""
+    problems = by_key(config, *overrides)
+    assert set(problems) == set(expected)
+    for key, parts in expected.items():
+        assert all(part in problems[key] for part in parts), problems[key]

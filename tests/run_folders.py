@@ -10,10 +10,20 @@ from snn4.agent.run import checkpoint
 from snn4.agent.run.events import Event
 from snn4.agent.run.journal import read_events
 
+TIMED = ("wall_seconds", "env_steps_per_second", "latency", "commit_hash", "commit_dirty")
+"""What differs between equal runs."""
+
 
 def read(path: Path) -> Any:
     """What a JSON file holds."""
     return json.loads(path.read_text())
+
+
+def untimed(value: Any) -> Any:
+    """A summary without what differs between equal runs."""
+    if isinstance(value, dict):
+        return {key: untimed(inner) for key, inner in value.items() if key not in TIMED}
+    return [untimed(inner) for inner in value] if isinstance(value, list) else value
 
 
 def events_in(folder: Path) -> list[Event]:

@@ -7,15 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from run_folders import only
 
 from snn4.agent import kinds, runner
 from snn4.agent.cli import main
-from snn4.agent.life.config import LifeConfig
-from snn4.agent.stream.config import ContinualConfig
-from snn4.agent.training.config import TrainingConfig
 
 HERE = Path(__file__).parent
 TINY = """\
@@ -56,79 +54,63 @@ threads: 1
 """Three updates an epoch, for each of three experiences and two beings: a second, but for Avalanche's import."""
 
 
-@pytest.fixture(scope="session")
-def tiny_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("configs") / "tiny.yaml"
-    path.write_text(TINY)
+def file_with(text: str) -> Any:
+    """A fixture: a config file with this text."""
+
+    @pytest.fixture(scope="session")
+    def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        path = tmp_path_factory.mktemp("configs") / "config.yaml"
+        path.write_text(text)
+        return path
+
     return path
 
 
-@pytest.fixture(scope="session")
-def tiny(tiny_yaml: Path) -> Callable[..., LifeConfig]:
-    """The config of a tiny life, with overrides."""
-    return lambda *overrides: kinds.load(tiny_yaml, overrides)[1]
+def config_in(file: str) -> Any:
+    """A fixture: the config in the file that the fixture of this name is, with overrides."""
+
+    @pytest.fixture(scope="session")
+    def config(request: pytest.FixtureRequest) -> Callable[..., Any]:
+        path = request.getfixturevalue(file)
+        return lambda *overrides: kinds.load(path, overrides)[1]
+
+    return config
 
 
-@pytest.fixture(scope="session")
-def digits_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("trainings") / "tiny-digits.yaml"
-    path.write_text(TINY_TRAINING)
-    return path
+def finished(config: str) -> Any:
+    """A fixture: the folder of a run of this config that went to its end. Tests leave it unchanged."""
 
+    @pytest.fixture(scope="session")
+    def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        runs, whole = tmp_path_factory.mktemp("runs"), request.getfixturevalue(config)()
+        runner.begin(kinds.named(whole.kind), whole, runs, quiet=True)
+        return only(runs)
 
-@pytest.fixture(scope="session")
-def digits(digits_yaml: Path) -> Callable[..., TrainingConfig]:
-    """The config of a tiny training, with overrides."""
-    return lambda *overrides: kinds.load(digits_yaml, overrides)[1]
-
-
-@pytest.fixture(scope="session")
-def trained(digits: Callable[..., TrainingConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a training that went to its end. Tests leave it unchanged."""
-    runs = tmp_path_factory.mktemp("trained")
-    runner.begin(kinds.named("training"), digits(), runs, quiet=True)
-    (folder,) = runs.iterdir()
     return folder
 
 
-@pytest.fixture(scope="session")
-def stream_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("streams") / "tiny-stream.yaml"
-    path.write_text(TINY_STREAM)
-    return path
+tiny_yaml, tiny = file_with(TINY), config_in("tiny_yaml")
+digits_yaml, digits = file_with(TINY_TRAINING), config_in("digits_yaml")
+stream_yaml, streamed = file_with(TINY_STREAM), config_in("stream_yaml")
+trained, lived = finished("digits"), finished("streamed")
 
 
-@pytest.fixture(scope="session")
-def streamed(stream_yaml: Path) -> Callable[..., ContinualConfig]:
-    """The config of a tiny stream, with overrides."""
-    return lambda *overrides: kinds.load(stream_yaml, overrides)[1]
-
-
-@pytest.fixture(scope="session")
-def lived(streamed: Callable[..., ContinualConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a stream that was lived to its end. Tests leave it unchanged."""
-    runs = tmp_path_factory.mktemp("lived")
-    runner.begin(kinds.named("stream"), streamed(), runs, quiet=True)
-    (folder,) = runs.iterdir()
-    return folder
-
-
-class Said(NamedTuple):
+class Result(NamedTuple):
     status: int
     out: str
     err: str
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """``snn4-agent`` with these arguments, in this process; a traceback would be an error of the test."""
 
-    def call(*arguments: str | Path) -> Said:
+    def call(*arguments: str | Path) -> Result:
         monkeypatch.setattr(sys, "argv", ["snn4-agent", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
             main()
-        return Said(int(left.value.code or 0), *capsys.readouterr())
+        return Result(int(left.value.code or 0), *capsys.readouterr())
 
     return call
 

@@ -16,7 +16,10 @@ class NotANumber(CartPoleEnv):
 
     def __init__(self, after: int = 100, from_seed: int = 0, until_seed: int = 2**32) -> None:
         super().__init__()
-        self.after, self.seeds, self.steps, self.last_seed = after, range(from_seed, until_seed), 0, 0
+        self.after = after
+        self.seeds = range(from_seed, until_seed)
+        self.steps = 0
+        self.last_seed = 0
 
     def reset(self, **kwargs: Any) -> Any:
         self.steps = 0

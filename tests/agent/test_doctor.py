@@ -11,13 +11,13 @@ from snn4.policies.fused import is_fused
 
 def test_it_tells_versions_devices_and_optional_parts(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    status, said, errors = cli("doctor")
+    status, output, errors = cli("doctor")
     assert (status, errors) == (0, "")
     for package in ("torch", "numpy", "numba", "gymnasium", "stable-baselines3", "snn4-agent"):
-        assert importlib.metadata.version(package) in said
-    assert "cpu" in said
-    assert ("compiled by numba" in said) == is_fused()
+        assert importlib.metadata.version(package) in output
+    assert "cpu" in output
+    assert ("compiled by numba" in output) == is_fused()
     try:
-        assert importlib.metadata.version("box2d") in said
+        assert importlib.metadata.version("box2d") in output
     except importlib.metadata.PackageNotFoundError:
-        assert "missing: pip install 'snn4-agent[box2d]'" in said
+        assert "missing: pip install 'snn4-agent[box2d]'" in output

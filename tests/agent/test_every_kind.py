@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import json
-import multiprocessing
-import os
 import re
 import shutil
 import signal
@@ -19,19 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import events_in, only, read
+from run_folders import events_in, only, read, untimed
 
 from snn4.agent import kinds, runner
 from snn4.agent.run import checkpoint
-from snn4.agent.run.events import Began, Ended, Evaluated, Learned, Noted, Saved
+from snn4.agent.run.events import Ended, Evaluated, Noted, Saved
 from snn4.agent.run.journal import CONFIG, Journal
 
 sys.path.insert(0, str(Path(__file__).parent))
 import toy_kind  # type: ignore[import-not-found]
+from processes import Command, wait_for_learning  # type: ignore[import-not-found]
 
 Cli = Callable[..., Any]
-TIMED = ("wall_seconds", "env_steps_per_second", "latency", "commit_hash", "commit_dirty")
-"""What differs between equal runs."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +37,8 @@ class Case:
     kind: str
     config: str
     """Name of the fixture with a YAML file of a small run."""
-    told: str
-    """In the line of its end."""
+    end: str
+    """In its last line."""
     endless: str
     """An override that makes it last."""
     wrong: dict[str, str]
@@ -127,12 +123,6 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return Run(case, [path, *case.changes], only(runs), out.getvalue())
 
 
-def untimed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: untimed(inner) for key, inner in value.items() if key not in TIMED}
-    return [untimed(inner) for inner in value] if isinstance(value, list) else value
-
-
 def summary_of(folder: Path) -> Any:
     return untimed(read(folder / "summary.json"))
 
@@ -160,7 +150,7 @@ def test_it_is_told_in_lines(run: Run) -> None:
     lines = run.out.splitlines()
     assert "\x1b" not in run.out
     assert re.match(r"\d\d:\d\d:\d\d \S+ begins, seed 0: ", lines[0])
-    for part in (run.case.told, f"report: {run.folder / 'report.html'}", f"run folder: {run.folder}"):
+    for part in (run.case.end, f"report: {run.folder / 'report.html'}", f"run folder: {run.folder}"):
         assert part in run.out
     assert sum("saved checkpoints/" in line for line in lines) == sum(
         isinstance(e, Saved) for e in events_in(run.folder)
@@ -172,78 +162,7 @@ def test_quiet_prints_nothing(cli: Cli, run: Run, tmp_path: Path) -> None:
         assert cli("run", *run.command[:1], "--quiet", "--runs-dir", tmp_path) == (0, "", "")
 
 
-# kill -9, signals. To import everything takes much longer than these runs: one process does so, the others are forks.
-
-
-FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(
-    ["pytest", "snn4.agent.runner", "snn4.agent.life.kind", "snn4.agent.training.kind", "torch.utils.tensorboard"]
-)
-COMMAND = """
-import os, resource, sys
-sys.path.insert(0, here)
-import toy_kind
-from snn4.agent.cli import main
-toy_kind.install()
-for stream, path in ((1, out), (2, err)):
-    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-os.environ["COLUMNS"] = "200"
-if largest_file:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-sys.argv = ["snn4-agent", *arguments]
-main()
-"""
-
-
-class Command:
-    """``snn4-agent`` with these arguments, in a process of its own, which can write no file of more than so many bytes.
-
-    What it says goes to files in ``folder``.
-    """
-
-    def __init__(self, folder: Path, *arguments: str | Path, largest_file: int | None = None) -> None:
-        number = len(list(folder.glob("*.out")))
-        self.out, self.err = (folder / f"{number}.{stream}" for stream in ("out", "err"))
-        known: dict[str, Any] = {"arguments": [str(argument) for argument in arguments], "largest_file": largest_file}
-        known |= {"out": str(self.out), "err": str(self.err), "here": str(Path(__file__).parent)}
-        self.process = FORKED.Process(target=exec, args=(COMMAND, known), daemon=True)
-        self.process.start()
-        wait_for(self.err.is_file)
-
-    def send(self, number: int) -> None:
-        assert self.process.pid is not None
-        os.kill(self.process.pid, number)
-
-    def done(self) -> tuple[int | None, str, str]:
-        """Exit status, output and errors, once it has ended."""
-        self.process.join(200)
-        return self.process.exitcode, self.out.read_text(), self.err.read_text()
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.005)
-
-
-def wait_for_learning(runs: Path, command: Command) -> Path:
-    """Until ``command`` has begun or gone on with the run below ``runs`` and has learned something, or has ended."""
-
-    def learning() -> bool:
-        if command.process.exitcode is not None:
-            return True
-        events = [event for path in runs.glob("*/events.jsonl") for event in events_in(path.parent)]
-        since = list(itertools.takewhile(lambda event: not isinstance(event, Began), reversed(events)))
-        return any(isinstance(event, Learned) for event in since) and path_is_new()
-
-    before = {path: path.stat().st_mtime_ns for path in runs.glob("*/events.jsonl")}
-
-    def path_is_new() -> bool:
-        return any(path.stat().st_mtime_ns > before.get(path, 0) for path in runs.glob("*/events.jsonl"))
-
-    wait_for(learning)
-    return only(runs)
+# kill -9, signals
 
 
 def story_of(folder: Path) -> list[Any]:
@@ -291,10 +210,10 @@ def test_signals(run: Run, tmp_path: Path) -> None:
 def test_a_busy_folder(cli: Cli, run: Run, tmp_path: Path) -> None:
     folder = run.copy(tmp_path / "run")
     with Journal(folder):
-        said = cli("resume", folder)
-    assert (said.status, said.out, len(said.err.splitlines())) == (2, "", 1)
-    assert said.err.startswith(f"{folder}: another process works in this folder")
-    assert f"snn4-agent watch {folder}" in said.err
+        result = cli("resume", folder)
+    assert (result.status, result.out, len(result.err.splitlines())) == (2, "", 1)
+    assert result.err.startswith(f"{folder}: another process works in this folder")
+    assert f"snn4-agent watch {folder}" in result.err
 
 
 # Going on
@@ -302,9 +221,9 @@ def test_a_busy_folder(cli: Cli, run: Run, tmp_path: Path) -> None:
 
 def test_a_finished_run_is_not_resumed(cli: Cli, run: Run) -> None:
     before = (run.folder / "events.jsonl").read_bytes()
-    said = cli("resume", run.folder)
-    assert said.status == 2
-    assert said.err == f"{run.folder}: this run is finished; test it with: snn4-agent evaluate {run.folder}\n"
+    result = cli("resume", run.folder)
+    assert result.status == 2
+    assert result.err == f"{run.folder}: this run is finished; test it with: snn4-agent evaluate {run.folder}\n"
     assert (run.folder / "events.jsonl").read_bytes() == before
 
 
@@ -316,9 +235,9 @@ def test_resume_after_the_one_before_the_last(cli: Cli, run: Run, tmp_path: Path
     lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
     (folder / "events.jsonl").write_text("".join(lines[:-1]) + lines[-1][:20])
     (folder / "run.json").write_text(json.dumps(read(folder / "run.json") | {"commit_hash": "begun"}))
-    said = cli("resume", folder)
-    assert (said.status, said.err) == (0, "")
-    assert re.search(r"checkpoints/\d+: model.safetensors altered .*; \d+, the one before it, is used", said.out)
+    result = cli("resume", folder)
+    assert (result.status, result.err) == (0, "")
+    assert re.search(r"checkpoints/\d+: model.safetensors altered .*; \d+, the one before it, is used", result.out)
     assert any(isinstance(event, Noted) for event in events_in(folder))
     assert summary_of(folder) == summary_of(run.folder)
     assert read(folder / "summary.json")["commit_hash"] == "begun"
@@ -329,10 +248,10 @@ def test_all_checkpoints_damaged(cli: Cli, run: Run, tmp_path: Path) -> None:
     for path in folder.glob("checkpoints/*"):
         (path / "manifest.json").write_text("")
     before = {path: path.read_bytes() for path in folder.glob("*.json*")}
-    said = cli("resume", folder)
-    assert (said.status, len(said.err.splitlines())) == (1, 1)
-    assert said.err.startswith("error: ")
-    assert "incomplete" in said.err
+    result = cli("resume", folder)
+    assert (result.status, len(result.err.splitlines())) == (1, 1)
+    assert result.err.startswith("error: ")
+    assert "incomplete" in result.err
     assert {path: path.read_bytes() for path in folder.glob("*.json*")} == before
 
 
@@ -350,9 +269,9 @@ def test_another_config_is_left_as_it_is(cli: Cli, run: Run, tmp_path: Path) -> 
     config = folder / CONFIG
     config.write_text(config.read_text().replace("\nseed: 0", "\nseed: 1"))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    said = cli("resume", folder)
-    assert (said.status, said.out) == (2, "")
-    assert "seed (was 0, is 1)" in said.err
+    result = cli("resume", folder)
+    assert (result.status, result.out) == (2, "")
+    assert "seed (was 0, is 1)" in result.err
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -360,34 +279,31 @@ def test_another_config_is_left_as_it_is(cli: Cli, run: Run, tmp_path: Path) -> 
 
 
 def test_watch(cli: Cli, run: Run, tmp_path: Path) -> None:
-    said = cli("watch", run.folder)
-    assert (said.status, said.err) == (0, "")
+    result = cli("watch", run.folder)
+    assert (result.status, result.err) == (0, "")
     # Without the time, which may be the next second's when a line is shown, and without what is told now and then.
-    before, replayed = ([line[9:] for line in out.splitlines()] for out in (run.out, said.out))
+    before, replayed = ([line[9:] for line in out.splitlines()] for out in (run.out, result.out))
     always = [line for line in replayed if line in before]
     assert sum("saved checkpoints/" in line for line in always) == sum("saved checkpoints/" in line for line in before)
-    assert replayed[-1].startswith(run.case.told)
+    assert replayed[-1].startswith(run.case.end)
     assert cli("watch", run.folder, "--svg", tmp_path / "picture.svg") == (0, "", "")
     svg = (tmp_path / "picture.svg").read_text()
     assert svg.startswith("<svg")
     assert "finished" in svg
-    said = cli("watch", run.folder, "--svg", tmp_path / "no" / "picture.svg")
-    assert (said.status, f"there is no folder {tmp_path / 'no'}" in said.err) == (2, True)
+    result = cli("watch", run.folder, "--svg", tmp_path / "no" / "picture.svg")
+    assert (result.status, f"there is no folder {tmp_path / 'no'}" in result.err) == (2, True)
 
 
 def test_evaluate(cli: Cli, run: Run, tmp_path: Path) -> None:
-    said = cli("evaluate", run.folder, "--json", "--report", tmp_path / "r.html")
-    assert (said.status, said.err) == (0, "")
+    result = cli("evaluate", run.folder, "--json", "--report", tmp_path / "r.html")
+    assert (result.status, result.err) == (0, "")
     whole = summary_of(run.folder)
     whole.pop("selected", None)
-    assert untimed(json.loads(said.out)) == whole
+    assert untimed(json.loads(result.out)) == whole
     assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
     assert len(cli("evaluate", run.folder).out.splitlines()) >= 1
-    said = cli("evaluate", run.folder, run.case.meaningless, "3")
-    assert (said.status, f"{run.case.meaningless}: not allowed for a {run.case.kind}" in said.err) == (
-        2,
-        True,
-    )
+    result = cli("evaluate", run.folder, run.case.meaningless, "3")
+    assert (result.status, f"{run.case.meaningless}: not allowed for a {run.case.kind}" in result.err) == (2, True)
     assert f"{tmp_path}: is a folder" in cli("evaluate", run.folder, "--report", tmp_path).err
 
 
@@ -403,15 +319,15 @@ def test_report_at_any_time(cli: Cli, run: Run, tmp_path: Path, monkeypatch: pyt
     lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
     for n in (0, 1, len(lines) // 2, len(lines)):
         (folder / "events.jsonl").write_text("".join(lines[:n]))
-        said = cli("report", folder)
-        assert (said.status, said.out) == (0, f"report: {folder / 'report.html'}\n")
+        result = cli("report", folder)
+        assert (result.status, result.out) == (0, f"report: {folder / 'report.html'}\n")
 
 
 def test_world(cli: Cli, run: Run) -> None:
     for place in (run.command[0], run.folder):
-        said = cli("world", place)
-        assert (said.status, said.err) == (0, "")
-        assert said.out
+        result = cli("world", place)
+        assert (result.status, result.err) == (0, "")
+        assert result.out
 
 
 # Bad input
@@ -420,13 +336,13 @@ def test_world(cli: Cli, run: Run) -> None:
 def test_bad_input_leaves_nothing(cli: Cli, run: Run, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     for override, message in run.case.wrong.items():
-        said = cli("run", *run.command, override, "--runs-dir", runs)
-        assert (said.status, said.out, len(said.err.splitlines())) == (2, "", 1), said.err
-        assert message in said.err
+        result = cli("run", *run.command, override, "--runs-dir", runs)
+        assert (result.status, result.out, len(result.err.splitlines())) == (2, "", 1), result.err
+        assert message in result.err
         assert not runs.exists()
     (tmp_path / "a file").write_text("")
-    said = cli("run", *run.command, "--runs-dir", tmp_path / "a file")
-    assert (said.status, "cannot make a folder here" in said.err) == (2, True)
+    result = cli("run", *run.command, "--runs-dir", tmp_path / "a file")
+    assert (result.status, "cannot make a folder here" in result.err) == (2, True)
 
 
 def test_a_full_disk(cli: Cli, run: Run, tmp_path: Path) -> None:
@@ -445,18 +361,19 @@ def test_a_full_disk(cli: Cli, run: Run, tmp_path: Path) -> None:
     newest = checkpoint.newest(folder)
     assert (newest is None) == (not saved)
     assert newest is None or (newest.place, newest.notes) == (saved[-1].path, [])
+    assert not list(folder.glob("checkpoints/.*")), "nothing half written"
 
 
 # What only one kind has
 
 
 def test_no_kind_of_that_name(cli: Cli, written: Callable[[str], Path]) -> None:
-    said = cli("run", written("name: x\nkind: dream\n"))
-    assert said.status == 2
-    assert said.err.endswith("kind: got 'dream', allowed are life, training, stream\n")
+    result = cli("run", written("name: x\nkind: dream\n"))
+    assert result.status == 2
+    assert result.err.endswith("kind: got 'dream', allowed are life, training, stream\n")
 
 
 def test_train_is_run(cli: Cli, digits_yaml: Path, tmp_path: Path) -> None:
-    said = cli("train", digits_yaml, "training.epochs=1", "--backend", "snntorch", "--runs-dir", tmp_path)
-    assert said.status == 0
+    result = cli("train", digits_yaml, "training.epochs=1", "--backend", "snntorch", "--runs-dir", tmp_path)
+    assert result.status == 0
     assert read(only(tmp_path) / "run.json")["config"]["network"]["backend"] == "snntorch"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.text import Text
 
@@ -30,7 +30,11 @@ class ToyConfig:
 
 
 class Toy:
-    unit, measure, notes, genome, fingerprint = "steps", "return", [], {}, {}  # type: ignore[var-annotated]
+    unit = "steps"
+    measure = "return"
+    notes: ClassVar[list[str]] = []
+    genome: ClassVar[dict[str, Any]] = {}
+    fingerprint: ClassVar[dict[str, Any]] = {}
     beings = (SimpleNamespace(name=ORGANISM),)
 
     def __init__(self, config: ToyConfig) -> None:

@@ -14,7 +14,7 @@ MERGES = "a: &a {x: 1}\n" + "\n".join(f"{b}: &{b} {{<<: [{nine}]}}" for b, nine 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("x: 0b_", "'0b_' is no whole number"),
         ("x: !!bool word", "'word' is no bool"),
@@ -38,10 +38,10 @@ MERGES = "a: &a {x: 1}\n" + "\n".join(f"{b}: &{b} {{<<: [{nine}]}}" for b, nine 
     ],
     ids=lambda text: text[:20],
 )
-def test_what_is_no_document(text: str, said: str) -> None:
+def test_what_is_no_document(text: str, message: str) -> None:
     with pytest.raises(Unreadable) as error:
         parse(text)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -70,9 +70,9 @@ def test_defaults_are_those_of_the_dataclasses(case: Case, minimal: Path) -> Non
 
 def test_dump_writes_every_field_and_loads_again(case: Case, minimal: Path, written: Write) -> None:
     kind, config = kinds.load(minimal, ["seed=7", *case.changes])
-    for one in (config, dataclasses.replace(config, name="1e3")):  # a number to YAML 1.2
-        text = dump(one)
-        assert kinds.load(written(text)) == (kind, one)
+    for changed in (config, dataclasses.replace(config, name="1e3")):  # a number to YAML 1.2
+        text = dump(changed)
+        assert kinds.load(written(text)) == (kind, changed)
         fields = yaml.safe_load(text)
         assert list(fields) == [field.name for field in dataclasses.fields(kind.schema)]
         assert fields["kind"] == case.kind
@@ -88,10 +88,10 @@ def test_all_problems_at_once(case: Case, minimal: Path) -> None:
         "ann_twin=maybe": "got 'maybe', allowed is a valid boolean",
         "kind=dream": f"got 'dream', allowed is '{case.kind}'",
     }
-    found = by_key(minimal, *expected)
-    assert set(found) == {override.partition("=")[0] for override in expected}
-    for override, said in expected.items():
-        assert found[override.partition("=")[0]].startswith(said)
+    problems = by_key(minimal, *expected)
+    assert set(problems) == {override.partition("=")[0] for override in expected}
+    for override, message in expected.items():
+        assert problems[override.partition("=")[0]].startswith(message)
 
 
 def test_kinds_are_told_apart_by_their_name(case: Case, written: Write) -> None:

@@ -18,36 +18,22 @@ from snn4.agent.config.file import CONFIGS, ConfigError, find
         ("seed", "seed"),  # no value
         ("=3", "=3"),
         ("seed=[1", "seed"),  # no YAML
-        ("world.5.steps=3", "world.5.steps"),
-        ("world.first.steps=3", "world.first.steps"),
-        ("seed.x=3", "seed"),
-        ("name.x.y=3", "name.x.y"),
-        ("polcy.T=3", "polcy"),
-        ("seed=", "seed"),
-        ("policy=3", "policy"),
+        ("world.5.steps=3", "world.5.steps"), ("world.first.steps=3", "world.first.steps"), ("seed.x=3", "seed"),
+        ("name.x.y=3", "name.x.y"), ("polcy.T=3", "polcy"), ("seed=", "seed"), ("policy=3", "policy"),
         ("learner.hyperparameters=null", "learner.hyperparameters"),
         ("seed=4294967296", "seed"),  # NumPy's seeds end here
-        ("name=..", "name"),
-        ("seed=true", "seed"),
-        ("world.0.steps=true", "world.0.steps"),
-        ("policy..T=1", "policy..T"),
-        (".seed=1", ".seed"),
-        ("world.-1.steps=3", "world.-1.steps"),
-        ("world.7.x=1", "world.7.x"),
-        ("policy.7.x=1", "policy.7"),
-        ("world.0.variation=word", "world.0.variation"),
+        ("name=..", "name"), ("seed=true", "seed"), ("world.0.steps=true", "world.0.steps"),
+        ("policy..T=1", "policy..T"), (".seed=1", ".seed"), ("world.-1.steps=3", "world.-1.steps"),
+        ("world.7.x=1", "world.7.x"), ("policy.7.x=1", "policy.7"), ("world.0.variation=word", "world.0.variation"),
         ("world.0.variation={physics: word}", "world.0.variation.physics"),
-        ("policy.net_arch=[1, word]", "policy.net_arch.1"),
-        ("learner.n_envs=1000000000", "learner.n_envs"),
-        ("threads=1000000000", "threads"),
-        ("policy.T=1000000000", "policy.T"),
+        ("policy.net_arch=[1, word]", "policy.net_arch.1"), ("learner.n_envs=1000000000", "learner.n_envs"),
+        ("threads=1000000000", "threads"), ("policy.T=1000000000", "policy.T"),
         ("policy.net_arch=[1000000000000]", "policy.net_arch"),
         ("policy.net_arch=[1000000, 1000000]", "world.0"),  # more parameters than anyone has memory for
         ("learner.hyperparameters.n_steps=1000000000000", "learner.hyperparameters.n_steps"),
-        ("'policy'=3", "'policy'"),
-        ("policy.neuron.tau_mem=true", "policy.neuron.tau_mem"),
+        ("'policy'=3", "'policy'"), ("policy.neuron.tau_mem=true", "policy.neuron.tau_mem"),
     ],
-)
+)  # fmt: skip
 def test_bad_overrides(tiny_yaml: Path, override: str, key: str) -> None:
     assert list(by_key(tiny_yaml, override)) == [key]
 
@@ -74,26 +60,22 @@ def test_problems_are_short(tiny_yaml: Path) -> None:
 
 
 def test_a_file_that_is_too_large(written: Callable[[str], Path]) -> None:
-    (found,) = problems_of(written("name: x # " + "x" * BYTES))
-    assert "too large, allowed are 4,000,000 bytes" in found
+    (problem,) = problems_of(written("name: x # " + "x" * BYTES))
+    assert "too large, allowed are 4,000,000 bytes" in problem
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        (b"", "got NoneType, allowed is a mapping"),
-        (b"# only a comment\n", "allowed is a mapping"),
-        (b"- a\n- b\n", "got list, allowed is a mapping"),
-        (b"CartPole-v1", "got str, allowed is a mapping"),
-        (b"name: [1\nworld: 2", "cannot be read"),
-        (b"name: x\n\tworld: 3", "cannot be read"),
-        (b"\x7fELF\x00\x01\xff\xfe", "cannot be read"),
-        (b"!!python/object/apply:os.system [ls]", "cannot be read"),
+        (b"", "got NoneType, allowed is a mapping"), (b"# only a comment\n", "allowed is a mapping"),
+        (b"- a\n- b\n", "got list, allowed is a mapping"), (b"CartPole-v1", "got str, allowed is a mapping"),
+        (b"name: [1\nworld: 2", "cannot be read"), (b"name: x\n\tworld: 3", "cannot be read"),
+        (b"\x7fELF\x00\x01\xff\xfe", "cannot be read"), (b"!!python/object/apply:os.system [ls]", "cannot be read"),
     ],
-)
-def test_files_that_are_no_config(written: Callable[[bytes], Path], content: bytes, said: str) -> None:
+)  # fmt: skip
+def test_files_that_are_no_config(written: Callable[[bytes], Path], content: bytes, message: str) -> None:
     (problem,) = problems_of(written(content))
-    assert said in problem
+    assert message in problem
 
 
 def test_an_unreadable_file(written: Callable[[str], Path]) -> None:

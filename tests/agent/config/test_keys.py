@@ -59,14 +59,14 @@ def test_what_is_allowed() -> None:
 @pytest.mark.parametrize(("key", "name"), [("strategy", "ewc"), ("network", "resnet-18")])
 def test_options_are_those_of_what_is_named(key: str, name: str) -> None:
     _, *rows = keys(ContinualConfig, f"{key}.options")
-    mine = [row for row in rows if name in row.meaning.rpartition("(")[2].rstrip(")").split(", ")]
-    assert len(mine) >= 3
-    options = {row.name.rpartition(".")[2]: parse(row.default) for row in mine}
+    own = [row for row in rows if name in row.meaning.rpartition("(")[2].rstrip(")").split(", ")]
+    assert len(own) >= 3
+    options = {row.name.rpartition(".")[2]: parse(row.default) for row in own}
     assert mismatches({"name": "x", key: {"name": name, "options": options}}, ContinualConfig) == []
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         ("polcy", "unknown key; did you mean policy? Allowed are name, world, "),
         ("policy.neuron.taumem", "did you mean policy.neuron.tau_mem?"),
@@ -75,11 +75,11 @@ def test_options_are_those_of_what_is_named(key: str, name: str) -> None:
         ("seed.x", "did you mean seed? Allowed are name, world, "),
     ],
 )
-def test_unknown_keys(key: str, said: str) -> None:
+def test_unknown_keys(key: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         keys(LifeConfig, key)
     assert str(error.value).startswith(f"{key}: ")
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_for_terminals_and_pipes() -> None:

@@ -33,7 +33,7 @@ def places(value: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
 
 def overrides(draw: random.Random, keys: list[tuple[str, ...]]) -> list[str]:
     """One to three, some of them of keys that are not there."""
-    made = []
+    changes = []
     for _ in range(draw.randint(1, 3)):
         key = list(draw.choice(keys))
         other = draw.choice(["", "7", "-1", "x", "0", draw.choice(keys)[-1]])
@@ -41,8 +41,8 @@ def overrides(draw: random.Random, keys: list[tuple[str, ...]]) -> list[str]:
             key[draw.randrange(len(key))] = other
         elif draw.random() < 0.1:
             key.append(other)
-        made.append(f"{'.'.join(key)}={draw.choice(VALUES)}")
-    return made
+        changes.append(f"{'.'.join(key)}={draw.choice(VALUES)}")
+    return changes
 
 
 def broken(draw: random.Random, text: str) -> str:
@@ -72,13 +72,13 @@ def mutate(number: int, seed: int, folder: Path) -> int:
         try:
             kinds.load(file, changes)
         except ConfigError as error:
-            told = error
+            problem = error
         except Exception as error:
             raise AssertionError(f"{changes or file.read_text()}") from error
         else:
             continue
         refused += 1
-        assert str(told).split("\n") == told.problems != []
+        assert str(problem).split("\n") == problem.problems != []
     return refused
 
 

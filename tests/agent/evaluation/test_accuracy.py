@@ -26,14 +26,9 @@ def make(**fields: Any) -> SpikingConvNet:
     torch.manual_seed(0)
     neuron = NeuronConfig(v_threshold=0.2)
     defaults: dict[str, Any] = {
-        "channels": (6, 8),
-        "in_channels": 2,
-        "n_classes": CLASSES,
-        "T": 5,
-        "neuron": neuron,
-        "head": "flatten",
+        "channels": (6, 8), "in_channels": 2, "n_classes": CLASSES, "T": 5, "neuron": neuron, "head": "flatten",
         "image_size": (8, 8),
-    }
+    }  # fmt: skip
     net = SpikingConvNet(ConvNetConfig(**{**defaults, **fields}))
     with torch.no_grad():
         for layer in net.modules():
@@ -94,8 +89,8 @@ def test_early_exit_is_a_loop_over_samples(known: Any, threshold: float | None) 
                 right += given[number].argmax().item() == label
                 steps += t + 1
                 break
-    found = recognition.exit(threshold)
-    assert (found.accuracy, found.mean_steps) == pytest.approx((right / N, steps / N))
+    point = recognition.exit(threshold)
+    assert (point.accuracy, point.mean_steps) == pytest.approx((right / N, steps / N))
 
 
 def test_the_curve_goes_from_the_first_step_to_all_of_them(known: Any) -> None:
@@ -164,8 +159,8 @@ def test_a_flip_is_the_mean_with_the_mirror_image() -> None:
     scores = scores_by_step(net, data)
     mirrored = scores_by_step(net, [(x.flip(-1), labels) for x, labels in data])
     flipped = recognize(net, data, CLASSES, flip=True)
-    for t, (one, other) in enumerate(zip(scores, mirrored, strict=True)):
-        assert torch.equal(flipped.predictions[t], ((one + other) / 2).argmax(-1))
+    for t, (plain, mirror) in enumerate(zip(scores, mirrored, strict=True)):
+        assert torch.equal(flipped.predictions[t], ((plain + mirror) / 2).argmax(-1))
     assert flipped.flip
     assert not torch.allclose(flipped.confidences, recognize(net, data, CLASSES).confidences)
 
@@ -210,12 +205,6 @@ def test_modes_come_back_after_an_error() -> None:
     with evaluating(net):
         assert not any(module.training for module in net.modules())
         assert not torch.is_grad_enabled()
-
-
-def test_few_classes_have_no_top5() -> None:
-    net = make(n_classes=5)
-    data = [(x, labels.clamp(max=4)) for x, labels in batches()]
-    assert recognize(net, data, 5).top5 is None
 
 
 def test_a_recognizer_gives_scores_of_each_step() -> None:
@@ -267,6 +256,8 @@ def test_scores_that_overflow_are_named() -> None:
         recognize(net, batches(), CLASSES)
 
 
-def test_scores_of_another_number_of_classes_are_named() -> None:
+def test_numbers_of_classes() -> None:
+    data = [(x, labels.clamp(max=4)) for x, labels in batches()]
+    assert recognize(make(n_classes=5), data, 5).top5 is None
     with pytest.raises(ValueError, match=r"scores: got 7 classes in batch 0, allowed is n_classes \(9\)"):
         recognize(make(), batches(), 9)

@@ -17,9 +17,9 @@ def make() -> SpikingConvNet:
 
 def test_activity_is_what_the_neurons_gave() -> None:
     net, x = make().eval(), torch.rand(1, 3, 8, 8)
-    found: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
     neurons = [module for module in net.modules() if isinstance(module, Neuron)]
-    handles = [layer.register_forward_hook(lambda _, __, out: found.append(out[0])) for layer in neurons]
+    handles = [layer.register_forward_hook(lambda _, __, out: outputs.append(out[0])) for layer in neurons]
     with torch.no_grad():
         scores = net(x)
     for handle in handles:
@@ -29,7 +29,7 @@ def test_activity_is_what_the_neurons_gave() -> None:
     assert torch.allclose(activity.picture, x[0].mean(0))
     names = [name for name, module in net.named_modules() if isinstance(module, Neuron)]
     assert [layer.name for layer in activity.layers] == names
-    for layer, spikes in zip(activity.layers, found, strict=True):
+    for layer, spikes in zip(activity.layers, outputs, strict=True):
         assert layer.n_neurons == spikes[0].numel()
         assert layer.rate == pytest.approx(spikes.mean().item())
         assert layer.map is not None

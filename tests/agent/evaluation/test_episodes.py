@@ -69,25 +69,21 @@ def test_codes_that_draw_their_spikes_are_seeded_too() -> None:
     assert score(learner, 5, 7) == first
 
 
-def test_it_is_sb3_s_evaluation(learner: ReinforcementLearner) -> None:
-    mine = score(learner, 10, 7)
+def sb3_evaluation(learner: ReinforcementLearner, episodes: int) -> tuple[Any, Any]:
+    """Returns and lengths of so many episodes."""
     env: Any = make_control("CartPole-v1", 3)
-    trained = learner.model.get_vec_normalize_env()
-    if trained is not None:
+    if (trained := learner.model.get_vec_normalize_env()) is not None:
         env = VecNormalize(env, training=False, norm_reward=False)
         env.obs_rms = trained.obs_rms
     env.seed(7)
-    returns, lengths = evaluate_policy(learner.model, env, 10, return_episode_rewards=True)
-    assert (mine["return_mean"], mine["return_std"]) == (np.mean(returns), np.std(returns))
-    assert mine["episodes"] == len(returns) == len(lengths)
-    assert mine["return_std"] > 0
+    return evaluate_policy(learner.model, env, episodes, return_episode_rewards=True)
 
 
-@pytest.mark.parametrize("episodes", [2, 3, 7])
-def test_the_decisions_of_counted_episodes_are_metered(
+@pytest.mark.parametrize("episodes", [2, 3, 7, 10])
+def test_it_is_sb3_s_evaluation_and_the_decisions_of_counted_episodes_are_metered(
     learner: ReinforcementLearner, monkeypatch: pytest.MonkeyPatch, episodes: int
 ) -> None:
-    env, meters = make_control("CartPole-v1", 3), list[Any]()
+    meters: list[Any] = []
 
     class Kept(Meter):
         def __enter__(self) -> Meter:
@@ -95,26 +91,21 @@ def test_the_decisions_of_counted_episodes_are_metered(
             return super().__enter__()
 
     monkeypatch.setattr(evaluation, "Meter", Kept)
-    score(learner, episodes, 7, env)
-    again: Any = make_control("CartPole-v1", 3)
-    if (trained := learner.model.get_vec_normalize_env()) is not None:
-        again = VecNormalize(again, training=False, norm_reward=False)
-        again.obs_rms = trained.obs_rms
-    again.seed(7)
-    _, lengths = evaluate_policy(learner.model, again, episodes, return_episode_rewards=True)
-    assert len(set(lengths)) > 1, "they must not all end together"  # type: ignore[arg-type]
-    assert meters[0]._decisions == sum(lengths)  # type: ignore[arg-type]
+    row = score(learner, episodes, 7)
+    returns, lengths = sb3_evaluation(learner, episodes)
+    assert (row["return_mean"], row["return_std"]) == (np.mean(returns), np.std(returns))
+    assert row["episodes"] == episodes == len(lengths)
+    assert len(set(lengths)) > 1, "they must not all end together"
+    assert meters[0]._decisions == sum(lengths)
 
 
 @pytest.mark.parametrize("episodes", [2, 7])
 def test_policies_that_remember_are_evaluated_copy_by_copy(episodes: int) -> None:
     config = PolicyConfig(state="carry", T=1, net_arch=(8, 8))
     learner = ReinforcementLearner(LearnerConfig("PPO", 4), config, make_control("CartPole-v1", 4), 1000, 0)
-    mine = score(learner, episodes, 7)
-    env = make_control("CartPole-v1", 3)
-    env.seed(7)
-    returns, _ = evaluate_policy(learner.model, env, episodes, return_episode_rewards=True)
-    assert (mine["return_mean"], mine["return_std"]) == (np.mean(returns), np.std(returns))  # type: ignore[arg-type]
+    row = score(learner, episodes, 7)
+    returns, _ = sb3_evaluation(learner, episodes)
+    assert (row["return_mean"], row["return_std"]) == (np.mean(returns), np.std(returns))
 
 
 def test_evaluation_changes_no_statistics(learner: ReinforcementLearner) -> None:

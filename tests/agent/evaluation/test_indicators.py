@@ -39,12 +39,12 @@ def test_costs_are_the_meters(network: Any) -> None:
 def test_a_flip_costs_both_images() -> None:
     net, x = make(), images()
     both = meter(Recognizer(net, flip=True), [x])
-    one, other = meter(Recognizer(net), [x]), meter(Recognizer(net), [x.flip(-1)])
+    plain, mirrored = meter(Recognizer(net), [x]), meter(Recognizer(net), [x.flip(-1)])
     for name in ("spikes_per_decision", "effective_acs", "effective_macs", "dense_macs"):
-        assert getattr(both, name) == pytest.approx(getattr(one, name) + getattr(other, name))
+        assert getattr(both, name) == pytest.approx(getattr(plain, name) + getattr(mirrored, name))
     for model in ENERGY_MODELS:
-        assert both.energy_joules[model] == pytest.approx(one.energy_joules[model] + other.energy_joules[model])
-    assert both.parameters == one.parameters
+        assert both.energy_joules[model] == pytest.approx(plain.energy_joules[model] + mirrored.energy_joules[model])
+    assert both.parameters == plain.parameters
 
 
 def test_fewer_steps_cost_what_a_shorter_run_does() -> None:
@@ -59,9 +59,9 @@ def test_fewer_steps_cost_what_a_shorter_run_does() -> None:
 def test_samples_are_evenly_spread_over_batches(events: bool, number: int, expected: Any) -> None:
     x = torch.arange(10.0).view(10, 1, 1, 1).expand(10, 2, 4, 4)
     parts = (x.unsqueeze(0).expand(3, *x.shape) if events else x).split(3, dim=-4)
-    found = list(spread([(part, torch.zeros(part.shape[-4])) for part in parts], 10, number))
-    assert torch.cat(found, dim=-4)[..., 0, 0, 0].reshape(-1, min(number, 10))[0].tolist() == list(expected)
-    assert all(part.dim() == 4 + events for part in found)
+    samples = list(spread([(part, torch.zeros(part.shape[-4])) for part in parts], 10, number))
+    assert torch.cat(samples, dim=-4)[..., 0, 0, 0].reshape(-1, min(number, 10))[0].tolist() == list(expected)
+    assert all(part.dim() == 4 + events for part in samples)
 
 
 def test_timings_are_of_both_engines_and_leave_threads_as_they_were() -> None:
@@ -108,6 +108,6 @@ def test_energies_are_those_of_the_precision() -> None:
 
     assert whole.to_json()["top1_accuracy"] is None
     assert (whole.to_json()["bytes"], small.to_json()["bytes"]) == (40, 10)
-    for told in (small.to_json(), *small.to_json()["layers"]):
-        assert told["memory_bytes"] is None, "int8 says nothing of memory"
+    for row in (small.to_json(), *small.to_json()["layers"]):
+        assert row["memory_bytes"] is None, "int8 says nothing of memory"
     assert whole.to_json()["layers"][0]["memory_bytes"] == 7.0

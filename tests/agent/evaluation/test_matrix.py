@@ -44,20 +44,20 @@ def test_weights_make_it_the_accuracy_over_all_samples() -> None:
 def test_what_comes_back() -> None:
     """0, 1, and 0 again: what was lost since it was learned last, and what was there before it was learned first."""
     twice = as_matrix([[0.0, 0.1], [0.8, 0.3], [0.5, 0.9], [1.0, 0.6]])
-    found = measures(twice, order=[0, 1, 0])
+    numbers = measures(twice, order=[0, 1, 0])
     assert retention.averages(twice, [0, 1, 0]) == pytest.approx([0.8, 0.7, 0.8])
-    assert found["forgetting"] == pytest.approx(0.3)  # of 1, as 0 has just been learned
-    assert found["forward_transfer"] == pytest.approx(0.2)
+    assert numbers["forgetting"] == pytest.approx(0.3)  # of 1, as 0 has just been learned
+    assert numbers["forward_transfer"] == pytest.approx(0.2)
     again = as_matrix([*twice.tolist(), [0.7, 0.9]])
     assert retention.forgotten(again, [0, 1, 0, 1]) == pytest.approx({0: 0.3})
 
 
 def test_what_was_not_tested_is_left_out() -> None:
     rows: list[list[float | None]] = [[None, None, None], [0.9, None, None], [0.6, 0.8, None], [0.3, 0.7, 1.0]]
-    found, whole = measures(as_matrix(rows)), measures(PLAIN)
-    assert found.pop("forward_transfer") is None
+    numbers, whole = measures(as_matrix(rows)), measures(PLAIN)
+    assert numbers.pop("forward_transfer") is None
     assert whole.pop("forward_transfer") is not None
-    assert found == whole
+    assert numbers == whole
 
 
 def test_a_stream_that_goes_on() -> None:
@@ -71,14 +71,14 @@ def test_a_stream_that_goes_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "order", "weights", "said"),
+    ("rows", "order", "weights", "message"),
     [([], None, None, "rows: got 0"), ([[]], None, None, "rows: got 1 with"),
      ([[1.0], [1.0, 2.0]], None, None, "rows: "), ([[1.0], [1.0], [1.0]], None, None, "order: got"),
      ([[1.0], [1.0]], [1], None, "order: got [1]"),
      ([[1.0], [1.0]], [-1], None, "order: got [-1]"), ([[1.0], [1.0]], None, [1, 2], "weights: got 2, allowed are 1")],
 )  # fmt: skip
-def test_bad_input(rows: list[list[float]], order: list[int] | None, weights: list[float] | None, said: str) -> None:
-    with pytest.raises(ValueError, match=said.replace("[", r"\[")):
+def test_bad_input(rows: list[list[float]], order: list[int] | None, weights: list[float] | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("[", r"\[")):
         retention.averages(as_matrix(rows), order, weights)
 
 
@@ -93,7 +93,9 @@ def test_avalanche_on_the_same_matrix(seed: int) -> None:
 
     n = 2 + seed
     matrix = np.random.default_rng(seed).random((n + 1, n))
-    lost, transfer, gained = Forgetting(), BWT(), ForwardTransfer()
+    lost = Forgetting()
+    transfer = BWT()
+    gained = ForwardTransfer()
     for (row, column), value in np.ndenumerate(matrix):
         if row == 0:
             gained.update(column, value, initial=True)
@@ -133,9 +135,9 @@ def lived() -> tuple[Matrix, list[int], dict[str, Any]]:
     net = torch.nn.Linear(6, 6)
     asked = (accuracy_metrics(experience=True, stream=True), forgetting_metrics(stream=True), bwt_metrics(stream=True),
              forward_transfer_metrics(stream=True))  # fmt: skip
-    said = EvaluationPlugin(*asked, loggers=[])
+    evaluator = EvaluationPlugin(*asked, loggers=[])
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
-    naive = Naive(model=net, optimizer=optimizer, train_mb_size=10, evaluator=said, eval_every=0)
+    naive = Naive(model=net, optimizer=optimizer, train_mb_size=10, evaluator=evaluator, eval_every=0)
     results = [naive.eval(benchmark.test_stream)]
     for experience in benchmark.train_stream:
         naive.train(experience, eval_streams=[])
@@ -146,12 +148,12 @@ def lived() -> tuple[Matrix, list[int], dict[str, Any]]:
 
 
 def test_avalanche_on_a_stream(lived: tuple[Matrix, list[int], dict[str, Any]]) -> None:
-    matrix, samples, said = lived
-    found, stream = measures(matrix), "eval_phase/test_stream"
+    matrix, samples, result = lived
+    numbers, stream = measures(matrix), "eval_phase/test_stream"
     assert matrix.std() > 0.2  # it has learned, and forgotten
     over_all = retention.average_accuracy(matrix, weights=samples)
-    assert over_all == pytest.approx(said[f"Top1_Acc_Stream/{stream}"])
-    assert over_all != pytest.approx(found["average_accuracy"])
-    for name, theirs in (("forgetting", "StreamForgetting"), ("backward_transfer", "StreamBWT"),
+    assert over_all == pytest.approx(result[f"Top1_Acc_Stream/{stream}"])
+    assert over_all != pytest.approx(numbers["average_accuracy"])
+    for name, metric in (("forgetting", "StreamForgetting"), ("backward_transfer", "StreamBWT"),
                          ("forward_transfer", "StreamForwardTransfer")):  # fmt: skip
-        assert found[name] == pytest.approx(said[f"{theirs}/{stream}"]), name
+        assert numbers[name] == pytest.approx(result[f"{metric}/{stream}"]), name

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from run_folders import untimed
 from stories import Story, after
 
 from snn4.agent.life.config import LifeConfig
@@ -23,8 +24,8 @@ class Whole(NamedTuple):
 def whole(tmp_path: Path) -> Callable[[LifeConfig], Whole]:
     """A life, lived to its end.
 
-    Asserts that whoever goes on from a checkpoint within a task, or from the first two between tasks or beings, does
-    what it did, bit by bit.
+    Asserts that a life that goes on from a checkpoint (in the middle, within the last task, from the first two between
+    tasks or beings, from the last of all) does what it did, bit by bit.
     """
 
     def live(config: LifeConfig) -> Whole:
@@ -33,12 +34,12 @@ def whole(tmp_path: Path) -> Callable[[LifeConfig], Whole]:
         places = [place for place, event in enumerate(events, 1) if isinstance(event, Saved)]
         between = [n for n, place in enumerate(places, 1) if isinstance(events[place], Entered)]
         within = [n for n, place in enumerate(places, 1) if isinstance(events[place], Learned)]
-        for number in (within[(len(within) - 1) // 2], *between[:2]):
+        for number in sorted({within[(len(within) - 1) // 2], within[-1], *between[:2], len(places)}):
             again = Life(config)
             story = Story(again, tmp_path)
             assert story.restore(number) == f"checkpoints/{number:06d}"
             assert _unnumbered(after(story.tell())) == _unnumbered(events[places[number - 1] :]), number
-            assert again.summary().get("retention") == life.summary().get("retention")
+            assert untimed(again.summary()) == untimed(life.summary())
         return Whole(life, events)
 
     return live

@@ -60,27 +60,21 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "gain": ([ONE_STEP, "policy.memory={gain: 0}"], "policy.memory.gain: got 0.0, allowed are finite numbers > 0"),
     "key of memory": ([ONE_STEP, "policy.memory={tau: 1}"], "policy.memory.tau: unknown key; did you mean taus?"),
     "state": (["policy.state=keep"], "policy.state: got 'keep', allowed is 'reset' or 'carry'"),
-    "A2C": (
-        [ONE_STEP, "learner={algorithm: A2C}"],
-        "state: carry is not allowed with algorithm: A2C; set algorithm: PPO",
-    ),
-    "DQN": (
-        [ONE_STEP, "learner={algorithm: DQN}"],
-        "state: carry is not allowed with algorithm: DQN; set algorithm: PPO",
-    ),
-    "hyperparameter of PPO alone": (
-        [ONE_STEP, "learner.hyperparameters={rollout_buffer_kwargs: {}}"],
-        "rollout_buffer_kwargs",
-    ),
+    **{
+        name: ([ONE_STEP, f"learner={{algorithm: {name}}}"],
+               f"state: carry is not allowed with algorithm: {name}; set algorithm: PPO")
+        for name in ("A2C", "DQN")
+    },
+    "of PPO alone": ([ONE_STEP, "learner.hyperparameters={rollout_buffer_kwargs: {}}"], "rollout_buffer_kwargs"),
     "hyperparameter": ([ONE_STEP, "learner.hyperparameters={gama: 1}"], "learner.hyperparameters.gama: unknown to"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_errors(tiny_yaml: Path, case: str) -> None:
-    overrides, said = WRONG[case]
+    overrides, message = WRONG[case]
     (line,) = problems_of(tiny_yaml, *overrides)
-    assert said in line
+    assert message in line
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*_novel.yaml")))

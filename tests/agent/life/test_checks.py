@@ -22,10 +22,12 @@ from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.policies.coding import CodingConfig
 from snn4.policies.sb3 import PolicyConfig
 
+Problems = Callable[..., list[str]]
+
 
 @pytest.fixture
-def told(tiny_yaml: Path) -> Callable[..., list[str]]:
-    """What is said about the tiny life with these overrides."""
+def problems(tiny_yaml: Path) -> Problems:
+    """The problems of the tiny life with these overrides."""
 
     def ask(*overrides: str) -> list[str]:
         try:
@@ -42,7 +44,7 @@ ACTIONS = {"CartPole-v1": "Discrete", "Pendulum-v1": "Box"}
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("environment", ACTIONS)
-def test_algorithms_act_where_sb3_lets_them(told: Callable[..., list[str]], environment: str, algorithm: str) -> None:
+def test_algorithms_act_where_sb3_lets_them(problems: Problems, environment: str, algorithm: str) -> None:
     import gymnasium as gym
 
     able = True
@@ -51,51 +53,48 @@ def test_algorithms_act_where_sb3_lets_them(told: Callable[..., list[str]], envi
     except AssertionError:
         able = False
     for where in ("learner", "world.0.learner"):
-        found = told(f"world.0.environment={environment}", f"{where}={{algorithm: {algorithm}}}")
+        lines = problems(f"world.0.environment={environment}", f"{where}={{algorithm: {algorithm}}}")
         if able:
-            assert found == []
+            assert lines == []
         else:
-            (line,) = found
+            (line,) = lines
             assert line.startswith(f"world.0.environment: {environment} has {ACTIONS[environment]} actions")
             assert algorithm in line.partition(";")[0]
             assert algorithm not in line.partition(";")[2]
 
 
-def test_a_task_s_own_learner_counts(told: Callable[..., list[str]]) -> None:
+def test_a_task_s_own_learner_counts(problems: Problems) -> None:
     both = (
         "world=[{environment: Pendulum-v1, steps: 1, learner: {algorithm: SAC}}, {environment: CartPole-v1, steps: 1}]"
     )
-    assert told(both, "learner={algorithm: DQN}") == []
-    (found,) = told(both, "learner={algorithm: SAC}")
-    assert found.startswith("world.1.environment: CartPole-v1 has Discrete actions")
+    assert problems(both, "learner={algorithm: DQN}") == []
+    (line,) = problems(both, "learner={algorithm: SAC}")
+    assert line.startswith("world.1.environment: CartPole-v1 has Discrete actions")
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "message"),
     [
-        ("CartPole-v7", "did you mean CartPole-v1"),
-        ("cartpole", "did you mean CartPole-v"),
-        ("Acrobt-v1", "did you mean Acrobot-v1"),
-        ("no_such_module:X-v0", "No module named 'no_such_module'"),
-        ("zzzzzzzz", "allowed is a registered"),
-        ("''", "allowed is a registered"),
+        ("CartPole-v7", "did you mean CartPole-v1"), ("cartpole", "did you mean CartPole-v"),
+        ("Acrobt-v1", "did you mean Acrobot-v1"), ("no_such_module:X-v0", "No module named 'no_such_module'"),
+        ("zzzzzzzz", "allowed is a registered"), ("''", "allowed is a registered"),
     ],
-)
-def test_unknown_environments(told: Callable[..., list[str]], environment: str, said: str) -> None:
-    (found,) = told(f"world.0.environment={environment}")
-    assert found.startswith("world.0.environment: ")
-    assert said in found
+)  # fmt: skip
+def test_unknown_environments(problems: Problems, environment: str, message: str) -> None:
+    (line,) = problems(f"world.0.environment={environment}")
+    assert line.startswith("world.0.environment: ")
+    assert message in line
 
 
-def test_arguments_that_an_environment_does_not_take(told: Callable[..., list[str]]) -> None:
-    (found,) = told("world.0.kwargs={gravty: 3}")
-    assert "world.0" in found
-    assert "gravty" in found
+def test_arguments_that_an_environment_does_not_take(problems: Problems) -> None:
+    (line,) = problems("world.0.kwargs={gravty: 3}")
+    assert "world.0" in line
+    assert "gravty" in line
 
 
 @pytest.mark.usefixtures("strange_worlds")
-def test_an_environment_of_one_s_own_module(told: Callable[..., list[str]]) -> None:
-    assert told("world.0.environment='strange_worlds:NotANumber-v0'", "world.0.kwargs={after: 3}") == []
+def test_an_environment_of_one_s_own_module(problems: Problems) -> None:
+    assert problems("world.0.environment='strange_worlds:NotANumber-v0'", "world.0.kwargs={after: 3}") == []
 
 
 RIGHT = {
@@ -108,39 +107,35 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("algorithm", RIGHT)
-def test_hyperparameters_as_rl_zoo_writes_them(told: Callable[..., list[str]], algorithm: str) -> None:
+def test_hyperparameters_as_rl_zoo_writes_them(problems: Problems, algorithm: str) -> None:
     environment = "CartPole-v1" if algorithm == "DQN" else "Pendulum-v1"
-    found = told(
+    lines = problems(
         f"world.0.environment={environment}", f"learner={{algorithm: {algorithm}, hyperparameters: {RIGHT[algorithm]}}}"
     )
-    assert found == []
+    assert lines == []
 
 
 @pytest.mark.parametrize(
-    ("hyperparameter", "said"),
+    ("hyperparameter", "message"),
     [
-        ("n_steps=1.5", "got 1.5, allowed is int"),
-        ("n_steps=many", "got 'many', allowed is int"),
-        ("n_steps=true", "got True, allowed is int"),
-        ("gamma=high", "got 'high', allowed is float"),
-        ("gamma=null", "got None, allowed is float"),
-        ("gamma=true", "got True, allowed is float"),
+        ("n_steps=1.5", "got 1.5, allowed is int"), ("n_steps=many", "got 'many', allowed is int"),
+        ("n_steps=true", "got True, allowed is int"), ("gamma=high", "got 'high', allowed is float"),
+        ("gamma=null", "got None, allowed is float"), ("gamma=true", "got True, allowed is float"),
         ("use_sde=1", "got 1, allowed is bool"),
         ("learning_rate=lin_fast", "got 'lin_fast', allowed is float or lin_<value>"),
-        ("learning_rate=lin_-1e-3", "got 'lin_-1e-3'"),
-        ("learning_rate=lin_1e", "got 'lin_1e'"),
+        ("learning_rate=lin_-1e-3", "got 'lin_-1e-3'"), ("learning_rate=lin_1e", "got 'lin_1e'"),
         ("learning_rate=[1]", "got [1]"),
         ("gama=0.9", "unknown to PPO; did you mean gamma? Allowed are learning_rate, "),
         ("buffer_size=5", "unknown to PPO; "),
         ("seed=5", "unknown to PPO; "),  # the life's own business
     ],
-)
-def test_wrong_hyperparameters(told: Callable[..., list[str]], hyperparameter: str, said: str) -> None:
+)  # fmt: skip
+def test_wrong_hyperparameters(problems: Problems, hyperparameter: str, message: str) -> None:
     name = hyperparameter.partition("=")[0]
     for where in ("learner", "world.0.learner"):
-        (found,) = told(f"{where}.hyperparameters.{hyperparameter}")
-        assert found.startswith(f"{where}.hyperparameters.{name}: ")
-        assert said in found
+        (line,) = problems(f"{where}.hyperparameters.{hyperparameter}")
+        assert line.startswith(f"{where}.hyperparameters.{name}: ")
+        assert message in line
 
 
 @pytest.mark.parametrize(
@@ -183,19 +178,17 @@ VERDICTS = {
 
 
 @pytest.mark.parametrize(("algorithm", "given"), [(name, each) for name, all_ in VERDICTS.items() for each in all_])
-def test_what_sb3_refuses_is_refused_without_making_it(
-    told: Callable[..., list[str]], algorithm: str, given: str
-) -> None:
+def test_what_sb3_refuses_is_refused_without_making_it(problems: Problems, algorithm: str, given: str) -> None:
     environment = "Pendulum-v1" if algorithm == "SAC" else "CartPole-v1"
     hyperparameters = parse(given)
     config = LearnerConfig(algorithm, hyperparameters=hyperparameters)  # type: ignore[arg-type]
-    made = True
+    possible = True
     try:
         ReinforcementLearner(config, PolicyConfig(), make_control(environment), 10, seed=0).close()
     except Exception:
-        made = False
+        possible = False
     learner = f"learner={{algorithm: {algorithm}, hyperparameters: {given}}}"
-    assert (told(f"world.0.environment={environment}", learner) == []) == made
+    assert (problems(f"world.0.environment={environment}", learner) == []) == possible
 
 
 @pytest.mark.parametrize(
@@ -213,9 +206,9 @@ def test_the_outline_is_that_of_what_learns(learner: LearnerConfig, policy: Poli
     before = torch.random.get_rng_state()
     shapes = outline(learner, policy, env)
     assert torch.equal(torch.random.get_rng_state(), before)
-    made = ReinforcementLearner(learner, policy, env, 10, seed=0)
-    assert shapes == {name: tuple(tensor.shape) for name, tensor in made.policy.state_dict().items()}
-    made.close()
+    built = ReinforcementLearner(learner, policy, env, 10, seed=0)
+    assert shapes == {name: tuple(tensor.shape) for name, tensor in built.policy.state_dict().items()}
+    built.close()
 
 
 def test_large_weights_are_only_outlined() -> None:
@@ -223,10 +216,10 @@ def test_large_weights_are_only_outlined() -> None:
     assert sum(math.prod(shape) for shape in shapes.values()) > 10**12
 
 
-def test_a_replay_buffer_is_not_made_to_check_it(told: Callable[..., list[str]]) -> None:
+def test_a_replay_buffer_is_not_made_to_check_it(problems: Problems) -> None:
     """A million images before and after a step would be two terabytes."""
     images = "world.0={environment: CartPolePixels-v1, steps: 1, kwargs: {height: 500, width: 500}}"
-    assert told(images, "learner={algorithm: DQN}") == []
+    assert problems(images, "learner={algorithm: DQN}") == []
 
 
 @pytest.mark.parametrize(
@@ -240,5 +233,5 @@ def test_a_replay_buffer_is_not_made_to_check_it(told: Callable[..., list[str]])
     ],
 )
 def test_tasks_are_counted_with_their_rounds(raw: dict[str, Any], tasks: int) -> None:
-    found = list(too_many_tasks(raw))
-    assert found == ([f"world: got {tasks:,} tasks with all rounds, allowed are up to 1,000"] if tasks > 1000 else [])
+    lines = list(too_many_tasks(raw))
+    assert lines == ([f"world: got {tasks:,} tasks with all rounds, allowed are up to 1,000"] if tasks > 1000 else [])

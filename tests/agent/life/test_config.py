@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from config_problems import by_key, problems_of
+from config_problems import assert_problems, by_key, problems_of
 
 from snn4.agent import kinds
 from snn4.agent.life.config import LifeConfig
@@ -81,10 +81,7 @@ evaluation: 5
         "learner.n_envs": ["got [1]", "integer"],
         "evaluation": ["got 5", "mapping"],
     }
-    told = by_key(path)
-    assert set(told) == set(expected)
-    for key, fragments in expected.items():
-        assert all(fragment in told[key] for fragment in fragments), told[key]
+    assert_problems(expected, path)
 
 
 @pytest.mark.parametrize(
@@ -102,15 +99,15 @@ evaluation: 5
     ids=lambda values: " ".join(values),
 )  # fmt: skip
 def test_impossible_values_are_all_told(tiny_yaml: Path, overrides: list[str], keys: list[str]) -> None:
-    told = by_key(tiny_yaml, *overrides)
-    assert sorted(told) == sorted(keys)
-    assert all("got " in what and "allowed" in what for what in told.values())
+    problems = by_key(tiny_yaml, *overrides)
+    assert sorted(problems) == sorted(keys)
+    assert all("got " in what and "allowed" in what for what in problems.values())
 
 
 def test_a_place_has_one_reference(tiny_yaml: Path) -> None:
     stay = "{environment: CartPole-v1, steps: 9, reference: "
-    (told,) = problems_of(tiny_yaml, f"world=[{stay}500}}, {stay}null}}, {stay}400}}]")
-    assert "world.2.reference: got 400, allowed is 500 as in an earlier task CartPole-v1, or null" in told
+    (problem,) = problems_of(tiny_yaml, f"world=[{stay}500}}, {stay}null}}, {stay}400}}]")
+    assert "world.2.reference: got 400, allowed is 500 as in an earlier task CartPole-v1, or null" in problem
     assert kinds.load(tiny_yaml, [f"world=[{stay}500}}, {stay}null}}, {stay}500}}]"])
 
 
@@ -121,9 +118,9 @@ def test_a_wrong_required_key_hides_no_other_problem(tiny_yaml: Path, wrong: str
 
 def test_keys_that_look_like_types(tiny_yaml: Path) -> None:
     keys = ["Seed", "Policy", "nullable", "tuples", "policy.Net_arch", "policy.neuron.Tau_mem", "world.0.Steps"]
-    told = by_key(tiny_yaml, *(f"{key}=3" for key in keys))
-    assert set(told) == set(keys)
-    assert all(what.startswith("unknown key") for what in told.values())
+    problems = by_key(tiny_yaml, *(f"{key}=3" for key in keys))
+    assert set(problems) == set(keys)
+    assert all(what.startswith("unknown key") for what in problems.values())
 
 
 @pytest.mark.parametrize("missing", ["name", "world", "environment", "steps"])

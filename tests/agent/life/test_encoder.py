@@ -64,9 +64,9 @@ WRONG: dict[str, tuple[list[str], str]] = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_errors(tiny_yaml: Path, case: str) -> None:
-    overrides, said = WRONG[case]
+    overrides, message = WRONG[case]
     (line,) = problems_of(tiny_yaml, *SEEING, *overrides)
-    assert said in line
+    assert message in line
 
 
 @pytest.mark.parametrize("name", ["pixel_cartpole", "minatar_breakout"])

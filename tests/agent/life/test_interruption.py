@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import events_in, only, read
+from run_folders import events_in, only, read, untimed
 from stories import Story
 
 from snn4.agent.evaluation import episodes
@@ -18,13 +18,6 @@ from snn4.agent.life.life import Life
 from snn4.agent.run.events import Ended, Learned, Noted, Saved
 
 Cli = Callable[..., Any]
-
-
-def untimed(summary: dict[str, Any]) -> Any:
-    """The part of a summary that is equal in equal lives."""
-    timed = ("wall_seconds", "env_steps_per_second")
-    rows = {half: summary[half].items() for half in ("tasks", "ann_twin")}
-    return {half: {t: {k: v for k, v in r.items() if k not in timed} for t, r in rows[half]} for half in rows}
 
 
 @pytest.fixture
@@ -40,23 +33,23 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, strange_worlds: None) -> Itera
 def test_interrupted_while_validating(cli: Cli, tiny_yaml: Path, tmp_path: Path, interrupting: list[str]) -> None:
     environment, seed = interrupting
     run = ["run", tiny_yaml, environment, seed.format(VALIDATION_SEED + 1), "--runs-dir"]
-    said = cli(*run, tmp_path / "1")
+    result = cli(*run, tmp_path / "1")
     folder = only(tmp_path / "1")
-    assert said.status == 130
-    assert said.err == f"interrupted; continue with: snn4-agent resume {folder}\n"
+    assert result.status == 130
+    assert result.err == f"interrupted; continue with: snn4-agent resume {folder}\n"
     assert [type(event) for event in events_in(folder)[-3:]] == [Learned, Saved, Ended]
     assert cli("resume", folder).status == 0
     assert cli(*run, tmp_path / "2").status == 0  # it presses but once
-    whole = read(only(tmp_path / "2") / "summary.json")
-    assert untimed(read(folder / "summary.json")) == untimed(whole)
+    summary, whole = (untimed(read(only(tmp_path / number) / "summary.json")) for number in "12")
+    assert [summary[half] for half in ("tasks", "ann_twin")] == [whole[half] for half in ("tasks", "ann_twin")]
 
 
 def test_interrupted_in_the_very_last_test(cli: Cli, tiny_yaml: Path, tmp_path: Path, interrupting: list[str]) -> None:
     environment, seed = interrupting
-    said = cli("run", tiny_yaml, environment, seed.format(TEST_SEED), "--runs-dir", tmp_path)
+    result = cli("run", tiny_yaml, environment, seed.format(TEST_SEED), "--runs-dir", tmp_path)
     folder = only(tmp_path)
     resumable = cli("resume", folder).status == 0
-    assert resumable == ("resume" in said.err)
+    assert resumable == ("resume" in result.err)
 
 
 # Lives that cannot go on
@@ -65,15 +58,15 @@ def test_interrupted_in_the_very_last_test(cli: Cli, tiny_yaml: Path, tmp_path: 
 @pytest.mark.usefixtures("strange_worlds")
 def test_nan_stops_the_life(cli: Cli, tiny_yaml: Path, tmp_path: Path) -> None:
     world = ["world.0.environment=strange_worlds:NotANumber-v0", "world.0.kwargs.after=7"]
-    said = cli("run", tiny_yaml, *world, "--runs-dir", tmp_path)
-    assert said.status == 1
-    assert "Traceback" not in said.err
-    told = said.err.splitlines()[-1]
-    assert told.startswith("error: organism, task 0 (strange_worlds:NotANumber-v0), step 32: observation holds nan")
+    result = cli("run", tiny_yaml, *world, "--runs-dir", tmp_path)
+    assert result.status == 1
+    assert "Traceback" not in result.err
+    message = result.err.splitlines()[-1]
+    assert message.startswith("error: organism, task 0 (strange_worlds:NotANumber-v0), step 32: observation holds nan")
     assert read(only(tmp_path) / "run.json")["state"] == "failed"
     ended = events_in(only(tmp_path))[-1]
     assert isinstance(ended, Ended)
-    assert (ended.state, ended.text) == ("failed", told.removeprefix("error: "))
+    assert (ended.state, ended.text) == ("failed", message.removeprefix("error: "))
 
 
 def test_a_disk_too_full_for_the_journal_is_told(
@@ -95,9 +88,9 @@ def test_a_disk_too_full_for_the_journal_is_told(
 def test_an_episode_without_an_end_is_cut(cli: Cli, tiny_yaml: Path, tmp_path: Path) -> None:
     """In CliffWalking nobody falls for good: who does not find the goal walks for ever."""
     changes = ["world.0.environment=CliffWalking-v1", "world.0.steps=128", "evaluation.max_episode_steps=50"]
-    said = cli("run", tiny_yaml, *changes, "--runs-dir", tmp_path)
-    assert said.status == 0
-    assert "SNN validation in CliffWalking-v1: cut 3 of 3 episodes after 50 steps" in said.out
+    result = cli("run", tiny_yaml, *changes, "--runs-dir", tmp_path)
+    assert result.status == 0
+    assert "SNN validation in CliffWalking-v1: cut 3 of 3 episodes after 50 steps" in result.out
     row = read(only(tmp_path) / "summary.json")["tasks"]["CliffWalking-v1"]
     assert row["return_mean"] <= -50
 

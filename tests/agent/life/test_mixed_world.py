@@ -18,13 +18,15 @@ from snn4.agent.life.config import LifeConfig
 from snn4.agent.life.life import Life
 from snn4.agent.run.events import Began, Ended, Entered, Evaluated, Learned
 
+Tiny = Callable[..., LifeConfig]
+
 MIXED = [
     "world=[{data: {name: digits, limit: 200}, steps: 256}, {environment: CartPole-v1, steps: 128}]", "rounds=2",
     "policy.neuron.v_threshold=0.3",
 ]  # fmt: skip
 
 
-def test_images_and_an_environment_in_one_life(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_images_and_an_environment_in_one_life(tiny: Tiny, tmp_path: Path) -> None:
     life = Life(tiny(*MIXED, "ann_twin=true"))
     events = Story(life, tmp_path).tell()
     assert [e.task for e in of(Entered, events, being="organism")] == ["digits", "CartPole-v1"] * 2
@@ -44,41 +46,33 @@ def test_images_and_an_environment_in_one_life(tiny: Callable[..., LifeConfig], 
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [("{name: digits, limit: 5}", "world.1: digits cannot be built: limit: got 5, allowed are 10 or more"),
      ("{name: cifar10, root: /nosuch, download: false}", "world.1: cifar10 cannot be built: cifar10: /nosuch/")],
 )  # fmt: skip
-def test_images_are_looked_for_before_anything_is_lived(
-    tiny: Callable[..., LifeConfig], tmp_path: Path, data: str, said: str
-) -> None:
+def test_images_are_looked_for_before_anything_is_lived(tiny: Tiny, tmp_path: Path, data: str, message: str) -> None:
     config = tiny(f"world=[{{environment: CartPole-v1, steps: 128}}, {{data: {data}, steps: 100}}]")
-    with pytest.raises(ConfigError, match=re.escape(said)):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         runner.begin(kinds.named("life"), config, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
-def test_encoders_and_heads_are_each_task_s_own(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_encoders_and_heads_are_each_task_s_own(tiny: Tiny, tmp_path: Path) -> None:
     life = Life(tiny(*MIXED))
     Story(life, tmp_path).tell()
     policies: list[Any] = [life.beings[0].policy(task) for task in life.config.world[:2]]
-    first, last = (
-        [p.mlp_extractor.policy_net.layers[0].in_features for p in policies],
-        [p.action_net for p in policies],
-    )
-    assert first == [64, 4]
-    assert [head.out_features for head in last] == [10, 2]
+    assert [p.mlp_extractor.policy_net.layers[0].in_features for p in policies] == [64, 4]
+    assert [p.action_net.out_features for p in policies] == [10, 2]
     hidden = [p.mlp_extractor.policy_net.layers[2].weight for p in policies]
     assert torch.equal(*hidden)
 
 
 @pytest.mark.parametrize("protection", ["none", "freeze", "ewc", "replay"])
-def test_a_mixed_life_that_is_killed(
-    tiny: Callable[..., LifeConfig], whole: Callable[..., Any], protection: str
-) -> None:
+def test_a_mixed_life_that_is_killed(tiny: Tiny, whole: Callable[..., Any], protection: str) -> None:
     whole(tiny(*MIXED, f"protection={{kind: {protection}, samples: 40, batch_size: 8}}"))
 
 
-def test_a_task_s_own_network_sees_its_images(tiny: Callable[..., LifeConfig], tmp_path: Path) -> None:
+def test_a_task_s_own_network_sees_its_images(tiny: Tiny, tmp_path: Path) -> None:
     network = "{name: vgg-small, T: 2, options: {channels: [4, 8]}}"
     life = Life(tiny(*MIXED, f"world.0.encoder={network}", "rounds=1", "protection.kind=replay"))
     events = Story(life, tmp_path).tell()
@@ -89,7 +83,7 @@ def test_a_task_s_own_network_sees_its_images(tiny: Callable[..., LifeConfig], t
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("world.0.data.name=digit", "world.0.data.name: got 'digit', did you mean digits?"),
         ("world.0.data.nam=digits", "world.0.data.nam: unknown key"),
@@ -98,10 +92,10 @@ def test_a_task_s_own_network_sees_its_images(tiny: Callable[..., LifeConfig], t
         ("world.0.recognition={batch_size: 0}", "world.0.recognition.batch_size: got 0"),
         ("policy={state: carry, T: 1}", "policy: state: carry is not allowed in a world with images"),
     ],
-)
-def test_problems(tiny_yaml: Path, override: str, said: str) -> None:
+)  # fmt: skip
+def test_problems(tiny_yaml: Path, override: str, message: str) -> None:
     (line,) = problems_of(tiny_yaml, *MIXED, override)
-    assert line.startswith(said)
+    assert line.startswith(message)
 
 
 def test_the_shipped_world() -> None:

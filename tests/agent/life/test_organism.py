@@ -29,10 +29,10 @@ ENVIRONMENTS = {name: "Pendulum-v1" if name in ("SAC", "TD3") else "CartPole-v1"
 
 def learned(environment: str, learner: LearnerConfig, policy: PolicyConfig = SPIKING, seed: int = 0) -> Any:
     """A learner with 64 steps of experience."""
-    made = ReinforcementLearner(learner, policy, make_control(environment), 64, seed)
-    made.begin(seed)
-    list(made.learn(64))
-    return made
+    experienced = ReinforcementLearner(learner, policy, make_control(environment), 64, seed)
+    experienced.begin(seed)
+    list(experienced.learn(64))
+    return experienced
 
 
 def fresh(environment: str, learner: LearnerConfig, policy: PolicyConfig = SPIKING) -> BasePolicy:
@@ -63,7 +63,8 @@ def weights(policy: BasePolicy) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("kind", ["spiking", "ann"])
 @pytest.mark.parametrize("algorithm", LEARNERS)
 def test_a_policy_made_for_it_acts_as_the_learner_did(algorithm: str, kind: Any) -> None:
-    policy, config, environment = PolicyConfig(kind, (8, 9, 10), T=2), LEARNERS[algorithm], ENVIRONMENTS[algorithm]
+    policy = PolicyConfig(kind, (8, 9, 10), T=2)
+    config, environment = LEARNERS[algorithm], ENVIRONMENTS[algorithm]
     organism, learner = Organism(policy), learned(environment, config, policy)
     organism.remember(environment, learner)
     other = fresh(environment, config, policy)
@@ -123,7 +124,8 @@ def test_the_trunk_is_every_synapse_between_hidden_layers() -> None:
 
 
 def test_snapshot_and_restore() -> None:
-    organism, learner, config = Organism(SPIKING), learned("CartPole-v1", LEARNERS["PPO"]), LEARNERS["PPO"]
+    config = LEARNERS["PPO"]
+    organism, learner = Organism(SPIKING), learned("CartPole-v1", config)
     organism.remember("CartPole-v1", learner)
     organism.spend("CartPole-v1", 64, 1.0)
     then, snapshot = weights(learner.model.policy), organism.snapshot("CartPole-v1")
@@ -136,9 +138,8 @@ def test_snapshot_and_restore() -> None:
     again = weights(organism.prepare("CartPole-v1", fresh("CartPole-v1", config)))
     assert all(torch.equal(again[name], value) for name, value in then.items())
     assert not any(torch.equal(again[name], value) for name, value in now.items())
-    assert (organism.age, organism.tasks["CartPole-v1"].env_steps, organism.tasks["CartPole-v1"].seconds) == (
-        128, 128, 2.0,
-    )  # fmt: skip
+    task = organism.tasks["CartPole-v1"]
+    assert (organism.age, task.env_steps, task.seconds) == (128, 128, 2.0)
 
 
 def test_time_is_spent_in_each_environment() -> None:
@@ -167,10 +168,10 @@ def test_the_whole_state_survives_a_checkpoint(tmp_path: Path) -> None:
     for environment in ("CartPole-v1", "Acrobot-v1"):
         policies = [o.prepare(environment, fresh(environment, config)) for o in (organism, again)]
         assert np.array_equal(*map(actions, policies))
-        mine, its = organism.tasks[environment], again.tasks[environment]
-        assert (its.env_steps, its.seconds) == (64, 0.5)
-        assert mine.normalization is not None
-        assert its.normalization is not None
+        memory, copy = organism.tasks[environment], again.tasks[environment]
+        assert (copy.env_steps, copy.seconds) == (64, 0.5)
+        assert memory.normalization is not None
+        assert copy.normalization is not None
         for name in ("observation", "return"):
-            for key, value in mine.normalization[name].items():
-                assert np.array_equal(value, its.normalization[name][key])
+            for key, value in memory.normalization[name].items():
+                assert np.array_equal(value, copy.normalization[name][key])

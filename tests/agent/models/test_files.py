@@ -49,10 +49,10 @@ def test_differing_tensors_are_listed_and_nothing_is_loaded(path: Path) -> None:
     before = {name: value.clone() for name, value in other.state_dict().items()}
     with pytest.raises(ModelError) as error:
         load_model(path, other)
-    said = str(error.value)
-    assert said.startswith(f"{path}: of another architecture")
+    message = str(error.value)
+    assert message.startswith(f"{path}: of another architecture")
     for part in ("4.weight is missing", "0.weight is (3, 1, 3, 3) in the file, (4, 1, 3, 3) in the network", "more"):
-        assert part in said
+        assert part in message
     assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
     with pytest.raises(ModelError, match=r"3\.weight is not in the network"):
         load_model(path, network()[:3])

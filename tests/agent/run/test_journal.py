@@ -47,16 +47,17 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield journal
 
 
-def test_a_new_run_folder(tmp_path: Path) -> None:
-    runs = tmp_path / "not" / "yet" / "there"
-    with create(runs) as journal:
-        run = read(journal.folder / "run.json")
-        assert (run["state"], run["end"]) == ("running", None)
-    assert journal.folder.parent == runs
-    assert journal.folder.name.startswith("x-20")
-    names = {"config.yaml", "run.json", "events.jsonl", "tensorboard"}
-    assert {path.name for path in journal.folder.iterdir()} >= names
-    assert (journal.folder / "config.yaml").read_text() == "name: x\n"
+def test_new_run_folders_also_of_one_name_in_one_second(tmp_path: Path) -> None:
+    runs, folders = tmp_path / "not" / "yet" / "there", set()
+    for _ in range(3):
+        with create(runs) as journal:
+            folders.add(journal.folder)
+            assert journal.folder.name.startswith("x-20")
+            run = read(journal.folder / "run.json")
+            assert (run["state"], run["end"]) == ("running", None)
+        assert (journal.folder / "config.yaml").read_text() == "name: x\n"
+    assert folders == set(runs.iterdir())
+    assert len(folders) == 3
 
 
 def test_run_json_says_where_a_result_comes_from(journal: Journal) -> None:
@@ -156,11 +157,11 @@ def test_killed_twice_before_the_next_checkpoint(tmp_path: Path, monkeypatch: py
 
     write = Journal.write
 
-    def dying(event: type[Event], **fields: int) -> Any:
-        def write_or_die(journal: Journal, told: Event) -> None:
-            if isinstance(told, event) and all(getattr(told, name) == value for name, value in fields.items()):
+    def dying(kind: type[Event], **fields: int) -> Any:
+        def write_or_die(journal: Journal, event: Event) -> None:
+            if isinstance(event, kind) and all(getattr(event, name) == value for name, value in fields.items()):
                 raise Killed
-            write(journal, told)
+            write(journal, event)
 
         return write_or_die
 
@@ -217,12 +218,3 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "mkdir", mkdir)
     with pytest.raises(RunError, match=r"cannot make a folder here \(Permission denied\); name another"):
         create(tmp_path)
-
-
-def test_runs_of_one_name_in_one_second(tmp_path: Path) -> None:
-    folders = set()
-    for _ in range(3):
-        with create(tmp_path) as journal:
-            folders.add(journal.folder)
-    assert folders == set(tmp_path.iterdir())
-    assert len(folders) == 3

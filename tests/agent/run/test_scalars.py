@@ -27,14 +27,17 @@ def write(folder: Path, *events: Event) -> None:
 
 
 def read(folder: Path) -> EventAccumulator:
-    found = EventAccumulator(str(folder))
-    found.Reload()
-    return found
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    return accumulator
 
 
 def shown(folder: Path) -> dict[str, list[tuple[int, Any]]]:
-    found = read(folder)
-    return {tag: [(scalar.step, scalar.value) for scalar in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    accumulator = read(folder)
+    return {
+        tag: [(scalar.step, scalar.value) for scalar in accumulator.Scalars(tag)]
+        for tag in accumulator.Tags()["scalars"]
+    }
 
 
 def test_of_a_life(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ Cli = Callable[..., Any]
 OLD = Path(__file__).parent / "version_0_1"
 AGES = {"life": 448, "training": 1280, "stream": 600}
 """When something was learned first after the checkpoint."""
-TOLD = {"life": "SNN validation at 384", "training": "ANN twin validation at 256", "stream": "ANN twin enters task 1"}
-"""At the end of what was told."""
+LAST = {"life": "SNN validation at 384", "training": "ANN twin validation at 256", "stream": "ANN twin enters task 1"}
+"""In the last line of its story."""
 
 
 @pytest.fixture(params=["life", "training", "stream"])
@@ -73,29 +73,29 @@ def test_it_is_resumed(kind: str, folder: Path) -> None:
     if kind == "training":
         assert summary["selected"]["network"] == then["selected"]["network"]
 
-    told = max(number for number, event in enumerate(before, start=1) if isinstance(event, Saved))
-    saved, began = before[told - 1], events[told]
-    assert events[:told] == before[:told]
+    kept = max(number for number, event in enumerate(before, start=1) if isinstance(event, Saved))
+    saved, began = before[kept - 1], events[kept]
+    assert events[:kept] == before[:kept]
     assert isinstance(saved, Saved)
     assert isinstance(began, Began)
     assert (began.resumed, began.age) == (True, saved.age)
-    assert next(event.age for event in events[told:] if isinstance(event, Learned)) == AGES[kind]
+    assert next(event.age for event in events[kept:] if isinstance(event, Learned)) == AGES[kind]
     lengths = sum(task["steps"] for task in began.tasks)
     assert events[-1] == Ended("finished", lengths * len(began.beings))
 
 
 def test_it_is_watched_tested_and_reported(cli: Cli, kind: str, folder: Path) -> None:
-    said = cli("watch", folder)
-    assert (said.status, said.err) == (0, "")
-    assert TOLD[kind] in said.out
+    result = cli("watch", folder)
+    assert (result.status, result.err) == (0, "")
+    assert LAST[kind] in result.out
     assert cli("watch", folder, "--svg", folder / "picture.svg").status == 0
-    said = cli("report", folder)
-    assert (said.status, said.err) == (0, "")
+    result = cli("report", folder)
+    assert (result.status, result.err) == (0, "")
     page = (folder / "report.html").read_text()
     assert page.count("<svg") >= 2
     assert cli("world", folder).status == 0
-    said = cli("evaluate", folder, "--json")
-    assert (said.status, said.err) == (0, "")
+    result = cli("evaluate", folder, "--json")
+    assert (result.status, result.err) == (0, "")
     if kind == "stream":
         then = read(OLD / "stream.json")
-        assert accuracies(json.loads(said.out)) == pytest.approx(accuracies(then), abs=0.01)
+        assert accuracies(json.loads(result.out)) == pytest.approx(accuracies(then), abs=0.01)

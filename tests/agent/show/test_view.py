@@ -27,19 +27,19 @@ def lines(events: list[Event]) -> list[str]:
         for event in events:
             plain.show(event, NOON)
     stamp = f"{NOON.astimezone():%H:%M:%S} "
-    told = file.getvalue().splitlines()
-    assert all(line.startswith(stamp) for line in told)
-    return [line.removeprefix(stamp) for line in told]
+    output = file.getvalue().splitlines()
+    assert all(line.startswith(stamp) for line in output)
+    return [line.removeprefix(stamp) for line in output]
 
 
 def test_every_event_is_told_but_learning(events: list[Event], lived: Path, trained: Path) -> None:
     for story in (events, events_in(lived), events_in(trained)):
-        told = [line for line in lines(story) if not re.search(r" [\d,]+/[\d,]+ (steps|images)", line)]
+        output = [line for line in lines(story) if not re.search(r" [\d,]+/[\d,]+ (steps|images)", line)]
         began = story[0]
         assert isinstance(began, Began)
         described = [describe(event, began) for event in story if not isinstance(event, Learned)]
-        assert told == described  # each is one line, however narrow the console
-        assert "\x1b" not in "".join(told)
+        assert output == described  # each is one line, however narrow the console
+        assert "\x1b" not in "".join(output)
 
 
 def test_learning_is_told_once_in_ten_seconds(events: list[Event], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,9 +60,9 @@ def test_learning_is_told_with_its_speed(monkeypatch: pytest.MonkeyPatch) -> Non
     first, second = learned("network", 500, 9.0), learned("network", 1000, 1.0, epoch=1)
     entered = Entered("network", "digits", 0, 1000, 4000)
     twin = [learned("ann_twin", 100, 9.0, T=None), learned("ann_twin", 300, 2.0, T=None)]
-    _, *told = lines([BEGAN, first, second, entered, second, *twin])
+    _, *output = lines([BEGAN, first, second, entered, second, *twin])
     loss = "loss 2.250, accuracy 12.50 %"
-    assert told == [
+    assert output == [
         f"SNN digits 500/4,000 images, epoch 0, T = 4, {loss}",
         f"SNN digits 1,000/4,000 images, epoch 1, T = 4, {loss}, 500 images/s, ETA 0:00:06",
         "SNN enters task 0, digits at 1,000: 4,000 images",

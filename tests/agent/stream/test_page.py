@@ -49,9 +49,9 @@ def test_evaluate_before_the_end(
         events.append(event)
         if isinstance(event, Saved):
             break
-    said = cli("evaluate", folder, "--json")
+    result = cli("evaluate", folder, "--json")
     rows = [[score["return_mean"] for score in row.scores.values()] for row in of(Evaluated, events)]
-    found = json.loads(said.out)
-    assert found["network"]["matrix"] == rows
+    summary = json.loads(result.out)
+    assert summary["network"]["matrix"] == rows
     assert len(rows) == 2
-    assert "ann_twin" not in found
+    assert "ann_twin" not in summary

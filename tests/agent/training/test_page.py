@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import io
 import re
-from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 import torch
+from pages import Page
 from rich.console import Console
 
 from snn4.agent.evaluation.classifier import ExaminationConfig, examine
@@ -70,49 +70,8 @@ def page(summary: Summary, tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.read_text(encoding="utf-8")
 
 
-class Reader(HTMLParser):
-    """Checks that elements nest, and collects texts and attributes."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.cells: list[str] = []
-        self.tags: list[str] = []
-        self.texts: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        for name, value in attrs:
-            if name == "id":
-                self.ids.append(value or "")
-            elif name.endswith(("href", "src")):
-                self.links.append(value or "")
-        if tag not in ("meta",):
-            self.open.append(tag)
-        if tag in ("td", "th"):
-            self.cells.append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if self.open and tag != "meta":
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-        if self.open and self.open[-1] in ("td", "th"):
-            self.cells[-1] += data
-
-
 def test_the_page_nests_and_holds_all_numbers(page: str, summary: Summary) -> None:
-    reader = Reader(page)
+    reader = Page(page)
     for rows in (indicator_rows(summary), layer_rows(summary["indicators"][0]["layers"])):
         for row in rows:
             assert all(text in reader.cells for text in row)
@@ -121,16 +80,16 @@ def test_the_page_nests_and_holds_all_numbers(page: str, summary: Summary) -> No
 
 
 def test_names_are_text_and_nothing_else(page: str) -> None:
-    reader = Reader(page)
+    reader = Page(page)
     assert "script" not in reader.tags
     assert all(name in reader.texts for name in STRANGE)
 
 
 def test_pictures_are_there_once_each(page: str, summary: Summary, silent: Summary) -> None:
     def drawn(events: list[Event], summary: Summary | None) -> int:
-        return Reader("".join(sections(events, summary))).tags.count("svg")
+        return len(Page("".join(sections(events, summary))).pictures)
 
-    assert Reader(page).tags.count("svg") == Reader(page).tags.count("figure") == 7 + 6
+    assert len(Page(page).pictures) == Page(page).tags.count("figure") == 7 + 6
     assert drawn([], silent) == 7
     without = {key: value for key, value in summary.items() if key != "activity"}  # as in version 0.1
     assert drawn([], without) == 5
@@ -139,7 +98,7 @@ def test_pictures_are_there_once_each(page: str, summary: Summary, silent: Summa
 
 
 def test_the_page_needs_nothing_from_elsewhere(page: str) -> None:
-    reader = Reader(page)
+    reader = Page(page)
     assert all(link.startswith(("#", "data:image/png;base64,")) for link in reader.links)
     assert len(set(reader.ids)) == len(reader.ids)
     assert {link[1:] for link in reader.links if link.startswith("#")} <= set(reader.ids)

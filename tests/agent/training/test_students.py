@@ -19,7 +19,7 @@ from snn4.policies.networks.whitening import WhiteningConv2d
 Digits = Callable[..., TrainingConfig]
 
 
-def told(config: TrainingConfig) -> str:
+def problem_of(config: TrainingConfig) -> str:
     with pytest.raises(ConfigError) as error:
         data_and_students(config)
     (problem,) = error.value.problems
@@ -27,33 +27,30 @@ def told(config: TrainingConfig) -> str:
 
 
 def test_students_fit_the_data_and_follow_from_the_seed(digits: Digits) -> None:
-    data, made = data_and_students(digits())
+    data, learners = data_and_students(digits())
     _, again = data_and_students(digits())
     _, other = data_and_students(digits("seed=1"))
-    assert [student.name for student in made] == [NETWORK, ANN_TWIN]
-    config = made[0].network.config
+    assert [student.name for student in learners] == [NETWORK, ANN_TWIN]
+    config = learners[0].network.config
     assert (config.in_channels, config.image_size, config.n_classes) == (1, (8, 8), 10)
     assert data.n_classes == 10
-    for a, b, c in zip(made, again, other, strict=True):
-        mine, same, others = (list(student.network.parameters()) for student in (a, b, c))
-        assert all(torch.equal(p, q) for p, q in zip(mine, same, strict=True))
-        assert not torch.equal(mine[0], others[0])
-    assert str(made[1].network) == str(twin(config))
-
-
-def test_without_a_twin(digits: Digits) -> None:
+    for a, b, c in zip(learners, again, other, strict=True):
+        first = list(a.network.parameters())
+        assert all(torch.equal(p, q) for p, q in zip(first, b.network.parameters(), strict=True))
+        assert not torch.equal(first[0], next(c.network.parameters()))
+    assert str(learners[1].network) == str(twin(config))
     assert [student.name for student in data_and_students(digits("ann_twin=false"))[1]] == [NETWORK]
 
 
 def test_a_whitening_stem_has_seen_the_data(digits: Digits) -> None:
     config = digits("network.options={channels: [4, 8], stem: whitening}")
-    _, made = data_and_students(config)
+    _, learners = data_and_students(config)
     fresh = students(config, read(config.data, config.name))
-    for student, blank in zip(made, fresh, strict=True):
+    for student, blank in zip(learners, fresh, strict=True):
         (layer,) = (m for m in student.network.modules() if isinstance(m, WhiteningConv2d))
         (other,) = (m for m in blank.network.modules() if isinstance(m, WhiteningConv2d))
         assert not torch.equal(layer.weight, other.weight)
-    first = [next(m for m in s.network.modules() if isinstance(m, WhiteningConv2d)).weight for s in made]
+    first = [next(m for m in s.network.modules() if isinstance(m, WhiteningConv2d)).weight for s in learners]
     assert torch.equal(*first)
 
 
@@ -67,7 +64,7 @@ def test_batches_in_order_can_be_gone_through_again(digits: Digits) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("training.batch_size=1000", "training.batch_size: got 1000, allowed are at most the 160"),
         ("network.options={channels: [2, 2, 2, 2, 2]}", "network, for images of digits: image_size: got (8, 8)"),
@@ -79,12 +76,12 @@ def test_batches_in_order_can_be_gone_through_again(digits: Digits) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_told(digits: Digits, override: str, said: str) -> None:
-    assert said in told(digits(override, "training.T=[[1, 1], [1, 8]]"))
+def test_what_does_not_fit_is_told(digits: Digits, override: str, message: str) -> None:
+    assert message in problem_of(digits(override, "training.T=[[1, 1], [1, 8]]"))
 
 
 def test_a_batch_for_every_device(digits: Digits) -> None:
-    assert "got 100 on each of 2 devices" in told(digits("training.batch_size=100", "fabric.devices=2"))
+    assert "got 100 on each of 2 devices" in problem_of(digits("training.batch_size=100", "fabric.devices=2"))
 
 
 def test_events_have_no_schedule_of_steps(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +89,7 @@ def test_events_have_no_schedule_of_steps(digits: Digits, monkeypatch: pytest.Mo
     assert data_and_students(config)
     data = replace(read(config.data, config.name), is_events=True)
     monkeypatch.setattr("snn4.agent.training.students.read", lambda config, name: data)
-    assert "training.T: not allowed for events" in told(config)
+    assert "training.T: not allowed for events" in problem_of(config)
 
 
 def test_events_have_as_many_steps_as_bins(digits: Digits) -> None:

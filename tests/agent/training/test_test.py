@@ -43,28 +43,40 @@ def config_in(folder: Path) -> TrainingConfig:
     return kinds.load(folder / "config.yaml")[1]  # type: ignore[no-any-return]
 
 
+def evaluated(cli: Cli, *arguments: Any) -> Any:
+    """The summary of this evaluation."""
+    return json.loads(cli("evaluate", *arguments, "--json").out)
+
+
 def refused(cli: Cli, *arguments: Any) -> str:
-    said = cli("evaluate", *arguments)
-    assert (said.status, said.out, len(said.err.splitlines())) == (2, "", 1)
-    return said.err  # type: ignore[no-any-return]
+    result = cli("evaluate", *arguments)
+    assert (result.status, result.out, len(result.err.splitlines())) == (2, "", 1)
+    return result.err  # type: ignore[no-any-return]
 
 
-def test_a_model_s_folder_is_enough(cli: Cli, copied: Path, trained: Path) -> None:
+@pytest.mark.parametrize("place", ["folder", "zoo", "folder without about"])
+def test_a_model_s_folder_is_enough(
+    cli: Cli, copied: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(model, "ZOO", copied.parent)
     (copied / "ann_twin.safetensors").unlink()
-    data = json.loads(cli("evaluate", copied, "--json").out)
+    path = copied / "model.safetensors"
+    if place == "folder without about":
+        save_file(load_file(path), path)
+    data = evaluated(cli, "zoo:model" if place == "zoo" else copied)
     assert data["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
     assert data["indicators"][2]["top1_accuracy"] is None  # a twin that has not learned
     assert data["indicators"][2]["effective_macs"] > 0
 
 
 def test_as_a_table_with_a_report(cli: Cli, trained: Path, tmp_path: Path) -> None:
-    said = cli("evaluate", trained, "--report", tmp_path / "mine.html")
+    result = cli("evaluate", trained, "--report", tmp_path / "mine.html")
     top1 = read(trained / "summary.json")["indicators"][0]["top1_accuracy"]
     page = (tmp_path / "mine.html").read_text()
-    assert f"{100 * top1:.2f}" in said.out
+    assert f"{100 * top1:.2f}" in result.out
     assert f"{100 * top1:.2f}" in page
     assert "SNN: training loss" in page
-    assert f"report: {tmp_path}/mine.html" in said.out
+    assert f"report: {tmp_path}/mine.html" in result.out
 
 
 def test_a_bar_counts_samples_in_a_terminal(trained: Path) -> None:
@@ -86,7 +98,7 @@ def test_a_bar_counts_samples_in_a_terminal(trained: Path) -> None:
 def test_other_steps(cli: Cli, trained: Path) -> None:
     whole = read(trained / "summary.json")
     for steps in (1, 3):
-        data = json.loads(cli("evaluate", trained, "--steps", str(steps), "--json").out)
+        data = evaluated(cli, trained, "--steps", str(steps))
         assert data["steps"] == data["indicators"][0]["latency_steps"] == steps
         assert data["top1_accuracy_by_step"][:2] == whole["top1_accuracy_by_step"][:steps][:2]
 
@@ -96,13 +108,6 @@ def test_more_steps_than_its_norms_know(cli: Cli, digits_yaml: Path, tmp_path: P
     assert cli("run", digits_yaml, *small, "--quiet", "--runs-dir", tmp_path).status == 0
     folder = only(tmp_path)
     assert f"{folder}: steps: got 4 after 0, allowed is 2 in all" in refused(cli, folder, "--steps", "4")
-
-
-def test_models_of_the_zoo(cli: Cli, copied: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "ZOO", copied.parent)
-    data = json.loads(cli("evaluate", "zoo:model", "--json").out)
-    assert data["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
-    assert refused(cli, "zoo:nothing") == "zoo:nothing: no such model; shipped are zoo:model\n"
 
 
 # Other data
@@ -127,7 +132,8 @@ def images(tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture
 def coloured(cli: Cli, tmp_path: Path, images: Callable[..., str]) -> Path:
     """The run folder of a training on images of 12 x 12 pixels, two classes, a and b."""
-    path, config, runs = images("ab", 12, "learned"), tmp_path / "c.yaml", tmp_path / "runs"
+    path = images("ab", 12, "learned")
+    config, runs = tmp_path / "c.yaml", tmp_path / "runs"
     data = f"data={{name: imagefolder, folder: {path!r}, image_size: 12, augmentation: flip, validation: 0.4}}"
     config.write_text("name: c\ndata: {}\nthreads: 1\nnetwork: {T: 2, options: {channels: [4, 4]}}\n")
     small = ["training.epochs=1", "training.batch_size=2", "data.on_error=skip"]
@@ -136,12 +142,12 @@ def coloured(cli: Cli, tmp_path: Path, images: Callable[..., str]) -> Path:
 
 
 def test_data_that_the_model_cannot_take(cli: Cli, trained: Path, coloured: Path, images: Callable[..., str]) -> None:
-    said = refused(cli, trained, "--data", images(2, 8))
-    told = "has learned digits and cannot take imagefolder: n_classes: got 2, allowed is 10"
-    assert said == f"{trained}/model.safetensors: {told}\n"
-    said = refused(cli, coloured, "--data", "digits")
-    assert f"{coloured}/model.safetensors: has learned imagefolder and cannot take digits: " in said
-    assert "in_channels: got 1, allowed is 3; n_classes: got 10, allowed is 2" in said
+    problem = refused(cli, trained, "--data", images(2, 8))
+    message = "has learned digits and cannot take imagefolder: n_classes: got 2, allowed is 10"
+    assert problem == f"{trained}/model.safetensors: {message}\n"
+    problem = refused(cli, coloured, "--data", "digits")
+    assert f"{coloured}/model.safetensors: has learned imagefolder and cannot take digits: " in problem
+    assert "in_channels: got 1, allowed is 3; n_classes: got 10, allowed is 2" in problem
 
 
 def test_another_folder_of_images(cli: Cli, coloured: Path, tmp_path: Path) -> None:
@@ -151,17 +157,17 @@ def test_another_folder_of_images(cli: Cli, coloured: Path, tmp_path: Path) -> N
     assert str(path) in refused(cli, coloured)
     for file in (tmp_path / "elsewhere" / "train").glob("*/*"):
         save_image(torch.ones(3, 12, 12), file)
-    found = json.loads(cli("evaluate", coloured, "--data", tmp_path / "elsewhere", "--json").out)
-    assert found["test_samples"] == 6
-    assert found["cross_entropy_nats_by_step"] == read(coloured / "summary.json")["cross_entropy_nats_by_step"]
-    assert found["notes"] == []
+    summary = evaluated(cli, coloured, "--data", tmp_path / "elsewhere")
+    assert summary["test_samples"] == 6
+    assert summary["cross_entropy_nats_by_step"] == read(coloured / "summary.json")["cross_entropy_nats_by_step"]
+    assert summary["notes"] == []
 
 
 def test_a_folder_has_the_size_that_the_model_has_learned(cli: Cli, coloured: Path, images: Callable[..., str]) -> None:
     config = coloured / "config.yaml"
     config.write_text(config.read_text().replace("image_size: 12", "image_size: null"))  # as of CIFAR's models
-    found = json.loads(cli("evaluate", coloured, "--data", images("ab", 20), "--json").out)
-    assert (found["config"]["data"]["image_size"], found["test_samples"]) == (12, 6)
+    summary = evaluated(cli, coloured, "--data", images("ab", 20))
+    assert (summary["config"]["data"]["image_size"], summary["test_samples"]) == (12, 6)
     assert "image_size: got [8, 8], allowed is [12, 12]" in refused(cli, coloured, "--data", "digits")
 
 
@@ -173,13 +179,10 @@ def test_grey_models_see_folders_in_grey(cli: Cli, trained: Path, tmp_path: Path
             path = tmp_path / "grey" / part / str(int(label)) / f"{number:04}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             save_image(data.test.pixels[row.view(1)][0] / 255, path)
-    found, known = (
-        json.loads(cli("evaluate", trained, "--data", tmp_path / "grey", "--json").out),
-        read(trained / "summary.json"),
-    )
+    summary, known = evaluated(cli, trained, "--data", tmp_path / "grey"), read(trained / "summary.json")
     for key in ("confusion", "top1_accuracy_by_step", "notes"):
-        assert found[key] == known[key]
-    assert found["cross_entropy_nats_by_step"] == pytest.approx(known["cross_entropy_nats_by_step"], rel=1e-5)
+        assert summary[key] == known[key]
+    assert summary["cross_entropy_nats_by_step"] == pytest.approx(known["cross_entropy_nats_by_step"], rel=1e-5)
 
 
 def test_files_that_were_left_out_are_told(
@@ -187,27 +190,26 @@ def test_files_that_were_left_out_are_told(
 ) -> None:
     path, page = images("ab", 12), tmp_path / "report.html"
     Path(path, "test", "a", "1.png").write_text("damaged")
-    told = (coloured / "config.yaml").read_text()
-    (coloured / "config.yaml").write_text(told.replace("on_error: skip", "on_error: stop"))  # of its own training
-    said = cli("evaluate", coloured, "--data", path, "--report", page)
-    for text in (" ".join(said.out.split()), page.read_text()):
+    config = (coloured / "config.yaml").read_text()
+    (coloured / "config.yaml").write_text(config.replace("on_error: skip", "on_error: stop"))  # of its own training
+    result = cli("evaluate", coloured, "--data", path, "--report", page)
+    for text in (" ".join(result.out.split()), page.read_text()):
         assert "left out: 1 of 12 files cannot be read" in text
-    (note,) = json.loads(cli("evaluate", coloured, "--data", path, "--json").out)["notes"]
+    (note,) = evaluated(cli, coloured, "--data", path)["notes"]
     assert note.startswith(f"left out: 1 of 12 files cannot be read: {path}/test/a/1.png (")
 
 
 def test_classes_of_other_names_are_told(cli: Cli, coloured: Path, images: Callable[..., str]) -> None:
-    told = (
-        "classes have other names than in the training, and are matched by their order: b stands for a, z stands for b"
-    )
+    note = "classes have other names than in the training, and are matched by their order: "
+    note += "b stands for a, z stands for b"
     path = images("bz", 12)
-    assert told in " ".join(cli("evaluate", coloured, "--data", path).out.split())
-    assert json.loads(cli("evaluate", coloured, "--data", path, "--json").out)["notes"] == [told]
+    assert note in " ".join(cli("evaluate", coloured, "--data", path).out.split())
+    assert evaluated(cli, coloured, "--data", path)["notes"] == [note]
     model_file = coloured / "model.safetensors"
     about = read_about(model_file)
     del about["classes"]  # as in models that were saved before they told
     save_model(model_file, load_file(model_file), about)
-    assert json.loads(cli("evaluate", coloured, "--data", path, "--json").out)["notes"] == []
+    assert evaluated(cli, coloured, "--data", path)["notes"] == []
 
 
 def test_names_of_data_sets_win_over_folders(
@@ -215,8 +217,8 @@ def test_names_of_data_sets_win_over_folders(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     images(2, 8, "digits")
-    found = json.loads(cli("evaluate", trained, "--data", "digits", "--json").out)
-    assert found["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
+    summary = evaluated(cli, trained, "--data", "digits")
+    assert summary["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
     assert "cannot take imagefolder: n_classes: got 2" in refused(cli, trained, "--data", "./digits")
 
 
@@ -225,8 +227,8 @@ def test_digits_are_not_mirrored(cli: Cli, copied: Path) -> None:
     mirrored = config.read_text().replace("name: digits", "name: fashion-mnist").replace("flip: false", "flip: true")
     config.write_text(mirrored)
     assert config_in(copied).flip
-    found = json.loads(cli("evaluate", copied, "--data", "digits", "--json").out)
-    assert (found["flip"], found["config"]["flip"]) == (False, False)
+    summary = evaluated(cli, copied, "--data", "digits")
+    assert (summary["flip"], summary["config"]["flip"]) == (False, False)
 
 
 def test_other_data_are_tested_whole(cli: Cli, copied: Path) -> None:
@@ -236,14 +238,14 @@ def test_other_data_are_tested_whole(cli: Cli, copied: Path) -> None:
     assert len(fold) != 359
     for name, tested in (("digits", len(fold)), ("fashion-mnist", 359)):  # what other folds hold was learned
         config.write_text(config.read_text().replace("name: digits", f"name: {name}"))
-        found = json.loads(cli("evaluate", copied, "--data", "digits", "--json").out)
-        assert found["test_samples"] == tested
+        summary = evaluated(cli, copied, "--data", "digits")
+        assert summary["test_samples"] == tested
 
 
 def test_data_that_is_not_there(cli: Cli, trained: Path) -> None:
-    said = refused(cli, trained, "--data", "minst")
-    told = "which is neither a folder nor a data set; did you mean mnist? Allowed are a folder of images, digits, "
-    assert said.startswith(f"--data: got 'minst', {told}")
+    problem = refused(cli, trained, "--data", "minst")
+    message = "which is neither a folder nor a data set; did you mean mnist? Allowed are a folder of images, digits, "
+    assert problem.startswith(f"--data: got 'minst', {message}")
     assert "neither a folder nor a data set; allowed are a folder of images, digits, " in refused(
         cli, trained, "--data", "/no/such"
     )
@@ -253,22 +255,15 @@ def test_data_that_is_not_there(cli: Cli, trained: Path) -> None:
 # Models that are none
 
 
-def test_a_model_of_another_architecture(cli: Cli, copied: Path) -> None:
-    config = copied / "config.yaml"
-    config.write_text(config.read_text().replace("    - 8\n", "    - 16\n"))
-    said = refused(cli, copied)
-    assert f"{copied}/model.safetensors: of another architecture than its config" in said
-    assert "(8, 4, 3, 3) in the file, (16, 4, 3, 3) in the network" in said
-
-
-def test_a_model_that_tells_nothing_of_its_data(cli: Cli, copied: Path, trained: Path) -> None:
-    path = copied / "model.safetensors"
-    save_file(load_file(path), path)
-    data = json.loads(cli("evaluate", copied, "--json").out)
-    assert data["top1_accuracy_by_step"] == read(trained / "summary.json")["top1_accuracy_by_step"]
-
-
 def test_damaged_and_missing_models(cli: Cli, copied: Path) -> None:
+    assert refused(cli, "zoo:nothing").startswith("zoo:nothing: no such model; shipped are ")
+    config = copied / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("    - 8\n", "    - 16\n"))
+    problem = refused(cli, copied)
+    assert f"{copied}/model.safetensors: of another architecture than its config" in problem
+    assert "(8, 4, 3, 3) in the file, (16, 4, 3, 3) in the network" in problem
+    config.write_text(text)
     (copied / "ann_twin.safetensors").write_bytes(b"x")
     assert "ann_twin.safetensors: cannot be read" in refused(cli, copied)
     (copied / "model.safetensors").unlink()
