@@ -108,3 +108,15 @@ def test_keys_of_configs(cli: Cli) -> None:
     for wrong, message in {("polcy",): "did you mean policy", ("seed", "--kind", "dream"): "got 'dream'"}.items():
         result = cli("config", *wrong)
         assert (result.status, message in result.err) == (2, True)
+
+
+def test_every_problem_of_a_config_has_a_line(cli: Cli, tiny_yaml: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    result = cli("run", tiny_yaml, "sead=3", "policy.T=0", "evaluation=5", "--runs-dir", runs)
+    problems = result.err.splitlines()
+    assert (result.status, result.out, len(problems)) == (2, "", 3)
+    assert all(problem.startswith(f"{tiny_yaml}: ") for problem in problems)
+    assert "no such file; did you mean cartpole?" in refused(cli, "run", "cartpol", "--runs-dir", runs)
+    dqn = ["world.0.environment=Pendulum-v1", "learner={algorithm: DQN}"]
+    assert "DQN does not support" in refused(cli, "run", tiny_yaml, *dqn, "--runs-dir", runs)
+    assert not runs.exists()

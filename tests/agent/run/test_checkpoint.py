@@ -4,6 +4,9 @@ import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -260,3 +263,42 @@ def test_a_run_goes_on_as_it_began(tmp_path: Path, was: str, now: str, change: s
     message = re.escape(f"changed since 000001 was written: {change}; allowed are the same settings")
     with pytest.raises(checkpoint.RunChanged, match=message):
         checkpoint.require_unchanged(tmp_path)
+
+
+def test_adam_goes_on_from_its_saved_state(tmp_path: Path) -> None:
+    adam = trained_adam()
+    checkpoint.save(tmp_path, {"model": {}, "learner": {"adam": adam.state_dict()}}, {}, CONFIG)
+    saved = checkpoint.load(tmp_path)
+    assert saved is not None
+    weights = [nn.Parameter(p.detach().clone()) for group in adam.param_groups for p in group["params"]]
+    again = torch.optim.Adam([{"params": [weights[0]], "lr": 0.1}, {"params": [weights[1]]}])
+    again.load_state_dict(saved.state["learner"]["adam"])
+    before = [p for group in adam.param_groups for p in group["params"]]
+    for old, new in zip(before, weights, strict=True):
+        old.grad = torch.ones_like(old)
+        new.grad = torch.ones_like(new)
+    adam.step()
+    again.step()
+    assert all(torch.equal(old, new) for old, new in zip(before, weights, strict=True))
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_intact(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    script = """
+        import resource, sys
+        from pathlib import Path
+        import torch
+        from snn4.agent.run import checkpoint
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # no file may grow beyond 20 kB
+        for model in ({"weights": torch.zeros(10_000)}, {"text": "x" * 30_000}):
+            try:
+                checkpoint.save(Path(sys.argv[1]), {"model": model, "learner": {}}, {}, "name: x")
+            except Exception:
+                print("not written")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split("\n") == ["not written", "not written", ""], done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["000001"]
+    assert sound(tmp_path) == ("000001", 1, [])
