@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from costs import metered
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from snn4.policies.engine import event_conv
 from snn4.policies.engine.event_conv import DENSE, EventConv2d, EventLinear, event_driven
-from snn4.policies.metering.cost import Cost
-from snn4.policies.metering.meter import Meter
 from snn4.policies.network import SpikingSequential
 from snn4.policies.networks.convnet import ConvNetConfig, SpikingConvNet
 from snn4.policies.neurons import Neuron, NeuronConfig
@@ -50,13 +49,6 @@ def make(**fields: Any) -> SpikingConvNet:
 
 def images() -> Tensor:
     return (torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(1)) * 16).round() / 16
-
-
-@torch.no_grad()
-def metered(network: nn.Module, x: Tensor) -> Cost:
-    with Meter(network) as meter:
-        network(x)
-    return meter.cost()
 
 
 def of(kind: type[Any], network: nn.Module) -> list[Any]:

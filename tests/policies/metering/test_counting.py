@@ -1,38 +1,19 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 import torch
+from costs import count, metered, pruned
 from torch import Tensor, nn
 
 from snn4.policies.decoding import FirstSpikeDecoder, WeightedDecoder
-from snn4.policies.metering.cost import Cost
 from snn4.policies.metering.meter import Meter
 from snn4.policies.network import SpikingResidual, SpikingSequential
 from snn4.policies.networks.ann import twin
 from snn4.policies.networks.convnet import ConvNetConfig, SpikingConvNet
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.normalization import StepNorm2d
-
-
-def count(x: Tensor) -> int:
-    return int(torch.count_nonzero(x))
-
-
-def metered(network: nn.Module, *inputs: Any) -> Cost:
-    with Meter(network) as meter, torch.no_grad():
-        network(*inputs)
-    return meter.cost()
-
-
-def pruned(network: Any, share: float = 0.5) -> Any:
-    """``network`` with zeros among its weights, and weights large enough for many spikes."""
-    with torch.no_grad():
-        for weight in (p for p in network.parameters() if p.dim() > 1):
-            weight.mul_(4 * (torch.rand_like(weight) > share))
-    return network.eval()
 
 
 def test_memory_traffic_of_a_spiking_network() -> None:

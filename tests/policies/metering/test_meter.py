@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from costs import count, metered, pruned
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -54,10 +55,6 @@ def measure(policy: Any, x: np.ndarray[Any, Any]) -> Cost:
     with Meter(policy) as meter:
         policy.predict(x, deterministic=True)
     return meter.cost()
-
-
-def count(x: Tensor) -> int:
-    return int(torch.count_nonzero(x))
 
 
 def n_actions(policy: Any) -> int:
@@ -174,20 +171,6 @@ def test_counts_only_inside_the_block_and_leaves_no_hook() -> None:
     policy.predict(x)
     assert meter.cost() == inside
     assert not any(module._forward_hooks for module in policy.modules())
-
-
-def metered(network: nn.Module, *inputs: Any) -> Cost:
-    with Meter(network) as meter, torch.no_grad():
-        network(*inputs)
-    return meter.cost()
-
-
-def pruned(network: Any, share: float = 0.5) -> Any:
-    """``network`` with zeros among its weights, and weights large enough for many spikes."""
-    with torch.no_grad():
-        for weight in (p for p in network.parameters() if p.dim() > 1):
-            weight.mul_(4 * (torch.rand_like(weight) > share))
-    return network.eval()
 
 
 def layers_of(cost: Cost, kind: str) -> list[LayerCost]:

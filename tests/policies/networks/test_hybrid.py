@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from digits import losses_on_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -184,17 +184,9 @@ def test_training_with_a_front_end_of_torchvision(frozen: bool) -> None:
 
 @pytest.mark.parametrize("kind", ["ann-front", "ann-head"])
 def test_hybrids_learn_digits(kind: str) -> None:
-    data, target = load_digits(return_X_y=True)
-    x, y = torch.tensor(data[:128] / 8 - 1).float().reshape(-1, 1, 8, 8), torch.tensor(target[:128])
     sizes: dict[str, Any] = {"front_channels": (16,), "channels": (32,), "hidden": (32,), "in_channels": 1}
     net = make(kind=kind, n_classes=10, head="flatten", image_size=(8, 8), **sizes)
-    optimizer, losses = torch.optim.Adam(net.parameters(), 1e-2), []
-    for _ in range(25):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(net(x), y)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = losses_on_digits(net, 1e-2, updates=25)
     assert losses[-1] < 0.5 * losses[0]
 
 

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 import torch
+from digits import losses_on_digits
 from gymnasium import spaces
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
@@ -272,17 +272,9 @@ def test_backends_give_the_same_scores(kind: str, backend: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_steps_of_training_learn_digits(kind: str) -> None:
-    data, target = load_digits(return_X_y=True)
-    x, y = torch.tensor(data[:128] / 8 - 1).float().reshape(-1, 1, 8, 8), torch.tensor(target[:128])
     spiking = net(kind, channels=(16, 32), width=32, in_channels=1, n_classes=10, neuron=NeuronConfig())
     for network in (spiking, twin(spiking.config)):
-        optimizer, losses = torch.optim.Adam(network.parameters(), 5e-3), []
-        for _ in range(20):
-            optimizer.zero_grad()
-            loss = F.cross_entropy(network(x), y)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+        losses = losses_on_digits(network, 5e-3)
         assert losses[-1] < 0.7 * losses[0]
 
 
