@@ -11,12 +11,6 @@ from torch import Tensor
 
 ShiftName = Literal["none", "permute", "rotate"]
 
-SHIFTS = {
-    "none": "no shift: each experience has its own classes",
-    "permute": "the first experience unchanged, then one permutation of pixels per experience (Goodfellow et al. 2013)",
-    "rotate": "experience i of n rotated by 180° i / n (after Lopez-Paz & Ranzato 2017)",
-}
-
 
 @dataclass(frozen=True)
 class Shift:

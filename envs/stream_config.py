@@ -29,11 +29,14 @@ class StreamConfig:
     data: DataConfig = field(default_factory=DataConfig)
     """The data set. Its training, validation and test parts become three streams with the same experiences."""
     scenario: Scenario = "class"
-    """One of `SCENARIOS`."""
+    """New classes in each experience, with one head for all (class) or with task labels (task); or the same labels in
+    each, for other classes or shifted images (domain). After van de Ven & Tolias (2019)."""
     experiences: int = 5
     """Number of experiences. Without ``classes``, the classes are divided into that many equal groups."""
     shift: ShiftName = "none"
-    """One of `SHIFTS`; scenario domain only. Each experience has all classes, and its own arrangement of pixels."""
+    """Scenario domain only: each experience has all classes, and its own arrangement of pixels. The first is unchanged;
+    permute draws a permutation of pixels for each other one (Goodfellow et al. 2013), and rotate turns experience i of
+    n by 180° i / n (after Lopez-Paz & Ranzato 2017)."""
     classes: tuple[tuple[int, ...], ...] | None = None
     """Classes of each experience, by number from 0. Groups may differ in size; classes in no group are not in the
     stream. None: all classes in order."""
