@@ -32,12 +32,13 @@ class Variant(NamedTuple):
     reset: str
     """soft, hard, or none for a neuron that does not spike."""
     surrogate: int
+    signed: bool
 
 
 @functools.cache
 def forward_kernel(variant: Variant) -> Callable[..., None]:
     """A kernel that fills ``out`` and overwrites the first states with the last; if ``rested``, it starts at rest."""
-    membranes, synapse, adaptive, per_feature, reset, _ = variant
+    membranes, synapse, adaptive, per_feature, reset, _, signed = variant
     spiking, soft = reset != "none", reset == "soft"
 
     @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
@@ -61,7 +62,7 @@ def forward_kernel(variant: Variant) -> Callable[..., None]:
                 _advance(
                     current[t if rows > 1 else 0, start:stop], out[t, start:stop], v, start, i_s, a_s,
                     d_s, gain, leak, syn_decay, syn_gain, threshold, v_reset, adaptation, adapt_decay,
-                    membranes, synapse, adaptive, per_feature, spiking, soft, False,
+                    membranes, synapse, adaptive, per_feature, spiking, soft, signed, False,
                 )  # fmt: skip
 
     return forward  # type: ignore[no-any-return]
@@ -75,7 +76,7 @@ def backward_kernel(variant: Variant) -> Callable[..., None]:
     inputs. The gradient of a constant current (one row) is the sum over all steps. With a learned decay, its gradient
     is added to ``grad_decay`` (N,).
     """
-    membranes, synapse, adaptive, per_feature, reset, surrogate = variant
+    membranes, synapse, adaptive, per_feature, reset, surrogate, signed = variant
     spiking, soft = reset != "none", reset == "soft"
 
     @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
@@ -105,7 +106,7 @@ def backward_kernel(variant: Variant) -> Callable[..., None]:
                         current[t if rows > 1 else 0, start : start + n], x[t if spiking else 0], state, 0,
                         state[membranes], state[membranes + 1], d_s, gain, leak, syn_decay, syn_gain, threshold,
                         v_reset, adaptation, adapt_decay,
-                        membranes, synapse, adaptive, per_feature, spiking, soft, True,
+                        membranes, synapse, adaptive, per_feature, spiking, soft, signed, True,
                     )  # fmt: skip
             _fetch(gradient, grad_v, grad_i, grad_a, start, n, carried, np.float32(0.0), membranes, synapse, adaptive)
             for t in range(steps - 1, -1, -1):
@@ -145,7 +146,8 @@ def _fetch(
 def _advance(
     current: Any, out: Any, v: Any, base: int, i: Any, a: Any, decay: Any, gain: Any, leak: Any,
     syn_decay: Any, syn_gain: Any, threshold: Any, v_reset: Any, adaptation: Any, adapt_decay: Any,
-    membranes: int, synapse: bool, adaptive: bool, per_feature: bool, spiking: bool, soft: bool, distances: bool,
+    membranes: int, synapse: bool, adaptive: bool, per_feature: bool, spiking: bool, soft: bool, signed: bool,
+    distances: bool,
 ) -> None:  # fmt: skip
     """One step of a block with membranes from ``base`` on; ``out`` gets spikes, or ``distances`` to the threshold."""
     zero, one = np.float32(0.0), np.float32(1.0)
@@ -170,14 +172,18 @@ def _advance(
             continue
         distance = u - (threshold + adaptation * a[m] if adaptive else threshold)
         fired = distance >= zero
+        spike = one if fired else zero
+        if signed and u < zero and a[m] > zero:
+            spike = -one
+            w0 = w0 + threshold
         v0[m] = (w0 - threshold if soft else v_reset) if fired else w0
         if membranes > 1:
             for k in range(1, membranes):
                 w = v[k, base + m]
                 v[k, base + m] = (w - threshold if soft else v_reset) if fired else w
         if adaptive:
-            a[m] = adapt_decay * a[m] + (one if fired else zero)
-        out[m] = _store(distance if distances else (one if fired else zero), out[m])
+            a[m] = adapt_decay * a[m] + spike
+        out[m] = _store(distance if distances else spike, out[m])
 
 
 @njit(error_model="numpy", inline="always")  # type: ignore[untyped-decorator]

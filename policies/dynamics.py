@@ -9,6 +9,8 @@ For every neuron and step::
     s[t]   = 1 if x[t] >= 0 else 0                                  the output; u[t] itself with reset none
     v_k[t] = u_k[t] - s[t] * v_threshold                            reset soft; hard: v_reset where s[t] else u_k[t]
     a[t]   = adapt_decay * a[t-1] + s[t]
+
+A signed neuron has s[t] = -1 if ``u[t] < 0`` and ``a[t-1] > 0``; its adaptation is 0, and its a the sum of its spikes.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class Dynamics(NamedTuple):
     adapt_decay: float = 0.0
     surrogate: str = "arctan"
     slope: float = 2.0
+    signed: bool = False
 
 
 class NeuronState(NamedTuple):

@@ -93,7 +93,7 @@ def _constants(d: Dynamics, learned: bool) -> _Constants:
     kind = (len(d.decay), d.syn_decay is not None, d.adaptation is not None, learned, d.reset)
     scalars = (d.syn_decay or 0.0, d.syn_gain, d.v_threshold, d.v_reset, d.adaptation or 0.0, d.adapt_decay)
     decays, gains, leaks, numbers = (tuple(map(np.float32, values)) for values in (d.decay, d.gain, d.leak, scalars))
-    variant = Variant(*kind, _SURROGATE_NUMBERS[d.surrogate])
+    variant = Variant(*kind, _SURROGATE_NUMBERS[d.surrogate], d.signed)
     return _Constants(variant, len(d.decay), decays, gains, leaks, numbers, np.float32(d.slope))
 
 

@@ -71,7 +71,7 @@ class SpikingSequential(Stateful, nn.Sequential):
         if len(x) == 1:
             # The signal is constant up to the first stateful layer, so these layers run once, outside all segments.
             while layers and not is_stateful(layers[0]):
-                x = _over_steps(layers.pop(0), x)
+                x = over_steps(layers.pop(0), x)
         state = _checked_state(state, sum(map(is_stateful, layers)))
         k = self.checkpoint_steps
         if k is None or not layers:
@@ -132,11 +132,12 @@ def _run(layers: list[nn.Module], x: Tensor, state: tuple[State, ...], steps: in
             x, last = layer(x, next(before), steps)
             after.append(last)
         else:
-            x = _over_steps(layer, x)
+            x = over_steps(layer, x)
     return x, tuple(after)
 
 
-def _over_steps(layer: nn.Module, x: Tensor) -> Tensor:
+def over_steps(layer: nn.Module, x: Tensor) -> Tensor:
+    """The output of a layer without memory for ``x`` (T, B, …): it sees a batch of T * B samples."""
     y = layer(_samples(x), len(x)) if isinstance(layer, OverSteps) else layer(_samples(x))
     if not isinstance(y, Tensor):
         raise TypeError(

@@ -22,8 +22,11 @@ KINDS = {
     "alif": "adaptive LIF: each spike raises the threshold, which then decays",
     "multi": "several membranes with different time constants; their mean decides on a spike",
     "plif": "parametric LIF: the membrane time constant is learned",
+    "if": "integrate-and-fire, without leak: its rate is a quantized ReLU of its current, as in converted networks",
+    "signed_if": "integrate-and-fire that takes a spike back with a negative one when its membrane falls below zero",
     "li": "leaky integrator: a readout whose output is its membrane; it does not spike",
 }
+NEVER_LEAK = ("if", "signed_if")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,12 @@ class NeuronConfig:
 
     ``plif``: a LIF that learns its decay, the ``sigmoid`` of a parameter (Fang et al. 2021), per feature or per layer.
 
+    ``if``: a LIF with decay 1 (``nir.IF``): ``u[t] = v[t-1] + r * I[t]``. It starts from v_leak, where half of
+    v_threshold rounds its number of spikes instead of cutting it off.
+
+    ``signed_if``: an IF that also spikes with -1, which adds v_threshold to its membrane, if ``u[t] < 0`` and its past
+    spikes sum to more than 0. So it takes back spikes that came too early (Wang et al. 2022). The reset is soft.
+
     ``li``: the membrane of a LIF without threshold and reset; the output is u[t].
 
     With ``r`` None, the factors ``1 - decay`` and ``1 - syn_decay`` of the inputs are 1: a current I raises the
@@ -59,7 +68,7 @@ class NeuronConfig:
     passes no gradient. Under ``torch.no_grad()`` a spike is a plain comparison: no surrogate is computed or stored.
     """
 
-    kind: Literal["lif", "cuba", "alif", "multi", "plif", "li"] = "lif"
+    kind: Literal["lif", "cuba", "alif", "multi", "plif", "if", "signed_if", "li"] = "lif"
     """The neuron's equations, given above."""
     tau_mem: Annotated[float, Gene(2e-3, 100e-3, log=True)] = 20e-3
     """Membrane time constant, seconds; for plif, the value from which learning starts."""
@@ -79,7 +88,7 @@ class NeuronConfig:
     v_reset: float = 0.0
     """Membrane after a spike with a hard reset."""
     v_leak: float = 0.0
-    """The value to which the membrane decays."""
+    """The value to which the membrane decays, and from which it starts."""
     r: float | None = None
     """Input resistance; None omits the factors of the inputs: a current I raises the membrane by I in one step."""
     dt: float = 1e-3
@@ -109,6 +118,8 @@ class NeuronConfig:
             raise ValueError(f"v_reset: got {self.v_reset}, allowed is a value below v_threshold ({self.v_threshold})")
         if self.reset not in ("soft", "hard"):
             raise ValueError(f"reset: got {self.reset!r}, allowed are soft, hard")
+        if self.kind == "signed_if" and self.reset != "soft":
+            raise ValueError(f"reset: got {self.reset!r}, allowed with kind signed_if is soft")
         if self.surrogate not in SURROGATES:
             raise ValueError(f"surrogate: got {self.surrogate!r}, allowed are {', '.join(SURROGATES)}")
 
@@ -121,12 +132,12 @@ class NeuronConfig:
     @property
     def decay(self) -> float:
         """Fraction of the membrane that remains after one step."""
-        return math.exp(-self.dt / self.tau_mem)
+        return 1.0 if self.kind in NEVER_LEAK else math.exp(-self.dt / self.tau_mem)
 
     @property
     def gain(self) -> float:
         """Rise of the membrane in one step per unit of current."""
-        return 1.0 if self.r is None else (1 - self.decay) * self.r
+        return _gain(self, self.decay)
 
     @property
     def spikes(self) -> bool:
@@ -189,23 +200,33 @@ def _word(value: Any) -> Any:
         raise ValueError(str(error).removeprefix("neuron.")) from error
 
 
+def _gain(config: NeuronConfig, decay: float) -> float:
+    """Rise of a membrane with this ``decay`` in one step per unit of current."""
+    if config.r is None:
+        return 1.0
+    return config.r if config.kind in NEVER_LEAK else (1 - decay) * config.r
+
+
 @functools.cache
 def dynamics(config: NeuronConfig) -> Dynamics:
     """The constants that `scan` needs to run ``config``."""
-    taus = (config.tau_mem, *(config.tau_more if config.kind == "multi" else ()))
-    decays = tuple(math.exp(-config.dt / tau) for tau in taus)
+    more = config.tau_more if config.kind == "multi" else ()
+    decays = (config.decay, *(math.exp(-config.dt / tau) for tau in more))
+    signed = config.kind == "signed_if"
     syn_decay = math.exp(-config.dt / config.tau_syn)
     return Dynamics(
         decay=decays,
-        gain=tuple(1.0 if config.r is None else (1 - decay) * config.r for decay in decays),
+        gain=tuple(_gain(config, decay) for decay in decays),
         leak=tuple((1 - decay) * config.v_leak for decay in decays),
         v_threshold=config.v_threshold,
         reset=config.reset if config.spikes else "none",
         v_reset=config.v_reset,
         syn_decay=syn_decay if config.kind == "cuba" else None,
         syn_gain=1.0 if config.r is None else 1 - syn_decay,
-        adaptation=config.adaptation if config.kind == "alif" else None,
-        adapt_decay=math.exp(-config.dt / config.tau_adapt),
+        # The adaptation of a signed neuron, which neither decays nor acts, is the sum of its spikes.
+        adaptation=config.adaptation if config.kind == "alif" else 0.0 if signed else None,
+        adapt_decay=1.0 if signed else math.exp(-config.dt / config.tau_adapt),
+        signed=signed,
         surrogate=config.surrogate,
         slope=config.slope,
     )

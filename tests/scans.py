@@ -21,6 +21,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], torch.dtype, bool]] = {
     "lif-soft-bfloat16": ({"surrogate": "gaussian"}, BF16, False),
     "cuba-soft": (SYNAPSE | {"surrogate": "sigmoid"}, F32, False),
     "alif-soft": (ADAPTIVE | {"surrogate": "fast_sigmoid"}, F32, False),
+    "signed": ({"adaptation": 0.0, "adapt_decay": 1.0, "signed": True}, F32, False),
     "multi-soft": (MULTI | {"surrogate": "triangle"}, F32, False),
     "everything-hard": (THREE | SYNAPSE | ADAPTIVE | {"reset": "hard"}, F32, False),
     "plif-soft": ({"surrogate": "sigmoid"}, F32, True),

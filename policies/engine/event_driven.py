@@ -74,6 +74,8 @@ class EventDriven:
             return False
         if any(type(layer) not in (nn.Linear, Neuron) for layer in self.layers):
             return False
+        if any(neuron.dynamics.signed for neuron in self.neurons):
+            return False
         weights = [linear.weight for linear in self.linears]
         if not is_fused() or any(w.device.type != "cpu" or w.dtype != torch.float32 for w in weights):
             return False

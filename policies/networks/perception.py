@@ -5,10 +5,11 @@ from __future__ import annotations
 from snn4.policies.networks.classifier import ClassifierConfig, SpikingClassifier
 from snn4.policies.networks.convnet import CONVNETS, ConvNetConfig, SpikingConvNet
 from snn4.policies.networks.dense import DENSE, Dense, DenseConfig
+from snn4.policies.networks.graph import GRAPHS, GraphConfig, GraphNet
 from snn4.policies.networks.hybrid import HYBRIDS, Hybrid, HybridConfig
 from snn4.policies.networks.spikformer import SPIKFORMERS, Spikformer, SpikformerConfig
 
-NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS, **HYBRIDS, **SPIKFORMERS, **DENSE}
+NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS, **HYBRIDS, **SPIKFORMERS, **DENSE, **GRAPHS}
 """All named networks."""
 
 
@@ -21,6 +22,8 @@ def make_network(
             return SpikingConvNet(config, backend, checkpoint_steps)
         case DenseConfig():
             return Dense(config, backend, checkpoint_steps)
+        case GraphConfig():
+            return GraphNet(config, backend, checkpoint_steps)
         case HybridConfig():
             return Hybrid(config, backend, checkpoint_steps)
         case SpikformerConfig():

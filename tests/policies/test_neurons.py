@@ -15,13 +15,14 @@ from snn4.policies.neurons import KINDS, PROFILES, Neuron, NeuronConfig, dynamic
 
 INF, NAN = float("inf"), float("nan")
 SPIKING = [kind for kind in KINDS if kind != "li"]
+RESETS = [(kind, reset) for kind in SPIKING for reset in ("soft", "hard") if (kind, reset) != ("signed_if", "hard")]
 STEPS = 40
 
 
 @pytest.mark.parametrize(
     ("field", "value", "allowed"),
     [
-        ("kind", "izhikevich", "lif, cuba, alif, multi, plif, li"),
+        ("kind", "izhikevich", "lif, cuba, alif, multi, plif, if, signed_if, li"),
         ("tau_mem", 0.0, "finite number > 0"),
         ("tau_mem", NAN, "finite number > 0"),
         ("tau_syn", -1e-3, "finite number > 0"),
@@ -71,7 +72,7 @@ def test_a_word_or_a_mapping_means_a_neuron_in_python_and_in_a_config(value: Any
 
 
 def test_words_and_mappings_that_mean_no_neuron() -> None:
-    names = "lif, cuba, alif, multi, plif, li, spikformer, ms-resnet$"
+    names = "lif, cuba, alif, multi, plif, if, signed_if, li, spikformer, ms-resnet$"
     with pytest.raises(ValueError, match=rf"^neuron.kind: got 'cubaa', allowed are {names}"):
         neuron_config("cubaa")
     with pytest.raises(ValueError, match=r"^neuron: got the key 'tau', allowed are kind, tau_mem"):
@@ -115,8 +116,10 @@ def test_decay_and_gain() -> None:
 def docstring(config: NeuronConfig, current: np.ndarray) -> tuple[np.ndarray, ...]:
     """`NeuronConfig`'s equations in float64, for a current (T, N): output, and the last v (K, N), i and a."""
 
+    never_leaks = config.kind in ("if", "signed_if")
+
     def kept(tau: float) -> float:
-        return math.exp(-config.dt / tau)
+        return 1.0 if never_leaks else math.exp(-config.dt / tau)
 
     taus = [config.tau_mem, *(config.tau_more if config.kind == "multi" else ())]
     v = np.full((len(taus), current.shape[1]), config.v_leak)
@@ -126,9 +129,11 @@ def docstring(config: NeuronConfig, current: np.ndarray) -> tuple[np.ndarray, ..
         if config.kind == "cuba":
             drive = i = kept(config.tau_syn) * i + (1 if config.r is None else 1 - kept(config.tau_syn)) * drive
         for k, tau in enumerate(taus):
-            rise = drive if config.r is None else (1 - kept(tau)) * config.r * drive
+            rise = drive if config.r is None else (1.0 if never_leaks else 1 - kept(tau)) * config.r * drive
             u[k] = kept(tau) * v[k] + (1 - kept(tau)) * config.v_leak + rise
         s = u.mean(0) >= config.v_threshold + (config.adaptation * a if config.kind == "alif" else 0)
+        if config.kind == "signed_if":
+            s = s.astype(float) - ((u[0] < 0) & (a > 0))
         if config.kind == "li":
             v = u.copy()
         else:
@@ -147,7 +152,7 @@ def config_of(kind: str, **fields: Any) -> NeuronConfig:
 
 
 @pytest.mark.parametrize("r", [None, 12.0])
-@pytest.mark.parametrize(("kind", "reset"), [*((k, r) for k in SPIKING for r in ("soft", "hard")), ("li", "soft")])
+@pytest.mark.parametrize(("kind", "reset"), [*RESETS, ("li", "soft")])
 def test_equations_of_the_docstring(kind: str, reset: str, r: float | None) -> None:
     config = config_of(kind, reset=reset, r=r)
     current = torch.randn(STEPS, 1, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 0.3 + 0.1
@@ -163,7 +168,7 @@ def test_equations_of_the_docstring(kind: str, reset: str, r: float | None) -> N
             assert 0.02 < expected.mean() < 0.9
         assert state.v.detach().numpy().reshape(v.shape) == pytest.approx(v, **near)
         assert (state.i is None) == (kind != "cuba")
-        assert (state.a is None) == (kind != "alif")
+        assert (state.a is None) == (kind not in ("alif", "signed_if"))
         if state.i is not None:
             assert state.i[0].numpy() == pytest.approx(i, **near)
         if state.a is not None:
@@ -295,7 +300,7 @@ def test_integer_current_is_refused() -> None:
 def test_only_plif_has_parameters(kind: str) -> None:
     layer = Neuron(NeuronConfig(kind, tau_mem=12e-3))  # type: ignore[arg-type]
     assert len(list(layer.parameters())) == (kind == "plif")
-    assert layer.decay.item() == pytest.approx(math.exp(-1 / 12))
+    assert layer.decay.item() == pytest.approx(1 if kind in NEVER_LEAK else math.exp(-1 / 12))
     assert dynamics(layer.config) is layer.dynamics
 
 

@@ -1,0 +1,104 @@
+"""Biases corrected layer by layer, so that the mean rate of each channel is the mean activation of its ANN unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from snn4.learners.conversion.networks import by_name
+from snn4.policies.networks.classifier import Classifier
+from snn4.policies.networks.graph import GraphNet, Node
+
+if TYPE_CHECKING:
+    from snn4.learners.conversion.conversion import Progress
+
+STEPS_AT_ONCE = 4096
+"""Images times steps that are corrected together; all their currents of a layer are in memory at a time."""
+REPEATS = 2
+"""Corrections of each layer: the second one corrects what the first one has changed."""
+
+
+@torch.no_grad()
+def corrected(network: GraphNet, ann: Classifier, images: Tensor) -> Iterator[Progress]:
+    """Correct the biases of ``network`` in place, with a report per layer.
+
+    Each layer sees the spikes of the corrected layers before it. The mean difference between activation and rate is
+    added to the current of each channel (Li et al. 2021, the light pipeline).
+
+    Args:
+        network: spiking.
+        ann: in the same units.
+        images: (N, C, H, W), of which the first ones are used.
+    """
+    from snn4.learners.conversion.conversion import Progress
+
+    config = network.config
+    nodes = {node.name: node for node in config.nodes}  # type: ignore[attr-defined]
+    names = [name for name, node in nodes.items() if node.kind == "neuron"]
+    images = images[: max(STEPS_AT_ONCE // config.T, 16)]
+    means = _mean_activations(ann, names, images)
+    layers = by_name(network)
+    done: list[str] = []
+
+    def correct(name: str) -> Any:
+        def before(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            current, *rest = inputs
+            shift = torch.zeros_like(means[name])
+            for _ in range(REPEATS):
+                shifted = current + _per_channel(shift, current)
+                spikes, _ = layer.forward(shifted, *rest)
+                shift += means[name] - _mean(spikes, channel=2)
+            if (source := _source_of(nodes, name)) is not None:
+                layers[source].bias += shift
+            done.append(name)
+            return (inputs if source is None else (current + _per_channel(shift, current), *rest))
+
+        return before
+
+    handles = [layers[name].register_forward_pre_hook(correct(name)) for name in names]
+    try:
+        graph: Any = network.network[0]
+        for name, _ in graph.node_by_node(images.unsqueeze(0), None, config.T, []):
+            if name in names:
+                yield Progress("correct biases", len(done), len(names))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _mean_activations(ann: Classifier, names: list[str], images: Tensor) -> dict[str, Tensor]:
+    from snn4.learners.conversion.sizes import activations
+
+    sums: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Tensor) -> None:
+        sums[name] = sums.get(name, torch.zeros(())) + _mean(output, channel=1) * len(output)
+
+    with activations(ann, names, keep):
+        for x in images.split(100):
+            ann(x)
+    return {name: value / len(images) for name, value in sums.items()}
+
+
+def _mean(x: Tensor, channel: int) -> Tensor:
+    return x.mean([dim for dim in range(x.dim()) if dim != channel])
+
+
+def _per_channel(values: Tensor, current: Tensor) -> Tensor:
+    """``values`` (C,) in the shape of a current (T, B, C, …)."""
+    return values.view(-1, *(1,) * (current.dim() - 3))
+
+
+def _source_of(nodes: Mapping[str, Node], name: str) -> str | None:
+    """A node with a bias that adds to the current of neuron ``name``; None if there are only other neurons before it."""
+    for source in nodes[name].inputs:
+        match nodes[source].kind if source in nodes else None:
+            case "conv2d" | "linear":
+                return source
+            case "add" | "avg_pool" | "adaptive_avg_pool" | "max_pool":
+                if (found := _source_of(nodes, source)) is not None:
+                    return found
+    return None

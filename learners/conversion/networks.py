@@ -1,0 +1,54 @@
+"""The networks of a traced ANN: spiking, and as an ANN again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from snn4.learners.conversion.tracing import AnnGraph
+from snn4.policies.networks.ann import twin
+from snn4.policies.networks.classifier import Classifier
+from snn4.policies.networks.graph import GraphConfig, GraphNet, Node
+
+
+def spiking(graph: AnnGraph, config: GraphConfig) -> GraphNet:
+    """The spiking network of ``graph``; ``config`` says everything but its nodes. Every layer has a bias."""
+    network = GraphNet(replace(config, nodes=tuple(map(_plain, graph.nodes))))
+    load(network, graph)
+    return network.eval()
+
+
+def artificial(graph: AnnGraph, config: GraphConfig) -> Classifier:
+    """The ANN of ``graph``."""
+    network = twin(replace(config, nodes=tuple(map(_plain, graph.nodes)), burn_in=0))
+    load(network, graph)
+    return network.eval()
+
+
+@torch.no_grad()
+def load(network: GraphNet | Classifier, graph: AnnGraph) -> None:
+    """Load the weights of ``graph`` into its network."""
+    layers = by_name(network)
+    for name, (weight, bias) in graph.weights.items():
+        layers[name].weight.copy_(weight)
+        layers[name].bias.copy_(bias)
+
+
+def by_name(network: GraphNet | Classifier) -> dict[str, Any]:
+    """The layers of a graph's network by the names of their nodes."""
+    nodes = network.config.nodes  # type: ignore[attr-defined]
+    first = network.network[0]
+    layers = dict(first.layers) if hasattr(first, "layers") else {}
+    if nodes[-1].name not in layers:  # the readout stands beside the graph
+        layers[nodes[-1].name] = network.network[1 if layers else 0]
+    return layers
+
+
+def _plain(node: Node) -> Node:
+    """``node`` with options that JSON and YAML can hold."""
+    options = {key: list(x) if isinstance(x, tuple) else x for key, x in node.options.items()}
+    return Node(node.name, node.kind, node.inputs, options)
+
+

@@ -1,0 +1,97 @@
+"""The activation that a spike in every step stands for: a percentile, or the value with the smallest error at T."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from snn4.learners.conversion.networks import by_name
+from snn4.learners.conversion.tracing import AnnGraph
+from snn4.policies.networks.classifier import Classifier
+
+if TYPE_CHECKING:
+    from snn4.learners.conversion.conversion import ConversionConfig, Progress
+
+Sizes = dict[str, Tensor]
+"""(C,) by neuron."""
+SMALLEST = 1e-3
+"""Size of a channel that is silent on all calibration images."""
+KEPT = 4096
+"""Activations of each channel that are kept for a percentile or a search, drawn from all images and pixels."""
+
+
+def measured(
+    ann: Classifier, graph: AnnGraph, images: Tensor, config: ConversionConfig
+) -> Generator[Progress, None, Sizes]:
+    """The sizes for ``config``, from the activations of ``ann`` on ``images``."""
+    samples = yield from _sampled(ann, graph, images)
+    sizes = {}
+    for name in graph.neurons:
+        x = samples[name]
+        if config.scale == "layer" or "limit" in graph.node(name).options:
+            x = x.reshape(1, -1)
+        if config.method == "threshold-balance":
+            size = torch.quantile(x, config.percentile / 100, dim=1)
+        else:
+            size = smallest_error(x, config.T - config.burn_in)
+        limit = graph.node(name).options.get("limit")
+        size = size if limit is None else size.clamp_max(limit)
+        sizes[name] = size.clamp_min(SMALLEST).expand(graph.channels[name]).clone()
+    return sizes
+
+
+def smallest_error(x: Tensor, T: int) -> Tensor:
+    """The size of each row of activations ``x`` (C, n) with the smallest squared error of a rate of T steps (C,)."""
+    largest = x.amax(1).clamp_min(SMALLEST)
+    best, least = largest.clone(), torch.full_like(largest, torch.inf)
+    for fraction in torch.linspace(0.1, 1.0, 46):
+        size = (largest * fraction).unsqueeze(1)
+        rate = (x * T / size).add(0.5).floor().clamp(0, T) / T
+        error = (rate * size - x).square().mean(1)
+        best = torch.where(error < least, size.squeeze(1), best)
+        least = torch.minimum(error, least)
+    return best
+
+
+def _sampled(ann: Classifier, graph: AnnGraph, images: Tensor, batch: int = 100) -> Generator[Any, None, Sizes]:
+    """Activations (C, n) of every neuron, at pixels drawn at random from each image; the draw is always the same."""
+    from snn4.learners.conversion.conversion import Progress
+
+    kept: dict[str, list[Tensor]] = {name: [] for name in graph.neurons}
+    each = max(KEPT // len(images), 1)
+    random = torch.Generator().manual_seed(0)
+
+    def keep(name: str, output: Tensor) -> None:
+        flat = output.flatten(2) if output.dim() > 2 else output.unsqueeze(2)
+        pixels = torch.randint(flat.shape[2], (min(each, flat.shape[2]),), generator=random)
+        kept[name].append(flat[:, :, pixels].transpose(0, 1).flatten(1))
+
+    with activations(ann, graph.neurons, keep), torch.no_grad():
+        for number, x in enumerate(images.split(batch)):
+            ann(x)
+            yield Progress("measure activations", min((number + 1) * batch, len(images)), len(images))
+    return {name: torch.cat(parts, 1) for name, parts in kept.items()}
+
+
+class activations:  # noqa: N801, a context manager
+    """Calls ``keep(name, output)`` for the output of each named layer of a graph's network."""
+
+    def __init__(self, network: Any, names: list[str], keep: Any) -> None:
+        layers = by_name(network)
+        self.layers: list[tuple[str, nn.Module]] = [(name, layers[name]) for name in names]
+        self.keep = keep
+
+    def __enter__(self) -> None:
+        def hook(name: str) -> Any:
+            return lambda layer, inputs, output: self.keep(name, output)
+
+        self.handles = [layer.register_forward_hook(hook(name)) for name, layer in self.layers]
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
