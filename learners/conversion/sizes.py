@@ -19,6 +19,9 @@ Sizes = dict[str, Tensor]
 """(C,) by neuron."""
 SMALLEST = 1e-3
 """Size of a channel that is silent on all calibration images."""
+UNEVEN = 0.75
+"""Factor on the sizes of neurons that cannot take spikes back. Spikes that arrive unevenly make more errors than a rate
+does: on the ResNet-20 of He et al. (2016) for CIFAR-10, 0.7 to 0.75 had the smallest errors at T = 16 and 32."""
 KEPT = 4096
 """Activations of each channel that are kept for a percentile or a search, drawn from all images and pixels."""
 
@@ -37,6 +40,7 @@ def measured(
             size = torch.quantile(x, config.percentile / 100, dim=1)
         else:
             size = smallest_error(x, config.T - config.burn_in)
+            size = size * UNEVEN if config.neuron == "if" else size
         limit = graph.node(name).options.get("limit")
         size = size if limit is None else size.clamp_max(limit)
         sizes[name] = size.clamp_min(SMALLEST).expand(graph.channels[name]).clone()

@@ -74,7 +74,7 @@ def trace(module: nn.Module, example: Tensor) -> AnnGraph:
     was_training = module.training
     module.eval()
     try:
-        traced = fx.GraphModule(module, _Tracer().trace(module))
+        traced = fx.GraphModule(module, Tracer().trace(module))
         with torch.no_grad():
             ShapeProp(traced).propagate(example)
     except CannotConvert:
@@ -92,11 +92,22 @@ def trace(module: nn.Module, example: Tensor) -> AnnGraph:
     return graph
 
 
-class _Tracer(fx.Tracer):
+class Tracer(fx.Tracer):
     """Follows modules down to those of torch."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in HINTS or super().is_leaf_module(m, module_qualified_name)
+        is_own = type(m).__module__.startswith("snn4.learners.conversion")
+        return is_own or type(m) in HINTS or super().is_leaf_module(m, module_qualified_name)
+
+
+RELUS = (F.relu, torch.relu, "relu", "relu_")
+
+
+def is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether ``node`` is a ReLU, as a module, function or method."""
+    if node.op == "call_module":
+        return isinstance(modules[str(node.target)], (nn.ReLU, nn.ReLU6))
+    return node.op in ("call_function", "call_method") and node.target in (*RELUS, F.relu6)
 
 
 def _check_weights(module: nn.Module) -> None:
@@ -144,6 +155,8 @@ class _Builder:
                 self._add(node, "neuron", {"limit": 6.0})
             case nn.ReLU():
                 self._add(node, "neuron")
+            case _ if hasattr(layer, "levels"):  # a quantized ReLU (qcfs)
+                self._add(node, "neuron")
             case nn.MaxPool2d():
                 self._max_pool(node, layer)
             case nn.AvgPool2d():
@@ -161,7 +174,7 @@ class _Builder:
 
     def _function(self, node: fx.Node) -> None:
         target: Any = node.target
-        if target in (F.relu, torch.relu, "relu", "relu_"):
+        if target in RELUS:
             self._add(node, "neuron")
         elif target is F.relu6:
             self._add(node, "neuron", {"limit": 6.0})

@@ -1,0 +1,68 @@
+"""The configuration of a transformation: which model, on which data, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from snn4.agent.config.fields import check_least, check_name, check_seed
+from snn4.envs.data.datasets import DataConfig
+from snn4.learners.conversion.conversion import ConversionConfig
+from snn4.learners.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A trained ANN, and how its inputs were normalised."""
+
+    source: str
+    """The folder of a training (its ANN twin), zoo:NAME, a file of weights (.safetensors, .pt, .pth, .th) with its
+    architecture, torchvision:NAME, or timm:NAME."""
+    architecture: str | None = None
+    """Of a file of weights: resnet-20-a, -32-a, -44-a, -56-a (He et al. 2016, option A), torchvision:NAME, timm:NAME."""
+    mean: tuple[float, ...] | None = None
+    """Value subtracted from each channel, in 0 to 1. None: what the model says, or else the data."""
+    std: tuple[float, ...] | None = None
+    """Value that each channel is then divided by; set it together with ``mean``."""
+
+
+def _finetuning() -> Recipe:
+    return Recipe(
+        epochs=20, optimizer="sgd", learning_rate=0.02, weight_decay=5e-4, schedule="cosine", warmup=0.05, final=0.0
+    )
+
+
+@dataclass(frozen=True)
+class TransformationConfig:
+    """A transformation: an ANN becomes a spiking network."""
+
+    name: str
+    """Name of the experiment; run folders begin with it."""
+    model: ModelConfig
+    kind: Literal["transformation"] = "transformation"
+    """Kind of run."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Its training part calibrates and finetunes, its validation part diagnoses, its test part is for ``evaluate``."""
+    convert: ConversionConfig = field(default_factory=ConversionConfig)
+    finetune: Recipe = field(default_factory=_finetuning)
+    """The finetuning before the conversion (convert.method: qcfs)."""
+    examined: int = 500
+    """Validation images on which the conversion is diagnosed."""
+    seed: int = 0
+    """Seed of the drawn calibration images, and of the finetuning."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Of the finetuning: float32, or bfloat16 where that is safe."""
+    keep_checkpoints: int = 2
+    """Number of checkpoints to keep; one is written after each epoch of the finetuning."""
+    threads: int = 0
+    """CPU threads of torch; 0 takes all cores."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        check_least(self, 1, "keep_checkpoints", "examined")
+        check_least(self, 0, "threads")
+        check_seed(self.seed)
+        if self.data.is_events:
+            raise ValueError(f"data: got {self.data.name}, allowed are images, which an ANN sees as they are")
+        if self.finetune.T is not None:
+            raise ValueError("finetune.T: not allowed, because an ANN has no inner steps; set null")

@@ -1,0 +1,156 @@
+"""Converted classifiers on the whole test set, as published in ``benchmarks/results/conversion/``.
+
+    python -m snn4.benchmarks.conversion resnet20.th --architecture resnet-20-a --data cifar10 --steps 8 16 32
+    python -m snn4.benchmarks.conversion resnet20.th --architecture resnet-20-a --peer spikingjelly --steps 8 16 32
+    python -m snn4.benchmarks.conversion --table
+
+Calibration images are drawn from the training part; test images are used once per cell. Each cell is kept in the
+result file as soon as it is measured, and is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snn4.agent.evaluation.accuracy import Recognizer, recognize
+from snn4.agent.evaluation.indicators import meter, spread
+from snn4.agent.models.sources import open_model
+from snn4.agent.training.students import InOrder
+from snn4.benchmarks.publishing import RESULTS, markdown, publish
+from snn4.envs.data.datasets import Data, DataConfig, load_data
+from snn4.learners.conversion.conversion import ConversionConfig, convert
+from snn4.policies.allocation import keep_freed_memory
+
+CONVERSION = RESULTS / "conversion"
+
+
+def main() -> None:
+    """Measure the cells of the command line, or print the table of all results."""
+    parser = argparse.ArgumentParser(description="Conversion of ANN classifiers, on the whole test set.")
+    parser.add_argument("model", nargs="?", help="a file of weights, a run folder, or zoo:NAME")
+    parser.add_argument("--architecture")
+    parser.add_argument("--name", help="of the result file; default: the architecture, or the model's name")
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--steps", type=int, nargs="+", default=[8, 16, 32])
+    parser.add_argument("--neurons", nargs="+", default=["signed_if", "if"])
+    parser.add_argument("--methods", nargs="+", default=["calibrate"])
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the drawn calibration images")
+    parser.add_argument("--peer", choices=["spikingjelly"], help="measure this library's converter instead")
+    parser.add_argument("--table", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print(table())
+        return
+    if arguments.model is None:
+        parser.error("model: got none, allowed is a file of weights, a run folder, or zoo:NAME")
+    keep_freed_memory()
+    _measure_all(arguments)
+
+
+def _measure_all(arguments: argparse.Namespace) -> None:
+    network, about = open_model(arguments.model, arguments.architecture)
+    config = DataConfig(name=arguments.data, mean=about.mean, std=about.std, augmentation="none")
+    data = load_data(config)
+    name = arguments.name or arguments.architecture or Path(arguments.model).name
+    path = CONVERSION / f"{name}.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["seeds"] if path.is_file() else []
+    if not any(row["method"] == "ann" for row in rows):
+        rows.append({"method": "ann", "top1_accuracy": _accuracy(network, data), "test_samples": len(data.test)})
+    for cell in _cells(arguments):
+        if any(all(row.get(key) == value for key, value in cell.items()) for row in rows):
+            continue
+        calibration = drawn(data, cell["images"], cell["seed"])
+        measure = _peer if arguments.peer else _own
+        rows.append({**cell, **measure(network, calibration, data, cell)})
+        print(json.dumps({key: x for key, x in rows[-1].items() if key != "top1_accuracy_by_step"}), flush=True)
+        publish(path, "conversion", name, rows, {})
+
+
+def _cells(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Method, neuron, steps, images and seed of each measurement."""
+    for seed in arguments.seeds:
+        for steps in arguments.steps:
+            common = {"T": steps, "images": arguments.images, "seed": seed}
+            if arguments.peer:
+                yield {"method": arguments.peer, "neuron": "if", **common}
+                continue
+            for method in arguments.methods:
+                for neuron in arguments.neurons:
+                    yield {"method": method, "neuron": neuron, **common}
+
+
+def drawn(data: Data, images: int, seed: int) -> Tensor:
+    """Calibration images (N, C, H, W) of the training part, without augmentation."""
+    batches = data.train.batches(images, shuffle_seed=seed, epoch=0, augment=False)
+    return next(iter(batches))[0]
+
+
+def _accuracy(network: Any, data: Data) -> float:
+    with torch.no_grad():
+        right = sum(int((network(x).argmax(1) == labels).sum()) for x, labels in InOrder(data.test))
+    return right / len(data.test)
+
+
+def _own(network: Any, calibration: Tensor, data: Data, cell: dict[str, Any]) -> dict[str, Any]:
+    settings = ConversionConfig(
+        method=cell["method"], neuron=cell["neuron"], T=cell["T"], images=cell["images"]
+    )
+    started = time.perf_counter()
+    spiking = convert(network, calibration, settings).network
+    seconds = time.perf_counter() - started
+    recognition = recognize(spiking, InOrder(data.test, 25), data.n_classes)
+    cost = meter(Recognizer(spiking), spread(InOrder(data.test, 25), len(data.test), 100))
+    return {
+        "top1_accuracy": recognition.top1[-1], "top1_accuracy_by_step": recognition.top1, "seconds": seconds,
+        "test_samples": len(recognition.labels), "spikes_per_decision": cost.spikes_per_decision,
+        "effective_acs": cost.effective_acs, "effective_macs": cost.effective_macs,
+    }  # fmt: skip
+
+
+def _peer(network: Any, calibration: Tensor, data: Data, cell: dict[str, Any]) -> dict[str, Any]:
+    """SpikingJelly's converter in its default mode, which scales each layer to the largest activation, or a percentile."""
+    from spikingjelly.activation_based import ann2snn, functional
+
+    batches = [(x, torch.zeros(len(x), dtype=torch.int64)) for x in calibration.split(100)]
+    started = time.perf_counter()
+    spiking = ann2snn.Converter(dataloader=batches, mode="99.9%")(network)
+    seconds = time.perf_counter() - started
+    right = torch.zeros(cell["T"])
+    with torch.no_grad():
+        for x, labels in InOrder(data.test, 50):
+            functional.reset_net(spiking)
+            scores = torch.stack([spiking(x) for _ in range(cell["T"])]).cumsum(0)
+            right += (scores.argmax(2) == labels).sum(1)
+    by_step = (right / len(data.test)).tolist()
+    return {"top1_accuracy": by_step[-1], "top1_accuracy_by_step": by_step, "seconds": seconds,
+            "test_samples": len(data.test)}  # fmt: skip
+
+
+def table() -> str:
+    """Markdown: one line per network, method and neuron; columns are steps."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(CONVERSION.glob("*.json"))]
+    steps = sorted({row["T"] for result in results for row in result["seeds"] if "T" in row})
+    lines = []
+    for result in results:
+        ann = next(row["top1_accuracy"] for row in result["seeds"] if row["method"] == "ann")
+        converted = [row for row in result["seeds"] if "T" in row]
+        for method, neuron in dict.fromkeys((row["method"], row["neuron"]) for row in converted):
+            cells = []
+            for T in steps:
+                found = [r["top1_accuracy"] for r in converted if (r["method"], r["neuron"], r["T"]) == (method, neuron, T)]
+                cells.append(f"{100 * sum(found) / len(found):.2f}" if found else "-")
+            lines.append([result["config"], f"{100 * ann:.2f}", method, neuron, *cells])
+    return markdown(["network", "ANN", "method", "neuron", *(f"T={T}" for T in steps)], lines)
+
+
+if __name__ == "__main__":
+    main()
