@@ -53,6 +53,19 @@ def test_two_processes_learn_what_one_does(cli: Cli, digits_yaml: Path, tmp_path
             assert (value - weights[1][key]).abs().max() < tolerance, key
 
 
+def test_two_processes_share_the_projection_of_their_lessons(cli: Cli, digits_yaml: Path, tmp_path: Path) -> None:
+    """It is no part of the network whose gradients are averaged by themselves."""
+    lessons = ["teacher={source: zoo:digits, features: 1.0, labels: 0.5}", "training.epochs=1"]
+    process = processes("train", digits_yaml, *TWO, *lessons, "--runs-dir", tmp_path / "two", "-q")
+    one = [change for change in TWO if "fabric" not in change and "batch_size" not in change]
+    assert cli("train", digits_yaml, *one, *lessons, "--runs-dir", tmp_path / "one", "-q").status == 0
+    assert process.communicate(timeout=200) == ("", "")
+    for name, tolerance in {"ann_twin": 1e-5, "model": 1e-2}.items():  # rounding may flip a spike
+        weights = [load_file(only(tmp_path / folder) / f"{name}.safetensors") for folder in ("one", "two")]
+        for key, value in weights[0].items():
+            assert (value - weights[1][key]).abs().max() < tolerance, key
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("whom", ["first", "all"])
 def test_two_processes_are_stopped_and_resumed_together(digits_yaml: Path, tmp_path: Path, whom: str) -> None:
