@@ -40,6 +40,22 @@ app.command("train", help="The same as run, for a training.")(run)
 
 
 @app.command()
+def distill(
+    config: _Config, overrides: _Overrides = None,
+    teacher: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="A run folder, zoo:NAME, a file of weights, torchvision:NAME, timm:NAME; or several times."),
+    ] = None,
+    backend: _Backend = None, runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
+) -> None:  # fmt: skip
+    """Run the training CONFIG with a teacher: its network also learns the answers of one that was trained before."""
+    from snn4.agent import runner
+
+    kind, checked = runner.read_config(config, overrides or [], {"backend": backend, "teacher": runner.listed(teacher)})
+    runner.begin(kind, checked, runs_dir, quiet)
+
+
+@app.command()
 def resume(run: _Run, quiet: _Quiet = False) -> None:
     """Continue an interrupted run from its last checkpoint."""
     from snn4.agent import runner

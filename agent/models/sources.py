@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,44 @@ ALLOWED = (
     "timm:NAME"
 )
 """The sources, for messages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Trained classifiers, one or several, that are opened together."""
+
+    source: str | tuple[str, ...] = ()
+    """The folder of a training (its ANN twin, else its network), one of the model files in it, zoo:NAME, a file of
+    weights with its ``architecture``, torchvision:NAME or timm:NAME. The mean probabilities of several count."""
+    architecture: str | tuple[str, ...] | None = None
+    """For files of weights: resnet-20-a, resnet-32-a, resnet-44-a, resnet-56-a, torchvision:NAME or timm:NAME; one for
+    all, or one for each source."""
+    mean: tuple[float, ...] | None = None
+    """Mean of each channel in the training of the sources, which then see their own scale. None: what they say."""
+    std: tuple[float, ...] | None = None
+    """Standard deviation of each channel; set it together with ``mean``."""
+
+    def __post_init__(self) -> None:
+        if not all(self.names):
+            raise ValueError(f"source: got an empty name, {ALLOWED}")
+        if isinstance(self.architecture, tuple) and len(self.architecture) != len(self.names):
+            got = f"{len(self.architecture)} for {len(self.names)} sources"
+            raise ValueError(f"architecture: got {got}, allowed are one for all, or one for each")
+        if len(self.mean or ()) != len(self.std or ()):
+            raise ValueError(f"std: got {self.std}, allowed are as many numbers as in mean, {self.mean}")
+        if not all(value > 0 for value in self.std or ()):
+            raise ValueError(f"std: got {self.std}, allowed are numbers > 0")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All sources."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+    def opened(self) -> Iterator[tuple[nn.Module, About]]:
+        """Each classifier; see `open_model`."""
+        each = self.architecture if isinstance(self.architecture, tuple) else (self.architecture,) * len(self.names)
+        for name, architecture in zip(self.names, each, strict=True):
+            yield open_model(name, architecture, self.mean, self.std)
 
 
 @dataclass(frozen=True)
@@ -63,7 +102,7 @@ def open_model(
         source: the folder of a training, whose ANN twin is taken if it has one, else its spiking network; one of the
             two files in it; ``zoo:NAME``; a file of weights, with its ``architecture``; or ``torchvision:NAME`` and
             ``timm:NAME``, which download pretrained weights.
-        architecture: the name of a network in `make_architecture`, for a file of weights.
+        architecture: the name of a network in `make_architecture`, for a file of weights; the others say it themselves.
         mean, std: how the classifier's inputs were normalised; None takes what the source says.
 
     Raises:
@@ -95,10 +134,6 @@ def rescaled(network: nn.Module, about: About, mean: tuple[float, ...], std: tup
 def _opened(source: str, architecture: str | None) -> tuple[nn.Module, About]:
     library, _, name = source.partition(":")
     path = Path(source).expanduser()
-    if architecture is not None:
-        if library in ("torchvision", "timm", "zoo") or path.is_dir():
-            raise ModelError(f"{source}: got architecture {architecture!r}, allowed is null: the source has its own")
-        return _from_file(source, path, architecture)
     match library:
         case "torchvision":
             return _from_torchvision(source, name)
@@ -110,12 +145,14 @@ def _opened(source: str, architecture: str | None) -> tuple[nn.Module, About]:
         return _from_training(source, twin if twin.is_file() else folder / "model.safetensors")
     if not folder.exists():
         raise ModelError(f"{source}: no such file or folder; {ALLOWED}")
-    if not (folder.with_name("config.yaml").is_file() and folder.suffix == ".safetensors"):
+    if folder.suffix == ".safetensors" and folder.with_name("config.yaml").is_file():
+        return _from_training(source, folder)
+    if architecture is None:
         names = ", ".join(ARCHITECTURES)
         raise ModelError(
             f"{source}: got no architecture, allowed for a file of weights are {names}, torchvision:NAME, timm:NAME"
         )
-    return _from_training(source, folder)
+    return _from_file(source, folder, architecture)
 
 
 def _from_training(source: str, file: Path) -> tuple[nn.Module, About]:
