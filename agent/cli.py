@@ -56,6 +56,28 @@ def distill(
 
 
 @app.command()
+def convert(
+    model: Annotated[
+        str, typer.Argument(help="A run folder, zoo:NAME, a file of weights, torchvision:NAME or timm:NAME.")
+    ],
+    overrides: _Overrides = None,
+    method: Annotated[Optional[str], typer.Option(help="threshold-balance, calibrate or qcfs.")] = None,  # noqa: UP045
+    data: Annotated[Optional[str], typer.Option(help="Data set that calibrates; default: the model's.")] = None,  # noqa: UP045
+    steps: Annotated[int | None, typer.Option(min=1, help="Inner steps per image.")] = None,
+    architecture: Annotated[Optional[str], typer.Option(help="Of a file of weights: resnet-20-a …")] = None,  # noqa: UP045
+    neuron: Annotated[Optional[str], typer.Option(help="signed_if or if.")] = None,  # noqa: UP045
+    runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
+) -> None:  # fmt: skip
+    """Convert the ANN MODEL into a spiking network, and show what each layer costs."""
+    from snn4.agent import runner
+
+    given = {"model.architecture": architecture, "data.name": data, "convert.method": method, "convert.T": steps,
+             "convert.neuron": neuron}  # fmt: skip
+    kind, checked = runner.transformation_of(model, given, overrides or [])
+    runner.begin(kind, checked, runs_dir, quiet)
+
+
+@app.command()
 def resume(run: _Run, quiet: _Quiet = False) -> None:
     """Continue an interrupted run from its last checkpoint."""
     from snn4.agent import runner

@@ -10,7 +10,7 @@ from snn4.agent.config.file import ConfigError, read
 from snn4.agent.config.keys import Key, keys
 from snn4.agent.run.kind import Kind
 
-NAMES = ("life", "training", "stream")
+NAMES = ("life", "training", "stream", "transformation")
 
 
 def named(name: str) -> Kind:
@@ -32,6 +32,10 @@ def named(name: str) -> Kind:
             from snn4.agent.stream import kind as stream
 
             return stream
+        case "transformation":
+            from snn4.agent.transformation import kind as transformation
+
+            return transformation
     raise ValueError(f"kind: got {name!r}, allowed are {', '.join(NAMES)}")
 
 

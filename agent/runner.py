@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from snn4.agent import kinds
 from snn4.agent.config.file import dump
 from snn4.agent.config.keys import plain, table
 from snn4.agent.errors import exit_status
-from snn4.agent.models.files import find_model, save_model
+from snn4.agent.models.files import data_of, find_model, save_model
 from snn4.agent.run import checkpoint
 from snn4.agent.run.events import Saved
 from snn4.agent.run.journal import (
@@ -66,6 +67,23 @@ def listed(values: Sequence[str] | None) -> str | None:
     if not values:
         return None
     return json.dumps(values[0] if len(values) == 1 else list(values))
+
+
+def transformation_of(model: str, given: Mapping[str, Any], overrides: Sequence[str]) -> tuple[Kind, Any]:
+    """Kind and checked config of a transformation of ``model``, without a file.
+
+    Args:
+        model: a source of `snn4.agent.models.sources`.
+        given: values by key, of options; None for those that were not given.
+        overrides: ``key=value``.
+    """
+    kind = kinds.named("transformation")
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(model).stem or model).strip("-") or "model"
+    raw: dict[str, Any] = {"name": f"{name}-snn", "kind": kind.name, "model": {"source": model}}
+    if given.get("data.name") is None and (learned := data_of(model)) is not None:
+        raw["data"] = {"name": learned}
+    changes = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    return kind, kind.read(raw, f"convert {model}", [*changes, *overrides])
 
 
 def begin(kind: Kind, config: Any, runs: Path, quiet: bool = False) -> None:

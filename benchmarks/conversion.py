@@ -22,8 +22,8 @@ from torch import Tensor
 
 from snn4.agent.evaluation.accuracy import Recognizer, recognize
 from snn4.agent.evaluation.indicators import meter, spread
+from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.models.sources import open_model
-from snn4.agent.training.students import InOrder
 from snn4.benchmarks.publishing import RESULTS, markdown, publish
 from snn4.envs.data.datasets import Data, DataConfig, load_data
 from snn4.learners.conversion.conversion import ConversionConfig, convert
@@ -101,9 +101,7 @@ def _accuracy(network: Any, data: Data) -> float:
 
 
 def _own(network: Any, calibration: Tensor, data: Data, cell: dict[str, Any]) -> dict[str, Any]:
-    settings = ConversionConfig(
-        method=cell["method"], neuron=cell["neuron"], T=cell["T"], images=cell["images"]
-    )
+    settings = ConversionConfig(method=cell["method"], neuron=cell["neuron"], T=cell["T"], images=cell["images"])
     started = time.perf_counter()
     spiking = convert(network, calibration, settings).network
     seconds = time.perf_counter() - started
@@ -117,7 +115,7 @@ def _own(network: Any, calibration: Tensor, data: Data, cell: dict[str, Any]) ->
 
 
 def _peer(network: Any, calibration: Tensor, data: Data, cell: dict[str, Any]) -> dict[str, Any]:
-    """SpikingJelly's converter in its default mode, which scales each layer to the largest activation, or a percentile."""
+    """SpikingJelly's converter, which scales each layer to a percentile of its activations."""
     from spikingjelly.activation_based import ann2snn, functional
 
     batches = [(x, torch.zeros(len(x), dtype=torch.int64)) for x in calibration.split(100)]
@@ -146,7 +144,9 @@ def table() -> str:
         for method, neuron in dict.fromkeys((row["method"], row["neuron"]) for row in converted):
             cells = []
             for T in steps:
-                found = [r["top1_accuracy"] for r in converted if (r["method"], r["neuron"], r["T"]) == (method, neuron, T)]
+                found = [
+                    r["top1_accuracy"] for r in converted if (r["method"], r["neuron"], r["T"]) == (method, neuron, T)
+                ]
                 cells.append(f"{100 * sum(found) / len(found):.2f}" if found else "-")
             lines.append([result["config"], f"{100 * ann:.2f}", method, neuron, *cells])
     return markdown(["network", "ANN", "method", "neuron", *(f"T={T}" for T in steps)], lines)

@@ -57,6 +57,13 @@ def read_about(path: Path) -> dict[str, Any]:
         return json.loads((file.metadata() or {}).get("about", "{}"))  # type: ignore[no-any-return]
 
 
+def data_of(name: str) -> str | None:
+    """The data set that a model has learned; None if it does not say so."""
+    if not (folder := find_model(name)).is_dir() or not (path := folder / "model.safetensors").is_file():
+        return None
+    return read_about(path).get("data")
+
+
 def load_model(path: Path, network: nn.Module) -> None:
     """Load the weights in ``path`` into ``network``.
 

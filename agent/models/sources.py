@@ -159,7 +159,7 @@ def _from_training(source: str, file: Path) -> tuple[nn.Module, About]:
     """The spiking network or the ANN twin that a training has written into ``file``."""
     about = read_about(file)
     raw, _ = read_config(file.with_name("config.yaml"))
-    network = raw.get("network", {})
+    network = about.get("network") or raw.get("network", {})  # a transformation makes its network
     if problems := mismatches(network, NetworkConfig):
         raise ModelError(f"{source}: config.yaml: network.{problems[0]}")
     try:

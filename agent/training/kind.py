@@ -20,9 +20,9 @@ from snn4.agent.models.other_data import changes_for
 from snn4.agent.run.beings import name_of
 from snn4.agent.run.place import Place
 from snn4.agent.run.work import Processes
+from snn4.agent.show.classifier_page import sections as sections
+from snn4.agent.show.classifier_page import tables as tables
 from snn4.agent.training.config import TrainingConfig
-from snn4.agent.training.page import sections as sections
-from snn4.agent.training.page import tables as tables
 from snn4.agent.training.processes import FabricProcesses, launched
 from snn4.agent.training.students import data_and_students
 from snn4.agent.training.test import tested

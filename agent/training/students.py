@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
 from snn4.agent.config.file import ConfigError
 from snn4.agent.models.other_data import read
 from snn4.agent.models.twins import has_whitening, looked_at, networks, whiten, wrong_steps
 from snn4.agent.training.config import TrainingConfig
-from snn4.envs.data.datasets import Data, Samples
+from snn4.envs.data.datasets import Data
 from snn4.policies.networks.classifier import Network
 from snn4.policies.normalization import StepNorm2d
 
@@ -28,20 +26,6 @@ class Student:
     images: int = 0
     """Images learned from so far."""
     finished: bool = False
-
-
-@dataclass(frozen=True)
-class InOrder:
-    """The batches of ``samples``, in order and without augmentation; can be iterated many times."""
-
-    samples: Samples
-    batch_size: int = 128
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self.samples.batches(self.batch_size)
-
-    def __len__(self) -> int:
-        return self.samples.n_batches(self.batch_size)
 
 
 def data_and_students(config: TrainingConfig) -> tuple[Data, list[Student]]:

@@ -16,12 +16,13 @@ from torch import Tensor
 from snn4.agent.config.file import ConfigError
 from snn4.agent.evaluation.accuracy import Recognizer, recognize
 from snn4.agent.evaluation.indicators import Indicators, meter, spread
+from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.models.files import ModelError
 from snn4.agent.models.sources import About, rescaled
 from snn4.agent.run.beings import NETWORK
 from snn4.agent.training import answers
 from snn4.agent.training.config import TeacherConfig, TrainingConfig
-from snn4.agent.training.students import InOrder, Student
+from snn4.agent.training.students import Student
 from snn4.envs.data.datasets import Data
 from snn4.envs.data.downloads import data_cache
 from snn4.learners.lessons import Lessons

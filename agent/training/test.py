@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
-from snn4.agent.evaluation.accuracy import Batch
-from snn4.agent.evaluation.classifier import Examination, ExaminationConfig, examine
+from snn4.agent.evaluation.classifier import Examination, ExaminationConfig
+from snn4.agent.evaluation.shown import examined
 from snn4.agent.models.files import ModelError, load_model, read_about
 from snn4.agent.models.other_data import read_for
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.training.config import TrainingConfig
-from snn4.agent.training.students import InOrder, students
+from snn4.agent.training.students import students
 from snn4.envs.data.datasets import Data
 from snn4.learners.recipe import lay_out
 from snn4.policies.networks.classifier import Network
-
-
-def examined(
-    models: Mapping[str, Any], data: Data, config: ExaminationConfig, progress: Progress | None = None
-) -> Examination:
-    """All measurements of ``models`` (the network, and its twin if that was trained) on the test data."""
-    test, validation = (_Shown(name, InOrder(getattr(data, name)), progress) for name in ("test", "validation"))
-    return examine(models[NETWORK], models.get(ANN_TWIN), test, validation, data.classes, config, data.notes)
 
 
 def tested(config: TrainingConfig, folder: Path, steps: int | None) -> Examination:
@@ -58,26 +47,3 @@ def _models(folder: Path, config: TrainingConfig, data: Data) -> dict[str, Netwo
         load_model(files[name], network)
         lay_out(network, config.training)  # as in the training, so that results are equal to the last bit
     return models
-
-
-@dataclasses.dataclass
-class _Shown:
-    """Batches with a progress bar for each iteration over them, which may take minutes."""
-
-    name: str
-    batches: InOrder
-    progress: Progress | None
-    times: int = 0
-
-    def __iter__(self) -> Iterator[Batch]:
-        if self.progress is None:
-            yield from self.batches
-            return
-        self.times += 1
-        bar = self.progress.add_task(f"{self.name} data, turn {self.times}", total=len(self.batches.samples))
-        try:
-            for x, labels in self.batches:
-                yield x, labels
-                self.progress.advance(bar, len(labels))
-        finally:
-            self.progress.remove_task(bar)

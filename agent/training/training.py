@@ -11,13 +11,13 @@ from torch import Tensor
 from snn4.agent.evaluation.accuracy import recognize
 from snn4.agent.evaluation.classifier import Examination, ExaminationConfig
 from snn4.agent.evaluation.indicators import Indicators
+from snn4.agent.evaluation.shown import InOrder, examined
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Measure, Score, Task
 from snn4.agent.run.work import Model, Pause, State, Stop
 from snn4.agent.training.config import TrainingConfig
 from snn4.agent.training.processes import FabricProcesses
-from snn4.agent.training.students import InOrder, Student
-from snn4.agent.training.test import examined
+from snn4.agent.training.students import Student
 from snn4.envs.data.datasets import Data
 from snn4.learners.not_finite import NotFinite
 from snn4.learners.recipe import lay_out

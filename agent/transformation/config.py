@@ -19,7 +19,7 @@ class ModelConfig:
     """The folder of a training (its ANN twin), zoo:NAME, a file of weights (.safetensors, .pt, .pth, .th) with its
     architecture, torchvision:NAME, or timm:NAME."""
     architecture: str | None = None
-    """Of a file of weights: resnet-20-a, -32-a, -44-a, -56-a (He et al. 2016, option A), torchvision:NAME, timm:NAME."""
+    """Of a file of weights: resnet-20-a to resnet-56-a (He et al. 2016, option A), torchvision:NAME, or timm:NAME."""
     mean: tuple[float, ...] | None = None
     """Value subtracted from each channel, in 0 to 1. None: what the model says, or else the data."""
     std: tuple[float, ...] | None = None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from snn4.learners.conversion.conversion import Conversion, Progress, converting
 from snn4.learners.conversion.diagnosis import Diagnosis, diagnosed
 from snn4.learners.conversion.networks import artificial
 from snn4.learners.conversion.qcfs import learned_sizes, quantize
+from snn4.learners.conversion.scaling import scaled
 from snn4.learners.conversion.sizes import measured
 from snn4.learners.conversion.tracing import AnnGraph, trace
 from snn4.learners.supervised import SupervisedLearner
@@ -55,6 +57,8 @@ class Transformation:
     conversion: Conversion | None = None
     diagnosis: Diagnosis | None = None
     learner: SupervisedLearner | None = None
+    original: float = 0.0
+    """Accuracy of the ANN as it came, on the examined images."""
 
     def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
         """Finetune, convert, diagnose."""
@@ -62,6 +66,7 @@ class Transformation:
             yield from self._finetune(self.learner, stop)
             if self.learner.epoch < self.config.finetune.epochs:
                 return
+        self.original = self._accuracy_of_original()
         self.conversion = yield from self._reported(self._convert())
         if stop():
             yield Pause()
@@ -107,6 +112,13 @@ class Transformation:
                 )
                 last = now
 
+    def _accuracy_of_original(self) -> float:
+        images, labels = self.examined
+        size = GraphConfig(in_channels=images.shape[1], image_size=self.data.image_size)
+        with torch.no_grad():
+            scores = artificial(self.graph, size)(images)
+        return float((scores.argmax(1) == labels).double().mean())
+
     def _models(self, conversion: Conversion) -> Iterator[Model]:
         """``model.safetensors``, with its nodes, and the ANN in its units as ``ann_twin.safetensors``."""
         data, made = self.data, conversion.network.config
@@ -119,7 +131,8 @@ class Transformation:
             "seed": self.config.seed, "network": dataclasses.asdict(network), "source": self.about.source,
         }  # fmt: skip
         yield Model("model", conversion.network.state_dict(), about)
-        yield Model(ANN_TWIN, conversion.ann.state_dict(), about)
+        original = artificial(scaled(self.graph, conversion.sizes), made)  # type: ignore[arg-type]
+        yield Model(ANN_TWIN, original.state_dict(), about)
 
     def __init__(
         self, config: TransformationConfig, data: Data, module: nn.Module, about: About, calibration: Tensor
@@ -190,7 +203,7 @@ class Transformation:
         epochs = 0 if self.learner is None else self.learner.epoch
         return {
             "diagnosis": dataclasses.asdict(self.diagnosis), "reason": self.diagnosis.reason,
-            "finetuned_epochs": epochs, "source": self.about.source,
+            "finetuned_epochs": epochs, "source_accuracy": self.original, "source": self.about.source,
         }  # fmt: skip
 
 

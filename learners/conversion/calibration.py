@@ -54,7 +54,7 @@ def corrected(network: GraphNet, ann: Classifier, images: Tensor) -> Iterator[Pr
             if (source := _source_of(nodes, name)) is not None:
                 layers[source].bias += shift
             done.append(name)
-            return (inputs if source is None else (current + _per_channel(shift, current), *rest))
+            return inputs if source is None else (current + _per_channel(shift, current), *rest)
 
         return before
 
@@ -93,7 +93,7 @@ def _per_channel(values: Tensor, current: Tensor) -> Tensor:
 
 
 def _source_of(nodes: Mapping[str, Node], name: str) -> str | None:
-    """A node with a bias that adds to the current of neuron ``name``; None if there are only other neurons before it."""
+    """A node with a bias that adds to the current of neuron ``name``; None if only other neurons are before it."""
     for source in nodes[name].inputs:
         match nodes[source].kind if source in nodes else None:
             case "conv2d" | "linear":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -40,8 +40,8 @@ class ConversionConfig:
     T: int = 8
     """Inner steps per image, burn_in included. Thresholds and biases are made for this number."""
     neuron: Literal["if", "signed_if"] = "signed_if"
-    """signed_if takes back spikes that came too early by negative ones, and needs far fewer steps. if: plain spikes, for
-    chips that have no others."""
+    """signed_if takes back spikes that came too early by negative ones, and needs far fewer steps. if: plain spikes,
+    for chips that have no others."""
     scale: Literal["channel", "layer"] = "channel"
     """Whether each channel has a threshold of its own, or a layer one for all."""
     percentile: float = 99.9
@@ -82,6 +82,8 @@ class Conversion:
     ann: Classifier
     """The ANN in the units of the network: the same weights before biases were corrected, with ReLU for neurons."""
     graph: AnnGraph
+    sizes: Sizes
+    """The activation that a spike in every step stands for, by neuron."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def graph_of(module: nn.Module, calibration: Tensor) -> AnnGraph:
 
 def converting(
     graph: AnnGraph, calibration: Tensor, config: ConversionConfig, sizes: Sizes | None = None
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, Conversion]:
     """Convert a traced ANN, with a report after each batch or layer; the return value is a `Conversion`.
 
     Args:
@@ -144,7 +146,7 @@ def converting(
     network, ann = spiking(graph, plain), artificial(graph, plain)
     if config.method != "threshold-balance":
         yield from corrected(network, ann, images)
-    return Conversion(network, ann, graph)
+    return Conversion(network, ann, graph, sizes)
 
 
 def _network_config(graph: AnnGraph, images: Tensor, config: ConversionConfig) -> GraphConfig:

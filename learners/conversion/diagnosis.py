@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,6 @@ from snn4.learners.conversion.conversion import Conversion, Progress
 from snn4.learners.conversion.networks import by_name
 from snn4.learners.conversion.sizes import activations
 from snn4.policies.networks.graph import INPUT, Node
-
-SATURATED = 0.99
-"""Rate from which a channel counts as saturated, if its ANN unit goes further."""
-
 
 @dataclass(frozen=True)
 class LayerDiagnosis:
@@ -30,7 +27,7 @@ class LayerDiagnosis:
     silent: float
     """Fraction of channels that never spike although their ANN units are active."""
     saturated: float
-    """Fraction of channels whose units reach more than one spike per step."""
+    """Fraction of the active ANN units that go further than a spike in every step."""
     accuracy: float
     """Of the network that is converted up to this layer, and an ANN behind it."""
     rate: float
@@ -53,7 +50,7 @@ class Diagnosis:
     def reason(self) -> str:
         """A sentence on the layer that loses most."""
         before = [self.ann_accuracy, *(layer.accuracy for layer in self.layers)]
-        losses = [a - b for a, b in zip(before, before[1:], strict=False)]
+        losses = [a - b for a, b in itertools.pairwise(before)]
         worst = max(range(len(losses)), key=losses.__getitem__)
         layer, points = self.layers[worst], 100 * losses[worst]
         total = 100 * (self.ann_accuracy - self.layers[-1].accuracy)
@@ -63,13 +60,15 @@ class Diagnosis:
 
 
 def _why(layer: LayerDiagnosis) -> str:
-    if layer.saturated > 0.2:
+    if layer.saturated > 0.1:
         return (
-            f"{layer.saturated:.0%} of its channels want more than one spike per step; choose a higher percentile, or "
+            f"{layer.saturated:.0%} of its active units want more than one spike per step; choose a higher percentile, or "
             f"scale: channel"
         )
     if layer.silent > 0.2:
-        return f"{layer.silent:.0%} of its channels never spike; choose a lower percentile, scale: channel, or more steps"
+        return (
+            f"{layer.silent:.0%} of its channels never spike; choose a lower percentile, scale: channel, or more steps"
+        )
     if layer.correlation is not None and layer.correlation < 0.95:
         return (
             f"its spikes arrive unevenly (correlation with the ANN {layer.correlation:.2f}); choose neuron: signed_if, "
@@ -107,13 +106,14 @@ def _row(name: str, rate: Tensor, wanted: Tensor, accuracy: float) -> LayerDiagn
     constant = float(x.std()) == 0 or float(y.std()) == 0
     channels = [dim for dim in range(rate.dim()) if dim != 1]
     silent = (rate.abs().amax(channels) == 0) & (wanted.amax(channels) > 1e-3)
-    saturated = (rate.amax(channels) >= SATURATED) & (wanted.amax(channels) > 1.05)
+    active = wanted > 0
+    saturated = (wanted > 1) & active
     return LayerDiagnosis(
         name=name,
         correlation=None if constant else float(torch.corrcoef(torch.stack([x, y]))[0, 1]),
         error=float((x - y).abs().mean() / y.mean().clamp_min(1e-12)),
         silent=float(silent.double().mean()),
-        saturated=float(saturated.double().mean()),
+        saturated=float(saturated.sum() / active.sum().clamp_min(1)),
         accuracy=accuracy,
         rate=float(x.mean()),
     )

@@ -39,10 +39,11 @@ def load(network: GraphNet | Classifier, graph: AnnGraph) -> None:
 def by_name(network: GraphNet | Classifier) -> dict[str, Any]:
     """The layers of a graph's network by the names of their nodes."""
     nodes = network.config.nodes  # type: ignore[attr-defined]
-    first = network.network[0]
+    parts: Any = network.network
+    first = parts[0]
     layers = dict(first.layers) if hasattr(first, "layers") else {}
     if nodes[-1].name not in layers:  # the readout stands beside the graph
-        layers[nodes[-1].name] = network.network[1 if layers else 0]
+        layers[nodes[-1].name] = parts[1 if layers else 0]
     return layers
 
 
@@ -50,5 +51,3 @@ def _plain(node: Node) -> Node:
     """``node`` with options that JSON and YAML can hold."""
     options = {key: list(x) if isinstance(x, tuple) else x for key, x in node.options.items()}
     return Node(node.name, node.kind, node.inputs, options)
-
-

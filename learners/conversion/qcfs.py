@@ -9,6 +9,8 @@ from torch import Tensor, fx, nn
 
 from snn4.learners.conversion.tracing import AnnGraph, Tracer, is_relu
 
+from snn4.policies.networks.classifier import Classifier
+
 
 class QuantizedReLU(nn.Module):
     """``size * clip(floor(x * levels / size + 1/2) / levels, 0, 1)``; its gradient ignores the floor.
@@ -45,15 +47,16 @@ def quantize(module: nn.Module, graph: AnnGraph, sizes: dict[str, Tensor], level
         sizes: the size (C,) from which each neuron starts.
         levels: of all activations.
     """
+    module = module.network if isinstance(module, Classifier) else module
     traced = fx.GraphModule(module, Tracer().trace(module))
     modules = dict(traced.named_modules())
     for node in list(traced.graph.nodes):
         if not is_relu(node, modules):
             continue
-        name = f"quantized_{node.name}"
-        traced.add_submodule(name, QuantizedReLU(sizes[node.name], levels))
+        # The name of the node, so that neurons have the same names in a trace of the result.
+        traced.add_submodule(node.name, QuantizedReLU(sizes[node.name], levels))
         with traced.graph.inserting_after(node):
-            new = traced.graph.call_module(name, (node.all_input_nodes[0],))
+            new = traced.graph.call_module(node.name, (node.all_input_nodes[0],))
         node.replace_all_uses_with(new)
         traced.graph.erase_node(node)
     traced.recompile()

@@ -12,7 +12,7 @@ from snn4.policies.networks.graph import INPUT, Node
 
 
 def scaled(graph: AnnGraph, sizes: Mapping[str, Tensor]) -> AnnGraph:
-    """``graph`` with weights for which the activation of each unit is ``size * rate``, where its neuron's rate is 0 … 1.
+    """``graph`` with weights for which the activation of each unit is ``size * rate``; rates are from 0 to 1.
 
     ReLU passes positive factors, so the result, seen as an ANN, computes what ``graph`` computes. Factors go into
     weights; a shortcut that has none gets a depthwise 1 x 1 convolution.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,7 +80,7 @@ def _sampled(ann: Classifier, graph: AnnGraph, images: Tensor, batch: int = 100)
     return {name: torch.cat(parts, 1) for name, parts in kept.items()}
 
 
-class activations:  # noqa: N801, a context manager
+class activations:
     """Calls ``keep(name, output)`` for the output of each named layer of a graph's network."""
 
     def __init__(self, network: Any, names: list[str], keep: Any) -> None:
@@ -97,5 +97,3 @@ class activations:  # noqa: N801, a context manager
     def __exit__(self, *error: object) -> None:
         for handle in self.handles:
             handle.remove()
-
-

@@ -13,6 +13,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from snn4.policies.networks.classifier import Classifier
 from snn4.policies.networks.graph import INPUT, Node
 
 
@@ -71,6 +72,8 @@ def trace(module: nn.Module, example: Tensor) -> AnnGraph:
         CannotConvert: names the part that cannot be converted, and what to put instead.
     """
     _check_weights(module)
+    if isinstance(module, Classifier):
+        module = module.network  # its check of the input cannot be traced
     was_training = module.training
     module.eval()
     try:
@@ -93,11 +96,11 @@ def trace(module: nn.Module, example: Tensor) -> AnnGraph:
 
 
 class Tracer(fx.Tracer):
-    """Follows modules down to those of torch."""
+    """Follows modules down to those of torch, and to this project's norms, which branch on sizes."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         is_own = type(m).__module__.startswith("snn4.learners.conversion")
-        return is_own or type(m) in HINTS or super().is_leaf_module(m, module_qualified_name)
+        return is_own or isinstance(m, _BatchNorm) or type(m) in HINTS or super().is_leaf_module(m, module_qualified_name)
 
 
 RELUS = (F.relu, torch.relu, "relu", "relu_")
@@ -143,8 +146,7 @@ class _Builder:
     def _module(self, node: fx.Node, layer: nn.Module) -> None:
         match layer:
             case nn.Conv2d() if layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
-                names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
-                self._synapses(node, "conv2d", layer, {name: getattr(layer, name) for name in names})
+                self._synapses(node, "conv2d", layer, _options(layer, CONV_OPTIONS))
             case nn.Linear():
                 self._synapses(
                     node, "linear", layer, {"in_features": layer.in_features, "out_features": layer.out_features}
@@ -158,10 +160,9 @@ class _Builder:
             case _ if hasattr(layer, "levels"):  # a quantized ReLU (qcfs)
                 self._add(node, "neuron")
             case nn.MaxPool2d():
-                self._max_pool(node, layer)
+                self._add(node, "max_pool", _options(layer, MAX_POOL_OPTIONS))
             case nn.AvgPool2d():
-                names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
-                self._add(node, "avg_pool", {name: getattr(layer, name) for name in names})
+                self._add(node, "avg_pool", _options(layer, AVG_POOL_OPTIONS))
             case nn.AdaptiveAvgPool2d():
                 self._add(node, "adaptive_avg_pool", {"output_size": layer.output_size})
             case nn.Flatten():
@@ -227,10 +228,6 @@ class _Builder:
         name = self._add(node, "conv2d", depthwise(len(scale)))
         self.graph.weights[name] = (scale.view(-1, 1, 1, 1), shift)
 
-    def _max_pool(self, node: fx.Node, layer: nn.MaxPool2d) -> None:
-        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-        self._add(node, "max_pool", {name: getattr(layer, name) for name in names})
-
     def _concat(self, node: fx.Node) -> None:
         parts = node.args[0]
         dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
@@ -272,7 +269,9 @@ class _Builder:
         steps = tuple(getattr(part, "step", None) or 1 for part in index)
         plain = all(isinstance(part, slice) and part.start is None and part.stop is None for part in index)
         if not plain or len(index) != 4 or steps[:2] != (1, 1):
-            raise self._refused(node, "a slice of channels or of a part of the image", "subsample with x[:, :, ::s, ::s]")
+            raise self._refused(
+                node, "a slice of channels or of a part of the image", "subsample with x[:, :, ::s, ::s]"
+            )
         channels = _shape(source)[1]
         name = self._add(node, "conv2d", {**depthwise(channels), "stride": steps[2:]}, [source])
         self.graph.weights[name] = (torch.ones(channels, 1, 1, 1), torch.zeros(channels))
@@ -310,6 +309,15 @@ class _Builder:
             f"{place}: got {what}, which cannot be converted; {hint}. Allowed are Linear, Conv2d, BatchNorm, ReLU, "
             f"ReLU6, max and average pooling, sums, concatenation of channels and flattening"
         )
+
+
+CONV_OPTIONS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+AVG_POOL_OPTIONS = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+MAX_POOL_OPTIONS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+
+
+def _options(layer: nn.Module, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(layer, name) for name in names}
 
 
 def depthwise(channels: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -102,8 +103,7 @@ class SpikingGraph(Stateful):
     def forward(self, x: Tensor, state: State = None, steps: int | None = None) -> tuple[Tensor, State]:
         """As `SpikingSequential.forward`; a constant input stays one step up to the first neurons."""
         after: list[State] = []
-        for _, y in self.node_by_node(x, state, steps, after):
-            pass
+        y = _last(self.node_by_node(x, state, steps, after))
         return y, tuple(after)
 
     def node_by_node(
@@ -137,9 +137,13 @@ class Graph(nn.Module):
         self.nodes, self.layers = list(nodes), nn.ModuleDict(layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        for _, y in _through(self.nodes, x, lambda node, inputs: self.layers[node.name](*inputs)):
-            pass
-        return y
+        return _last(_through(self.nodes, x, lambda node, inputs: self.layers[node.name](*inputs)))
+
+
+def _last(outputs: Iterator[tuple[str, Tensor]]) -> Tensor:
+    """The last one of ``outputs``, without keeping the others."""
+    ((_, y),) = deque(outputs, maxlen=1)
+    return y
 
 
 def _through(

@@ -11,7 +11,7 @@ import torch
 from thresholds import NEAR, distance_of
 
 from snn4.policies.dynamics import NeuronState
-from snn4.policies.neurons import KINDS, PROFILES, Neuron, NeuronConfig, dynamics, neuron_config
+from snn4.policies.neurons import KINDS, NEVER_LEAK, PROFILES, Neuron, NeuronConfig, dynamics, neuron_config
 
 INF, NAN = float("inf"), float("nan")
 SPIKING = [kind for kind in KINDS if kind != "li"]

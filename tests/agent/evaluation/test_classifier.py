@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from snn4.agent.evaluation.accuracy import recognize, select_exit
 from snn4.agent.evaluation.classifier import Examination, ExaminationConfig, examine
+from snn4.agent.show.classifier_page import indicator_rows, layer_rows, notes, tables
 from snn4.agent.show.text import prefixed
-from snn4.agent.training.page import indicator_rows, layer_rows, notes, tables
 from snn4.policies.metering.energy import ENERGY_MODELS
 from snn4.policies.metering.meter import Meter
 from snn4.policies.networks.ann import twin

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from snn4.agent.evaluation.accuracy import recognize
+from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.models.files import ModelError, read_about, save_model
 from snn4.agent.models.sources import IMAGENET, About, open_model, rescaled
-from snn4.agent.training.students import InOrder
 from snn4.envs.data.datasets import DataConfig, load_data
 from snn4.policies.networks.architectures import make_architecture
 from snn4.policies.networks.classifier import Classifier, SpikingClassifier

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from snn4.agent.config.file import ConfigError
+from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.models.other_data import read
 from snn4.agent.models.twins import wrong_steps
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.training.config import TrainingConfig
-from snn4.agent.training.students import InOrder, data_and_students, students
+from snn4.agent.training.students import data_and_students, students
 from snn4.envs.data.datasets import MissingData, load_data
 from snn4.policies.networks.ann import twin
 from snn4.policies.networks.whitening import WhiteningConv2d

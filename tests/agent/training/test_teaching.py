@@ -18,12 +18,12 @@ from stories import Story
 
 from snn4.agent import kinds, runner
 from snn4.agent.evaluation.accuracy import recognize
+from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.models.files import read_about, save_model
 from snn4.agent.models.sources import open_model
 from snn4.agent.run.events import Ended, Noted, Saved
 from snn4.agent.training import answers
 from snn4.agent.training.config import TrainingConfig
-from snn4.agent.training.students import InOrder
 from snn4.agent.training.training import Training
 from snn4.learners.teachers import Teacher
 from snn4.policies.networks.architectures import make_architecture

@@ -19,11 +19,10 @@ from safetensors.torch import load_file, save_file
 from torchvision.utils import save_image
 
 from snn4.agent import kinds
+from snn4.agent.evaluation.shown import InOrder, Shown
 from snn4.agent.models import files as model
 from snn4.agent.models.files import read_about, save_model
-from snn4.agent.training import test as testing
 from snn4.agent.training.config import TrainingConfig
-from snn4.agent.training.students import InOrder
 from snn4.envs.data.datasets import load_data
 
 Cli = Callable[..., Any]
@@ -83,7 +82,7 @@ def test_a_bar_counts_samples_in_a_terminal(trained: Path) -> None:
     config = config_in(trained)
     samples = load_data(config.data).test
     with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as progress:
-        shown = testing._Shown("test", InOrder(samples), progress)
+        shown = Shown("test", InOrder(samples), progress)
         for turn in (1, 2):
             counts = []
             for (x, _), (same, _) in zip(shown, InOrder(samples), strict=True):

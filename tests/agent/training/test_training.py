@@ -13,13 +13,14 @@ from stories import Story, of
 
 from snn4.agent import kinds
 from snn4.agent.evaluation.accuracy import recognize
+from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.models.files import read_about
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.run.checkpoint import RunChanged, load, size
 from snn4.agent.run.events import Began, Compared, Ended, Evaluated, Event, Learned, Saved
 from snn4.agent.training import training as module
 from snn4.agent.training.config import TrainingConfig
-from snn4.agent.training.students import InOrder, data_and_students
+from snn4.agent.training.students import data_and_students
 from snn4.agent.training.training import Training
 from snn4.learners.not_finite import NotFinite
 

@@ -16,9 +16,17 @@ from rich.console import Console
 from snn4.agent.evaluation.classifier import ExaminationConfig, examine
 from snn4.agent.run.events import Evaluated, Event, Learned, Noted
 from snn4.agent.show import classifier_charts as charts
+from snn4.agent.show.classifier_page import (
+    exit_line,
+    indicator_rows,
+    layer_rows,
+    learning_curves,
+    notes,
+    sections,
+    tables,
+)
 from snn4.agent.show.page import write_page
 from snn4.agent.show.text import prefixed
-from snn4.agent.training.page import exit_line, indicator_rows, layer_rows, learning_curves, notes, sections, tables
 from snn4.policies.networks.convnet import ConvNetConfig, SpikingConvNet
 from snn4.policies.neurons import NeuronConfig
 

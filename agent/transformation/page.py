@@ -1,0 +1,87 @@
+"""The diagnosis of a conversion: tables for terminals, and the sections of its page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from rich.console import Group
+from rich.text import Text
+
+from snn4.agent.run.events import Event, Learned
+from snn4.agent.show.charts import draw_curve
+from snn4.agent.show.page import figure, heading, html_table, paragraph
+from snn4.agent.show.tables import Fitting
+from snn4.agent.show.text import percent, prefixed
+
+Summary = Mapping[str, Any]
+
+
+def tables(summary: Summary) -> Group:
+    """A row per layer, a row per number of steps, and the reason of the loss."""
+    layers, steps = layer_rows(summary["diagnosis"]), step_rows(summary["diagnosis"])
+    return Group(
+        Fitting("layers: rates of the SNN beside activations of the ANN", layers, list(zip(*layers, strict=True))),
+        Fitting("accuracy and spikes after T steps", steps, list(zip(*steps, strict=True))),
+        *(Text(line) for line in notes(summary)),
+    )
+
+
+def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
+    """The diagnosis, and the curves of the finetuning; before the end the curves alone."""
+    fits = [event for event in events if isinstance(event, Learned) and event.epoch is not None]
+    if summary is not None:
+        diagnosis = summary["diagnosis"]
+        yield "".join(map(paragraph, notes(summary)))
+        yield heading("Accuracy and spikes") + html_table(step_rows(diagnosis))
+        yield figure(draw_curve("accuracy, %", [100 * x for x in diagnosis["accuracy_by_step"]]), "After each step.")
+        yield heading("Layers") + html_table(layer_rows(diagnosis))
+        for title, key in (("accuracy when converted up to this layer, %", "accuracy"), ("error", "error")):
+            factor = 100 if key == "accuracy" else 1
+            yield figure(draw_curve(title, [factor * layer[key] for layer in diagnosis["layers"]]), "By layer.")
+    if fits:
+        yield heading("Finetuning")
+        yield figure(draw_curve("training loss", [fit.losses["loss"] for fit in fits]), "")
+        yield figure(draw_curve("training top-1, %", [100 * (fit.episode_return or 0) for fit in fits]), "")
+    elif summary is None:
+        yield paragraph("Nothing is finished yet.")
+
+
+def layer_rows(diagnosis: Summary) -> list[list[str]]:
+    """The first row names the columns."""
+    head = ["layer", "correlation", "error", "silent %", "saturated %", "rate", "accuracy up to it %", "costs"]
+    rows, before = [], diagnosis["ann_accuracy"]
+    for layer in diagnosis["layers"]:
+        cost, before = before - layer["accuracy"], layer["accuracy"]
+        correlation = "-" if layer["correlation"] is None else f"{layer['correlation']:.3f}"
+        rows.append([
+            layer["name"], correlation, f"{layer['error']:.3f}", percent(layer["silent"]), percent(layer["saturated"]),
+            f"{layer['rate']:.3f}", percent(layer["accuracy"]), percent(cost),
+        ])  # fmt: skip
+    return [head, *rows]
+
+
+def step_rows(diagnosis: Summary) -> list[list[str]]:
+    """Accuracy and spikes after 1, 2, 4, 8 … steps, and after the last one."""
+    last = len(diagnosis["accuracy_by_step"])
+    steps = sorted({2**k for k in range(last.bit_length()) if 2**k <= last} | {last})
+    ann = ["ANN", percent(diagnosis["ann_accuracy"]), "-", "-"]
+    rows = [
+        [
+            str(T), percent(diagnosis["accuracy_by_step"][T - 1]), prefixed(diagnosis["spikes_by_step"][T - 1]),
+            percent(diagnosis["ann_accuracy"] - diagnosis["accuracy_by_step"][T - 1]),
+        ]
+        for T in steps
+    ]  # fmt: skip
+    return [["T", "top-1 %", "spikes", "below the ANN"], *rows, ann]
+
+
+def notes(summary: Summary) -> list[str]:
+    """The reason of the loss, and what was measured on which images."""
+    images = summary["diagnosis"]["images"]
+    lines = [summary["reason"], f"measured on {images:,} validation images, which the ANN may have learned"]
+    if summary.get("finetuned_epochs"):
+        before = percent(summary["source_accuracy"])
+        epochs = summary["finetuned_epochs"]
+        lines.append(f"finetuned for {epochs} epochs with quantized activations; before, the ANN had {before} %")
+    return [*lines, "the test set was not used; test on it with: snn4-agent evaluate RUN"]

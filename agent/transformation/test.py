@@ -1,0 +1,49 @@
+"""The test of a converted network: all indicators on test data, beside the ANN that it was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from snn4.agent.config.file import built
+from snn4.agent.evaluation.classifier import Examination, ExaminationConfig
+from snn4.agent.evaluation.shown import examined
+from snn4.agent.models.files import ModelError, load_model, read_about
+from snn4.agent.models.other_data import read_for
+from snn4.agent.models.twins import networks
+from snn4.agent.run.beings import ANN_TWIN, NETWORK
+from snn4.agent.transformation.config import TransformationConfig
+from snn4.policies.networks.classifier import Network
+from snn4.policies.networks.config import NetworkConfig
+
+
+def tested(config: TransformationConfig, folder: Path, steps: int | None) -> Examination:
+    """Test the models in ``folder`` on the test data of ``config``.
+
+    Raises:
+        ModelError: there is no model yet, it is damaged, or it cannot take the data.
+        ConfigError, MissingData: there is no such data, or it cannot be read.
+    """
+    path = folder / "model.safetensors"
+    about = read_about(path)
+    data = read_for(path, about, config.data, config.name)
+    models = _models(folder, about)
+    console = Console(stderr=True)
+    try:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            return examined(models, data, ExaminationConfig(steps=steps), progress)
+    except ValueError as error:
+        raise ModelError(f"{folder}: {error}") from error
+
+
+def _models(folder: Path, about: dict[str, Any]) -> dict[str, Network]:
+    """The spiking network in ``folder``, and its ANN."""
+    height, width = about["image_size"]
+    config: NetworkConfig = built(about["network"], NetworkConfig)
+    models = networks(config, (about["in_channels"], (height, width), about["n_classes"]), 0, ann_twin=True)
+    load_model(folder / "model.safetensors", models[NETWORK])
+    load_model(folder / f"{ANN_TWIN}.safetensors", models[ANN_TWIN])
+    return models
