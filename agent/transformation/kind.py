@@ -49,7 +49,9 @@ def prepare(config: TransformationConfig, processes: Processes) -> Transformatio
     network, about = open_model(config.model.source, config.model.architecture, config.model.mean, config.model.std)
     if isinstance(network, SpikingClassifier):
         raise ModelError(f"{config.model.source}: is a spiking network already; allowed is an ANN, such as an ANN twin")
-    normalised = {} if about.mean is None else {"mean": about.mean, "std": about.std}  # the network goes on seeing these
+    normalised = (
+        {} if about.mean is None else {"mean": about.mean, "std": about.std}
+    )  # the network goes on seeing these
     data = read_data(dataclasses.replace(config.data, **normalised), config.name)
     about.check(data.in_channels, data.n_classes)
     batches = data.train.batches(min(config.convert.images, len(data.train)), shuffle_seed=config.seed, augment=False)

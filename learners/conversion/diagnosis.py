@@ -15,6 +15,7 @@ from snn4.learners.conversion.networks import by_name
 from snn4.learners.conversion.sizes import activations
 from snn4.policies.networks.graph import INPUT, Node
 
+
 @dataclass(frozen=True)
 class LayerDiagnosis:
     """One layer of neurons beside its ANN units, on the same images."""
@@ -62,8 +63,8 @@ class Diagnosis:
 def _why(layer: LayerDiagnosis) -> str:
     if layer.saturated > 0.1:
         return (
-            f"{layer.saturated:.0%} of its active units want more than one spike per step; choose a higher percentile, or "
-            f"scale: channel"
+            f"{layer.saturated:.0%} of its active units want more than one spike per step; choose a higher "
+            f"percentile, or scale: channel"
         )
     if layer.silent > 0.2:
         return (

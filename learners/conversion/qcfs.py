@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.autograd.function import once_differentiable
 
 from snn4.learners.conversion.tracing import AnnGraph, Tracer, is_relu
-
+from snn4.policies.fused import is_fused, run_in_threads
 from snn4.policies.networks.classifier import Classifier
 
 
@@ -29,6 +31,9 @@ class QuantizedReLU(nn.Module):
         self.size = nn.Parameter(size.clone())
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, …) -> (B, C, …) in float32."""
+        if x.device.type == "cpu" and is_fused():
+            return _Quantized.apply(x.float(), self.size, self.levels)  # type: ignore[no-any-return, no-untyped-call]
         size = self.size.view(-1, *(1,) * (x.dim() - 2))
         scaled = (x.float() / size).clamp(0, 1) * self.levels
         steps = scaled + (torch.floor(scaled + 0.5) - scaled).detach()
@@ -36,6 +41,48 @@ class QuantizedReLU(nn.Module):
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}"
+
+
+BLOCKS = 64
+"""Parts in which the gradients of sizes are summed."""
+
+
+class _Quantized(torch.autograd.Function):
+    """The activation in one pass over memory, forward and backward; of the input alone it keeps a copy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: Tensor, levels: int) -> Tensor:
+        from snn4.learners.conversion._qcfs_kernels import forward
+
+        ctx.levels = np.float32(levels)
+        rows = _rows(x)
+        out = torch.empty_like(rows)
+        run_in_threads(forward, len(rows), rows.numpy(), size.detach().numpy(), ctx.levels, out.numpy())
+        ctx.save_for_backward(x, size)
+        return _like(out, x)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        from snn4.learners.conversion._qcfs_kernels import backward
+
+        x, size = ctx.saved_tensors
+        rows, grads = _rows(x), _rows(grad.float())
+        grad_x, grad_size = torch.empty_like(rows), torch.zeros(BLOCKS, len(size))
+        run_in_threads(
+            backward, BLOCKS, rows.numpy(), size.detach().numpy(), ctx.levels, grads.numpy(), grad_x.numpy(),
+            grad_size.numpy(),
+        )  # fmt: skip
+        return _like(grad_x, x), grad_size.sum(0), None
+
+
+def _rows(x: Tensor) -> Tensor:
+    """``x`` (B, C, …) as contiguous rows (n, C); no copy in channels_last."""
+    return x.detach().movedim(1, -1).flatten(0, -2).contiguous()
+
+
+def _like(rows: Tensor, x: Tensor) -> Tensor:
+    return rows.view(x.movedim(1, -1).shape).movedim(-1, 1)
 
 
 def quantize(module: nn.Module, graph: AnnGraph, sizes: dict[str, Tensor], levels: int) -> fx.GraphModule:
