@@ -49,10 +49,10 @@ def prepare(config: TransformationConfig, processes: Processes) -> Transformatio
     network, about = open_model(config.model.source, config.model.architecture, config.model.mean, config.model.std)
     if isinstance(network, SpikingClassifier):
         raise ModelError(f"{config.model.source}: is a spiking network already; allowed is an ANN, such as an ANN twin")
-    normalised = (
-        {} if about.mean is None else {"mean": about.mean, "std": about.std}
-    )  # the network goes on seeing these
-    data = read_data(dataclasses.replace(config.data, **normalised), config.name)
+    data_config = config.data
+    if about.mean is not None:  # the network goes on seeing images as it has learned them
+        data_config = dataclasses.replace(data_config, mean=about.mean, std=about.std)
+    data = read_data(data_config, config.name)
     about.check(data.in_channels, data.n_classes)
     batches = data.train.batches(min(config.convert.images, len(data.train)), shuffle_seed=config.seed, augment=False)
     calibration = next(iter(batches))[0]
@@ -66,13 +66,11 @@ def evaluate(
     config: TransformationConfig, folder: Path, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
     _set_up(config)
-    about = read_about(folder / "model.safetensors")
-    data = options.get("data") or about["data"]
-    place = [f"data.root={json.dumps(root)}"] if (root := options.get("root")) else []
-    changes = [*changes_for(data, about, config.data), *place]
-    changes = [change for change in changes if not change.startswith("flip=")]
-    if options.get("data") is not None:
-        config = checked(*read_file(folder / "config.yaml"), changes, TransformationConfig)
+    if (data := options.get("data")) is not None:
+        about = read_about(folder / "model.safetensors")
+        place = [f"data.root={json.dumps(root)}"] if (root := options.get("root")) else []
+        changes = [change for change in changes_for(data, about, config.data) if not change.startswith("flip=")]
+        config = checked(*read_file(folder / "config.yaml"), [*changes, *place], TransformationConfig)
     result = tested(config, folder, options.get("steps"))
     return {**result.to_json(), "config": dataclasses.asdict(config)}, []
 

@@ -99,10 +99,9 @@ class Tracer(fx.Tracer):
     """Follows modules down to those of torch, and to this project's norms, which branch on sizes."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        is_own = type(m).__module__.startswith("snn4.learners.conversion")
-        return (
-            is_own or isinstance(m, _BatchNorm) or type(m) in HINTS or super().is_leaf_module(m, module_qualified_name)
-        )
+        if type(m).__module__.startswith("snn4.learners.conversion") or isinstance(m, _BatchNorm) or type(m) in HINTS:
+            return True
+        return super().is_leaf_module(m, module_qualified_name)
 
 
 RELUS = (F.relu, torch.relu, "relu", "relu_")
