@@ -40,6 +40,19 @@ app.command("train", help="The same as run, for a training.")(run)
 
 
 @app.command()
+def distill(
+    config: _Config,
+    teacher: Annotated[str, typer.Option(help="A run folder, or an agent (.zip) that stable-baselines3 saved.")],
+    overrides: _Overrides = None, runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
+) -> None:  # fmt: skip
+    """Run what CONFIG describes, with a teacher: the same as run CONFIG teacher.source=TEACHER."""
+    from snn4.agent import runner
+
+    kind, checked = runner.read_config(config, overrides or [], {"teacher": teacher})
+    runner.begin(kind, checked, runs_dir, quiet)
+
+
+@app.command()
 def resume(run: _Run, quiet: _Quiet = False) -> None:
     """Continue an interrupted run from its last checkpoint."""
     from snn4.agent import runner

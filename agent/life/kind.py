@@ -21,7 +21,7 @@ from snn4.agent.run.work import OneProcess, Processes
 
 name = "life"
 schema: type = LifeConfig
-shorthands: Mapping[str, str] = {"backend": "policy.backend"}
+shorthands: Mapping[str, str] = {"backend": "policy.backend", "teacher": "teacher.source"}
 options: Mapping[str, str | None] = {"episodes": "evaluation.test_episodes"}
 
 
@@ -30,10 +30,14 @@ def processes(config: LifeConfig) -> OneProcess:
 
 
 def prepare(config: LifeConfig, processes: Processes) -> Life:
-    """ConfigError for images that cannot be read or learned, before the first task instead of after it."""
+    """ConfigError for images that cannot be read or learned, and for teachers that cannot teach, before the first task
+    instead of after it."""
     if any(task.data is not None for task in config.world) and (problems := list(unlivable(config, images=True))):
         raise ConfigError(config.name, problems)
-    return Life(config)
+    life = Life(config)
+    if problems := list(life.teachers.problems()):
+        raise ConfigError(config.name, problems)
+    return life
 
 
 def evaluate(config: LifeConfig, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
