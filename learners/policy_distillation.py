@@ -31,8 +31,9 @@ class PolicyTeacherConfig:
     """The teacher in a run folder; null takes the ANN twin if there is one, else the organism."""
     task: str | None = None
     """The task of the teacher's life; null takes the one of the same name, else one in the same environment."""
-    steps: int = 20_000
-    """Environment steps with the teacher. They are part of the task's steps; reinforcement learning has the rest."""
+    steps: int | None = None
+    """Environment steps with the teacher; null takes a tenth of the task's steps, of which they are part. Reinforcement
+    learning has the rest."""
     mix: Mix = "linear"
     """Chance that the teacher acts: falling from 1 to 0 (linear) or to 0.01 (exponential), always 1 (teacher, which is
     behavioural cloning) or always 0 (pupil)."""
@@ -69,9 +70,8 @@ class PolicyTeacherConfig:
             if (value := getattr(self, name)) is not None and value not in get_args(kinds):
                 raise ValueError(f"{name}: got {value!r}, allowed are {', '.join(get_args(kinds))}")
         for name in ("steps", "batch_size", "round_steps", "epochs", "buffer"):
-            if not 1 <= getattr(self, name) <= 10**9:
-                got = getattr(self, name)
-                raise ValueError(f"{name}: got {got}, allowed is a whole number >= 1 and <= 1,000,000,000")
+            if (value := getattr(self, name)) is not None and not 1 <= value <= 10**9:
+                raise ValueError(f"{name}: got {value}, allowed is a whole number >= 1 and <= 1,000,000,000")
         if self.batch_size > self.buffer:
             raise ValueError(f"batch_size: got {self.batch_size}, allowed is up to the buffer, {self.buffer}")
         if not 0 < self.mix_fraction <= 1:
@@ -82,9 +82,13 @@ class PolicyTeacherConfig:
             if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name}: got {value}, allowed is a finite number > 0")
 
-    def share(self, step: int) -> float:
-        """The chance that the teacher acts at ``step``."""
-        done = step / (self.steps * self.mix_fraction)
+    def length(self, steps: int) -> int:
+        """Environment steps with the teacher in a task of ``steps``."""
+        return max(1, steps // 10) if self.steps is None else self.steps
+
+    def share(self, progress: float) -> float:
+        """The chance that the teacher acts after this fraction of the steps with it."""
+        done = progress / self.mix_fraction
         match self.mix:
             case "linear":
                 return max(0.0, 1 - done)

@@ -28,7 +28,7 @@ returns (N,)."""
 
 
 class TaughtLearner(ReinforcementLearner):
-    """A `ReinforcementLearner` whose first ``lessons.steps`` of ``steps`` are taught by ``teacher``.
+    """A `ReinforcementLearner` whose first steps (``lessons.length``) are taught by ``teacher``.
 
     Learning up to the next `begin` depends only on the `state` there and the seed, as without a teacher. An algorithm
     with a replay buffer also keeps there what it meets with the teacher.
@@ -40,19 +40,20 @@ class TaughtLearner(ReinforcementLearner):
     ) -> None:  # fmt: skip
         super().__init__(config, policy, env, steps, seed, device)
         self.lessons = lessons
+        self.taught_steps = lessons.length(steps)
         self.teacher = teacher
         self.pupil = Pupil(self.policy, lessons, teacher.gives == "values")
         self.data: Lessons = {}
 
     def learn(self, until: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
         """As `ReinforcementLearner.learn`, with a report per round while the teacher is there."""
-        end = min(until, self.lessons.steps)
+        end = min(until, self.taught_steps)
         while self.step < end:
             started = time.perf_counter()
             if not self._meet(min(self.lessons.round_steps, end - self.step), stop):
                 return
             self._study()
-            if self.step >= self.lessons.steps:
+            if self.step >= self.taught_steps:
                 self.pupil.finish()
                 self.data = {}
             yield self._progress(time.perf_counter() - started)
@@ -65,7 +66,7 @@ class TaughtLearner(ReinforcementLearner):
         """Act for a round, with the teacher's advice on every observation; False if it was stopped, and left out."""
         model, before = self.model, self.step
         model._setup_learn(0, None, reset_num_timesteps=False)
-        share = self.lessons.share(before)
+        share = self.lessons.share(before / self.taught_steps)
         met: dict[str, list[Any]] = {name: [] for name in ("observations", "advice", "actions", "rewards", "ends")}
         while self.step < before + steps:
             if stop():

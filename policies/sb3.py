@@ -88,6 +88,9 @@ class PolicyConfig:
     with DQN, SAC and TD3. Zeros after relu cost no synaptic operations; tanh gives no zeros."""
     memory: MemoryConfig | None = None
     """How the policy remembers observations and reads spikes (state: carry). Without it, `MemoryConfig`'s defaults."""
+    initial: str | None = None
+    """Weights to start from: the run folder of a life, or a .zip of this project's policies. Names and shapes must fit
+    exactly. The twins take those of the twins there, or start anew."""
 
     def __post_init__(self) -> None:
         whole_number("T", self.T)

@@ -123,7 +123,7 @@ class LifeConfig:
             place = "teacher" if task.teacher is None else f"world.{number}.teacher"
             if self.policy.state == "carry":
                 raise ValueError(f"{place}: not allowed with state: carry; set policy.state: reset, or leave it out")
-            if lessons.steps > task.steps:
+            if lessons.length(task.steps) > task.steps:
                 raise ValueError(
                     f"{place}.steps: got {lessons.steps:,}, allowed are up to the {task.steps:,} steps of "
                     f"{task.name}, of which they are part"

@@ -103,6 +103,7 @@ class Life:
 
     def load_state(self, state: State) -> None:
         """Continue from ``state``, also one of version 0.1."""
+        self.notes.clear()  # they tell how the run begins
         task = state["learner"]["task"]
         for being, saved in zip(self.beings, state["model"]["beings"], strict=True):
             lives = task is not None and not saved["scores"]

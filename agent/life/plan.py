@@ -70,9 +70,9 @@ def _notes(config: LifeConfig) -> Iterator[str]:
 
 def _teaching(config: LifeConfig) -> Iterator[str]:
     """Who teaches which tasks, each once."""
-    lessons = {task.label: lesson for task in config.world if (lesson := config.teacher_of(task)) is not None}
-    for task, lesson in lessons.items():
-        yield f"teacher of {task}, for the first {lesson.steps:,} steps: {taught_by(lesson)}"
+    for task in {task.label: task for task in config.world}.values():
+        if (lessons := config.teacher_of(task)) is not None:
+            yield f"teacher of {task.label}, for the first {lessons.length(task.steps):,} steps: {taught_by(lessons)}"
 
 
 def _protection(config: ProtectionConfig) -> str:

@@ -6,21 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from snn4.agent.config.file import read as read_file
 from snn4.agent.errors import BadInput, CannotGoOn
-from snn4.agent.life.config import LifeConfig, LifeTask, read
-from snn4.agent.life.organism import Organism
-from snn4.agent.run import checkpoint
+from snn4.agent.life.config import LifeConfig, LifeTask
+from snn4.agent.life.lived import Lived, NotLived
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM, name_of
-from snn4.agent.run.journal import CONFIG, require_run
 from snn4.learners.algorithms import make_policy
 from snn4.learners.policy_distillation import PolicyTeacherConfig
 from snn4.learners.policy_teacher import PolicyTeacher, misfit, teacher_from, teacher_in_zip, unfit_loss
 from snn4.learners.sb3_zip import BadAgent
-
-
-class NoTeacher(BadInput):
-    """The source holds no teacher of this task."""
 
 
 class Teachers:
@@ -84,55 +77,40 @@ def load_teacher(lessons: PolicyTeacherConfig, task: LifeTask) -> PolicyTeacher:
     """The teacher in ``lessons.source`` for ``task``: an SB3 zip, or a being of the life in a run folder."""
     source = Path(lessons.source)
     if not source.exists():
-        raise NoTeacher(f"source: got {lessons.source!r}, which is missing; allowed is a run folder or an SB3 .zip")
+        raise NotLived(f"source: got {lessons.source!r}, which is missing; allowed is a run folder or an SB3 .zip")
     if not source.is_dir():
         return teacher_in_zip(source)
-    config = _life_in(source)
-    taught = _task_for(config, lessons, task, source)
-    organism = _being(config, lessons, taught, source)
+    life = Lived.of(source)
+    taught = _task_for(life, lessons, task)
+    organism = life.organism(_being(life, lessons, taught))
     env = taught.make(1)
-    policy = make_policy(config.learner_of(taught), taught.policy(organism.config), env)
+    policy = make_policy(life.config.learner_of(taught), taught.policy(organism.config), env)
     env.close()
     policy = organism.prepare(taught.name, policy)
     return teacher_from(str(source), policy, env.observation_space, organism.tasks[taught.name].normalization)
 
 
-def _life_in(folder: Path) -> LifeConfig:
-    require_run(folder)
-    raw, source = read_file(folder / CONFIG)
-    if "world" not in raw:
-        raise NoTeacher(f"source: got {folder}, a {raw.get('kind', 'training')}, allowed is the run folder of a life")
-    return read(raw, source)
-
-
-def _task_for(config: LifeConfig, lessons: PolicyTeacherConfig, task: LifeTask, source: Path) -> LifeTask:
+def _task_for(life: Lived, lessons: PolicyTeacherConfig, task: LifeTask) -> LifeTask:
     """The latest stay of the teacher's life in the task that it teaches."""
-    acting = [past for past in config.world if past.data is None]
+    acting = [past for past in life.config.world if past.data is None]
     wanted = lessons.task or task.name
     named = [past for past in acting if wanted in (past.name, past.label)]
     if not named and lessons.task is None:
         named = [past for past in acting if past.environment == task.environment]
     if not named:
         names = ", ".join(dict.fromkeys(past.name for past in acting))
-        raise NoTeacher(f"task: got {wanted!r}, which {source} has not learned; set task to one of its own: {names}")
+        raise NotLived(f"task: got {wanted!r}, which {life.folder} has not learned; allowed are {names or 'none'}")
     return named[-1]
 
 
-def _being(config: LifeConfig, lessons: PolicyTeacherConfig, task: LifeTask, source: Path) -> Organism:
-    """The teacher in the newest checkpoint of its run."""
-    policies = config.beings
-    saved = checkpoint.newest(source)
-    if saved is None:
-        raise NoTeacher(f"source: {source} has no checkpoint yet, so there is no teacher")
-    states = dict(zip(policies, saved.state["model"]["beings"], strict=True))
-    learned = [name for name, state in states.items() if task.name in state["organism"]["tasks"]]
+def _being(life: Lived, lessons: PolicyTeacherConfig, task: LifeTask) -> str:
+    """The name of the teacher."""
+    learned = [name for name, state in life.states.items() if task.name in state["tasks"]]
     chosen = lessons.being or (ANN_TWIN if ANN_TWIN in learned else ORGANISM)
     if chosen not in learned:
-        others = ", ".join(learned) or "none yet"
-        raise NoTeacher(f"being: got {chosen}, allowed is who has learned {task.name} in {source}: {others}")
-    organism = Organism(policies[chosen])
-    organism.load_state(states[chosen]["organism"])
-    return organism
+        others = ", ".join(learned) or "nobody yet"
+        raise NotLived(f"being: got {chosen}, allowed is who has learned {task.name} in {life.folder}: {others}")
+    return chosen
 
 
 def taught_by(lessons: PolicyTeacherConfig) -> str:

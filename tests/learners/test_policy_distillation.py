@@ -57,14 +57,19 @@ def test_returns_end_with_their_episode() -> None:
 
 
 def test_the_teacher_acts_less_and_less() -> None:
-    linear = PolicyTeacherConfig("x", steps=100, mix_fraction=0.5)
-    assert [linear.share(step) for step in (0, 25, 50, 99)] == [1, 0.5, 0, 0]
-    exponential = PolicyTeacherConfig("x", steps=100, mix="exponential")
+    linear = PolicyTeacherConfig("x", mix_fraction=0.5)
+    assert [linear.share(progress) for progress in (0, 0.25, 0.5, 0.99)] == [1, 0.5, 0, 0]
+    exponential = PolicyTeacherConfig("x", mix="exponential")
     assert exponential.share(0) == 1
-    assert exponential.share(25) == pytest.approx(0.1)
-    assert exponential.share(60) == 0
-    assert {PolicyTeacherConfig("x", mix="teacher").share(step) for step in (0, 10**4)} == {1}
-    assert {PolicyTeacherConfig("x", mix="pupil").share(step) for step in (0, 10**4)} == {0}
+    assert exponential.share(0.25) == pytest.approx(0.1)
+    assert exponential.share(0.6) == 0
+    assert {PolicyTeacherConfig("x", mix="teacher").share(progress) for progress in (0, 0.9)} == {1}
+    assert {PolicyTeacherConfig("x", mix="pupil").share(progress) for progress in (0, 0.9)} == {0}
+
+
+def test_lessons_take_a_tenth_unless_told_otherwise() -> None:
+    assert [PolicyTeacherConfig("x").length(steps) for steps in (1000, 3)] == [100, 1]
+    assert PolicyTeacherConfig("x", steps=70).length(1000) == 70
 
 
 def test_the_loss_follows_the_actions() -> None:

@@ -161,7 +161,6 @@ def test_a_stopped_round_is_left_out(tmp_path: Path) -> None:
 
 def test_the_data_set_keeps_the_newest(tmp_path: Path) -> None:
     learner = pupil("PPO", teacher_of("PPO", tmp_path), steps=2000, buffer=200)
-    learner.lessons = lessons(steps=1000, buffer=200)
     learner.begin(1)
     list(learner.learn(240))
     before = learner.data["observations"]
