@@ -41,14 +41,17 @@ app.command("train", help="The same as run, for a training.")(run)
 
 @app.command()
 def distill(
-    config: _Config,
-    teacher: Annotated[str, typer.Option(help="A run folder, or an agent (.zip) that stable-baselines3 saved.")],
-    overrides: _Overrides = None, runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
+    config: _Config, overrides: _Overrides = None,
+    teacher: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="A run folder, zoo:NAME, a file of weights, torchvision:NAME, timm:NAME; or several times."),
+    ] = None,
+    backend: _Backend = None, runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
 ) -> None:  # fmt: skip
-    """Run what CONFIG describes, with a teacher: the same as run CONFIG teacher.source=TEACHER."""
+    """Run the training CONFIG with a teacher: its network also learns the answers of one that was trained before."""
     from snn4.agent import runner
 
-    kind, checked = runner.read_config(config, overrides or [], {"teacher": teacher})
+    kind, checked = runner.read_config(config, overrides or [], {"backend": backend, "teacher": runner.listed(teacher)})
     runner.begin(kind, checked, runs_dir, quiet)
 
 

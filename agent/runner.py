@@ -61,6 +61,13 @@ def read_config(config: str, overrides: Sequence[str], shorthands: Mapping[str, 
     return kind, kind.read(raw, source, [*overrides, *(f"{kind.shorthands[name]}={given[name]}" for name in given)])
 
 
+def listed(values: Sequence[str] | None) -> str | None:
+    """The value of an option that was given several times, as YAML; None if it was not given."""
+    if not values:
+        return None
+    return json.dumps(values[0] if len(values) == 1 else list(values))
+
+
 def begin(kind: Kind, config: Any, runs: Path, quiet: bool = False) -> None:
     """Do a new run in a new folder in ``runs``; a signal stops it after a checkpoint, with exit status 130 or 143."""
     about = {**kind.about(config), "seed": config.seed, "config": dataclasses.asdict(config)}

@@ -33,7 +33,8 @@ MANIFEST = "manifest.json"
 PARTS = ("model", "learner")
 FILES = (*(f"{part}.safetensors" for part in PARTS), "state.json", "config.yaml")
 _FREE = ("threads", "workers", "device", "accelerator", "keep_checkpoints", "root", "folder", "download", "source")
-"""Keys of a config that may change between interruption and resume: they concern the machine and its disk."""
+"""Keys of a config that may change between interruption and resume: they concern the machine and its disk. The
+fingerprint shows whether data and teachers are still the same."""
 _OPEN = ("options", "kwargs", "hyperparameters", "physics")
 """Mappings of a config with keys that are not fields."""
 
