@@ -50,13 +50,16 @@ class PolicyTeacherConfig:
     """Weight of the critic's squared error, relative to the variance of the returns, which it learns from the rewards
     on the way (DQN: the Q-values of the actions taken). Reinforcement learning then begins with a critic that knows the
     pupil's returns. 0 leaves the critic untaught."""
+    anchor: float = 0.0
+    """Weight of the loss in the reinforcement learning that follows: at each update, the policy also repeats the
+    teacher's decisions on a batch of the data set. It falls to 0 over as many steps as the lessons took."""
     learning_rate: float = 1e-3
     """Learning rate of the policy's optimizers in these steps."""
     batch_size: int = 128
     """Observations per update."""
     round_steps: int = 1_000
     """Environment steps in a round."""
-    epochs: int = 2
+    epochs: int = 4
     """Passes over the data set after each round."""
     buffer: int = 20_000
     """Size of the data set; the oldest observations leave it."""
@@ -76,8 +79,9 @@ class PolicyTeacherConfig:
             raise ValueError(f"batch_size: got {self.batch_size}, allowed is up to the buffer, {self.buffer}")
         if not 0 < self.mix_fraction <= 1:
             raise ValueError(f"mix_fraction: got {self.mix_fraction}, allowed is above 0, up to 1")
-        if not 0 <= self.value < math.inf:
-            raise ValueError(f"value: got {self.value}, allowed is a finite number >= 0")
+        for name in ("value", "anchor"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a finite number >= 0")
         for name in ("learning_rate", "temperature"):
             if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name}: got {value}, allowed is a finite number > 0")

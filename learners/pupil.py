@@ -49,6 +49,13 @@ class Pupil:
         """Factor of the loss of a DQN pupil: the gradient of its Q-values is then that of logits."""
         return self._temperature if isinstance(self.policy, DQNPolicy) and self._loss == "kl" else 1.0
 
+    def distance(self, observations: Tensor, advice: Tensor) -> Tensor:
+        """The loss of its decisions; see `losses`."""
+        if self._loss == "nll" and self.half_range is not None:
+            features: Any = self.policy.extract_features(observations, self.policy.pi_features_extractor)
+            return self._unlikelihood(self.policy.mlp_extractor.forward_actor(features), advice)
+        return self._distance(self.decide(observations), advice)
+
     def losses(self, observations: Tensor, advice: Tensor, actions: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
         """Losses of its decisions, and of what its critic expects.
 
@@ -65,9 +72,7 @@ class Pupil:
             latent = policy.mlp_extractor.forward_actor(parts[0])
             values = policy.value_net(policy.mlp_extractor.forward_critic(parts[1]))
             if self._loss == "nll" and self.half_range is not None:
-                shaped = advice.reshape(-1, *policy.action_space.shape)  # type: ignore[misc]
-                chances = policy._get_action_dist_from_latent(latent).log_prob(shaped)
-                return -chances.mean(), _error(values, goals)
+                return self._unlikelihood(latent, advice), _error(values, goals)
             outputs = policy.action_net(latent)
         elif isinstance(policy, DQNPolicy):
             outputs = policy.q_net(observations)
@@ -76,6 +81,11 @@ class Pupil:
             outputs = self.decide(observations)
             values = torch.cat(policy.critic(observations, actions), 1)
         return self._distance(outputs, advice), _error(values, goals)
+
+    def _unlikelihood(self, latent: Tensor, advice: Tensor) -> Tensor:
+        """Negative log-likelihood of the teacher's actions in the Gaussians of PPO and A2C."""
+        actions = advice.reshape(-1, *self.policy.action_space.shape)
+        return -self.policy._get_action_dist_from_latent(latent).log_prob(actions).mean()  # type: ignore[no-any-return]
 
     def _distance(self, outputs: Tensor, advice: Tensor) -> Tensor:
         if self.half_range is not None:

@@ -47,7 +47,8 @@ class SavedAgent:
     normalize_images: bool
     """Whether the policy divides images of 0 to 255 by 255."""
     normalized: bool
-    """Whether it last acted behind VecNormalize, whose statistics are not in the file."""
+    """Whether PPO or A2C last acted behind VecNormalize, whose statistics are not in the file. The files of other
+    algorithms do not tell, and give False."""
 
 
 def read_agent(path: Path) -> SavedAgent:
@@ -66,7 +67,8 @@ def read_agent(path: Path) -> SavedAgent:
         str(path), algorithm, _activation(path, algorithm, kwargs), _net_arch(weights), weights,
         _space(path, data, "observation_space"), _space(path, data, "action_space"),  # type: ignore[arg-type]
         _features(path, weights, kwargs), use_sde, _number(kwargs.get("clip_mean"), 2.0),
-        kwargs.get("normalize_images") is not False, data.get("_last_original_obs") is not None,
+        kwargs.get("normalize_images") is not False,
+        algorithm in ("PPO", "A2C") and data.get("_last_original_obs") is not None,
     )  # fmt: skip
     _require_actions(agent)
     return agent

@@ -18,6 +18,7 @@ from snn4.learners.algorithms import LearnerConfig
 from snn4.learners.not_finite import NotFinite, check_network, require_finite
 from snn4.learners.policy_distillation import PolicyTeacherConfig, returns
 from snn4.learners.policy_teacher import PolicyTeacher
+from snn4.learners.protection import acting_optimizer
 from snn4.learners.pupil import Pupil
 from snn4.learners.reinforcement import Progress, ReinforcementLearner
 from snn4.policies.sb3 import PolicyConfig
@@ -44,6 +45,9 @@ class TaughtLearner(ReinforcementLearner):
         self.teacher = teacher
         self.pupil = Pupil(self.policy, lessons, teacher.gives == "values")
         self.data: Lessons = {}
+        self._anchored = False  # while rewards teach
+        if lessons.anchor:
+            acting_optimizer(self.policy).register_step_pre_hook(lambda *_: self._repeat())
 
     def learn(self, until: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
         """As `ReinforcementLearner.learn`, with a report per round while the teacher is there."""
@@ -54,13 +58,32 @@ class TaughtLearner(ReinforcementLearner):
                 return
             self._study()
             if self.step >= self.taught_steps:
-                self.pupil.finish()
-                self.data = {}
+                self._finish()
             yield self._progress(time.perf_counter() - started)
             self.model.logger.name_to_value.clear()
             if stop():
                 return
+        self._anchored = self.lessons.anchor > 0
         yield from super().learn(until, stop)
+        self._anchored = False
+        if self.step >= 2 * self.taught_steps:  # the anchor has come up
+            self.data = {}
+
+    def _finish(self) -> None:
+        """End the lessons."""
+        self.pupil.finish()
+        if not self.lessons.anchor:
+            self.data = {}
+
+    def _repeat(self) -> None:
+        """Add the gradient of the lessons' loss, just before an update by rewards."""
+        weight = self.lessons.anchor * (2 - self.step / self.taught_steps)
+        if not self._anchored or weight <= 0:
+            return
+        rows = torch.randint(len(self.data["goals"]), (self.lessons.batch_size,)).numpy()
+        with torch.enable_grad():
+            distance = self.pupil.distance(self._seen(self.data, rows), self._on_device(self.data["advice"][rows]))
+            (weight * self.pupil.sharpness * distance).backward()  # type: ignore[no-untyped-call]
 
     def _meet(self, steps: int, stop: Callable[[], bool]) -> bool:
         """Act for a round, with the teacher's advice on every observation; False if it was stopped, and left out."""

@@ -92,11 +92,16 @@ def test_an_actor_of_vectors_is_plain_layers(tmp_path: Path) -> None:
     assert layers == [nn.Linear, nn.Tanh, nn.Linear, nn.Tanh, nn.Linear]
 
 
-def test_it_tells_of_vec_normalize(tmp_path: Path) -> None:
-    model = DQN("MlpPolicy", VecNormalize(make_vec_env("CartPole-v1")), **SMALL)
-    model.learn(4)
-    model.save(tmp_path / "agent.zip")
-    assert read_agent(tmp_path / "agent.zip").normalized
+def test_ppo_tells_of_vec_normalize(tmp_path: Path) -> None:
+    """Off-policy algorithms always keep the original observation, and so do not tell."""
+    env = make_vec_env("CartPole-v1")
+    for model, normalized in (
+        (PPO("MlpPolicy", VecNormalize(env), n_steps=64, **ON), True), (PPO("MlpPolicy", env, n_steps=64, **ON), False),
+        (DQN("MlpPolicy", env, **SMALL), False),
+    ):  # fmt: skip
+        model.learn(4)
+        model.save(tmp_path / "agent.zip")
+        assert read_agent(tmp_path / "agent.zip").normalized == normalized
 
 
 # Nothing is executed

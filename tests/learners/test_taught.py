@@ -22,6 +22,7 @@ from snn4.learners.policy_teacher import (
     teacher_in_zip,
     unfit_loss,
 )
+from snn4.learners.protection import acting_optimizer
 from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.learners.sb3_zip import BadAgent
 from snn4.learners.taught import TaughtLearner
@@ -121,22 +122,91 @@ def test_rewards_teach_the_rest(name: str, tmp_path: Path) -> None:
         assert learner.model.replay_buffer.size() * 2 == learner.step  # type: ignore[attr-defined]  # 2 environments
 
 
-@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(("normalize", "until"), [(False, 240), (True, 240), (True, 560)])
 @pytest.mark.parametrize("name", ["PPO", "DQN", "SAC"])
-def test_resumed_is_uninterrupted(name: str, normalize: bool, tmp_path: Path) -> None:
+def test_resumed_is_uninterrupted(name: str, normalize: bool, until: int, tmp_path: Path) -> None:
+    """Within the lessons, and while their anchor holds."""
     teacher = teacher_of(name, tmp_path)
-    whole = pupil(name, teacher, normalize=normalize)
+    whole = pupil(name, teacher, normalize=normalize, anchor=1.0)
     whole.begin(1)
-    list(whole.learn(240))
+    list(whole.learn(until))
     saved = through_disk(whole.state(), tmp_path)
     whole.begin(2)
     rest = list(whole.learn(640))
-    resumed = pupil(name, teacher, normalize=normalize)
+    resumed = pupil(name, teacher, normalize=normalize, anchor=1.0)
     resumed.load_state(saved)
     resumed.begin(2)
     again = list(resumed.learn(640))
     assert [(row.step, row.losses) for row in rest] == [(row.step, row.losses) for row in again]
     assert same(whole.state()["parameters"], resumed.state()["parameters"])
+
+
+@pytest.mark.parametrize("name", ["PPO", "SAC", "DQN"])
+def test_an_anchor_adds_the_gradient_of_the_lessons(name: str, tmp_path: Path) -> None:
+    """To each update by rewards, with a weight that falls over as many steps as the lessons took."""
+    learner = pupil(name, teacher_of(name, tmp_path), anchor=3.0, steps=1200)
+    learner.begin(1)
+    list(learner.learn(480))
+    assert len(learner.data["goals"]) == 400
+    optimizer = acting_optimizer(learner.policy)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    found = {}
+    for step, anchored in ((480, True), (720, True), (960, True), (480, False)):
+        learner.model.num_timesteps, learner._anchored = step, anchored
+        optimizer.zero_grad()
+        torch.manual_seed(5)
+        for hook in optimizer._optimizer_step_pre_hooks.values():
+            hook(optimizer, (), {})
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
+        found[step, anchored] = torch.cat([grad.flatten() for grad in grads])
+    torch.manual_seed(5)
+    rows = torch.randint(400, (32,)).numpy()
+    seen = learner.policy.obs_to_tensor(learner.data["observations"][rows])[0]
+    loss = learner.pupil.distance(seen, torch.from_numpy(learner.data["advice"][rows]))  # type: ignore[arg-type]
+    plain = torch.autograd.grad(loss * learner.pupil.sharpness, parameters, allow_unused=True)
+    parts = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, plain, strict=True)]
+    whole = torch.cat([part.flatten() for part in parts])
+    assert whole.abs().max() > 0
+    assert torch.allclose(found[480, True], 3 * whole, rtol=1e-4, atol=1e-7)
+    assert torch.allclose(found[720, True], 1.5 * whole, rtol=1e-4, atol=1e-7)
+    assert not found[960, True].any()
+    assert not found[480, False].any(), "the lessons themselves have no anchor"
+
+
+def test_an_anchor_lets_the_data_set_go(tmp_path: Path) -> None:
+    learner = pupil("PPO", teacher_of("PPO", tmp_path), anchor=1.0, steps=1200)
+    learner.begin(1)
+    list(learner.learn(900))
+    assert learner.data
+    list(learner.learn(1000))
+    assert learner.data == {}
+
+
+@pytest.mark.parametrize("loss", ["kl", "nll", "mse"])
+@pytest.mark.parametrize("name", PUPILS)
+def test_both_ways_to_the_loss_agree(name: str, loss: Any, tmp_path: Path) -> None:
+    teacher = teacher_of(name, tmp_path)
+    learner = pupil(name, teacher, loss=loss)
+    if unfit_loss(learner.lessons, name.split(",")[0], teacher) is not None:
+        return
+    met = observations(learner)
+    advice, tensor = teacher.advise(met), learner.policy.obs_to_tensor(met)[0]
+    with torch.no_grad():
+        both = learner.pupil.losses(tensor, advice, torch.zeros(200, 1), torch.zeros(200))  # type: ignore[arg-type]
+        alone = learner.pupil.distance(tensor, advice)  # type: ignore[arg-type]
+    assert both[0].item() == pytest.approx(alone.item(), rel=1e-5)
+
+
+def test_the_likelihood_is_that_of_the_gaussians(tmp_path: Path) -> None:
+    teacher = teacher_of("PPO, Box", tmp_path)
+    learner = pupil("PPO, Box", teacher, loss="nll")
+    met = observations(learner)
+    advice, tensor = teacher.advise(met), torch.from_numpy(met)
+    with torch.no_grad():
+        found = learner.pupil.distance(tensor, advice).item()
+        mean, std = learner.pupil.decide(tensor), learner.policy.log_std.exp()  # type: ignore[operator, union-attr]
+    plain = 0.5 * ((advice - mean) / std) ** 2 + std.log() + 0.5 * np.log(2 * np.pi)
+    assert found == pytest.approx(plain.sum(1).mean().item(), rel=1e-5)
 
 
 def test_the_seed_decides(tmp_path: Path) -> None:
