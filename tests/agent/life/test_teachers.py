@@ -26,7 +26,7 @@ from snn4.agent.life.life import Life
 from snn4.agent.life.plan import plan
 from snn4.agent.life.teachers import Teachers
 from snn4.agent.run import checkpoint
-from snn4.agent.run.events import Evaluated, Learned
+from snn4.agent.run.events import Ended, Evaluated, Learned
 from snn4.agent.run.work import OneProcess
 from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.learners.taught import TaughtLearner
@@ -193,6 +193,21 @@ def test_without_a_teacher_nothing_changed(tiny: Tiny) -> None:
     assert Life(tiny()).fingerprint == {}
 
 
+def test_a_signal_within_the_lessons(tiny: Tiny, saved: Path, tmp_path: Path) -> None:
+    """The round that was stopped is left out; the life goes on and ends at the same step."""
+    config = tiny(lessons(saved))
+    events = Story(Life(config), tmp_path).tell_until(
+        lambda event: isinstance(event, Learned) and event.step == 192 and AGREEMENT in event.losses
+    )
+    assert of(Ended, events)[0].age == 192
+    again = Life(config)
+    story = Story(again, tmp_path)
+    story.restore()
+    rest = of(Learned, story.tell())
+    assert [event.step for event in rest if AGREEMENT in event.losses] == [256, 320]
+    assert again.age == rest[-1].step >= 512
+
+
 # Commands
 
 
@@ -209,8 +224,25 @@ def test_distill_is_run_with_a_teacher(cli: Cli, tiny_yaml: Path, saved: Path, t
     assert "CartPole-v1: agreement, %" in page.pictures
     assert cli("watch", folder, "--svg", tmp_path / "picture.svg").status == 0
     assert cli("evaluate", folder, "--json").status == 0
+    saved.rename(saved.with_name("away.zip"))
+    try:
+        assert cli("evaluate", folder).status == 0, "a finished life needs no teacher"
+        assert cli("world", folder).status == 0
+    finally:
+        saved.with_name("away.zip").rename(saved)
     result = cli("distill", "split_mnist", "--teacher", saved)
     assert (result.status, result.err) == (2, "--teacher: not allowed for a stream; leave it out\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("distill_lunar_lander", "Box2D"), ("distill_minatar_breakout", "minatar"), ("taught_pixel_cartpole", "torch")],
+)
+def test_shipped_configs_wait_for_their_teacher(cli: Cli, name: str, package: str, tmp_path: Path) -> None:
+    pytest.importorskip(package)
+    result = cli("run", name, "--runs-dir", tmp_path / "runs")
+    assert (result.status, result.out, (tmp_path / "runs").exists()) == (2, "", False)
+    assert re.fullmatch(rf"{name}: teacher: source: got 'runs/\w+', which is missing; allowed is .*\n", result.err)
 
 
 def test_a_teacher_that_changed_is_noticed(cli: Cli, tiny_yaml: Path, tmp_path: Path) -> None:
