@@ -125,7 +125,7 @@ def misfit(teacher: PolicyTeacher, observations: spaces.Space[Any], actions: spa
         ("observations", teacher.observation_space, observations), ("actions", teacher.action_space, actions)
     ):  # fmt: skip
         if not _alike(its, here, bounds=name == "actions"):
-            return f"{teacher.source} has {name} {_short(its)}, allowed are {_short(here)}, as here"
+            return f"{teacher.source} has {name} {_short(its)}, allowed are {_short(here)}"
     return None
 
 

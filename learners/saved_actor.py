@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import torch
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
+from stable_baselines3.common.preprocessing import preprocess_obs
 from torch import Tensor, nn
 
 from snn4.learners.saved_agent import ACTIVATIONS, SavedAgent, acting_head, below, features_place, linears
@@ -14,42 +16,44 @@ from snn4.learners.sb3_zip import BadAgent
 
 
 class Preprocessing(nn.Module):
-    """SB3's treatment of observations: images of 0 to 255 become 0 to 1, numbers of a Discrete space one-hot codes."""
+    """SB3's treatment of observations: images of 0 to 255 become 0 to 1 (``normalize_images``), numbers of a Discrete
+    space one-hot codes, and all others float32."""
 
-    def __init__(self, space: spaces.Space[Any]) -> None:
+    def __init__(self, space: spaces.Space[Any], normalize_images: bool) -> None:
         super().__init__()
         self.space = space
+        self.normalize_images = normalize_images
 
     def forward(self, observations: Tensor) -> Tensor:
-        return preprocess_obs(observations, self.space)  # type: ignore[return-value]
+        return preprocess_obs(observations, self.space, self.normalize_images)  # type: ignore[return-value]
 
 
 def make_actor(agent: SavedAgent) -> nn.Sequential:
     """The acting network: observations (B, …) -> outputs (B, n), with the agent's weights.
 
     The outputs are logits (PPO, A2C with Discrete actions), mean actions (PPO, A2C with Box actions), values of actions
-    (DQN), or actions from -1 to 1, which SB3 stretches to the bounds of the space (SAC, TD3). An agent with vectors for
-    observations has nothing but linear layers and activations.
+    (DQN), or actions from -1 to 1, which SB3 stretches to the bounds of the space (SAC, TD3). An agent with float32
+    vectors for observations has nothing but linear layers and activations.
 
     Raises:
-        BadAgent: the tensors do not fit each other.
+        BadAgent: the tensors do not fit each other, or the observations.
     """
     layers = [*_preprocessing(agent), *_features(agent), *_body(agent), *_behind_head(agent)]
-    for wide, narrow in zip(_linears(layers), _linears(layers)[1:], strict=False):
-        if wide.out_features != narrow.in_features:
-            raise BadAgent(f"{agent.source}: policy.pth: layers of {wide} and {narrow} do not fit each other")
-    actor = nn.Sequential(*layers).eval()
-    return actor.requires_grad_(False)
-
-
-def _linears(layers: list[nn.Module]) -> list[nn.Linear]:
-    return [layer for layer in layers if isinstance(layer, nn.Linear)]
+    actor = nn.Sequential(*layers).eval().requires_grad_(False)
+    space = agent.observation_space
+    try:
+        actor(torch.from_numpy(np.zeros((1, *(space.shape or ())), space.dtype)))
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())
+        message = f"policy.pth: the tensors do not fit each other and observations {space} ({problem})"
+        raise BadAgent(f"{agent.source}: {' '.join(message.split())}") from None
+    return actor
 
 
 def _preprocessing(agent: SavedAgent) -> Iterator[nn.Module]:
     space = agent.observation_space
-    if isinstance(space, spaces.Discrete) or (agent.normalize_images and is_image_space(space)):
-        yield Preprocessing(space)
+    if space.dtype != np.float32:
+        yield Preprocessing(space, agent.normalize_images)
 
 
 def _features(agent: SavedAgent) -> Iterator[nn.Module]:

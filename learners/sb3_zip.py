@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ def read_weights(path: Path) -> Weights:
         BadAgent: there is no such file, it is damaged, it holds more than tensors, or a number is not finite.
     """
     try:
-        weights = torch.load(io.BytesIO(_part(path, "policy.pth")), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of files that it then refuses
+            weights = torch.load(io.BytesIO(_part(path, "policy.pth")), map_location="cpu", weights_only=True)
     except BadAgent:
         raise
     except Exception as error:  # torch raises many types for files that are damaged or hold more than tensors

@@ -25,6 +25,12 @@ class Drawn(gym.Env[Any, Any]):
         return self.observation_space.sample(), 0.0, False, False, {}
 
 
+class Doubles(Drawn):
+    """Vectors in float64, as MuJoCo's."""
+
+    observation_space: Any = gym.spaces.Box(-2, 2, (5,), np.float64)
+
+
 SMALL: dict[str, Any] = {"learning_starts": 0, "buffer_size": 10, "seed": 0, "device": "cpu"}
 ON: dict[str, Any] = {"seed": 0, "device": "cpu"}
 AGENTS: dict[str, Any] = {
@@ -34,6 +40,7 @@ AGENTS: dict[str, Any] = {
     "PPO, linear": lambda: PPO("MlpPolicy", "CartPole-v1", policy_kwargs={"net_arch": []}, **ON),
     "PPO, images": lambda: PPO("CnnPolicy", Drawn(), n_steps=64, **ON),
     "PPO, flat images": lambda: PPO("MlpPolicy", Drawn(), n_steps=64, **ON),
+    "PPO, doubles": lambda: PPO("MlpPolicy", Doubles(), n_steps=64, **ON),
     "A2C": lambda: A2C(
         "MlpPolicy", "CartPole-v1", policy_kwargs={"activation_fn": nn.ELU, "net_arch": {"pi": [8], "vf": [7, 5]}}, **ON
     ),

@@ -62,7 +62,7 @@ class Teachers:
         env = task.make(1)
         env.close()
         if (problem := misfit(teacher, env.observation_space, env.action_space)) is not None:
-            return f"{problem} ({task.environment}); give this task a teacher of its own in the world, or none"
+            return f"{problem} in {task.environment}; give this task a teacher of its own in the world"
         return unfit_loss(lessons, self.config.learner_of(task).algorithm, teacher)
 
     @property

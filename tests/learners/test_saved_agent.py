@@ -205,6 +205,10 @@ def with_weights(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
         (lambda w: {"q": torch.ones(2)}, "got an agent of another algorithm"),
         (lambda w: w | {"action_net.weight": torch.ones(3, 64)}, "got 3 outputs of its network, allowed are 2"),
         (lambda w: w | {"action_net.weight": torch.ones(2, 9)}, "do not fit each other"),
+        (
+            lambda w: w | {"mlp_extractor.policy_net.0.weight": torch.ones(64, 5)},
+            "do not fit each other and observations",
+        ),
         (lambda w: w | {"lstm_actor.weight_ih_l0": torch.ones(3)}, "policies without memory"),
         (lambda w: w | {"features_extractor.mlp.0.weight": torch.ones(3, 3)}, "an unknown features extractor"),
         (lambda w: {k: x for k, x in w.items() if k != "action_net.bias"}, "action_net.bias is missing"),

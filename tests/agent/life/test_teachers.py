@@ -287,7 +287,7 @@ def test_other_spaces(tiny: Tiny, saved: Path, lived: Path, tmp_path: Path) -> N
     acrobot = "world=[{environment: Acrobot-v1, steps: 512}]"
     (line,) = problems(tiny(acrobot, lessons(saved)))
     assert re.match(
-        r"teacher: .*teacher\.zip has observations Box\(.*\), allowed are Box\(.*\), as here \(Acrobot-v1\)", line
+        r"teacher: .*teacher\.zip has observations Box\(.*\), allowed are Box\(.*\) in Acrobot-v1; give", line
     )
     (line,) = problems(tiny(lessons(swinger(tmp_path))))
     assert "has observations" in line
