@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,8 +19,12 @@ from snn4.learners.not_finite import NotFinite, check_network
 from snn4.learners.recipe import Recipe, averaged_copy, lay_out, learning_rate, make_optimizer
 from snn4.policies.networks.classifier import Network, SpikingClassifier
 
-Batches = Callable[[int, int], Iterable[tuple[Tensor, Tensor]]]
-"""``(epoch, first)`` -> batches of the epoch from ``first`` on: x (B, C, H, W) or (T, B, C, H, W), labels (B,)."""
+if TYPE_CHECKING:
+    from snn4.learners.lessons import Lessons
+
+Batches = Callable[[int, int], Iterable[tuple[Tensor, ...]]]
+"""``(epoch, first)`` -> batches of the epoch from ``first`` on: x (B, C, H, W) or (T, B, C, H, W), labels (B,), and
+possibly the teacher's logits (teachers, B, classes) if it has seen these very images before."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,16 @@ class SupervisedLearner:
         n_batches: batches per epoch.
         seed: of mixing and dropout; the data determines order and augmentation.
         fabric: device, precision, processes; already launched.
+        lessons: of a teacher; None learns from the labels alone.
 
     Raises:
         ValueError: if there is no batch.
     """
 
     def __init__(
-        self, config: Recipe, network: Network, batches: Batches, n_batches: int, seed: int, fabric: Fabric
-    ) -> None:
+        self, config: Recipe, network: Network, batches: Batches, n_batches: int, seed: int, fabric: Fabric,
+        lessons: Lessons | None = None,
+    ) -> None:  # fmt: skip
         if n_batches < 1:
             raise ValueError("batch_size: got more than all training samples, allowed is at most their number")
         self.config = config
@@ -69,7 +75,9 @@ class SupervisedLearner:
         self.batches, self.n_batches = batches, n_batches
         lay_out(network, config)
         self.module, self.spiking = network, isinstance(network, SpikingClassifier)
-        self.network, self.optimizer = fabric.setup(self.module, make_optimizer(config, self.module))
+        self.lessons = lessons
+        trained = self.module if lessons is None else lessons.joined(config, fabric.device)
+        self.network, self.optimizer = fabric.setup(self.module, make_optimizer(config, trained))
         if self.spiking:
             self.network.mark_forward_method("run")
         self.average = averaged_copy(config, self.module)
@@ -109,9 +117,9 @@ class SupervisedLearner:
         sums = self._zeros()
         before = self.images
         started = time.perf_counter()
-        for number, (x, labels) in enumerate(self.batches(epoch, first), first):
-            x, labels = self.fabric.to_device((x, labels))
-            sums += self._learn_batch(x, labels, T)
+        for number, batch in enumerate(self.batches(epoch, first), first):
+            x, labels, *answers = self.fabric.to_device(batch)
+            sums += self._learn_batch(x, labels, T, *answers)
             self.stopped, due = self._agreed(stop(), time.perf_counter() - started > every)
             if due or self.stopped or number + 1 == self.n_batches:
                 where = f"epoch {epoch}, batch {number}"
@@ -124,17 +132,18 @@ class SupervisedLearner:
             if self.stopped:
                 return
 
-    def _learn_batch(self, x: Tensor, labels: Tensor, T: int | None) -> Tensor:
+    def _learn_batch(self, x: Tensor, labels: Tensor, T: int | None, answers: Tensor | None = None) -> Tensor:
         """One step of the optimizer; returns the sums of loss and correct answers (2,) over the batch."""
         torch.manual_seed(self._seed_of_step())
         rate = learning_rate(self.config, self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         x, targets = mixed(self.config, x, labels, self.module.config.n_classes)
-        scores = self._scores(x, T)
-        loss = self._loss(scores, targets)
+        scores, loss = self._scores_and_loss(self._laid_out(x), targets, T, answers)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
+        if self.lessons is not None:
+            self.lessons.share_gradients(self.fabric)
         if self.config.clip is not None:
             self.fabric.clip_gradients(self.network, self.optimizer, max_norm=self.config.clip)
         self.optimizer.step()
@@ -164,10 +173,25 @@ class SupervisedLearner:
         check_network(self.module, where)
         return loss, accuracy
 
+    def _scores_and_loss(
+        self, x: Tensor, targets: Tensor, T: int | None, answers: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if self.lessons is None:
+            scores = self._scores(x, T)
+            return scores, self._loss(scores, targets)
+        with self.fabric.autocast():
+            taught = self.lessons.ask(x, answers)
+        with self.lessons.watching(x.shape[-4]) as shown:
+            scores = self._scores(x, T)
+        own = self._loss(scores, targets)
+        return scores, self.lessons.loss(own, scores, taught, shown, by_step=self.config.loss == "tet")
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        is_image = self.config.channels_last and x.dim() == 4
+        return x.contiguous(memory_format=torch.channels_last) if is_image else x
+
     def _scores(self, x: Tensor, T: int | None) -> Tensor:
         """Scores per step (T, B, classes); an ANN has one step, and sees the mean over the bins of events."""
-        if self.config.channels_last and x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
         with self.fabric.autocast():  # on one device, Fabric calls `run` without its precision
             if self.spiking:
                 return self.network.run(x, None, T if x.dim() == 4 else None)[0].float()  # type: ignore[no-any-return]
@@ -190,12 +214,15 @@ class SupervisedLearner:
         return {
             "step": self.step, "images": self.images, "network": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(), "average": average,
+            "lessons": None if self.lessons is None else self.lessons.state(),
         }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.step, self.images = state["step"], state["images"]
         self.module.load_state_dict(state["network"])
+        if self.lessons is not None:
+            self.lessons.load_state(state["lessons"])
         self.optimizer.load_state_dict(state["optimizer"])
         for parameter, values in self.optimizer.state.items():
             # Fused optimizers need moments in the memory layout of their parameter.

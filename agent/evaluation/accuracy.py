@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from snn4.learners.teachers import Teacher
 from snn4.policies.modes import device, evaluating
 from snn4.policies.networks.classifier import Network, SpikingClassifier
 
@@ -20,7 +21,7 @@ THRESHOLDS: tuple[float | None, ...] = (*(1 - 10 ** (-k / 20) for k in range(101
 
 
 class Recognizer(nn.Module):
-    """One interface for any classifier: images or events -> ``(scores of each step (T, B, n_classes), None)``.
+    """One interface for classifiers and teachers: images or events -> ``(scores of each step (T, B, classes), None)``.
 
     An ANN has one step and no time: its input is the mean of events over their bins.
 
@@ -30,7 +31,7 @@ class Recognizer(nn.Module):
         flip: average with the scores of the mirrored input (left to right), at twice the cost.
     """
 
-    def __init__(self, network: Network, steps: int | None = None, flip: bool = False) -> None:
+    def __init__(self, network: Network | Teacher, steps: int | None = None, flip: bool = False) -> None:
         super().__init__()
         self.network, self.steps, self.flip = network, steps, flip
 
@@ -41,7 +42,8 @@ class Recognizer(nn.Module):
 
     def _scores(self, x: Tensor) -> Tensor:
         if not isinstance(self.network, SpikingClassifier):
-            return self.network(x.mean(0) if x.dim() == 5 else x).unsqueeze(0)  # type: ignore[no-any-return]
+            has_no_time = x.dim() == 5 and not isinstance(self.network, Teacher)
+            return self.network(x.mean(0) if has_no_time else x).unsqueeze(0)  # type: ignore[no-any-return]
         if x.dim() != 5 or self.steps is None:
             return self.network.run(x, steps=self.steps)[0]
         if not 1 <= self.steps <= len(x):
@@ -129,7 +131,7 @@ class Recognition:
 
 
 def recognize(
-    network: Network, batches: Iterable[Batch], n_classes: int, steps: int | None = None, flip: bool = False
+    network: Network | Teacher, batches: Iterable[Batch], n_classes: int, steps: int | None = None, flip: bool = False
 ) -> Recognition:
     """Show ``network`` all samples once, without learning, in eval mode; its modes are restored afterwards.
 

@@ -14,6 +14,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from snn4.agent.errors import BadInput
+from snn4.policies.networks.state_dicts import load_state_dict
 
 ZOO = Path(__file__).parents[2] / "benchmarks" / "zoo"
 """Models that come with the package: ``zoo:fashion-mnist``."""
@@ -64,18 +65,10 @@ def load_model(path: Path, network: nn.Module) -> None:
     """
     with _readable(path):
         weights = load_file(path)
-    expected = network.state_dict()
-    differing = [f"{name} is missing" for name in expected if name not in weights]
-    differing += [f"{name} is not in the network" for name in weights if name not in expected]
-    differing += [
-        f"{name} is {tuple(weights[name].shape)} in the file, {tuple(expected[name].shape)} in the network"
-        for name in expected
-        if name in weights and weights[name].shape != expected[name].shape
-    ]
-    if differing:
-        shown = "; ".join(differing[:8]) + (f"; and {len(differing) - 8} more" if len(differing) > 8 else "")
-        raise ModelError(f"{path}: of another architecture than its config: {shown}")
-    network.load_state_dict(weights)
+    try:
+        load_state_dict(network, weights, f"{path}: of another architecture than its config")
+    except ValueError as error:
+        raise ModelError(str(error)) from error
 
 
 @contextmanager

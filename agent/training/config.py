@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from snn4.agent.config.fields import check_least, check_name, check_seed
+from snn4.agent.models.sources import ALLOWED, Sources
 from snn4.envs.data.datasets import DataConfig
+from snn4.learners.distillation import Distillation
 from snn4.learners.recipe import Recipe
 from snn4.policies.networks.config import NetworkConfig
 
@@ -32,6 +34,24 @@ class FabricConfig:
             raise ValueError(f"strategy: got {self.strategy!r}, allowed are auto, ddp")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig(Distillation, Sources):
+    """One or several trained classifiers whose answers the network learns, and how it learns them."""
+
+    twin: bool = True
+    """Whether the ANN twin also learns from the teacher. A fair comparison needs the same lessons for both."""
+
+    def __post_init__(self) -> None:
+        Sources.__post_init__(self)
+        Distillation.__post_init__(self)
+        if self.asks and not self.names:
+            raise ValueError(f"source: got no teacher, {ALLOWED}; or set logits, features and attention to 0")
+        if self.names and not self.asks:
+            raise ValueError(
+                f"source: got {self.source!r}, allowed is none where logits, features and attention are 0; set one"
+            )
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """A training: which network learns which data, and how."""
@@ -44,6 +64,8 @@ class TrainingConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: Recipe = field(default_factory=Recipe)
     fabric: FabricConfig = field(default_factory=FabricConfig)
+    teacher: TeacherConfig | None = None
+    """Trained classifiers from which the network learns beside the labels; null: from the labels alone."""
     ann_twin: bool = False
     """Also train the ANN twin, with the same layers, data, recipe and epochs, and compare."""
     flip: bool = False
@@ -64,3 +86,15 @@ class TrainingConfig:
         check_seed(self.seed)
         if self.flip and "flip" not in self.data.augmentations:
             raise ValueError(f"flip: not allowed with {self.data.name}, whose mirror images differ; set false")
+        if self.teacher is not None:
+            self._check_lessons(self.teacher)
+
+    def _check_lessons(self, teacher: TeacherConfig) -> None:
+        if teacher.looks_inside and self.training.checkpoint_steps is not None:
+            raise ValueError(
+                "training.checkpoint_steps: not allowed with teacher.features and teacher.attention, which look inside "
+                "the network; set null"
+            )
+        most = max((T for _, T in self.training.T or ()), default=self.network.T)
+        if teacher.steps and most == 1 and not self.data.is_events:
+            raise ValueError(f"teacher.steps: got {teacher.steps} with one inner step, allowed is 0; or set network.T")

@@ -31,7 +31,7 @@ from snn4.policies.allocation import keep_freed_memory
 
 name = "training"
 schema: type = TrainingConfig
-shorthands: Mapping[str, str] = {"backend": "network.backend"}
+shorthands: Mapping[str, str] = {"backend": "network.backend", "teacher": "teacher.source"}
 options: Mapping[str, str | None] = {"root": "data.root", "data": None, "steps": None}
 
 
@@ -45,7 +45,12 @@ def processes(config: TrainingConfig) -> FabricProcesses:
 
 def prepare(config: TrainingConfig, processes: Processes) -> Training:
     assert isinstance(processes, FabricProcesses)
-    return Training(config, *data_and_students(config), processes)
+    data, pupils = data_and_students(config)
+    if config.teacher is None:
+        return Training(config, data, pupils, processes)
+    from snn4.agent.training.teaching import taught  # here, because most trainings have no teacher
+
+    return Training(config, data, pupils, processes, taught(config, data, pupils))
 
 
 def evaluate(config: TrainingConfig, folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -78,4 +83,7 @@ def plan(config: TrainingConfig, places: Mapping[str, Place]) -> RenderableType:
     done = ["tested" if place.tested else f"{place.step:,} images" for place in places.values()]
     cells = (config.data.name, config.network.name, f"{recipe.epochs:,}", f"{recipe.batch_size:,}")
     table.add_row(*map(Text, cells), *done)
-    return Group(table, Text(f"learned by: the network{', and by its ANN twin after it' * config.ann_twin}"))
+    lines = [f"learned by: the network{', and by its ANN twin after it' * config.ann_twin}"]
+    if config.teacher is not None:
+        lines.append(f"learned from: {', '.join(config.teacher.names) or 'its own inner steps'}, and the labels")
+    return Group(table, *map(Text, lines))

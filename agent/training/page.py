@@ -100,7 +100,8 @@ def indicator_rows(summary: Summary) -> list[list[str]]:
     """The first row names the columns."""
     energies = [f"{model.replace('_', ' ')} J" for model in ENERGY_MODELS]
     header = ["", "top-1 %", "top-5 %", "spikes", "steps", "ms (p95)", *energies, "parameters", "bytes"]
-    return [header, *map(_indicators, summary["indicators"])]
+    teacher = (summary.get("teacher") or {}).get("indicators")
+    return [header, *map(_indicators, [*summary["indicators"], *([teacher] if teacher else [])])]
 
 
 def layer_rows(layers: Sequence[Summary]) -> list[list[str]]:
@@ -119,6 +120,8 @@ def notes(summary: Summary) -> list[str]:
     lines.append(f"{samples:,} test samples; operations counted on {metered:,} of them")
     if summary["flip"]:
         lines.append("scores are means over each input and its mirror image; every cost is that of both")
+    if (teacher := summary.get("teacher")) and teacher["sources"]:
+        lines.append(f"teacher: {', '.join(teacher['sources'])}, top-1 {percent(teacher['top1_accuracy'])} %")
     if summary["early_exit"]["validation"] is None:
         lines.append("int8 cannot be simulated without validation data; its operations are those of fp32")
     return [*lines, counted(summary["indicators"]), *summary["notes"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -24,6 +24,9 @@ from snn4.learners.recipe import lay_out
 from snn4.learners.supervised import SupervisedLearner
 from snn4.policies.gene import genome
 
+if TYPE_CHECKING:
+    from snn4.agent.training.teaching import Teaching
+
 REPORT_EVERY, SAVE_EVERY = 2.0, 600.0
 """Seconds between reports, and between checkpoints inside an epoch; each epoch also ends with one of each."""
 
@@ -36,6 +39,7 @@ class Training:
         data: training, validation and test data.
         students: a network, and possibly its twin.
         processes: they learn together; only the first one validates, tests and writes.
+        teaching: the lessons of a teacher; None learns from the labels alone.
     """
 
     unit = "images"
@@ -45,12 +49,17 @@ class Training:
     _learner: SupervisedLearner | None = None
     _saved_learner: dict[str, Any] | None = None
     """State of the learner in the checkpoint from which the training continues."""
+    _teacher: dict[str, Any] | None = None
+    """The test of the teacher."""
 
     def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
         """Each student learns epoch by epoch; at the end all are tested with their best weights."""
         for student in self.students:
             if student.finished:
                 continue
+            if not self._asked_in_advance(stop):
+                yield self._pause()
+                return
             learner = self._learner = self._newborn(student)
             yield from self._learn(student, learner, stop)
             if learner.stopped and not self._learned:
@@ -107,6 +116,7 @@ class Training:
         started = time.perf_counter()
         models = {student.name: student.network for student in self.students}
         self.result = examined(models, self.data, ExaminationConfig(flip=self.config.flip))
+        self._teacher = None if self.teaching is None else self.teaching.examined()
         seconds = time.perf_counter() - started
         epochs = self.config.training.epochs
         snn, _, ann, _ = (_score(row) for row in self.result.rows)
@@ -118,13 +128,17 @@ class Training:
         if self.config.ann_twin:
             yield Compared(rows[NETWORK], rows[ANN_TWIN])
 
-    def __init__(self, config: TrainingConfig, data: Data, students: list[Student], processes: FabricProcesses) -> None:
+    def __init__(
+        self, config: TrainingConfig, data: Data, students: list[Student], processes: FabricProcesses,
+        teaching: Teaching | None = None,
+    ) -> None:  # fmt: skip
         self.config = config
         self.data = data
         self.students = students
         self.processes = processes
         self.fabric = processes.fabric
-        self.notes = list(data.notes)
+        self.teaching = teaching
+        self.notes = [*data.notes, *(teaching.notes if teaching else ())]
         self.n_batches = data.train.n_batches(config.training.batch_size, True, self.fabric.world_size)
         """Per epoch and process."""
         self._saved = time.monotonic()
@@ -143,8 +157,9 @@ class Training:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """The data's fingerprint, and the batches of an epoch."""
-        return {"batches": self.n_batches, **self.data.fingerprint}
+        """The data's fingerprint, the batches of an epoch, and the teacher."""
+        taught = self.teaching.fingerprint if self.teaching else {}
+        return {"batches": self.n_batches, **self.data.fingerprint, **taught}
 
     @property
     def age(self) -> int:
@@ -175,8 +190,9 @@ class Training:
         """All but config and data."""
         present = self._present
         learner = self._learner if present is not None and present.images else None
+        learned = self._saved_learner if learner is None else learner.state()
         students = [{"best": student.best, "finished": student.finished} for student in self.students]
-        return {"model": {"students": students}, "learner": {"learner": None if learner is None else learner.state()}}
+        return {"model": {"students": students}, "learner": {"learner": learned}}
 
     def load_state(self, state: State) -> None:
         """Continue from ``state``, also one of version 0.1."""
@@ -194,7 +210,8 @@ class Training:
         assert self.result is not None
         best = {student.name: student.best for student in self.students}
         selected = {name: {"epoch": row["epoch"], "top1_validation": row["top1"]} for name, row in best.items()}
-        return {**self.result.to_json(), "selected": selected}
+        taught = {"teacher": self._teacher} if self._teacher else {}
+        return {**self.result.to_json(), "selected": selected, **taught}
 
     def _newborn(self, student: Student) -> SupervisedLearner:
         """The learner of ``student``; after a resume it continues from the checkpoint."""
@@ -203,17 +220,33 @@ class Training:
         fabric = self.fabric
         share = {"rank": fabric.global_rank, "world_size": fabric.world_size}
 
-        def batches(epoch: int, first: int) -> Iterable[tuple[Tensor, Tensor]]:
-            return train.batches(
-                config.batch_size, shuffle_seed=self.config.seed, epoch=epoch, first=first,
-                augment=True, drop_last=True, workers=self.config.workers, **share,
-            )  # fmt: skip
+        lessons, answers = None, None
+        if self.teaching is not None:
+            lessons, answers = self.teaching.lessons.get(student.name), self.teaching.answers
 
-        learner = SupervisedLearner(config, student.network, batches, self.n_batches, self.config.seed, fabric)
+        def batches(epoch: int, first: int) -> Iterable[tuple[Tensor, ...]]:
+            order: dict[str, Any] = {
+                "shuffle_seed": self.config.seed, "epoch": epoch, "first": first, "drop_last": True, **share,
+            }  # fmt: skip
+            shown = train.batches(config.batch_size, augment=True, workers=self.config.workers, **order)
+            if answers is None:
+                return shown
+            positions = train.positions(config.batch_size, **order)
+            return ((*batch, answers[:, rows]) for batch, rows in zip(shown, positions, strict=True))
+
+        learner = SupervisedLearner(config, student.network, batches, self.n_batches, self.config.seed, fabric, lessons)
         if self._saved_learner is not None:
             learner.load_state(self._saved_learner)
             self._saved_learner = None
         return learner
+
+    def _asked_in_advance(self, stop: Stop) -> bool:
+        """Ask the teacher about all samples at once if it would see them again and again; False if stopped."""
+        if self.teaching is None or not self.teaching.remembers or self.teaching.answers is not None:
+            return True
+        done = self.teaching.remember(self.fabric, stop) if self.processes.leads else True
+        done = self.processes.broadcast(done)  # the others read what the first one has written
+        return done if self.processes.leads or not done else self.teaching.remember(self.fabric, stop)
 
     def _pause(self) -> Pause:
         self._saved = time.monotonic()

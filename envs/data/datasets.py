@@ -15,7 +15,7 @@ from torch import Tensor
 from snn4.envs.data.augmentation import AUGMENTATIONS, Augmentation, AugmentationName
 from snn4.envs.data.bit_depth import with_bit_depth
 from snn4.envs.data.downloads import MissingData as MissingData
-from snn4.envs.data.downloads import data_root
+from snn4.envs.data.downloads import data_cache, data_root
 from snn4.envs.data.events import Binning, read_events
 from snn4.envs.data.image_folder import class_names, read_folder
 from snn4.envs.data.image_sets import IMAGE_SETS, read_digits, read_images
@@ -195,7 +195,7 @@ def folder_of(config: DataConfig) -> Path:
 
 def _pool(config: DataConfig) -> Pool:
     root, size = data_root(config.root), config.image_size
-    cache = root / ".snn4-cache"
+    cache = data_cache(config.root)
     if config.name == "digits":
         return read_digits(size)
     if config.name in IMAGE_SETS:

@@ -23,6 +23,11 @@ def data_root(root: str | None) -> Path:
     return Path(folder).expanduser().absolute() if folder else _user_cache() / "snn4-agent" / "data"
 
 
+def data_cache(root: str | None) -> Path:
+    """The folder of what was computed from data sets; it may be deleted at any time."""
+    return data_root(root) / ".snn4-cache"
+
+
 def _user_cache() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))

@@ -119,6 +119,16 @@ class Samples:
         )
         return iter(loader)
 
+    def positions(
+        self, batch_size: int, *, shuffle_seed: int | None = None, epoch: int = 0, first: int = 0,
+        drop_last: bool = False, rank: int = 0, world_size: int = 1,
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """The positions (B,) in this part of the samples in each batch of `batches` with the same arguments."""
+        self._check(batch_size, first, drop_last, rank, world_size, 0)
+        shares = _Shares(len(self), batch_size, drop_last, rank, world_size)
+        order = _Epoch(self, shuffle_seed, epoch, False, shares)
+        return (order.positions(number) for number in range(first, self.n_batches(batch_size, drop_last, world_size)))
+
     def take(self, positions: Tensor, numbers: Tensor | None) -> tuple[Tensor, Tensor]:
         """Samples at ``positions`` of this part, augmented by random ``numbers`` (B,) unless None, and their labels."""
         x = self.pixels[self.rows[positions]]
@@ -198,8 +208,11 @@ class _Epoch:
             first = torch.randint(2, (len(samples),), generator=_generator(seed or 0, "first flips"))
             self.numbers = samples.augmentation.mirroring(self.numbers, (first + epoch) % 2)
 
+    def positions(self, number: int) -> Tensor:
+        return self.order[self.shares[number]]
+
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        positions = self.order[self.shares[number]]
+        positions = self.positions(number)
         return self.samples.take(positions, None if self.numbers is None else self.numbers[positions])
 
 

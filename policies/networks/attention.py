@@ -42,12 +42,19 @@ class SelfAttention(SpikeProduct):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self._heads(x)
         if _few_tokens(q):
-            attention = torch.einsum("mnhi,mlhi->mhnl", q, k) * self.scale
-            y = torch.einsum("mhnl,mlhj->mnhj", attention, v)
+            y = torch.einsum("mhnl,mlhj->mnhj", self._maps(q, k), v)
         else:
             memory = torch.einsum("mlhi,mlhj->mhij", k, v) * self.scale
             y = torch.einsum("mnhi,mhij->mnhj", q, memory)
         return y.reshape(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+
+    def maps(self, x: Tensor) -> Tensor:
+        """The attention of each token to each, (M, heads, N, N): numbers of common spikes of query and key, scaled."""
+        q, k, _ = self._heads(x)
+        return self._maps(q, k)
+
+    def _maps(self, q: Tensor, k: Tensor) -> Tensor:
+        return torch.einsum("mnhi,mlhi->mhnl", q, k) * self.scale
 
     def operations(self, *inputs: Tensor) -> tuple[int, int]:
         parts = self._heads(inputs[0])

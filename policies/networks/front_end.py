@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from typing_extensions import Self
+
+from snn4.policies.networks.state_dicts import read_state_dict
 
 SMALL = "small"
 """The name of a front end with few convolutions, which is not a torchvision model."""
@@ -115,18 +115,10 @@ _IN_A_HYBRID = "network.0.layers."
 
 
 def _read(path: str) -> dict[str, Tensor]:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ValueError(f"weights: got {path}, which is no file; allowed is a .safetensors or .pt file")
     try:
-        safe = file.suffix == ".safetensors"
-        saved: Any = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can cause any error in its reader
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"weights: {path} cannot be read: {reason}") from error
-    if not isinstance(saved, Mapping):
-        raise ValueError(f"weights: {path} holds a {type(saved).__name__}, allowed is a state dict: tensors by name")
-    return {name: x for name, x in saved.items() if isinstance(x, Tensor)}
+        return read_state_dict(Path(path).expanduser())
+    except ValueError as error:
+        raise ValueError(f"weights: {error}") from error
 
 
 def _torchvision_model(name: str, weights: str | None) -> nn.Module:

@@ -63,7 +63,8 @@ CASES = [
         {"training.epocs=1": "did you mean epochs?", "training.batch_size=500": "training.batch_size: got 500",
          "network.options={channels: [4, 4, 4, 4, 4]}": "allowed are sides >= 32",
          "data={name: mnist, root: /nowhere, download: false}": "/nowhere",
-         "data={name: imagefolder, folder: /nowhere}": "/nowhere", "fabric.accelerator=mps": "fabric: "},
+         "data={name: imagefolder, folder: /nowhere}": "/nowhere",
+         "teacher={source: /nowhere}": "/nowhere", "fabric.accelerator=mps": "fabric: "},
         ("tiny-digits: digits", "SNN: training loss", "ANN twin: validation top-1, %", "Confusion"), "--episodes",
     ),
     Case(

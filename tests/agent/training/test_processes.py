@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from run_folders import events_in, only
 from safetensors.torch import load_file
 
+from snn4.agent.run import checkpoint
 from snn4.agent.run.events import Learned
 
 Cli = Callable[..., Any]
@@ -51,6 +53,25 @@ def test_two_processes_learn_what_one_does(cli: Cli, digits_yaml: Path, tmp_path
         weights = [load_file(folder / f"{name}.safetensors") for folder in folders]
         for key, value in weights[0].items():
             assert (value - weights[1][key]).abs().max() < tolerance, key
+
+
+def test_two_processes_share_the_projection_of_their_lessons(cli: Cli, digits_yaml: Path, tmp_path: Path) -> None:
+    """It is no part of the network, whose gradients are averaged by themselves."""
+    lessons = ["teacher={source: zoo:digits, features: 1.0}"]
+    process = processes("train", digits_yaml, *TWO, *lessons, "--runs-dir", tmp_path / "two", "-q")
+    one = [change for change in TWO if "fabric" not in change and "batch_size" not in change]
+    assert cli("train", digits_yaml, *one, *lessons, "--runs-dir", tmp_path / "one", "-q").status == 0
+    assert process.communicate(timeout=200) == ("", "")
+    projections = []
+    for name in ("one", "two"):
+        folder = only(tmp_path / name) / checkpoint.CHECKPOINTS
+        shutil.rmtree(folder / "000004")  # the end; before it, the twin was still learning
+        saved = checkpoint.load(folder)
+        assert saved is not None
+        projections.append(saved.state["learner"]["learner"]["lessons"])
+    assert projections[0].keys() == {"project.weight", "project.bias"}
+    for key, value in projections[0].items():
+        assert (value - projections[1][key]).abs().max() < 1e-5, key
 
 
 @pytest.mark.slow

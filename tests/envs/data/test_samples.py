@@ -188,3 +188,19 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     if arguments["batch_size"] < 1:
         with pytest.raises(ValueError, match=f"^{message}"):
             numbered(10).n_batches(0)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [{}, {"shuffle_seed": 3, "epoch": 2}, {"shuffle_seed": 3, "first": 2}, {"shuffle_seed": 1, "drop_last": True},
+     {"shuffle_seed": 1, "rank": 1, "world_size": 2}],
+    ids=str,
+)  # fmt: skip
+def test_positions_are_those_of_the_batches(where: Any) -> None:
+    samples = numbered(50, rows=torch.arange(50).flip(0)[:41])
+    shown = labels_of(samples.batches(4, **where))
+    positions = list(samples.positions(4, **where))
+    assert [samples.labels[rows].tolist() for rows in positions] == shown
+    assert len(positions) > 2
+    with pytest.raises(ValueError, match="first: got 99"):
+        samples.positions(4, first=99)

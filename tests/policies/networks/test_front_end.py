@@ -177,7 +177,7 @@ class Trap:
 
 def test_files_that_are_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"^weights: got lost.pt, which is no file; allowed is a .safetensors or .pt"):
+    with pytest.raises(ValueError, match=r"^weights: lost\.pt: no such file; allowed are files of weights"):
         load_weights(layers(), "lost.pt")
     torch.save({"0.weight": Trap()}, "trap.pt")
     for name in ("noise.safetensors", "noise.pt"):
@@ -185,11 +185,11 @@ def test_files_that_are_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name in ("empty.safetensors", "empty.pt"):
         Path(name).touch()
     for name in ("trap.pt", "noise.safetensors", "noise.pt", "empty.safetensors", "empty.pt"):
-        with pytest.raises(ValueError, match=rf"^weights: {name} cannot be read: .+"):
+        with pytest.raises(ValueError, match=rf"^weights: {name}: (cannot be read|refused)"):
             load_weights(layers(), name)
     assert not Path("sprung").exists()
     torch.save(torch.zeros(3), "tensor.pt")
-    with pytest.raises(ValueError, match=r"^weights: tensor.pt holds a Tensor, allowed is a state dict"):
+    with pytest.raises(ValueError, match=r"^weights: tensor.pt: got no tensors by name, allowed is a state dict"):
         load_weights(layers(), "tensor.pt")
 
 

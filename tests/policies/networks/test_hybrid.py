@@ -267,7 +267,7 @@ def test_errors_name_field_value_and_what_is_allowed(fields: dict[str, Any], mes
             {"front": "resnet18", "layer": "avgpool", "image_size": (32, 32)},
             "image_size: got .* of which the front",
         ),
-        ({"weights": "lost.pt"}, "weights: got lost.pt, which is no file"),
+        ({"weights": "lost.pt"}, "weights: lost.pt: no such file"),
     ],
 )
 def test_front_ends_that_cannot_be_made(fields: dict[str, Any], message: str) -> None:
