@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from stable_baselines3.common.policies import BasePolicy
-from torch import Tensor
+from torch import Tensor, nn
 
 from snn4.agent.errors import BadInput
 from snn4.agent.life.lived import Lived
 from snn4.agent.life.organism import TaskMemory
+from snn4.agent.models.files import read_weights as read_model
 from snn4.agent.run.beings import ORGANISM, name_of
 from snn4.learners.algorithms import make_policy
 from snn4.learners.sb3_zip import read_weights
@@ -19,6 +21,10 @@ from snn4.policies.sb3 import trunk_names
 
 if TYPE_CHECKING:
     from snn4.agent.life.being import Being
+
+
+MODEL = "model.safetensors"
+"""The network of a training, in its run folder."""
 
 
 class Misfit(BadInput):
@@ -29,7 +35,8 @@ def start(beings: list[Being], initial: str) -> list[str]:
     """Give each of the new ``beings`` the weights that ``initial`` holds for it, and return notes on those without.
 
     Of a run folder, a being takes the shared trunk of the being of the same name, and the encoders and heads of the
-    tasks of the same names. A zip holds a whole policy for the organism's first task.
+    tasks of the same names. A zip holds a whole policy for the organism's first task. The network of a training starts
+    the encoders of all tasks, that of its ANN twin those of the twin.
 
     Raises:
         BadInput, BadAgent, CannotGoOn: there are no weights, or they do not fit; the message names the tensors.
@@ -40,6 +47,8 @@ def start(beings: list[Being], initial: str) -> list[str]:
     if not source.is_dir():
         _from_zip(beings[0], source)
         return [f"policy.initial: {name_of(being.name)} starts anew" for being in beings[1:]]
+    if (source / MODEL).is_file():
+        return [note for being in beings for note in _from_training(being, source)]
     life = Lived.of(source)
     notes: list[str] = []
     for being in beings:
@@ -64,7 +73,7 @@ def _from_zip(being: Being, source: Path) -> None:
 
 def _from_life(being: Being, life: Lived) -> Iterator[str]:
     before = life.organism(being.name)
-    numbers = {task.name: number for number, task in enumerate(being.world.tasks) if task.data is None}
+    numbers = {task.name: number for number, task in enumerate(being.world.tasks)}
     for name, number in numbers.items():
         policy = _untrained(being, number)
         memory = before.tasks.get(name)
@@ -79,6 +88,29 @@ def _from_life(being: Being, life: Lived) -> Iterator[str]:
         yield f"policy.initial: {name_of(being.name)} has not met {', '.join(new)}: encoder and head start anew there"
 
 
+def _from_training(being: Being, source: Path) -> Iterator[str]:
+    path = source / {ORGANISM: MODEL}.get(being.name, f"{being.name}.safetensors")
+    if not path.is_file():
+        yield f"policy.initial: {name_of(being.name)} starts anew: {source} has no {path.name}"
+        return
+    from snn4.policies.acting.features import NetworkFeatures  # imports all vision networks
+
+    weights = read_model(path)
+    for number, task in enumerate(being.world.tasks):
+        policy = _untrained(being, number)
+        modules = policy.named_modules(remove_duplicate=False)
+        encoders = {name: module for name, module in modules if isinstance(module, NetworkFeatures)}
+        if not encoders:
+            raise Misfit(f"{source} is a training, which starts an encoder; {task.name} has none: set policy.encoder")
+        wanted: nn.Module = next(iter(encoders.values())).network
+        # All but the readout, which the policy's own head replaces.
+        readout = f"network.{len(wanted.network) - 1}."  # type: ignore[arg-type]
+        given = {name: x for name, x in weights.items() if not name.startswith(readout)}
+        _require_same(str(path), given, wanted)
+        parameters = {f"{place}.network.{name}": x for place in encoders for name, x in given.items()}
+        being.organism.tasks[task.name] = TaskMemory(parameters)
+
+
 def _untrained(being: Being, number: int) -> BasePolicy:
     task = being.world.tasks[number]
     env = task.make(1)
@@ -86,7 +118,7 @@ def _untrained(being: Being, number: int) -> BasePolicy:
     return make_policy(being.config.learner_of(task), task.policy(being.organism.config), env)
 
 
-def _require_same(source: str, given: dict[str, Tensor], policy: BasePolicy, whole: bool = True) -> None:
+def _require_same(source: str, given: dict[str, Tensor], policy: nn.Module, whole: bool = True) -> None:
     """Raise Misfit unless ``given`` has the names and shapes of ``policy``, or of a part of it."""
     wanted = {name: tuple(value.shape) for name, value in policy.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in given.items()}
@@ -97,6 +129,7 @@ def _require_same(source: str, given: dict[str, Tensor], policy: BasePolicy, who
         for name in found
         if name in wanted and found[name] != wanted[name]
     ]
+    wrong += [f"{name} holds NaN or infinity" for name, value in given.items() if not torch.isfinite(value).all()]
     if wrong:
         more = f"; and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        raise Misfit(f"{source} is of another architecture: {'; '.join(wrong[:4])}{more}; set policy as it was there")
+        raise Misfit(f"{source} is of another architecture: {'; '.join(wrong[:4])}{more}; set policy as there")

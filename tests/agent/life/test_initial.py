@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from run_folders import only
+from safetensors.torch import load_file
 from saved_agents import ON
 from stable_baselines3 import PPO
 from stories import Story, of
@@ -104,6 +105,35 @@ def test_a_twin_without_a_past_is_told(tiny: Tiny, lived: Path, tmp_path: Path) 
     events = Story(prepared(config), tmp_path).tell()
     notes = [event.text for event in of(Noted, events) if "policy.initial" in event.text]
     assert notes == [f"policy.initial: ReLU twin starts anew: {lived} has none"]
+
+
+ENCODER = "policy.encoder={name: vgg-small, T: 2, options: {channels: [4, 8]}}"
+DIGITS = "world=[{data: {name: digits, limit: 160}, steps: 64}, {data: {name: digits}, name: again, steps: 64}]"
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
+def test_the_network_of_a_training_starts_the_encoders(tiny: Tiny, trained: Path, algorithm: str) -> None:
+    """Of each being in each task, all copies that SB3 keeps; the rest is drawn, and targets follow it."""
+    learner = f"learner={{algorithm: {algorithm}}}"
+    life = prepared(tiny(DIGITS, ENCODER, learner, "ann_twin=true", f"policy.initial={trained}"))
+    assert life.notes == []
+    for being, name in zip(life.beings, ("model", "ann_twin"), strict=True):
+        wanted = load_file(trained / f"{name}.safetensors")
+        for task in life.config.world:
+            found: dict[str, Any] = being.policy(task).state_dict()
+            parts = [key for key in found if "features_extractor.network" in key]
+            assert len(parts) >= len(wanted) - 2
+            assert all(torch.equal(found[key], wanted[key.rpartition("extractor.network.")[2]]) for key in parts)
+            targets = [key for key in found if key.startswith("q_net_target")]
+            assert bool(targets) == (algorithm == "DQN")
+            assert all(torch.equal(found[key], found[key.replace("_target", "")]) for key in targets)
+
+
+def test_a_training_without_an_encoder_to_start(tiny: Tiny, trained: Path) -> None:
+    (line,) = problems(tiny(f"policy.initial={trained}"))
+    assert "is a training, which starts an encoder; CartPole-v1 has none: set policy.encoder" in line
+    (line,) = problems(tiny(DIGITS, ENCODER.replace("4, 8", "4, 6"), f"policy.initial={trained}"))
+    assert "(8, 4, 3, 3) there, (6, 4, 3, 3) in the policy" in line
 
 
 def test_weights_that_do_not_fit(tiny: Tiny, lived: Path, tmp_path: Path) -> None:
