@@ -43,7 +43,7 @@ def start(beings: list[Being], initial: str) -> list[str]:
     """
     source = Path(initial)
     if not source.exists():
-        raise Misfit(f"got {initial!r}, which is missing; allowed is a run folder of a life or an SB3 .zip")
+        raise Misfit(f"got {initial!r}, which is missing; allowed is a run folder, or a .zip of a policy")
     if not source.is_dir():
         _from_zip(beings[0], source)
         return [f"policy.initial: {name_of(being.name)} starts anew" for being in beings[1:]]
