@@ -19,6 +19,7 @@ from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Measure, Score, Task
 from snn4.agent.run.work import File, Model, Pause, State, Stop
 from snn4.agent.transformation.config import TransformationConfig
+from snn4.envs.control import UnknownEnvironment
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import ALGORITHMS
 from snn4.learners.conversion.actors import ConvertedActor, convert_actor, spiking_agent
@@ -85,7 +86,11 @@ class PolicyTransformation:
         """Environment steps played for calibration."""
         self.task = TaskConfig(config.environment, config.convert.images)
         self.evaluator = Evaluator()
-        _require_fit(self.agent, self.evaluator.environment(self.task, 1))
+        try:
+            env = self.evaluator.environment(self.task, 1)
+        except UnknownEnvironment as error:
+            raise ModelError(f"environment: {error}") from error
+        _require_fit(self.agent, env)
         self.notes: list[str] = []
         self.scores: dict[str, Score] = {}
         self.chance = 0.0
