@@ -1,4 +1,4 @@
-"""Agents of stable-baselines3, trained here and converted, as published in ``benchmarks/results/conversion/agents.json``.
+"""Agents of stable-baselines3, trained here and converted: ``benchmarks/results/conversion/agents.json``.
 
     python -m snn4.benchmarks.agents --seeds 0 1 2 3 4
     python -m snn4.benchmarks.agents --environments CartPole-v1 --steps 4 8 --neurons signed_if if
@@ -21,11 +21,11 @@ import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.utils import LinearSchedule
 
 from snn4.agent import runner
 from snn4.benchmarks.publishing import RESULTS, interval, markdown, publish
 from snn4.envs.control import make_control
-from snn4.learners.algorithms import LinearSchedule
 
 PATH = RESULTS / "conversion" / "agents.json"
 
