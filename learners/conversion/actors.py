@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -197,7 +198,9 @@ def spiking_agent(agent: SavedAgent, actor: ConvertedActor, env: Any, config: Co
     if agent.algorithm == "DQN" or _activation(agent) is None:
         kwargs.pop("activation_fn")
     make: Any = algorithm.sb3
-    model: BaseAlgorithm = make(algorithm.spiking_policy, env, policy_kwargs=kwargs, device="cpu")
+    with warnings.catch_warnings():  # the activation is meant for the critic alone
+        warnings.filterwarnings("ignore", "activation_fn", UserWarning)
+        model: BaseAlgorithm = make(algorithm.spiking_policy, env, policy_kwargs=kwargs, device="cpu")
     load(model.policy, agent, actor)
     return model
 
