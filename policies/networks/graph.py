@@ -27,6 +27,8 @@ LAYERS: dict[str, type[nn.Module]] = {
 }
 """Layers of torch by their name in a node; the node's options are their arguments."""
 KINDS = (*LAYERS, "neuron", "max_pool", "add", "concat")
+JOINS = ("add", "concat")
+"""Kinds with one input or more; the others have one."""
 
 
 class Node(NamedTuple):
@@ -52,15 +54,12 @@ class GraphConfig(ClassifierConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.nodes, (tuple, list)):
+            raise ValueError(f"nodes: got {type(self.nodes).__name__}, allowed is a list of nodes")
         object.__setattr__(self, "nodes", tuple(_node(number, node) for number, node in enumerate(self.nodes)))
         known = {INPUT}
         for node in self.nodes:
-            if node.kind not in KINDS:
-                raise ValueError(f"nodes: got kind {node.kind!r} of {node.name}, allowed are {', '.join(KINDS)}")
-            if missing := [name for name in node.inputs if name not in known]:
-                raise ValueError(f"nodes: got input {missing[0]!r} of {node.name}, allowed are names of earlier nodes")
-            if node.name in known:
-                raise ValueError(f"nodes: got {node.name!r} twice, allowed are names that differ")
+            _check(node, known)
             known.add(node.name)
         if not 0 <= self.burn_in < self.T:
             raise ValueError(f"burn_in: got {self.burn_in}, allowed is a whole number >= 0 and < T ({self.T})")
@@ -68,10 +67,33 @@ class GraphConfig(ClassifierConfig):
 
 def _node(number: int, node: Any) -> Node:
     """A `Node` of a list as YAML and JSON have it."""
-    if not isinstance(node, Sequence) or isinstance(node, str) or not 3 <= len(node) <= 4:
-        raise ValueError(f"nodes: got {node!r} as number {number}, allowed is [name, kind, [inputs], {{options}}]")
-    name, kind, inputs, *options = node
-    return Node(name, kind, tuple(inputs), dict(*options))
+    if isinstance(node, (tuple, list)) and 3 <= len(node) <= 4:
+        name, kind, inputs, options = (*node, {})[:4]
+        typed = isinstance(name, str) and isinstance(inputs, (tuple, list)) and isinstance(options, Mapping)
+        if typed and all(isinstance(source, str) for source in inputs):
+            return Node(name, kind, tuple(inputs), dict(options))
+    raise ValueError(f"nodes: got {shortened(node)} as number {number}, allowed is [name, kind, [inputs], {{options}}]")
+
+
+def _check(node: Node, known: set[str]) -> None:
+    """ValueError for a node that is wrong by itself, or does not fit the ``known`` ones before it."""
+    if node.kind not in KINDS:
+        raise ValueError(f"nodes: got kind {node.kind!r} of {node.name}, allowed are {', '.join(KINDS)}")
+    if missing := [name for name in node.inputs if name not in known]:
+        raise ValueError(f"nodes: got input {missing[0]!r} of {node.name}, allowed are names of earlier nodes")
+    if node.name in known:
+        raise ValueError(f"nodes: got {node.name!r} twice, allowed are names that differ")
+    if not node.name or "." in node.name or hasattr(nn.ModuleDict(), node.name):
+        raise ValueError(f"nodes: got {node.name!r}, allowed are names without dots that torch.nn.ModuleDict does not use")
+    if len(node.inputs) != 1 and not (node.inputs and node.kind in JOINS):
+        allowed = "one or more" if node.kind in JOINS else "one"
+        raise ValueError(f"nodes: got {len(node.inputs)} inputs of {node.name}, allowed with {node.kind} is {allowed}")
+
+
+def shortened(value: Any, most: int = 80) -> str:
+    """``repr`` of a value, cut so that it fits into a line."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 GRAPHS = {"graph": GraphConfig()}
@@ -84,6 +106,7 @@ class GraphNet(SpikingClassifier):
     def __init__(self, config: GraphConfig, backend: str = "torch", checkpoint_steps: int | None = None) -> None:
         if not config.nodes:
             raise ValueError("nodes: got none, allowed is one or more; snn4-agent convert writes them")
+        _check_shapes(config)
         *hidden, last = config.nodes
         layers: list[nn.Module] = [SpikingGraph(hidden, config, backend)] if hidden else []
         # The readout stays a layer of its own, as in all networks: a policy takes its input for features.
@@ -203,20 +226,26 @@ class SpikeMaxPool2d(Stateful):
 
 
 class BurnIn(Stateful):
-    """Scores (T, B, n) with zeros for the first ``steps``; the others are scaled so that their mean over T is kept.
+    """Scores (T, B, n) without those of the first ``steps``: the mean of the outputs so far is that of later scores.
 
-    The state is the number of steps so far.
+    Outputs of the first steps are 0. With x summed from step ``steps + 1`` on, ``y[1] + … + y[t] = t / (t - steps) *
+    (x[steps + 1] + … + x[t])``. The state is the number of steps so far, and the sum of the x (1, B, n).
     """
 
     def __init__(self, steps: int) -> None:
         super().__init__()
         self.steps = steps
 
-    def forward(self, x: Tensor, state: int | None = None, steps: int | None = None) -> tuple[Tensor, int]:
-        first, steps = state or 0, checked_steps(x, steps)
-        number = torch.arange(first, first + steps, device=x.device).view(-1, *(1,) * (x.dim() - 1))
-        counted = max(first + steps - self.steps, 1)
-        return torch.where(number < self.steps, 0, x * ((first + steps) / counted)), first + steps
+    def forward(
+        self, x: Tensor, state: tuple[int, Tensor] | None = None, steps: int | None = None
+    ) -> tuple[Tensor, tuple[int, Tensor]]:
+        steps = checked_steps(x, steps)
+        first, before = state or (0, torch.zeros_like(x[:1]))
+        number = torch.arange(first, first + steps + 1, device=x.device, dtype=torch.float64).view(-1, *(1,) * (x.dim() - 1))
+        sums = torch.cat([before, before + torch.where(number[1:] > self.steps, x, 0).cumsum(0)])
+        factors = (number / (number - self.steps).clamp_min(1)).to(x.dtype)
+        outputs = (sums * factors).diff(dim=0)
+        return outputs, (first + steps, sums[-1:])
 
     def without_time(self) -> nn.Module:
         return nn.Identity()
@@ -225,19 +254,52 @@ class BurnIn(Stateful):
         return str(self.steps)
 
 
+def _check_shapes(config: GraphConfig) -> None:
+    """ValueError if a layer does not take the output of the one before it, for images of a known size."""
+    if config.image_size is None:
+        return
+    with torch.device("meta"):
+        layers = {node.name: _without_time(node, _layer(node, config, "torch")) for node in config.nodes}
+        image = torch.empty(1, config.in_channels, *config.image_size)
+
+        def run(node: Node, inputs: list[Tensor]) -> Tensor:
+            try:
+                return layers[node.name](*inputs)  # type: ignore[no-any-return]
+            except (RuntimeError, ValueError, IndexError) as error:
+                got = ", ".join(str(tuple(x.shape[1:])) for x in inputs)
+                reason = (str(error).splitlines() or [""])[0]
+                raise ValueError(f"nodes: got an input {got} of {node.name}, which it does not take ({reason})") from error
+
+        _last(_through(config.nodes, image, run))
+
+
 def _layer(node: Node, config: GraphConfig, backend: str) -> nn.Module:
-    match node.kind:
-        case "neuron":
-            return make_neuron(config.neuron, backend, None)
-        case "max_pool":
-            return SpikeMaxPool2d(**node.options)
-        case "add" | "concat":
-            return Join(node.kind)
-    return LAYERS[node.kind](**node.options)
+    if node.kind == "neuron":
+        _limit(node)
+        return make_neuron(config.neuron, backend, None)
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in node.options.items()}
+    try:
+        if node.kind == "max_pool":
+            nn.MaxPool2d(**options)  # checks their names
+            return SpikeMaxPool2d(**options)
+        return Join(node.kind, **options) if node.kind in JOINS else LAYERS[node.kind](**options)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch's own, of its arguments
+        reason = str(error).splitlines()[0]
+        got = shortened(options)
+        raise ValueError(f"nodes: got {got} of {node.name}, allowed are options of {node.kind} ({reason})") from error
+
+
+def _limit(node: Node) -> float | None:
+    """The largest output of the ANN's activation; ValueError if it is no number above 0."""
+    others = [key for key in node.options if key != "limit"]
+    limit = node.options.get("limit")
+    if others or not (limit is None or (isinstance(limit, (int, float)) and limit > 0)):
+        raise ValueError(f"nodes: got {shortened(dict(node.options))} of {node.name}, allowed is a limit > 0, or nothing")
+    return limit
 
 
 def _without_time(node: Node, layer: nn.Module) -> nn.Module:
     if node.kind == "neuron":
-        limit = node.options.get("limit")
+        limit = _limit(node)
         return nn.ReLU() if limit is None else nn.Hardtanh(0.0, limit)
     return layer.without_time() if hasattr(layer, "without_time") else layer  # type: ignore[no-any-return, operator]
