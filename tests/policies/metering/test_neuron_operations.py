@@ -94,7 +94,8 @@ def test_a_neuron_without_leak_adds() -> None:
 def test_operations_of_a_signed_neuron(r: float | None) -> None:
     """It starts from v_leak, so that its membrane is compared with 0, whose result is a sign."""
     config = NeuronConfig("signed_if", v_leak=0.5, r=r)
-    currents = torch.randn(60, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    random = torch.randn(60, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    currents = 0.7 * random + 0.3
     spikes = Neuron(config)(currents)[0].flatten().tolist()
     v, number, acs, hand = 0.5 / (r or 1), 0, 0, []
     for current in currents.flatten().tolist():
