@@ -44,11 +44,14 @@ def distill(
     config: _Config, overrides: _Overrides = None,
     teacher: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="A run folder, zoo:NAME, a file of weights, torchvision:NAME, timm:NAME; or several times."),
+        typer.Option(
+            help="A run folder, zoo:NAME, a file of weights, torchvision:NAME, timm:NAME; or several times. For a "
+            "life: a run folder, or an agent (.zip) that stable-baselines3 saved."
+        ),
     ] = None,
     backend: _Backend = None, runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
 ) -> None:  # fmt: skip
-    """Run the training CONFIG with a teacher: its network also learns the answers of one that was trained before."""
+    """Run CONFIG with a teacher: a classifier also learns its answers, a policy learns its decisions first."""
     from snn4.agent import runner
 
     kind, checked = runner.read_config(config, overrides or [], {"backend": backend, "teacher": runner.listed(teacher)})

@@ -88,6 +88,10 @@ class PolicyConfig:
     with DQN, SAC and TD3. Zeros after relu cost no synaptic operations; tanh gives no zeros."""
     memory: MemoryConfig | None = None
     """How the policy remembers observations and reads spikes (state: carry). Without it, `MemoryConfig`'s defaults."""
+    initial: str | None = None
+    """Weights to start from: the run folder of a life, a .zip of this project's policies, or the run folder of a
+    training, whose network starts the encoder. Names and shapes must fit exactly. Twins take those of the twins there,
+    or start anew."""
 
     def __post_init__(self) -> None:
         whole_number("T", self.T)

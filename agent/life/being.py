@@ -23,6 +23,7 @@ from snn4.agent.evaluation.episodes import (
 from snn4.agent.evaluation.returns import retention
 from snn4.agent.life.config import LifeConfig, LifeTask
 from snn4.agent.life.organism import Learner, Organism
+from snn4.agent.life.teachers import Teachers
 from snn4.agent.run.beings import name_of
 from snn4.agent.run.events import Entered, Evaluated, Event, Learned, Noted, Score
 from snn4.agent.run.work import Stop
@@ -31,8 +32,11 @@ from snn4.envs.world import World
 from snn4.learners.algorithms import make_policy
 from snn4.learners.classification import ClassificationLearner
 from snn4.learners.not_finite import NotFinite
+from snn4.learners.policy_distillation import PolicyTeacherConfig
+from snn4.learners.policy_teacher import PolicyTeacher
 from snn4.learners.protection import Protection
 from snn4.learners.reinforcement import ReinforcementLearner
+from snn4.learners.taught import TaughtLearner
 from snn4.policies.acting.behaviour import Behaviour
 from snn4.policies.metering import Meter
 from snn4.policies.sb3 import PolicyConfig
@@ -46,12 +50,16 @@ class Being:
         config: a checked config.
         policy: the organism's, or the twin's.
         evaluator: environments for tests; all beings share it.
+        teachers: all beings share them.
     """
 
-    def __init__(self, name: str, config: LifeConfig, policy: PolicyConfig, evaluator: Evaluator) -> None:
+    def __init__(
+        self, name: str, config: LifeConfig, policy: PolicyConfig, evaluator: Evaluator, teachers: Teachers
+    ) -> None:
         self.name = name
         self.config = config
         self.evaluator = evaluator
+        self.teachers = teachers
         self.organism = Organism(policy, Protection(config.protection))
         self.world = World(config.world)
         self.scores: dict[str, Score] = {}
@@ -77,7 +85,7 @@ class Being:
 
     def take_up(self, task: LifeTask, stop: Stop) -> Iterator[Event]:
         """Begin ``task``, or continue it from a checkpoint; a new task is first tested."""
-        learner = self.learner = self._newborn(task, self._seed(0))
+        learner = self.learner = self._newborn(task, self._seed(0), self.teachers.of(task, self.name))
         if self._saved_learner is not None:
             learner.load_state(self._saved_learner)
             self._saved_learner = None
@@ -211,12 +219,15 @@ class Being:
             self.best = task["best"]
             self.owes_validation = task.get("owes_validation", False)  # 0.1 validated before it stopped
 
-    def _newborn(self, task: LifeTask, seed: int) -> Learner:
-        """A learner that has learned nothing."""
+    def _newborn(
+        self, task: LifeTask, seed: int, taught: tuple[PolicyTeacherConfig, PolicyTeacher] | None = None
+    ) -> Learner:
+        """A learner that has learned nothing, and its teacher if it is to be ``taught``."""
         config, policy = self.config.learner_of(task), task.policy(self.organism.config)
         env = task.make(config.n_envs)
         if not isinstance(env, Labelled):
-            return ReinforcementLearner(config, policy, env, task.steps, seed, self.config.device)
+            arguments = config, policy, env, task.steps, seed, self.config.device
+            return ReinforcementLearner(*arguments) if taught is None else TaughtLearner(*arguments, *taught)
         set_random_seed(seed)
         classifier = make_policy(config, policy, env).to(self.config.device)
         return ClassificationLearner(task.recognition, classifier, env.samples, task.steps)

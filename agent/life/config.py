@@ -12,10 +12,12 @@ from snn4.agent.config.fields import check_least, check_name, check_seed
 from snn4.agent.config.file import ConfigError, built, mismatches, overridden
 from snn4.agent.evaluation.episodes import EvaluationConfig
 from snn4.agent.life.checks import contradictions, impossibilities, is_group, too_many_tasks, unbuildable
+from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN
 from snn4.envs.data.datasets import DataConfig
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import LearnerConfig
 from snn4.learners.classification import ClassificationConfig
+from snn4.learners.policy_distillation import PolicyTeacherConfig
 from snn4.learners.protection import ProtectionConfig
 from snn4.policies.coding import CodingConfig
 from snn4.policies.networks.config import NetworkConfig
@@ -37,6 +39,8 @@ class LifeTask(TaskConfig):
     reference: float | None = None
     """Return that counts as 1 in normalised returns: that of a policy trained on this task alone; null takes the best
     validation of the being itself."""
+    teacher: PolicyTeacherConfig | None = None
+    """Teacher of this task; null takes the life's teacher."""
 
     def policy(self, common: PolicyConfig) -> PolicyConfig:
         """The life's ``common`` policy with this task's own code and encoder."""
@@ -56,6 +60,8 @@ class LifeConfig:
     """Seed of all randomness in the life."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+    teacher: PolicyTeacherConfig | None = None
+    """Teacher of all tasks with environments; each stay begins with its lessons, and rewards alone teach the rest."""
     protection: ProtectionConfig = field(default_factory=ProtectionConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ann_twin: bool = False
@@ -75,6 +81,20 @@ class LifeConfig:
         """The learner of ``task``: its own, or the life's."""
         return task.learner or self.learner
 
+    def teacher_of(self, task: LifeTask) -> PolicyTeacherConfig | None:
+        """The teacher of ``task``: its own, or the life's; None for images and without a teacher."""
+        return None if task.data is not None else task.teacher or self.teacher
+
+    @property
+    def beings(self) -> dict[str, PolicyConfig]:
+        """Who lives, one after the other, with its policy."""
+        policies = {ORGANISM: self.policy}
+        if self.ann_twin:
+            policies[ANN_TWIN] = self.policy.ann_twin()
+        if self.relu_twin:
+            policies[RELU_TWIN] = self.policy.ann_twin("relu")
+        return policies
+
     def __post_init__(self) -> None:
         check_name(self.name)
         if not self.world:
@@ -89,9 +109,25 @@ class LifeConfig:
             raise ValueError("policy: state: carry is not allowed in a world with images; set state: reset")
         if self.relu_twin and carries:
             raise ValueError("relu_twin: not allowed with state: carry, where the twin is an LSTM; leave it out")
+        self._check_teachers()
         check_least(self, 1, "keep_checkpoints")
         check_least(self, 0, "threads")
         check_seed(self.seed)
+
+    def _check_teachers(self) -> None:
+        for number, task in enumerate(self.world):
+            if task.teacher is not None and task.data is not None:
+                raise ValueError(f"world.{number}.teacher: not allowed with data, whose labels teach; leave it out")
+            if (lessons := self.teacher_of(task)) is None:
+                continue
+            place = "teacher" if task.teacher is None else f"world.{number}.teacher"
+            if self.policy.state == "carry":
+                raise ValueError(f"{place}: not allowed with state: carry; set policy.state: reset, or leave it out")
+            if lessons.length(task.steps) > task.steps:
+                raise ValueError(
+                    f"{place}.steps: got {lessons.steps:,}, allowed are up to the {task.steps:,} steps of "
+                    f"{task.name}, of which they are part"
+                )
 
 
 def read(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> LifeConfig:

@@ -10,6 +10,7 @@ import torch
 from snn4.agent.evaluation.episodes import Evaluator, Interrupted
 from snn4.agent.life.being import Being
 from snn4.agent.life.config import LifeConfig
+from snn4.agent.life.teachers import Teachers
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN
 from snn4.agent.run.events import Compared, Event, Measure, Task
 from snn4.agent.run.work import Pause, State, Stop
@@ -65,13 +66,9 @@ class Life:
     def __init__(self, config: LifeConfig) -> None:
         self.config = config
         self.notes: list[str] = []
-        policies = {ORGANISM: config.policy}
-        if config.ann_twin:
-            policies[ANN_TWIN] = config.policy.ann_twin()
-        if config.relu_twin:
-            policies[RELU_TWIN] = config.policy.ann_twin("relu")
+        self.teachers = Teachers(config)
         evaluator = Evaluator(config.evaluation.max_episode_steps)
-        self.beings = [Being(name, config, policy, evaluator) for name, policy in policies.items()]
+        self.beings = [Being(name, config, policy, evaluator, self.teachers) for name, policy in config.beings.items()]
 
     @property
     def tasks(self) -> list[Task]:
@@ -83,8 +80,8 @@ class Life:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """Empty: the config says everything about environments."""
-        return {}
+        """The teachers: the config says everything about environments."""
+        return self.teachers.fingerprint
 
     @property
     def age(self) -> int:
@@ -106,6 +103,7 @@ class Life:
 
     def load_state(self, state: State) -> None:
         """Continue from ``state``, also one of version 0.1."""
+        self.notes.clear()  # they tell how the run begins
         task = state["learner"]["task"]
         for being, saved in zip(self.beings, state["model"]["beings"], strict=True):
             lives = task is not None and not saved["scores"]

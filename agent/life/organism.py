@@ -74,13 +74,14 @@ class Organism:
     def prepare(self, task: str, policy: BasePolicy) -> BasePolicy:
         """Load the trunk, and the memory of ``task``, into a policy made for ``task``."""
         state = policy.state_dict()
-        known = task in self.tasks and self.tasks[task].parameters
-        state |= known or {}
+        known = self.tasks[task].parameters if task in self.tasks else {}
+        state |= known
         state |= {name: self.trunk[shared] for shared, name in trunk_names(policy).items() if shared in self.trunk}
         policy.load_state_dict(state)
         networks = dict(policy.named_children())
         for acting in ("q_net", "actor"):  # of DQN and TD3, whose targets follow
-            if not known and (target := networks.get(f"{acting}_target")) is not None:
+            target = networks.get(f"{acting}_target")
+            if target is not None and any(f"{acting}_target.{name}" not in known for name in target.state_dict()):
                 target.load_state_dict(networks[acting].state_dict())
         return policy
 

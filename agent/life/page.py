@@ -18,6 +18,7 @@ from snn4.agent.show.text import prefixed, spread
 from snn4.policies.metering.energy import ENERGY_MODELS, counted
 
 Summary = Mapping[str, Any]
+AGREEMENT = "train/agreement"
 BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN, "relu_twin": RELU_TWIN}
 """Tested beings, by their keys in ``summary.json``."""
 
@@ -39,7 +40,9 @@ def tables(summary: Summary) -> Group:
 def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
     """The test, the retention of each task, and curves over the steps, as far as the life has come."""
     yield from _results(summary) if summary else [heading("Not tested yet")]
-    yield from _courses(list(events), summary)
+    events = list(events)
+    yield from _lessons(events)
+    yield from _courses(events, summary)
 
 
 def _results(summary: Summary) -> Iterator[str]:
@@ -61,6 +64,22 @@ def _results(summary: Summary) -> Iterator[str]:
     rows = [[name, *(prefixed(values.get(model)) for model in ENERGY_MODELS)] for name, values in joules]
     sentence = counted(row for _, row in _tested(summary))
     yield html_table([["", *ENERGY_MODELS], *rows]) + paragraph(sentence) + energy_sources()
+
+
+def _lessons(events: Sequence[Event]) -> Iterator[str]:
+    """The agreement with the teacher in each task that has one, over the steps lived."""
+    taught = [event for event in events if isinstance(event, Learned) and AGREEMENT in event.losses]
+    if taught:
+        yield heading("Agreement with the teacher")
+    for task in dict.fromkeys(event.task for event in taught):
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for event in taught:
+            if event.task == task:
+                lines.setdefault(name_of(event.being), []).append((event.age, 100 * event.losses[AGREEMENT]))
+        caption = (
+            "On what each round met, before it was learned. Discrete: equal best actions. Box: 100 % less the mean "
+        )
+        yield figure(draw_course(lines, task, "agreement, %"), f"{caption}distance of actions in units of their range.")
 
 
 def _courses(events: Sequence[Event], summary: Summary | None) -> Iterator[str]:

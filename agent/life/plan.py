@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snn4.agent.life.config import LifeConfig, LifeTask
+from snn4.agent.life.teachers import taught_by
 from snn4.agent.run.beings import name_of
 from snn4.agent.run.place import Place
 from snn4.envs.variations import VariationConfig
@@ -62,8 +63,16 @@ def _notes(config: LifeConfig) -> Iterator[str]:
     else:
         yield f"shared: the synapses between hidden layers ({trunk}); own encoders and heads: {', '.join(names)}"
     yield f"protection of what is shared: {_protection(config.protection)}"
+    yield from _teaching(config)
     twins = ["its ANN twin"] * config.ann_twin + ["its ReLU twin"] * config.relu_twin
     yield f"lived by: {', and after it by '.join(['the organism', *twins])}"
+
+
+def _teaching(config: LifeConfig) -> Iterator[str]:
+    """Who teaches which tasks, each once."""
+    for task in {task.label: task for task in config.world}.values():
+        if (lessons := config.teacher_of(task)) is not None:
+            yield f"teacher of {task.label}, for the first {lessons.length(task.steps):,} steps: {taught_by(lessons)}"
 
 
 def _protection(config: ProtectionConfig) -> str:

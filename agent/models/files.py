@@ -64,14 +64,19 @@ def data_of(name: str) -> str | None:
     return read_about(path).get("data")
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors by name in ``path`` that `save_model` wrote; ModelError as `read_about`."""
+    with _readable(path):
+        return load_file(path)
+
+
 def load_model(path: Path, network: nn.Module) -> None:
     """Load the weights in ``path`` into ``network``.
 
     Raises:
         ModelError: there is no such file, it is damaged, or it is of another architecture; lists the tensors.
     """
-    with _readable(path):
-        weights = load_file(path)
+    weights = read_weights(path)
     try:
         load_state_dict(network, weights, f"{path}: of another architecture than its config")
     except ValueError as error:

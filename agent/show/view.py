@@ -112,8 +112,10 @@ def learning(event: Learned, began: Began | None, pace: Pace) -> str:
     epoch = "" if event.epoch is None else f", epoch {event.epoch}"
     T = "" if event.T is None else f", T = {event.T}"
     loss = f", loss {event.losses['loss']:.3f}" if "loss" in event.losses else ""
+    agreement = event.losses.get("train/agreement")
+    taught = "" if agreement is None else f", agreement with the teacher {percent(agreement)} %"
     speed = f", {pace.per_second:,.0f} {unit}/s, ETA {pace.left}" if pace.per_second else ""
-    return f"{name_of(event.being)} {event.task} {steps}{epoch}{T}{loss}, {reached(event, began)}{speed}"
+    return f"{name_of(event.being)} {event.task} {steps}{epoch}{T}{loss}, {reached(event, began)}{taught}{speed}"
 
 
 def reached(event: Learned, began: Began | None) -> str:
