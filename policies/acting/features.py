@@ -46,7 +46,9 @@ class NetworkFeatures(BaseFeaturesExtractor):
         classifier: Any = make_network(config, network.backend) if kind == "spiking" else twin(config)
         readouts = [number for number, layer in enumerate(classifier.network) if isinstance(layer, nn.Linear)]
         if not readouts:
-            raise ValueError(f"encoder: got {network.name} without a linear readout, allowed are networks that end with one")
+            raise ValueError(
+                f"encoder: got {network.name} without a linear readout, allowed are networks that end with one"
+            )
         super().__init__(observation_space, classifier.network[readouts[-1]].in_features)
         classifier.network[readouts[-1]] = nn.Identity()
         self.network = classifier

@@ -41,7 +41,10 @@ from snn4.policies.normalization import StepNorm2d
 
 POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 ADAPTIVE_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
-MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, SpikeMaxPool2d)
+MAX_POOLS = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+    SpikeMaxPool2d,
+)  # fmt: skip
 
 
 @dataclass
@@ -135,11 +138,9 @@ class Counter:
                 return self._decoder
             case FirstSpikeDecoder():
                 return self._first_spike
-            case Join():
-                return self._join
         for kinds, count in (
             (tuple(ACTIVATIONS), self._activation), (POOLS, self._pool), (ADAPTIVE_POOLS, self._pool),
-            (MAX_POOLS, self._max),
+            (MAX_POOLS, self._max), (Join, self._join),
         ):  # fmt: skip
             if isinstance(layer, kinds):
                 return count

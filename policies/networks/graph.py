@@ -36,7 +36,8 @@ class Node(NamedTuple):
 
     name: str
     kind: str
-    """One of `KINDS`. neuron: the neurons of the network; a limit is the largest output of the ANN's activation."""
+    """One of `KINDS`. neuron: the neurons of the network; limit: the largest output of the ANN's activation, one number
+    or one for each channel."""
     inputs: tuple[str, ...]
     """Names of earlier nodes, or `INPUT`."""
     options: Mapping[str, Any] = {}
@@ -84,7 +85,9 @@ def _check(node: Node, known: set[str]) -> None:
     if node.name in known:
         raise ValueError(f"nodes: got {node.name!r} twice, allowed are names that differ")
     if not node.name or "." in node.name or hasattr(nn.ModuleDict(), node.name):
-        raise ValueError(f"nodes: got {node.name!r}, allowed are names without dots that torch.nn.ModuleDict does not use")
+        raise ValueError(
+            f"nodes: got {node.name!r}, allowed are names without dots that torch.nn.ModuleDict does not use"
+        )
     if len(node.inputs) != 1 and not (node.inputs and node.kind in JOINS):
         allowed = "one or more" if node.kind in JOINS else "one"
         raise ValueError(f"nodes: got {len(node.inputs)} inputs of {node.name}, allowed with {node.kind} is {allowed}")
@@ -241,9 +244,9 @@ class BurnIn(Stateful):
     ) -> tuple[Tensor, tuple[int, Tensor]]:
         steps = checked_steps(x, steps)
         first, before = state or (0, torch.zeros_like(x[:1]))
-        number = torch.arange(first, first + steps + 1, device=x.device, dtype=torch.float64).view(-1, *(1,) * (x.dim() - 1))
+        number = torch.arange(first, first + steps + 1, device=x.device).view(-1, *(1,) * (x.dim() - 1))
         sums = torch.cat([before, before + torch.where(number[1:] > self.steps, x, 0).cumsum(0)])
-        factors = (number / (number - self.steps).clamp_min(1)).to(x.dtype)
+        factors = (number.double() / (number - self.steps).clamp_min(1)).to(x.dtype)
         outputs = (sums * factors).diff(dim=0)
         return outputs, (first + steps, sums[-1:])
 
@@ -268,19 +271,21 @@ def _check_shapes(config: GraphConfig) -> None:
             except (RuntimeError, ValueError, IndexError) as error:
                 got = ", ".join(str(tuple(x.shape[1:])) for x in inputs)
                 reason = (str(error).splitlines() or [""])[0]
-                raise ValueError(f"nodes: got an input {got} of {node.name}, which it does not take ({reason})") from error
+                raise ValueError(
+                    f"nodes: got an input {got} of {node.name}, which it does not take ({reason})"
+                ) from error
 
         _last(_through(config.nodes, image, run))
 
 
 def _layer(node: Node, config: GraphConfig, backend: str) -> nn.Module:
     if node.kind == "neuron":
-        _limit(node)
+        _limits(node)
         return make_neuron(config.neuron, backend, None)
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in node.options.items()}
     try:
         if node.kind == "max_pool":
-            nn.MaxPool2d(**options)  # checks their names
+            nn.MaxPool2d(**options)  # type: ignore[arg-type]  # checks their names
             return SpikeMaxPool2d(**options)
         return Join(node.kind, **options) if node.kind in JOINS else LAYERS[node.kind](**options)
     except (TypeError, ValueError, RuntimeError) as error:  # torch's own, of its arguments
@@ -289,17 +294,32 @@ def _layer(node: Node, config: GraphConfig, backend: str) -> nn.Module:
         raise ValueError(f"nodes: got {got} of {node.name}, allowed are options of {node.kind} ({reason})") from error
 
 
-def _limit(node: Node) -> float | None:
-    """The largest output of the ANN's activation; ValueError if it is no number above 0."""
+def _limits(node: Node) -> list[float] | None:
+    """Largest outputs of the ANN's activation, one or one for each channel; ValueError if one is no number above 0."""
     others = [key for key in node.options if key != "limit"]
     limit = node.options.get("limit")
-    if others or not (limit is None or (isinstance(limit, (int, float)) and limit > 0)):
-        raise ValueError(f"nodes: got {shortened(dict(node.options))} of {node.name}, allowed is a limit > 0, or nothing")
-    return limit
+    limits = list(limit) if isinstance(limit, (list, tuple)) else [] if limit is None else [limit]
+    if others or limit == [] or not all(isinstance(value, (int, float)) and value > 0 for value in limits):
+        got = shortened(dict(node.options))
+        raise ValueError(f"nodes: got {got} of {node.name}, allowed is a limit > 0, or one for each channel")
+    return limits or None
+
+
+class Clip(nn.Hardtanh):
+    """ReLU with a largest output for each channel of images (B, C, H, W) or vectors (B, C)."""
+
+    def __init__(self, limits: Sequence[float]) -> None:
+        super().__init__(0.0, max(limits))
+        self.limits = limits
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu().minimum(x.new_tensor(self.limits).view(-1, *(1,) * (x.dim() - 2)))
 
 
 def _without_time(node: Node, layer: nn.Module) -> nn.Module:
     if node.kind == "neuron":
-        limit = _limit(node)
-        return nn.ReLU() if limit is None else nn.Hardtanh(0.0, limit)
+        limits = _limits(node)
+        if limits is None:
+            return nn.ReLU()
+        return nn.Hardtanh(0.0, limits[0]) if len(limits) == 1 else Clip(limits)
     return layer.without_time() if hasattr(layer, "without_time") else layer  # type: ignore[no-any-return, operator]

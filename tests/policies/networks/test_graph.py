@@ -75,7 +75,7 @@ def test_nodes_are_layers_in_order(neuron: NeuronConfig) -> None:
     network, x = graph(neuron=neuron).double(), images().double()
     scores, _ = network.run(x)
     torch.testing.assert_close(scores, by_hand(network, x))
-    assert 0 < scores.std()
+    assert scores.std() > 0
 
 
 def test_a_constant_image_is_an_image_in_every_step() -> None:
@@ -96,7 +96,7 @@ def test_step_by_step_with_the_state_carried_over(burn_in: int, chunks: tuple[in
     ends: list[list[Tensor]] = [[], []]
     for kept, end in zip(ends, (state, last), strict=True):
         map_state(lambda part, kept=kept: kept.append(part) or part, end)  # type: ignore[misc, func-returns-value]
-    assert len(ends[0]) == 5 + bool(burn_in)  # membranes and sums of spikes of two layers, sums of the pool and of scores
+    assert len(ends[0]) == 5 + bool(burn_in)  # membranes, spikes; sums of the pool and the scores
     for got, want in zip(*ends, strict=True):
         torch.testing.assert_close(got, want)
 
@@ -233,10 +233,12 @@ WRONG: dict[str, Any] = {
     r"nodes: got {'in_channels': 2, 'out_channels': 6, 'kernel_size': 'x'} of first, allowed": changed(
         0, *FIRST, {"in_channels": 2, "out_channels": 6, "kernel_size": "x"}
     ),
-    r"nodes: got {'limit': -1} of a, allowed is a limit > 0, or nothing": changed(
+    r"nodes: got {'limit': -1} of a, allowed is a limit > 0, or one for each channel": changed(
         1, "a", "neuron", ["first"], {"limit": -1}
     ),
-    r"nodes: got {'T': 1} of a, allowed is a limit > 0, or nothing": changed(1, "a", "neuron", ["first"], {"T": 1}),
+    r"nodes: got {'T': 1} of a, allowed is a limit > 0, or one for each channel": changed(
+        1, "a", "neuron", ["first"], {"T": 1}
+    ),
     r"nodes: got {'size': 3} of pool, allowed are options of max_pool \(": changed(
         2, "pool", "max_pool", ["a"], {"size": 3}
     ),
