@@ -31,6 +31,9 @@ def tested(config: TransformationConfig, folder: Path, steps: int | None) -> Exa
     about = read_about(path)
     data = read_for(path, about, config.data, config.name)
     models = _models(folder, about)
+    burn_in = about["network"]["options"].get("burn_in", 0)
+    if steps is not None and steps <= burn_in:
+        raise ModelError(f"{folder}: got {steps} steps, allowed are more than its burn_in ({burn_in})")
     console = Console(stderr=True)
     try:
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

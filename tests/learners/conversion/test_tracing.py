@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -259,15 +260,10 @@ def test_weights_that_are_not_finite() -> None:
         trace(module, images(1))
 
 
-@pytest.mark.parametrize(
-    "example", [torch.randn(1, 4, 8, 8), torch.randn(1, 3, 9, 8), torch.randn(1, 3, 8, 8).double()]
-)
+@pytest.mark.parametrize("example", [images(1, 19), images(1)[:, :2], images(1).double()])
 def test_images_that_the_module_does_not_take(example: Tensor) -> None:
-    shape = str(tuple(example.shape[1:])).replace("(", r"\(").replace(")", r"\)")
+    shape = re.escape(str(tuple(example.shape[1:])))
     message = rf"^calibration: got {shape}, {example.dtype}, which Plain does not take \(.*\); allowed is what it has"
-    if example.shape[2] == 9:
-        example = torch.randn(1, 3, 19, 19)
-        message = message.replace("9, 8", "19, 19")
     with pytest.raises(CannotConvert, match=message) as error:
         trace(seasoned(Plain), example)
     assert "\n" not in str(error.value)
