@@ -83,11 +83,13 @@ CASES = [
         {"convert.method=magic": "convert.method: got 'magic', allowed is 'threshold-balance'",
          "convert.metod=qcfs": "did you mean method?", "convert.burn_in=4": "convert.burn_in: got 4",
          "model.source=/nowhere": "/nowhere: no such file or folder", "model.source=nowhere.pt": "nowhere.pt: no such",
-         "model={source: x, colour: red}": "model.colour: unknown key", "finetune.T=[[2, 1]]": "finetune.T: not allowed",
+         "model={source: x, colour: red}": "model.colour: unknown key",
+         "finetune.T=[[2, 1]]": "finetune.T: not allowed",
          "data={name: mnist, root: /nowhere, download: false}": "/nowhere",
          "data.name=nmnist": "data: got nmnist, allowed are images", "examined=0": "examined: got 0",
          "finetune.batch_size=500": "finetune.batch_size: got 500"},
-        ("tiny-snn: ", "below the ANN", "top-1 %", "correlation", "Finetuning", "training loss"), "--episodes", (), False,
+        ("tiny-snn: ", "below the ANN", "top-1 %", "correlation", "Finetuning", "training loss"), "--episodes",
+        tested=False,
     ),
     Case("toy", "toy_yaml", "run finished at 400 steps", "numbers=10000000", {"numbers=x": "numbers: got 'x'"},
          ("toy", "mean"), "--data"),
@@ -361,11 +363,15 @@ def test_bad_input_leaves_nothing(cli: Cli, run: Run, tmp_path: Path) -> None:
 
 def test_a_full_disk(cli: Cli, run: Run, tmp_path: Path) -> None:
     """The last checkpoint stays; when room was made, the run goes on."""
-    size = {"life": 40_000, "training": 30_000, "stream": 12_000, "transformation": 12_000, "toy": 30_000}[
-        run.case.kind
-    ]
+    sizes = {"life": 40_000, "training": 30_000, "stream": 12_000, "transformation": 12_000, "toy": 30_000}
     command = Command(
-        tmp_path, "run", *run.command, run.case.endless, "--runs-dir", tmp_path / "runs", largest_file=size
+        tmp_path,
+        "run",
+        *run.command,
+        run.case.endless,
+        "--runs-dir",
+        tmp_path / "runs",
+        largest_file=sizes[run.case.kind],
     )
     status, _, err = command.done()
     folder = only(tmp_path / "runs")

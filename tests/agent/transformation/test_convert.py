@@ -267,10 +267,9 @@ def test_an_ann_that_cannot_be_converted(cli: Cli, trained: Path, tmp_path: Path
     about = read_about(trained / "ann_twin.safetensors")
     folder = tmp_path / "attentive"
     folder.mkdir()
-    (folder / "config.yaml").write_text(
-        re.sub(r"(?ms)^network:\n.*?(?=^\w)", f"network: {json.dumps({'name': network.name, 'T': 2, 'options': network.options})}\n",
-               (trained / "config.yaml").read_text())
-    )  # fmt: skip
+    text = json.dumps({"name": network.name, "T": 2, "options": network.options})
+    config = (trained / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(re.sub(r"(?ms)^network:\n.*?(?=^\w)", f"network: {text}\n", config))
     save_model(folder / "ann_twin.safetensors", twin(network.resolve(1, (8, 8), 10)).state_dict(), about)
     message = refused(cli, tmp_path, folder)
     assert f"{folder}: " in message
