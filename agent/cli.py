@@ -61,7 +61,7 @@ def distill(
 @app.command()
 def convert(
     model: Annotated[
-        str, typer.Argument(help="A run folder, zoo:NAME, a file of weights, torchvision:NAME or timm:NAME.")
+        str, typer.Argument(help="A run folder, zoo:NAME, a file of weights, torchvision:NAME, an SB3 .zip.")
     ],
     overrides: _Overrides = None,
     method: Annotated[Optional[str], typer.Option(help="threshold-balance, calibrate or qcfs.")] = None,  # noqa: UP045
@@ -69,13 +69,14 @@ def convert(
     steps: Annotated[int | None, typer.Option(min=1, help="Inner steps per image.")] = None,
     architecture: Annotated[Optional[str], typer.Option(help="Of a file of weights: resnet-20-a …")] = None,  # noqa: UP045
     neuron: Annotated[Optional[str], typer.Option(help="signed_if or if.")] = None,  # noqa: UP045
+    environment: Annotated[Optional[str], typer.Option(help="Of an agent: CartPole-v1 …")] = None,  # noqa: UP045
     runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
 ) -> None:  # fmt: skip
-    """Convert the ANN MODEL into a spiking network, and show what each layer costs."""
+    """Convert the ANN MODEL into a spiking network, or an agent of stable-baselines3 into a spiking one."""
     from snn4.agent import runner
 
     given = {"model.architecture": architecture, "data.name": data, "convert.method": method, "convert.T": steps,
-             "convert.neuron": neuron}  # fmt: skip
+             "convert.neuron": neuron, "environment": environment}  # fmt: skip
     kind, checked = runner.transformation_of(model, given, overrides or [])
     runner.begin(kind, checked, runs_dir, quiet)
 

@@ -40,7 +40,7 @@ from snn4.agent.run.provenance import commit
 from snn4.agent.run.recording import recording, resume_command
 from snn4.agent.run.signals import Signals
 from snn4.agent.run.story import beginning, story
-from snn4.agent.run.work import Model, Pause, Processes, Work
+from snn4.agent.run.work import File, Model, Pause, Processes, Work
 from snn4.agent.show.dashboard import Dashboard, view
 from snn4.agent.show.page import write_page
 
@@ -138,7 +138,10 @@ def _tell(
         processes.barrier()
         return saved
 
-    def keep(model: Model) -> None:
+    def keep(model: Model | File) -> None:
+        if isinstance(model, File):
+            model.write(journal.folder / model.name)
+            return
         save_model(journal.folder / f"{model.name}.safetensors", model.weights, model.about)
 
     with view(Console(), quiet) as picture:

@@ -18,13 +18,14 @@ CHOICES = {"matched": ("rates", "currents"), "steps_from": ("next", "mean")}
 class Distillation:
     """Weights and settings of the losses, whose weighted sum is learned."""
 
-    labels: float = 0.1
+    labels: float = 0.5
     """Weight of the recipe's own loss, the cross-entropy with the labels."""
-    logits: float = 0.9
+    logits: float = 0.5
     """Weight of the divergence from the teacher's answers: Kullback-Leibler at ``temperature``, times its square
-    (Hinton et al. 2015). The defaults of both weights are those of Tian et al. (2020)."""
-    temperature: float = 4.0
-    """Divisor of all scores before their softmax; high ones show how similar the teacher finds the classes."""
+    (Hinton et al. 2015)."""
+    temperature: float = 1.0
+    """Divisor of all scores before their softmax. High ones (4 in Tian et al. 2020) show how similar the teacher finds
+    the classes, and take longer to learn."""
     features: float = 0.0
     """Weight of the mean squared difference between the teacher's features and the pupil's, after a learned 1 x 1
     convolution. Maps of different sizes are averaged to the smaller one; it needs one teacher."""

@@ -6,13 +6,30 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rich.progress import Progress
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Task as RichTask
+from rich.text import Text
 from torch import Tensor
 
 from snn4.agent.evaluation.accuracy import Batch
 from snn4.agent.evaluation.classifier import Examination, ExaminationConfig, examine
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.envs.data.datasets import Data, Samples
+
+
+class Speed(ProgressColumn):
+    """Samples per second."""
+
+    def render(self, task: RichTask) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
+
+
+def bars() -> Progress:
+    """Progress bars on the terminal, with speed and the time left; none where the output is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def examined(

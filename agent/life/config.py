@@ -141,7 +141,7 @@ def read(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Lif
     Raises:
         ConfigError: lists all problems, each with the file, the key, what was got and what is allowed.
     """
-    problems = [*overridden(raw, overrides), *_impossible_rounds(raw)]
+    problems = [*overridden(raw, overrides), *_named_encoder(raw), *_impossible_rounds(raw)]
     if too_many := list(too_many_tasks(raw)):
         raise ConfigError(source, [*problems, *too_many])
     once = _unrolled(raw, repeat=False)
@@ -153,6 +153,23 @@ def read(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Lif
     if problems:
         raise ConfigError(source, problems)
     return config
+
+
+def _named_encoder(raw: dict[str, Any]) -> Iterator[str]:
+    """Put the network of a run folder, or of the zoo, in place of its name, and let the life start from its weights."""
+    policy = raw.get("policy")
+    if not isinstance(policy, dict) or not isinstance(name := policy.get("encoder"), str):
+        return
+    from snn4.agent.models.files import ModelError, find_model  # reads models
+    from snn4.agent.models.sources import network_of
+
+    try:
+        folder = find_model(name)
+        policy["encoder"] = network_of(folder / "model.safetensors")
+    except (ModelError, ConfigError) as error:
+        yield f"policy.encoder: {error}"
+        return
+    policy.setdefault("initial", str(folder))
 
 
 def unlivable(config: LifeConfig, images: bool = False) -> Iterator[str]:

@@ -10,6 +10,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
+from snn4.agent.config.file import read as read_config
 from snn4.agent.errors import BadInput
 from snn4.agent.life.lived import Lived
 from snn4.agent.life.organism import TaskMemory
@@ -17,12 +18,14 @@ from snn4.agent.models.files import read_weights as read_model
 from snn4.agent.run.beings import ORGANISM, name_of
 from snn4.learners.algorithms import make_policy
 from snn4.learners.sb3_zip import read_weights
-from snn4.policies.sb3 import trunk_names
+from snn4.policies.sb3 import PolicyConfig, trunk_names
 
 if TYPE_CHECKING:
     from snn4.agent.life.being import Being
 
 
+AGENT = "agent.zip"
+"""The agent of a transformation, in its run folder."""
 MODEL = "model.safetensors"
 """The network of a training, in its run folder."""
 
@@ -43,7 +46,10 @@ def start(beings: list[Being], initial: str) -> list[str]:
     """
     source = Path(initial)
     if not source.exists():
-        raise Misfit(f"got {initial!r}, which is missing; allowed is a run folder of a life or an SB3 .zip")
+        raise Misfit(f"got {initial!r}, which is missing; allowed is a run folder, or a .zip of a policy")
+    if source.is_dir() and (source / AGENT).is_file():
+        _require_same_neurons(source, beings[0].config.policy)
+        source = source / AGENT
     if not source.is_dir():
         _from_zip(beings[0], source)
         return [f"policy.initial: {name_of(being.name)} starts anew" for being in beings[1:]]
@@ -59,6 +65,18 @@ def start(beings: list[Being], initial: str) -> list[str]:
         else:
             notes.append(f"policy.initial: {name_of(being.name)} starts anew: {source} has none")
     return notes
+
+
+def _require_same_neurons(folder: Path, policy: PolicyConfig) -> None:
+    """Raise Misfit unless ``policy`` has the neurons and steps for which the agent in ``folder`` was converted."""
+    raw, _ = read_config(folder / "config.yaml")
+    convert = raw["convert"]
+    wanted = {"T": convert["T"], "neuron.kind": convert["neuron"], "neuron.v_leak": convert["v_initial"]}
+    found = {"T": policy.T, "neuron.kind": policy.neuron.kind, "neuron.v_leak": policy.neuron.v_leak}
+    if wrong := [
+        f"policy.{key}: got {found[key]}, allowed is {wanted[key]}" for key in wanted if found[key] != wanted[key]
+    ]:
+        raise Misfit(f"{folder} was converted for other neurons: {'; '.join(wrong)}")
 
 
 def _from_zip(being: Being, source: Path) -> None:

@@ -155,11 +155,16 @@ def _opened(source: str, architecture: str | None) -> tuple[nn.Module, About]:
     return _from_file(source, folder, architecture)
 
 
+def network_of(file: Path) -> dict[str, Any]:
+    """The fields of the `NetworkConfig` of the model in ``file``, which a training or a transformation has written."""
+    raw, _ = read_config(file.with_name("config.yaml"))
+    return read_about(file).get("network") or raw.get("network") or {}
+
+
 def _from_training(source: str, file: Path) -> tuple[nn.Module, About]:
     """The spiking network or the ANN twin that a training has written into ``file``."""
     about = read_about(file)
-    raw, _ = read_config(file.with_name("config.yaml"))
-    network = about.get("network") or raw.get("network", {})  # a transformation makes its network
+    network = network_of(file)
     if problems := mismatches(network, NetworkConfig):
         raise ModelError(f"{source}: config.yaml: network.{problems[0]}")
     try:

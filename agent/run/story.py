@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from snn4.agent.run.events import Began, Ended, Event, Noted, Saved
-from snn4.agent.run.work import Model, Pause, Stop, Work
+from snn4.agent.run.work import File, Model, Pause, Stop, Work
 
 
 def story(
-    work: Work, began: Began, stop: Stop, save: Callable[[], Saved], keep: Callable[[Model], None]
+    work: Work, began: Began, stop: Stop, save: Callable[[], Saved], keep: Callable[[Model | File], None]
 ) -> Iterator[Event]:
     """All events of a run.
 
@@ -18,7 +18,7 @@ def story(
         began: the first event.
         stop: the work calls it; True ends the work after a checkpoint.
         save: writes a checkpoint of the work's state.
-        keep: writes a model.
+        keep: writes a model, or lets the work write a file.
     """
     yield began
     yield from (Noted(note) for note in work.notes)
@@ -26,7 +26,7 @@ def story(
         match part:
             case Pause():
                 yield save()
-            case Model():
+            case Model() | File():
                 keep(part)
             case _:
                 yield part

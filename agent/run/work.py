@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
@@ -30,6 +31,14 @@ class Model:
     weights: Mapping[str, Tensor]
     about: Mapping[str, Any]
     """Plain data: what the weights are for and how good they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class File:
+    """A file in the run folder that the work writes itself, whole or not at all."""
+
+    name: str
+    write: Callable[[Path], None]
 
 
 class Named(Protocol):
@@ -71,7 +80,7 @@ class Work(Protocol):
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
 
-    def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
+    def live(self, stop: Stop) -> Iterator[Event | Pause | Model | File]:
         """Do the rest of the work. Once ``stop`` returns True, yield a last `Pause` and end."""
 
     def state(self) -> State:

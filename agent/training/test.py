@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
-
 from snn4.agent.evaluation.classifier import Examination, ExaminationConfig
-from snn4.agent.evaluation.shown import examined
+from snn4.agent.evaluation.shown import bars, examined
 from snn4.agent.models.files import ModelError, load_model, read_about
 from snn4.agent.models.other_data import read_for
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
@@ -29,9 +26,8 @@ def tested(config: TrainingConfig, folder: Path, steps: int | None) -> Examinati
     path = folder / "model.safetensors"
     data = read_for(path, read_about(path), config.data, config.name)
     models = _models(folder, config, data)
-    console = Console(stderr=True)
     try:
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        with bars() as progress:
             return examined(models, data, ExaminationConfig(steps=steps, flip=config.flip), progress)
     except ValueError as error:  # more steps than bins of events, or than a norm of each step has
         raise ModelError(f"{folder}: {error}") from error

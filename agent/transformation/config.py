@@ -17,7 +17,7 @@ class ModelConfig:
 
     source: str
     """The folder of a training (its ANN twin), zoo:NAME, a file of weights (.safetensors, .pt, .pth, .th) with its
-    architecture, torchvision:NAME, or timm:NAME."""
+    architecture, torchvision:NAME, timm:NAME; or the .zip of an agent that stable-baselines3 saved."""
     architecture: str | None = None
     """Of a file of weights: resnet-20-a to resnet-56-a (He et al. 2016, option A), torchvision:NAME, or timm:NAME."""
     mean: tuple[float, ...] | None = None
@@ -49,11 +49,16 @@ class TransformationConfig:
     model: ModelConfig
     kind: Literal["transformation"] = "transformation"
     """Kind of run."""
+    environment: str | None = None
+    """Gymnasium id, for an agent of stable-baselines3 (source: a .zip); it plays there for its calibration states."""
     data: DataConfig = field(default_factory=DataConfig)
-    """Its training part calibrates and finetunes, its validation part diagnoses, its test part is for ``evaluate``."""
+    """Of classifiers. The training part calibrates and finetunes, the validation part diagnoses, the test part is for
+    ``evaluate``."""
     convert: ConversionConfig = field(default_factory=ConversionConfig)
     finetune: Recipe = field(default_factory=_finetuning)
     """The finetuning before the conversion (convert.method: qcfs)."""
+    episodes: int = 100
+    """Test episodes of an agent and its conversion."""
     examined: int = 500
     """Validation images on which the conversion is diagnosed."""
     seed: int = 0
@@ -67,9 +72,14 @@ class TransformationConfig:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        check_least(self, 1, "keep_checkpoints", "examined")
+        check_least(self, 1, "keep_checkpoints", "examined", "episodes")
         check_least(self, 0, "threads")
         check_seed(self.seed)
+        if self.environment is not None and self.convert.method == "qcfs":
+            raise ValueError("convert.method: got qcfs, allowed for an agent are threshold-balance, calibrate")
+        if (self.environment is None) == self.model.source.endswith(".zip"):
+            wanted = "allowed for a .zip of stable-baselines3 is a Gymnasium id"
+            raise ValueError(f"environment: got {self.environment}, {wanted}, and null for classifiers")
         if self.data.is_events:
             raise ValueError(f"data: got {self.data.name}, allowed are images, which an ANN sees as they are")
         if self.finetune.T is not None:

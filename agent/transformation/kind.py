@@ -21,7 +21,7 @@ from snn4.agent.models.other_data import read as read_data
 from snn4.agent.models.sources import open_model
 from snn4.agent.run.events import Event
 from snn4.agent.run.place import Place
-from snn4.agent.run.work import OneProcess, Processes
+from snn4.agent.run.work import OneProcess, Processes, Work
 from snn4.agent.show import classifier_page
 from snn4.agent.transformation import page
 from snn4.agent.transformation.config import TransformationConfig
@@ -44,8 +44,12 @@ def processes(config: TransformationConfig) -> Processes:
     return OneProcess()
 
 
-def prepare(config: TransformationConfig, processes: Processes) -> Transformation:
+def prepare(config: TransformationConfig, processes: Processes) -> Work:
     _set_up(config)
+    if config.environment is not None:
+        from snn4.agent.transformation.policy import PolicyTransformation  # imports stable-baselines3
+
+        return PolicyTransformation(config)
     network, about = open_model(config.model.source, config.model.architecture, config.model.mean, config.model.std)
     if isinstance(network, SpikingClassifier):
         raise ModelError(f"{config.model.source}: is a spiking network already; allowed is an ANN, such as an ANN twin")
@@ -66,6 +70,8 @@ def evaluate(
     config: TransformationConfig, folder: Path, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
     _set_up(config)
+    if config.environment is not None:
+        raise ModelError(f"{folder}: is the conversion of an agent; play it with SB3: load {folder / 'agent.zip'}")
     if (data := options.get("data")) is not None:
         about = read_about(folder / "model.safetensors")
         place = [f"data.root={json.dumps(root)}"] if (root := options.get("root")) else []
@@ -82,7 +88,7 @@ def _set_up(config: TransformationConfig) -> None:
 
 
 def about(config: TransformationConfig) -> dict[str, Any]:
-    return {"data": config.data.name, "model": config.model.source}
+    return {"data": config.environment or config.data.name, "model": config.model.source}
 
 
 def title(config: Mapping[str, Any]) -> str:
@@ -91,11 +97,15 @@ def title(config: Mapping[str, Any]) -> str:
 
 def tables(summary: Mapping[str, Any]) -> RenderableType:
     """The diagnosis of a run, or the test of ``evaluate``."""
+    if "scores" in summary:
+        return page.policy_tables(summary)
     return page.tables(summary) if "diagnosis" in summary else classifier_page.tables(summary)
 
 
 def sections(events: Iterable[Event], summary: Mapping[str, Any] | None) -> Iterator[str]:
     """The page of a run, or of ``evaluate``."""
+    if summary is not None and "scores" in summary:
+        return page.policy_sections(summary)
     if summary is not None and "diagnosis" not in summary:  # the events tell of the conversion, not of its test
         return classifier_page.sections((), summary)
     return page.sections(events, summary)
@@ -109,8 +119,8 @@ def plan(config: TransformationConfig, places: Mapping[str, Place]) -> Renderabl
     convert = config.convert
     epochs = f"{config.finetune.epochs} epochs" if convert.method == "qcfs" else "-"
     cells = (
-        config.model.source, config.data.name, convert.method, convert.neuron, str(convert.T), f"{convert.images:,}",
-        epochs,
+        config.model.source, config.environment or config.data.name, convert.method, convert.neuron, str(convert.T),
+        f"{convert.images:,}", epochs,
     )  # fmt: skip
     table.add_row(*map(Text, cells))
     return Group(table)

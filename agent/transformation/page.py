@@ -12,7 +12,7 @@ from snn4.agent.run.events import Event, Learned
 from snn4.agent.show.charts import draw_curve
 from snn4.agent.show.page import figure, heading, html_table, paragraph
 from snn4.agent.show.tables import Fitting
-from snn4.agent.show.text import percent, prefixed
+from snn4.agent.show.text import percent, prefixed, spread
 
 Summary = Mapping[str, Any]
 
@@ -85,3 +85,49 @@ def notes(summary: Summary) -> list[str]:
         epochs = summary["finetuned_epochs"]
         lines.append(f"finetuned for {epochs} epochs with quantized activations; before, the ANN had {before} %")
     return [*lines, "the test set was not used; test on it with: snn4-agent evaluate RUN"]
+
+
+def policy_tables(summary: Summary) -> Group:
+    """Both players of the same episodes, and the layers."""
+    rows = score_rows(summary)
+    table = Fitting(f"{summary['environment']}: the same test episodes", rows, list(zip(*rows, strict=True)))
+    return Group(table, *(Text(line) for line in policy_notes(summary)))
+
+
+def policy_sections(summary: Summary) -> Iterator[str]:
+    """The page of a converted agent."""
+    yield "".join(map(paragraph, policy_notes(summary)))
+    yield heading("The same test episodes") + html_table(score_rows(summary))
+    layers = [[str(number + 1), f"{layer['neurons']:,}", f"{layer['error']:.3f}"] for number, layer in _layers(summary)]
+    yield heading("Layers") + html_table([["layer", "neurons", "error"], *layers])
+
+
+def score_rows(summary: Summary) -> list[list[str]]:
+    """The first row names the columns."""
+    head = ["", "return", "spikes", "ACs", "MACs", "45nm fp32 J"]
+    return [
+        head,
+        *(_score(name, summary["scores"][being]) for being, name in (("network", "SNN"), ("ann_twin", "ANN"))),
+    ]
+
+
+def policy_notes(summary: Summary) -> list[str]:
+    """Lines on the loss, on units with several neurons, and on the file of the agent."""
+    loss = "-" if summary["loss"] is None else f"{100 * summary['loss']:.2f} %"
+    lines = [f"the conversion loses {loss} of the return above chance ({summary['chance']:.1f})"]
+    if summary["pieces"] > 1:
+        lines.append(f"{summary['pieces']} neurons stand for each tanh unit")
+    errors = ", ".join(f"{layer['error']:.3f}" for _, layer in _layers(summary))
+    lines.append(f"error of the layers, as a fraction of the mean activation: {errors}")
+    states, algorithm = summary["calibration_states"], summary["algorithm"]
+    return [*lines, f"calibrated on {states:,} states; load it with {algorithm}.load: {summary['agent']}"]
+
+
+def _layers(summary: Summary) -> Iterator[tuple[int, Summary]]:
+    yield from enumerate(summary["layers"])
+
+
+def _score(name: str, score: Summary) -> list[str]:
+    numbers = (score[key] for key in ("spikes_per_decision", "effective_acs", "effective_macs"))
+    mean = spread(score["return_mean"], score["return_std"])
+    return [name, mean, *map(prefixed, numbers), prefixed(score["energy_joules"].get("45nm_fp32"))]

@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
 from snn4.agent.config.file import built
 from snn4.agent.evaluation.classifier import Examination, ExaminationConfig
-from snn4.agent.evaluation.shown import examined
+from snn4.agent.evaluation.shown import bars, examined
 from snn4.agent.models.files import ModelError, load_model, read_about
 from snn4.agent.models.other_data import read_for
 from snn4.agent.models.twins import networks
@@ -34,9 +31,8 @@ def tested(config: TransformationConfig, folder: Path, steps: int | None) -> Exa
     burn_in = about["network"]["options"].get("burn_in", 0)
     if steps is not None and steps <= burn_in:
         raise ModelError(f"{folder}: got {steps} steps, allowed are more than its burn_in ({burn_in})")
-    console = Console(stderr=True)
     try:
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        with bars() as progress:
             return examined(models, data, ExaminationConfig(steps=steps), progress)
     except ValueError as error:
         raise ModelError(f"{folder}: {error}") from error

@@ -58,7 +58,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "code": (["policy.coding={kind: rate}"], "policy.coding: got kind 'rate', allowed is direct with an encoder"),
     "no images": (["world=[{environment: CartPole-v1, steps: 64}]"], "allowed with an encoder are images"),
     "too small": (["world.0.kwargs.height=8", "policy.encoder.options.pools=[8]"], "allowed are sides >= 16"),
-    "no weights": (["policy.encoder.options.weights=lost.pt"], "weights: got lost.pt, which is no file"),
+    "no weights": (["policy.encoder.options.weights=lost.pt"], "weights: lost.pt: no such file"),
 }
 
 

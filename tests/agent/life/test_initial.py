@@ -143,6 +143,6 @@ def test_weights_that_do_not_fit(tiny: Tiny, lived: Path, tmp_path: Path) -> Non
     (line,) = problems(tiny(f"policy.initial={balancer(tmp_path)}"))
     assert "is missing" in line
     (line,) = problems(tiny(f"policy.initial={tmp_path}/none"))
-    assert "which is missing; allowed is a run folder of a life or an SB3 .zip" in line
+    assert "which is missing; allowed is a run folder, or a .zip of a policy" in line
     (line,) = problems(tiny(f"policy.initial={tmp_path}"))
     assert "no run folder" in line
