@@ -145,7 +145,7 @@ def config(
         str, typer.Argument(help="policy, policy.neuron.tau_mem, world.0.steps …; all keys if left out.")
     ] = "",
     kind: Annotated[
-        str | None, typer.Option(help="life, training or stream; by default every kind that has the key.")
+        str | None, typer.Option(help="life, training, stream or transformation; by default all that have the key.")
     ] = None,
 ) -> None:
     """Show the keys of configs: type, default, allowed values, and meaning."""

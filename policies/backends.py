@@ -15,7 +15,8 @@ this project's, because Norse's threshold is strict (``>``), and its few surroga
 ``alpha``). Norse's `lif` stores the synaptic current after its decay, which `Neuron` applies at the start of the next
 step.
 
-Neither library has an exact alif or multi: Norse's `lsnn` passes a gradient through its reset, and does not accept this
+An if is snnTorch's `Leaky` with ``beta = 1``. Norse's Euler steps cannot be without a leak. Neither library has a
+signed_if, or an exact alif or multi: Norse's `lsnn` passes a gradient through its reset, and does not accept this
 project's surrogates.
 """
 
@@ -113,7 +114,7 @@ class SnnTorchNeuron(LibraryNeuron):
     """
 
     backend = "snntorch"
-    kinds = ("lif", "cuba", "plif", "li")
+    kinds = ("lif", "cuba", "plif", "if", "li")
 
     def synapse(self) -> tuple[float, float]:
         return self.dynamics.gain[0], self.dynamics.leak[0]

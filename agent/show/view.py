@@ -80,8 +80,10 @@ class Pace:
             self._steps.append((event.step, event.seconds))
 
     def _is_of_next_being(self, event: Event) -> bool:
-        """Whether the twin has begun to learn; in a training, no event announces this."""
-        return isinstance(event, Learned) and self._learned is not None and event.being != self._learned.being
+        """Whether the twin has begun to learn, or a stage of a conversion; no event announces these."""
+        if not isinstance(event, Learned) or self._learned is None:
+            return False
+        return (event.being, event.task) != (self._learned.being, self._learned.task)
 
     @property
     def per_second(self) -> float:
@@ -106,8 +108,10 @@ def stamped(line: str, when: datetime | None) -> str:
 
 
 def learning(event: Learned, began: Began | None, pace: Pace) -> str:
-    """One line on learning."""
+    """One line on learning, or on a stage of a conversion, which has neither a loss nor a result."""
     unit = began.unit if began else "steps"
+    if event.episode_return is None and not event.losses and began is not None and began.measure == "accuracy":
+        return f"{name_of(event.being)}: {event.task} {event.step:,}/{event.steps:,}"
     steps = f"{event.step:,}/{event.steps:,} {unit}"
     epoch = "" if event.epoch is None else f", epoch {event.epoch}"
     T = "" if event.T is None else f", T = {event.T}"
@@ -115,14 +119,16 @@ def learning(event: Learned, began: Began | None, pace: Pace) -> str:
     agreement = event.losses.get("train/agreement")
     taught = "" if agreement is None else f", agreement with the teacher {percent(agreement)} %"
     speed = f", {pace.per_second:,.0f} {unit}/s, ETA {pace.left}" if pace.per_second else ""
-    return f"{name_of(event.being)} {event.task} {steps}{epoch}{T}{loss}, {reached(event, began)}{taught}{speed}"
+    state = f", {text}" if (text := reached(event, began)) else ""
+    return f"{name_of(event.being)} {event.task} {steps}{epoch}{T}{loss}{state}{taught}{speed}"
 
 
 def reached(event: Learned, began: Began | None) -> str:
-    """The present return, or accuracy, of learning."""
+    """The present return, or accuracy, of learning; nothing if the accuracy is unknown."""
+    is_accuracy = began is not None and began.measure == "accuracy"
     if event.episode_return is None:
-        return "no episode yet"
-    if began is not None and began.measure == "accuracy":
+        return "" if is_accuracy else "no episode yet"
+    if is_accuracy:
         return f"accuracy {percent(event.episode_return)} %"
     return f"return {figure(event.episode_return)}"
 

@@ -25,6 +25,14 @@ class ModelConfig:
     std: tuple[float, ...] | None = None
     """Value that each channel is then divided by; set it together with ``mean``."""
 
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise ValueError("source: got an empty name, allowed is a folder, a file or a name; see the documentation")
+        if len(self.mean or ()) != len(self.std or ()):
+            raise ValueError(f"std: got {self.std}, allowed are as many numbers as in mean, {self.mean}")
+        if not all(value > 0 for value in self.std or ()):
+            raise ValueError(f"std: got {self.std}, allowed are numbers > 0")
+
 
 def _finetuning() -> Recipe:
     return Recipe(

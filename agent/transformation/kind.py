@@ -106,8 +106,9 @@ def sections(events: Iterable[Event], summary: Mapping[str, Any] | None) -> Iter
     """The page of a run, or of ``evaluate``."""
     if summary is not None and "scores" in summary:
         return page.policy_sections(summary)
-    of_test = summary is not None and "diagnosis" not in summary
-    return classifier_page.sections(events, summary) if of_test else page.sections(events, summary)
+    if summary is not None and "diagnosis" not in summary:  # the events tell of the conversion, not of its test
+        return classifier_page.sections((), summary)
+    return page.sections(events, summary)
 
 
 def plan(config: TransformationConfig, places: Mapping[str, Place]) -> RenderableType:

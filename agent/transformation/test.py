@@ -28,6 +28,9 @@ def tested(config: TransformationConfig, folder: Path, steps: int | None) -> Exa
     about = read_about(path)
     data = read_for(path, about, config.data, config.name)
     models = converted(folder, about)
+    burn_in = about["network"]["options"].get("burn_in", 0)
+    if steps is not None and steps <= burn_in:
+        raise ModelError(f"{folder}: got {steps} steps, allowed are more than its burn_in ({burn_in})")
     try:
         with bars() as progress:
             return examined(models, data, ExaminationConfig(steps=steps), progress)

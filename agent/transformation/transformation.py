@@ -140,7 +140,7 @@ class Transformation:
         self.config, self.data, self.about, self.calibration = config, data, about, calibration
         self.graph = graph_of(module, calibration)
         self.notes = list(data.notes)
-        batches = data.validation.batches(config.examined)
+        batches = data.validation.batches(config.examined, shuffle_seed=config.seed)  # files are sorted by class
         self.examined: tuple[Tensor, Tensor] = next(iter(batches))
         if config.convert.method == "qcfs":
             self.learner = self._learner(module)
@@ -148,6 +148,9 @@ class Transformation:
     def _learner(self, module: nn.Module) -> SupervisedLearner:
         """The learner of the ANN with quantized activations."""
         config, data = self.config, self.data
+        batch, most = config.finetune.batch_size, len(data.train)
+        if batch > most:
+            raise ValueError(f"finetune.batch_size: got {batch}, allowed are at most the {most} training samples")
         sizes = _sizes(self.graph, self.calibration, config)
         shape = ClassifierConfig(
             image_size=data.image_size, in_channels=data.in_channels, n_classes=data.n_classes, T=config.convert.T
@@ -167,7 +170,9 @@ class Transformation:
 
     @property
     def tasks(self) -> list[Task]:
-        return [{"environment": self.data.name, "steps": self.config.convert.images}]
+        learner = self.learner
+        epochs = 0 if learner is None else learner.config.epochs * learner.n_batches * learner.config.batch_size
+        return [{"environment": self.data.name, "steps": epochs or len(self.calibration)}]
 
     @property
     def genome(self) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def corrected(network: GraphNet, ann: Classifier, images: Tensor) -> Iterator[Pr
             for _ in range(REPEATS):
                 shifted = current + _per_channel(shift, current)
                 spikes, _ = layer.forward(shifted, *rest)
-                shift += means[name] - _mean(spikes, channel=2)
+                shift += means[name] - _mean(spikes[config.burn_in :], channel=2)  # type: ignore[attr-defined]
             if (source := _source_of(nodes, name)) is not None:
                 layers[source].bias += shift
             done.append(name)
@@ -93,8 +94,11 @@ def _per_channel(values: Tensor, current: Tensor) -> Tensor:
 
 
 def _source_of(nodes: Mapping[str, Node], name: str) -> str | None:
-    """A node with a bias that adds to the current of neuron ``name``; None if only other neurons are before it."""
+    """A node with a bias that adds to the current of neuron ``name``, and to nothing else; None if there is none."""
+    uses = Counter(source for node in nodes.values() for source in node.inputs)
     for source in nodes[name].inputs:
+        if uses[source] > 1:
+            continue
         match nodes[source].kind if source in nodes else None:
             case "conv2d" | "linear":
                 return source

@@ -9,12 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from snn4.learners.conversion.ann_graph import AnnGraph, CannotConvert
 from snn4.learners.conversion.calibration import corrected
 from snn4.learners.conversion.networks import artificial, spiking
 from snn4.learners.conversion.qcfs import quantize_scaled
 from snn4.learners.conversion.scaling import scaled
 from snn4.learners.conversion.sizes import Sizes, measured
-from snn4.learners.conversion.tracing import AnnGraph, CannotConvert, trace
+from snn4.learners.conversion.tracing import trace
 from snn4.policies.networks.classifier import Classifier
 from snn4.policies.networks.graph import GraphConfig, GraphNet
 from snn4.policies.neurons import NeuronConfig
@@ -140,7 +141,7 @@ def converting(
         config: settings.
         sizes: activations that a spike in every step stands for, if they were learned (qcfs).
     """
-    images = calibration[: config.images]
+    images = calibration[: config.images].float().cpu()
     plain = _network_config(graph, images, config)
     if sizes is None:
         sizes = yield from measured(artificial(graph, plain), graph, images, config)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from snn4.learners.conversion.tracing import AnnGraph
+from snn4.learners.conversion.ann_graph import AnnGraph
 from snn4.policies.networks.ann import twin
 from snn4.policies.networks.classifier import Classifier
 from snn4.policies.networks.graph import GraphConfig, GraphNet, Node

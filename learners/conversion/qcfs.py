@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.autograd.function import once_differentiable
 
-from snn4.learners.conversion.tracing import AnnGraph, Tracer, is_relu
+from snn4.learners.conversion.ann_graph import AnnGraph
+from snn4.learners.conversion.tracing import Tracer, is_relu
 from snn4.policies.fused import is_fused, run_in_threads
 from snn4.policies.networks.classifier import Classifier
 
@@ -23,16 +24,17 @@ class QuantizedReLU(nn.Module):
     Args:
         size: the largest value (C,), which is learned.
         levels: number of values above 0.
+        limit: the largest output of the activation in whose place it stands; it is kept for the ANN twin.
     """
 
-    def __init__(self, size: Tensor, levels: int) -> None:
+    def __init__(self, size: Tensor, levels: int, limit: float | None = None) -> None:
         super().__init__()
-        self.levels = levels
+        self.levels, self.limit = levels, limit
         self.size = nn.Parameter(size.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, …) -> (B, C, …) in float32."""
-        if x.device.type == "cpu" and is_fused():
+        if x.device.type == "cpu" and is_fused() and len(x):
             return _Quantized.apply(x.float(), self.size, self.levels)  # type: ignore[no-any-return, no-untyped-call]
         size = self.size.view(-1, *(1,) * (x.dim() - 2))
         scaled = (x.float() / size).clamp(0, 1) * self.levels
@@ -101,7 +103,8 @@ def quantize(module: nn.Module, graph: AnnGraph, sizes: dict[str, Tensor], level
         if not is_relu(node, modules):
             continue
         # The name of the node, so that neurons have the same names in a trace of the result.
-        traced.add_submodule(node.name, QuantizedReLU(sizes[node.name], levels))
+        limit = graph.node(node.name).options.get("limit")
+        traced.add_submodule(node.name, QuantizedReLU(sizes[node.name], levels, limit))
         with traced.graph.inserting_after(node):
             new = traced.graph.call_module(node.name, (node.all_input_nodes[0],))
         node.replace_all_uses_with(new)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from snn4.learners.conversion.tracing import AnnGraph, depthwise
+from snn4.learners.conversion.ann_graph import AnnGraph, depthwise
 from snn4.policies.networks.graph import INPUT, Node
 
 
@@ -52,7 +52,7 @@ class _Scaling:
             case "neuron":
                 size = self.sizes[node.name]
                 limit = node.options.get("limit")
-                options = {} if limit is None else {"limit": limit / float(size[0])}
+                options = {} if limit is None else {"limit": _one_if_equal(limit / size)}
                 inputs = self._brought(node, size)
                 self._append(node._replace(inputs=inputs, options=options), size)
             case "add":
@@ -104,3 +104,7 @@ class _Scaling:
         self.result.channels[name] = len(factor)
         self._append(Node(name, "conv2d", (source,), depthwise(len(factor))), unit)
         return name
+
+
+def _one_if_equal(limits: Tensor) -> float | list[float]:
+    return float(limits[0]) if bool((limits == limits[0]).all()) else limits.tolist()  # type: ignore[no-any-return]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from snn4.learners.conversion.ann_graph import AnnGraph
 from snn4.learners.conversion.networks import by_name
-from snn4.learners.conversion.tracing import AnnGraph
 from snn4.policies.networks.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ UNEVEN = 0.75
 does: on the ResNet-20 of He et al. (2016) for CIFAR-10, 0.7 to 0.75 had the smallest errors at T = 16 and 32."""
 KEPT = 4096
 """Activations of each channel that are kept for a percentile or a search, drawn from all images and pixels."""
+LARGEST = 2**24
+"""Values of which `torch.quantile` finds a quantile."""
 
 
 def measured(
@@ -34,10 +36,10 @@ def measured(
     sizes = {}
     for name in graph.neurons:
         x = samples[name]
-        if config.scale == "layer" or "limit" in graph.node(name).options:
+        if config.scale == "layer":
             x = x.reshape(1, -1)
         if config.method == "threshold-balance":
-            size = torch.quantile(x, config.percentile / 100, dim=1)
+            size = _quantile(x, config.percentile / 100)
         else:
             size = smallest_error(x, config.T - config.burn_in)
             size = size * UNEVEN if config.neuron == "if" else size
@@ -57,21 +59,28 @@ def smallest_error(x: Tensor, T: int) -> Tensor:
         error = (rate * size - x).square().mean(1)
         best = torch.where(error < least, size.squeeze(1), best)
         least = torch.minimum(error, least)
-    return best
+    return best.clamp_min(SMALLEST)
+
+
+def _quantile(x: Tensor, fraction: float) -> Tensor:
+    """Of each row of ``x`` (C, n), also where `torch.quantile` takes no more values."""
+    x = x[:, :: x.shape[1] // LARGEST + 1]
+    return torch.cat([torch.quantile(row, fraction, dim=1) for row in x.split(max(LARGEST // x.shape[1], 1))])
 
 
 def _sampled(ann: Classifier, graph: AnnGraph, images: Tensor, batch: int = 100) -> Generator[Any, None, Sizes]:
-    """Activations (C, n) of every neuron, at pixels drawn at random from each image; the draw is always the same."""
+    """Activations (C, n) of every neuron, at pixels drawn from each image; the draw is always the same."""
     from snn4.learners.conversion.conversion import Progress
 
     kept: dict[str, list[Tensor]] = {name: [] for name in graph.neurons}
-    each = max(KEPT // len(images), 1)
+    images = images[:KEPT]
+    each = KEPT // len(images)
     random = torch.Generator().manual_seed(0)
 
     def keep(name: str, output: Tensor) -> None:
         flat = output.flatten(2) if output.dim() > 2 else output.unsqueeze(2)
-        pixels = torch.randint(flat.shape[2], (min(each, flat.shape[2]),), generator=random)
-        kept[name].append(flat[:, :, pixels].transpose(0, 1).flatten(1))
+        pixels = torch.rand(len(flat), 1, flat.shape[2], generator=random).argsort(2)[:, :, :each]
+        kept[name].append(flat.gather(2, pixels.expand(-1, flat.shape[1], -1)).transpose(0, 1).flatten(1))
 
     with activations(ann, graph.neurons, keep), torch.no_grad():
         for number, x in enumerate(images.split(batch)):

@@ -44,9 +44,13 @@ class NetworkFeatures(BaseFeaturesExtractor):
         network = config_of("network", network, NetworkConfig)
         config = network.resolve(*image_shape(observation_space), n_classes=1)
         classifier: Any = make_network(config, network.backend) if kind == "spiking" else twin(config)
-        *layers, readout = classifier.network
-        super().__init__(observation_space, readout.in_features)
-        classifier.network[len(layers)] = nn.Identity()
+        readouts = [number for number, layer in enumerate(classifier.network) if isinstance(layer, nn.Linear)]
+        if not readouts:
+            raise ValueError(
+                f"encoder: got {network.name} without a linear readout, allowed are networks that end with one"
+            )
+        super().__init__(observation_space, classifier.network[readouts[-1]].in_features)
+        classifier.network[readouts[-1]] = nn.Identity()
         self.network = classifier
         self.decoder = make_decoder("rate", network.T, decay=0) if kind == "spiking" else None
 

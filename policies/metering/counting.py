@@ -35,12 +35,16 @@ from snn4.policies.metering.synaptic_operations import (
     touched_weights,
 )
 from snn4.policies.networks.attention import SpikeProduct
+from snn4.policies.networks.graph import Join, SpikeMaxPool2d
 from snn4.policies.neurons import Neuron
 from snn4.policies.normalization import StepNorm2d
 
 POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 ADAPTIVE_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
-MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
+MAX_POOLS = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+    SpikeMaxPool2d,
+)  # fmt: skip
 
 
 @dataclass
@@ -136,7 +140,7 @@ class Counter:
                 return self._first_spike
         for kinds, count in (
             (tuple(ACTIVATIONS), self._activation), (POOLS, self._pool), (ADAPTIVE_POOLS, self._pool),
-            (MAX_POOLS, self._max),
+            (MAX_POOLS, self._max), (Join, self._join),
         ):  # fmt: skip
             if isinstance(layer, kinds):
                 return count
@@ -214,7 +218,7 @@ class Counter:
         tally.updates += output.numel()
         tally.compute(update_arithmetic(dynamics), output.numel())
         if dynamics.reset != "none":
-            tally.compute(spike_arithmetic(dynamics), total(output.detach()))
+            tally.compute(spike_arithmetic(dynamics), total(output.detach().abs()))
 
     def _reached(self, current: Tensor) -> Tensor:
         """Whether each neuron receives input, for ``current`` (T or 1, B, …), in a shape that broadcasts to it."""
@@ -226,7 +230,7 @@ class Counter:
 
     def _spikes(self, x: Tensor) -> Tensor | None:
         """``x`` (T, B, …) if it consists of spikes, also after flattening or max pooling; else None."""
-        spikes = self._signals.of(x).unit is not None and bool(((x == 0) | (x == 1)).all())
+        spikes = self._signals.of(x).unit is not None and bool(((x == 0) | (x.abs() == 1)).all())
         return x.detach() if spikes else None
 
     def _population(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -242,7 +246,7 @@ class Counter:
 
     def _code(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         spikes = output.detach()
-        number = total(spikes)
+        number = total(spikes.abs())
         tally.spikes += number
         tally.neuron_steps += spikes.numel()
         tally.bytes += number * spikes.element_size()
@@ -272,6 +276,12 @@ class Counter:
 
     def _max(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         tally.events = None
+        if isinstance(layer, SpikeMaxPool2d):  # its outputs are spikes of the same value
+            self._signals.put(output, Signal(unit=self._signals.of(inputs[0]).unit))
+
+    def _join(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        units = {self._signals.of(x).unit for x in inputs}
+        self._signals.put(output, Signal(unit=units.pop() if len(units) == 1 else None))
 
     def _decoder(self, tally: Tally, layer: WeightedDecoder, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         signal, weight = self._signals.of(inputs[0]), layer.weights[0]

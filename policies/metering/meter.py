@@ -75,9 +75,9 @@ class Meter:
     to be fused, and cost no traffic.
 
     **On a spiking chip** every spike crosses synapses separately: average pooling and sums of spikes are folded into
-    the synapses. The host runs the layers before the first spiking layer and after the last. A network cannot run on
-    the chip if it has no spikes or has attention, or if it has real values, max pooling or norms with separate
-    statistics for each step between its spiking layers.
+    the synapses; spikes of 1 and -1 that cancel each other there are not counted. The host runs the layers before the
+    first spiking layer and after the last. A network cannot run on the chip if it has no spikes or has attention, or if
+    it has real values, max pooling or norms with separate statistics for each step between its spiking layers.
 
     Matrix products outside layers are not seen. Weights must not change inside the block.
 

@@ -11,9 +11,10 @@ equations in `snn4.policies.dynamics`, every update takes::
     multi, K membranes     K    K   decay_k * v_k + I for each; their sum; sum >= K * v_threshold
     multi with r         2 K    K   also gain_k * I for each, because the gains differ
     li                     1    0   no threshold
-    a decay of 1           0    2   v + I; u >= v_threshold: a population code's neurons
+    if, signed_if          0    2   v + I; u >= v_threshold; also a population code's neurons
 
-A spike takes 1 AC per membrane with ``reset: soft``, which subtracts, and none with ``reset: hard``, which copies. Four
+A spike takes 1 AC per membrane with ``reset: soft``, which subtracts, and none with ``reset: hard``, which copies. A
+spike of signed_if, +1 or -1, takes one more, for the sum of spikes; whether a number is below 0 is its sign. Four
 rules lead to these numbers:
 
 - A comparison is a subtraction whose sign alone is used: 1 AC.
@@ -46,6 +47,7 @@ def update_arithmetic(dynamics: Dynamics) -> Arithmetic:
     """Operations of one update of one neuron, without the reset, which only spikes need."""
     membranes = len(dynamics.decay)
     synapse, adaptive = dynamics.syn_decay is not None, dynamics.adaptation is not None
+    adaptive &= not dynamics.signed  # a sum of spikes, which changes with these alone
     leaks = sum(decay != 1 for decay in dynamics.decay)
     gains = membranes if len(set(dynamics.gain)) > 1 else 0
     threshold = 0 if dynamics.reset == "none" else 1
@@ -55,12 +57,12 @@ def update_arithmetic(dynamics: Dynamics) -> Arithmetic:
 
 def spike_arithmetic(dynamics: Dynamics) -> Arithmetic:
     """Operations of the reset after one spike of one neuron."""
-    return Arithmetic(acs=len(dynamics.decay) if dynamics.reset == "soft" else 0)
+    return Arithmetic(acs=(len(dynamics.decay) if dynamics.reset == "soft" else 0) + dynamics.signed)
 
 
 ACTIVATIONS: dict[type[nn.Module], Arithmetic] = {
     nn.ReLU: Arithmetic(acs=1),
-    nn.ReLU6: Arithmetic(acs=2),
+    nn.Hardtanh: Arithmetic(acs=2),  # also ReLU6
     nn.LeakyReLU: Arithmetic(macs=1, acs=1),
     nn.ELU: Arithmetic(acs=1),
     nn.SELU: Arithmetic(macs=1, acs=1),

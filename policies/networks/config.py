@@ -70,9 +70,9 @@ class NetworkConfig:
 
 
 def _numbers(option: Any) -> Iterator[float]:
-    """All numbers in an option, which is a number or a list."""
-    if isinstance(option, (list, tuple)):
-        for inner in option:
+    """All numbers in an option, which is a number, a list or a mapping."""
+    if isinstance(option, (list, tuple, Mapping)):
+        for inner in option.values() if isinstance(option, Mapping) else option:
             yield from _numbers(inner)
     elif isinstance(option, (int, float)):
         yield option

@@ -54,6 +54,19 @@ threads: 1
 """Three updates an epoch, for each of three experiences and two beings: a second, but for Avalanche's import."""
 
 
+TINY_TRANSFORMATION = """\
+name: tiny-snn
+kind: transformation
+model: {{source: "{source}"}}
+data: {{name: digits, limit: 160}}
+convert: {{method: qcfs, T: 4, levels: 4, images: 100}}
+finetune: {{epochs: 2, batch_size: 32, optimizer: sgd, learning_rate: 0.01}}
+examined: 30
+threads: 1
+"""
+"""The ANN twin of the tiny training, finetuned by five batches an epoch."""
+
+
 def file_with(text: str) -> Any:
     """A fixture: a config file with this text."""
 
@@ -93,6 +106,17 @@ tiny_yaml, tiny = file_with(TINY), config_in("tiny_yaml")
 digits_yaml, digits = file_with(TINY_TRAINING), config_in("digits_yaml")
 stream_yaml, streamed = file_with(TINY_STREAM), config_in("stream_yaml")
 trained, lived = finished("digits"), finished("streamed")
+
+
+@pytest.fixture(scope="session")
+def transformation_yaml(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "config.yaml"
+    path.write_text(TINY_TRANSFORMATION.format(source=trained))
+    return path
+
+
+transformed = config_in("transformation_yaml")
+converted = finished("transformed")
 
 
 class Result(NamedTuple):

@@ -7,6 +7,7 @@ import re
 import runpy
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,14 @@ def test_commands_and_imports_are_there() -> None:
             find(argument)
     for block in re.findall(r"^```python\n(.*?)^```", texts, re.MULTILINE | re.DOTALL):
         exec("\n".join(re.findall(r"^(?:from|import) .*$", block, re.MULTILINE)), {})
+
+
+def test_the_conversion_of_the_documentation() -> None:
+    """The block runs as it is written."""
+    (block,) = re.findall(r"^```python\n(.*?)^```", text_of("docs/conversion.md"), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert (names["scores"].shape, names["by_step"].shape) == ((100, 10), (16, 100, 10))
 
 
 def test_the_readme_is_short() -> None:

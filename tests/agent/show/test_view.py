@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from datetime import datetime, timezone
@@ -70,6 +71,29 @@ def test_learning_is_told_with_its_speed(monkeypatch: pytest.MonkeyPatch) -> Non
         f"ANN twin digits 100/4,000 images, epoch 0, {loss}",
         f"ANN twin digits 300/4,000 images, epoch 0, {loss}, 100 images/s, ETA 0:00:37",
     ]
+
+
+def test_stages_of_a_conversion_are_told_without_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a speed of its own, which is not that of images."""
+    monkeypatch.setattr(module, "LINE_EVERY", 0.0)
+    stages = [
+        Learned("network", stage, 0, step, 20, 0, None, [], {}, seconds=1.0)
+        for stage in ("correct biases", "compare layers") for step in (5, 10)
+    ]  # fmt: skip
+    _, *output, last = lines([BEGAN, *stages, learned("network", 500, 9.0)])
+    assert output == [
+        "SNN: correct biases 5/20", "SNN: correct biases 10/20", "SNN: compare layers 5/20",
+        "SNN: compare layers 10/20",
+    ]  # fmt: skip
+    assert last == "SNN digits 500/4,000 images, epoch 0, T = 4, loss 2.250, accuracy 12.50 %"
+
+
+def test_an_accuracy_that_is_not_known_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINE_EVERY", 0.0)
+    unknown = dataclasses.replace(learned("network", 500, 9.0), episode_return=None)
+    assert lines([BEGAN, unknown])[1] == "SNN digits 500/4,000 images, epoch 0, T = 4, loss 2.250"
+    life = dataclasses.replace(BEGAN, measure="return")
+    assert lines([life, unknown])[1].endswith("loss 2.250, no episode yet")
 
 
 def scores(*values: float, **more: float) -> dict[str, Any]:

@@ -29,11 +29,17 @@ from snn4.policies.sb3 import PolicyConfig, SpikingActorCriticPolicy, SpikingDQN
 
 NEURON, EXCITABLE = (NeuronConfig(tau_mem=3e-3, v_threshold=v) for v in (0.3, 0.1))
 BOX = spaces.Box(0, 1, (2, 10, 9))
+NODES = [
+    ["conv", "conv2d", ["input"], {"in_channels": 2, "out_channels": 4, "kernel_size": 3}], ["a", "neuron", ["conv"]],
+    ["pool", "avg_pool", ["a"], {"kernel_size": [2, 2]}], ["flat", "flatten", ["pool"]],
+    ["readout", "linear", ["flat"], {"in_features": 48, "out_features": 4}],
+]  # fmt: skip
 KINDS: dict[str, NetworkConfig] = {
     "vgg": NetworkConfig("vgg-small", 3, NEURON, options={"channels": [6], "norm": "none", "head": "flatten"}),
     "resnet": NetworkConfig("resnet-20", 2, NEURON, options={"channels": [4, 6], "blocks": [1, 1]}),
     "front": NetworkConfig("hybrid-small", 3, EXCITABLE, options={"front_channels": [4], "channels": [6]}),
     "head": NetworkConfig("hybrid-ann-head", 3, NEURON, options={"channels": [6], "hidden": [32, 16]}),
+    "graph": NetworkConfig("graph", 4, NeuronConfig("signed_if", v_leak=0.5), options={"nodes": NODES}),
     "spikformer": NetworkConfig(
         "spikformer-tiny", 2, NEURON, options={"width": 16, "heads": 2, "channels": [8, 16], "depth": 1}
     ),
@@ -99,6 +105,24 @@ def test_the_twin_sees_without_spikes(kind: str) -> None:
 def test_observations_that_are_no_images(space: spaces.Space[Any], message: str) -> None:
     with pytest.raises(ValueError, match="^" + message):
         NetworkFeatures(space, KINDS["vgg"])
+
+
+def test_features_of_a_network_whose_scores_start_late() -> None:
+    """A converted network with burn-in: the mean of the features of later steps."""
+    late = {"nodes": NODES, "burn_in": 3}
+    plain, burnt = (NetworkConfig("graph", 5, KINDS["graph"].neuron, options=o) for o in ({"nodes": NODES}, late))
+    torch.manual_seed(0)
+    whole = make_network(plain.resolve(2, (10, 9), n_classes=4)).eval()
+    features = NetworkFeatures(BOX, burnt).eval()
+    features.network.load_state_dict(whole.state_dict(), strict=False)
+    assert features.features_dim == 48
+    torch.testing.assert_close(features(images()), seen_by_readout(whole, images()).view(5, 4, -1)[3:].mean(0))
+
+
+def test_a_network_without_a_readout() -> None:
+    message = r"^encoder: got graph without a linear readout, allowed are networks that end with one$"
+    with pytest.raises(ValueError, match=message):
+        NetworkFeatures(BOX, NetworkConfig("graph", 5, KINDS["graph"].neuron, options={"nodes": NODES[:-1]}))
 
 
 def test_codes_are_for_vectors() -> None:

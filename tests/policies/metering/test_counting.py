@@ -12,6 +12,7 @@ from snn4.policies.metering.meter import Meter
 from snn4.policies.network import SpikingResidual, SpikingSequential
 from snn4.policies.networks.ann import twin
 from snn4.policies.networks.convnet import ConvNetConfig, SpikingConvNet
+from snn4.policies.networks.graph import GraphConfig, GraphNet, SpikingGraph
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.normalization import StepNorm2d
 
@@ -226,3 +227,76 @@ def test_an_output_without_samples() -> None:
 class Total(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.sum()
+
+
+SIGNED = NeuronConfig("signed_if", v_leak=0.5)
+
+
+def test_negative_spikes_cost_what_spikes_cost() -> None:
+    torch.manual_seed(0)
+    network = pruned(SpikingSequential(nn.Linear(6, 8), Neuron(SIGNED), nn.Linear(8, 3)), 0.0)
+    x = torch.randn(9, 4, 6)
+    spikes, _ = network[1](network[0](x))
+    assert (spikes < 0).any()
+    cost = metered(network, x)
+    assert cost.spikes_per_decision == count(spikes) / 4
+    assert cost.spike_rates == [count(spikes) / spikes.numel()]
+    assert {layer.name: layer.effective_acs for layer in cost.layers}["2"] == count(spikes) * 3 / 4
+    states = 9 * 4 * 8 * (1 + 2 * 2)  # current; membrane and sum of spikes, in and out
+    assert {layer.name: layer.memory_bytes for layer in cost.layers}["1"] == 4 * (states + count(spikes)) / 4
+    assert {layer.name: layer.neuron_acs for layer in cost.layers}["1"] == (2 * spikes.numel() + 2 * count(spikes)) / 4
+
+
+def test_decoded_negative_spikes_are_counted_as_spikes() -> None:
+    torch.manual_seed(0)
+    layers = SpikingSequential(nn.Linear(6, 8), Neuron(SIGNED))
+    network = pruned(Then(layers, WeightedDecoder(torch.full((9,), 1 / 9)), nn.Linear(8, 3)), 0.0)
+    x = torch.randn(9, 4, 6)
+    spikes, _ = layers(x)
+    assert (spikes < 0).any()
+    assert {layer.name: layer.effective_acs for layer in metered(network, x).layers}["2"] == count(spikes) * 3 / 4
+
+
+class Then(nn.Sequential):
+    """Layers after a spiking network, whose state is dropped."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self[2](self[1](self[0](x)[0]))  # type: ignore[no-any-return]
+
+
+def graph(*between: list[object], outputs: int) -> GraphNet:
+    """Two layers of neurons that see the image, what joins them, a layer behind, and a readout."""
+    conv = {"in_channels": 1, "out_channels": 2, "kernel_size": 3, "padding": 1}
+    nodes = [
+        ["a", "conv2d", ["input"], conv], ["b", "conv2d", ["input"], conv], ["x", "neuron", ["a"]],
+        ["y", "neuron", ["b"]], *between, ["c", "conv2d", ["join"], {**conv, "in_channels": outputs}],
+        ["z", "neuron", ["c"]], ["flat", "flatten", ["z"]],
+        ["scores", "linear", ["flat"], {"in_features": 32, "out_features": 3}],
+    ]  # fmt: skip
+    torch.manual_seed(0)
+    config = GraphConfig(in_channels=1, image_size=(4, 4), n_classes=3, T=5, neuron=SIGNED, nodes=tuple(nodes))  # type: ignore[arg-type]
+    return pruned(GraphNet(config), 0.0)  # type: ignore[no-any-return]
+
+
+def test_joined_spikes_are_spikes() -> None:
+    """Concatenated: each an accumulate. Summed: on a chip, each of them crosses the synapses."""
+    x = torch.rand(4, 1, 4, 4)
+    for kind, channels in (("concat", 4), ("add", 2)):
+        network = graph(["join", kind, ["x", "y"]], outputs=channels)
+        cost = metered(network, x)
+        parts: SpikingGraph = network.network[0]  # type: ignore[assignment]
+        values = dict(parts.node_by_node(x.unsqueeze(0), None, 5, []))
+        operations = (values["join"] != 0).float().flatten(0, 1)
+        fans = torch.nn.functional.conv2d(operations, torch.ones(2, channels, 3, 3), padding=1).sum().item() / 4
+        layer = {layer.name: layer for layer in cost.layers}["network.0.layers.c"]
+        binary = bool((values["join"].abs() <= 1).all())
+        assert (layer.effective_acs if binary else layer.effective_macs) == pytest.approx(fans)
+        assert binary == (kind == "concat")
+        assert cost.energy_joules["loihi1"] is not None
+
+
+def test_max_pooling_of_spikes_is_not_for_a_chip() -> None:
+    pool = ["join", "max_pool", ["x"], {"kernel_size": 3, "stride": 1, "padding": 1}]
+    cost = metered(graph(pool, outputs=2), torch.rand(4, 1, 4, 4))
+    assert cost.energy_joules["loihi1"] is None
+    assert {layer.name: layer.effective_macs for layer in cost.layers}["network.0.layers.c"] == 0, "still spikes"

@@ -61,7 +61,7 @@ class ByHand:
     ("kind", "update", "with_r"),
     [
         ("lif", (1, 1), (1, 1)), ("plif", (1, 1), (1, 1)), ("cuba", (2, 1), (2, 1)), ("alif", (2, 2), (2, 2)),
-        ("multi", (3, 3), (6, 3)), ("li", (1, 0), (1, 0)),
+        ("if", (0, 2), (0, 2)), ("multi", (3, 3), (6, 3)), ("li", (1, 0), (1, 0)),
     ],
 )  # fmt: skip
 def test_folded_equations_take_these_operations_for_the_same_spikes(
@@ -88,3 +88,25 @@ def test_folded_equations_take_these_operations_for_the_same_spikes(
 
 def test_a_neuron_without_leak_adds() -> None:
     assert update_arithmetic(Dynamics(decay=(1.0,))) == (0, 2)
+
+
+@pytest.mark.parametrize("r", [None, 3.0])
+def test_operations_of_a_signed_neuron(r: float | None) -> None:
+    """It starts from v_leak, so that its membrane is compared with 0, whose result is a sign."""
+    config = NeuronConfig("signed_if", v_leak=0.5, r=r)
+    random = torch.randn(60, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    currents = 0.7 * random + 0.3
+    spikes = Neuron(config)(currents)[0].flatten().tolist()
+    v, number, acs, hand = 0.5 / (r or 1), 0, 0, []
+    for current in currents.flatten().tolist():
+        u, acs = v + current, acs + 2  # and u - 1 / r
+        spike = int(u - 1 / (r or 1) >= 0) - int(u < 0 and number > 0)
+        if spike:
+            u, number, acs = u - spike / (r or 1), number + spike, acs + 2
+        v = u
+        hand.append(spike)
+    assert hand == spikes
+    assert {-1, 0, 1} == set(spikes)
+    updates, resets = update_arithmetic(dynamics(config)), spike_arithmetic(dynamics(config))
+    assert (updates.macs, resets.macs) == (0, 0)
+    assert acs == 60 * updates.acs + sum(map(abs, spikes)) * resets.acs
