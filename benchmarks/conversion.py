@@ -2,6 +2,7 @@
 
     python -m snn4.benchmarks.conversion resnet20.th --architecture resnet-20-a --data cifar10 --steps 8 16 32
     python -m snn4.benchmarks.conversion resnet20.th --architecture resnet-20-a --peer spikingjelly --steps 8 16 32
+    python -m snn4.benchmarks.conversion --finetuned runs/resnet20-snn-… --name resnet-20-a --steps 4 8
     python -m snn4.benchmarks.conversion --table
 
 Calibration images are drawn from the training part; test images are used once per cell. Each cell is kept in the
@@ -11,25 +12,36 @@ result file as soon as it is measured, and is not measured again.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from snn4.agent import kinds
 from snn4.agent.evaluation.accuracy import Recognizer, recognize
 from snn4.agent.evaluation.indicators import meter, spread
 from snn4.agent.evaluation.shown import InOrder
+from snn4.agent.models.files import read_about
 from snn4.agent.models.sources import open_model
+from snn4.agent.run.beings import NETWORK
+from snn4.agent.transformation.test import converted
 from snn4.benchmarks.publishing import RESULTS, markdown, publish
 from snn4.envs.data.datasets import Data, DataConfig, load_data
 from snn4.learners.conversion.conversion import ConversionConfig, convert
+from snn4.learners.conversion.networks import artificial
+from snn4.learners.conversion.tracing import trace
 from snn4.policies.allocation import keep_freed_memory
+from snn4.policies.networks.graph import GraphConfig
 
 CONVERSION = RESULTS / "conversion"
+PEER_SAMPLES = 1000
+"""Test images for a peer, whose time loop is much slower."""
 
 
 def main() -> None:
@@ -45,10 +57,15 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the drawn calibration images")
     parser.add_argument("--peer", choices=["spikingjelly"], help="measure this library's converter instead")
+    parser.add_argument("--finetuned", type=Path, help="the run folder of a conversion with method qcfs")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
         print(table())
+        return
+    if arguments.finetuned is not None:
+        keep_freed_memory()
+        _measure_finetuned(arguments)
         return
     if arguments.model is None:
         parser.error("model: got none, allowed is a file of weights, a run folder, or zoo:NAME")
@@ -73,6 +90,30 @@ def _measure_all(arguments: argparse.Namespace) -> None:
         rows.append({**cell, **measure(network, calibration, data, cell)})
         print(json.dumps({key: x for key, x in rows[-1].items() if key != "top1_accuracy_by_step"}), flush=True)
         publish(path, "conversion", name, rows, {})
+
+
+def _measure_finetuned(arguments: argparse.Namespace) -> None:
+    """Test a finetuned conversion once, for all steps."""
+    folder: Path = arguments.finetuned
+    about = read_about(folder / "model.safetensors")
+    config = kinds.load(folder / "config.yaml")[1]
+    data = load_data(replace(config.data, mean=tuple(about["mean"]), std=tuple(about["std"]), augmentation="none"))
+    network: Any = converted(folder, about)[NETWORK]
+    path = CONVERSION / f"{arguments.name}.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["seeds"]
+    most = max(arguments.steps)
+    recognition = recognize(network, InOrder(data.test, 25), data.n_classes, most)
+    for T in arguments.steps:
+        cost = meter(Recognizer(network, T), spread(InOrder(data.test, 25), len(data.test), 100))
+        rows.append({
+            "method": "qcfs", "neuron": config.convert.neuron, "T": T, "images": config.convert.images,
+            "seed": config.seed, "epochs": config.finetune.epochs, "levels": config.convert.levels,
+            "top1_accuracy": recognition.top1[T - 1], "top1_accuracy_by_step": recognition.top1[:T],
+            "test_samples": len(recognition.labels), "spikes_per_decision": cost.spikes_per_decision,
+            "effective_acs": cost.effective_acs, "effective_macs": cost.effective_macs,
+        })  # fmt: skip
+        print(json.dumps({key: x for key, x in rows[-1].items() if key != "top1_accuracy_by_step"}), flush=True)
+    publish(path, "conversion", arguments.name, rows, {})
 
 
 def _cells(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -115,22 +156,28 @@ def _own(network: Any, calibration: Tensor, data: Data, cell: dict[str, Any]) ->
 
 
 def _peer(network: Any, calibration: Tensor, data: Data, cell: dict[str, Any]) -> dict[str, Any]:
-    """SpikingJelly's converter, which scales each layer to a percentile of its activations."""
+    """SpikingJelly's converter (rate coding by a percentile of activations) on the first `PEER_SAMPLES` test images.
+
+    It gets the ANN with norms folded and shortcuts as convolutions, because it refuses those that subsample and pad.
+    """
     from spikingjelly.activation_based import ann2snn, functional
 
     batches = [(x, torch.zeros(len(x), dtype=torch.int64)) for x in calibration.split(100)]
     started = time.perf_counter()
-    spiking = ann2snn.Converter(dataloader=batches, mode="99.9%")(network)
+    plain: Any = artificial(trace(network, calibration[:1]), GraphConfig()).network
+    spiking = ann2snn.Converter(ann2snn.RateCodingRecipe(batches, mode="99.9%")).convert(plain)
     seconds = time.perf_counter() - started
     right = torch.zeros(cell["T"])
+    shown = 0
     with torch.no_grad():
-        for x, labels in InOrder(data.test, 50):
+        for x, labels in itertools.islice(InOrder(data.test, 50), PEER_SAMPLES // 50):
             functional.reset_net(spiking)
             scores = torch.stack([spiking(x) for _ in range(cell["T"])]).cumsum(0)
             right += (scores.argmax(2) == labels).sum(1)
-    by_step = (right / len(data.test)).tolist()
+            shown += len(labels)
+    by_step = (right / shown).tolist()
     return {"top1_accuracy": by_step[-1], "top1_accuracy_by_step": by_step, "seconds": seconds,
-            "test_samples": len(data.test)}  # fmt: skip
+            "test_samples": shown}  # fmt: skip
 
 
 def table() -> str:

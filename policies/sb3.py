@@ -77,7 +77,8 @@ class PolicyConfig:
     coding: CodingConfig = field(default_factory=CodingConfig)
     encoder: NetworkConfig | None = None
     """A named network that processes images. The input of its readout, averaged over the encoder's own T steps, is the
-    constant input of the policy. The encoder has its own neurons. Without an encoder, images are flattened."""
+    constant input of the policy. The encoder has its own neurons. Without an encoder, images are flattened. A file may
+    name the run folder of a training or conversion, or zoo:NAME: its network, with its weights as ``initial``."""
     readout: ReadoutName = "rate"
     """How the spikes of the last layer become values: by their rate, by a leaky trace of them, by a learned weight for
     each step, or by the time of the first spike."""
@@ -89,8 +90,8 @@ class PolicyConfig:
     memory: MemoryConfig | None = None
     """How the policy remembers observations and reads spikes (state: carry). Without it, `MemoryConfig`'s defaults."""
     initial: str | None = None
-    """Weights to start from: the run folder of a life, a .zip of this project's policies, or the run folder of a
-    training, whose network starts the encoder. Names and shapes must fit exactly. Twins take those of the twins there,
+    """Weights to start from: the run folder of a life, a .zip of this project's policies, the run folder of a converted
+    agent, or that of a training or conversion, whose network starts the encoder. Names and shapes must fit exactly. Twins take those of the twins there,
     or start anew."""
 
     def __post_init__(self) -> None:

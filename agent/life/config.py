@@ -163,8 +163,13 @@ def _named_encoder(raw: dict[str, Any]) -> Iterator[str]:
     from snn4.agent.models.files import ModelError, find_model  # reads models
     from snn4.agent.models.sources import network_of
 
+    policy["encoder"] = None
     try:
         folder = find_model(name)
+        if not (folder / "model.safetensors").is_file():
+            allowed = "the run folder of a training or conversion, zoo:NAME, or a mapping of keys to values"
+            yield f"policy.encoder: got {name!r}, allowed is {allowed}"
+            return
         policy["encoder"] = network_of(folder / "model.safetensors")
     except (ModelError, ConfigError) as error:
         yield f"policy.encoder: {error}"

@@ -20,8 +20,9 @@ Summary = Mapping[str, Any]
 def tables(summary: Summary) -> Group:
     """A row per layer, a row per number of steps, and the reason of the loss."""
     layers, steps = layer_rows(summary["diagnosis"]), step_rows(summary["diagnosis"])
+    narrow = [[row[0], row[1], row[2], row[6], row[7]] for row in layers]
     return Group(
-        Fitting("layers: rates of the SNN beside activations of the ANN", layers, list(zip(*layers, strict=True))),
+        Fitting("layers: rates of the SNN beside activations of the ANN", layers, narrow),
         Fitting("accuracy and spikes after T steps", steps, list(zip(*steps, strict=True))),
         *(Text(line) for line in notes(summary)),
     )

@@ -27,7 +27,7 @@ def tested(config: TransformationConfig, folder: Path, steps: int | None) -> Exa
     path = folder / "model.safetensors"
     about = read_about(path)
     data = read_for(path, about, config.data, config.name)
-    models = _models(folder, about)
+    models = converted(folder, about)
     burn_in = about["network"]["options"].get("burn_in", 0)
     if steps is not None and steps <= burn_in:
         raise ModelError(f"{folder}: got {steps} steps, allowed are more than its burn_in ({burn_in})")
@@ -38,7 +38,7 @@ def tested(config: TransformationConfig, folder: Path, steps: int | None) -> Exa
         raise ModelError(f"{folder}: {error}") from error
 
 
-def _models(folder: Path, about: dict[str, Any]) -> dict[str, Network]:
+def converted(folder: Path, about: dict[str, Any]) -> dict[str, Network]:
     """The spiking network in ``folder``, and its ANN."""
     height, width = about["image_size"]
     config: NetworkConfig = built(about["network"], NetworkConfig)

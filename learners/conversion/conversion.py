@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from snn4.learners.conversion.ann_graph import AnnGraph, CannotConvert
 from snn4.learners.conversion.calibration import corrected
 from snn4.learners.conversion.networks import artificial, spiking
+from snn4.learners.conversion.qcfs import quantize_scaled
 from snn4.learners.conversion.scaling import scaled
 from snn4.learners.conversion.sizes import Sizes, measured
 from snn4.learners.conversion.tracing import trace
@@ -81,7 +82,8 @@ class Conversion:
 
     network: GraphNet
     ann: Classifier
-    """The ANN in the units of the network: the same weights before biases were corrected, with ReLU for neurons."""
+    """The ANN in the units of the network: the same weights before biases were corrected, with ReLU for neurons; or
+    with quantized activations, if these were learned (qcfs)."""
     graph: AnnGraph
     sizes: Sizes
     """The activation that a spike in every step stands for, by neuron."""
@@ -145,6 +147,8 @@ def converting(
         sizes = yield from measured(artificial(graph, plain), graph, images, config)
     graph = scaled(graph, sizes)
     network, ann = spiking(graph, plain), artificial(graph, plain)
+    if config.method == "qcfs":
+        quantize_scaled(ann, graph, config.levels)
     if config.method != "threshold-balance":
         yield from corrected(network, ann, images)
     return Conversion(network, ann, graph, sizes)

@@ -113,6 +113,13 @@ def quantize(module: nn.Module, graph: AnnGraph, sizes: dict[str, Tensor], level
     return traced
 
 
+def quantize_scaled(ann: Classifier, graph: AnnGraph, levels: int) -> None:
+    """Put a `QuantizedReLU` in place of every ReLU of ``ann``, the network of a ``graph`` in units of its rates."""
+    parts: Any = ann.network
+    for name in graph.neurons:
+        parts[0].layers[name] = QuantizedReLU(torch.ones(graph.channels[name]), levels).requires_grad_(False)
+
+
 def learned_sizes(graph: AnnGraph, module: Any) -> dict[str, Tensor]:
     """The sizes that a `quantize`\\ d ``module`` has learned, by the names in its own trace."""
     layers = dict(module.named_modules())

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from config_problems import problems_of
+from safetensors.torch import load_file
 from stories import Story, of
 
 from snn4.agent import kinds
+from snn4.agent.config.file import ConfigError
+from snn4.agent.life import kind
 from snn4.agent.life.config import LifeConfig
 from snn4.agent.life.life import Life
+from snn4.agent.models.files import find_model
 from snn4.agent.run.events import Ended, Learned
+from snn4.agent.run.work import OneProcess
 from snn4.policies.acting.features import NetworkFeatures
 from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.networks.hybrid import HybridConfig
@@ -78,3 +84,28 @@ def test_shipped_configs(name: str) -> None:
     assert config.ann_twin
     if name == "pixel_cartpole":
         assert isinstance(config.policy.encoder.resolve(4, (24, 60), 1), HybridConfig)
+
+
+def test_an_encoder_may_be_the_name_of_a_trained_network() -> None:
+    raw = {
+        "name": "sees",
+        "world": [{"steps": 64, "data": {"name": "digits"}}],
+        "policy": {"net_arch": [16, 16], "encoder": "zoo:digits"},
+    }
+    config = kind.read(raw, "sees.yaml", [])
+    folder = find_model("zoo:digits")
+    trained = kinds.load(folder / "config.yaml")[1]
+    assert config.policy.encoder == trained.network
+    assert config.policy.initial == str(folder)
+    parameters = kind.prepare(config, OneProcess()).beings[0].organism.tasks["digits"].parameters
+    weights = load_file(folder / "model.safetensors")
+    name = next(iter(weights))
+    assert any(key.endswith(name) and torch.equal(value, weights[name]) for key, value in parameters.items())
+
+
+@pytest.mark.parametrize("name", ["nowhere", "zoo:nothing"])
+def test_an_encoder_that_does_not_exist(name: str) -> None:
+    raw = {"name": "blind", "world": [{"environment": "CartPole-v1", "steps": 64}], "policy": {"encoder": name}}
+    with pytest.raises(ConfigError, match=rf"policy.encoder: .*{name}.*(allowed|shipped)") as raised:
+        kind.read(raw, "blind.yaml", [])
+    assert len(raised.value.problems) == 1
