@@ -91,8 +91,8 @@ class PolicyConfig:
     """How the policy remembers observations and reads spikes (state: carry). Without it, `MemoryConfig`'s defaults."""
     initial: str | None = None
     """Weights to start from: the run folder of a life, a .zip of this project's policies, the run folder of a converted
-    agent, or that of a training or conversion, whose network starts the encoder. Names and shapes must fit exactly. Twins take those of the twins there,
-    or start anew."""
+    agent, or that of a training or conversion, whose network starts the encoder. Names and shapes must fit exactly.
+    Twins take those of the twins there, or start anew."""
 
     def __post_init__(self) -> None:
         whole_number("T", self.T)
