@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -36,38 +37,46 @@ def corrected(network: GraphNet, ann: Classifier, images: Tensor) -> Iterator[Pr
     """
     from snn4.learners.conversion.conversion import Progress
 
-    config = network.config
-    nodes = {node.name: node for node in config.nodes}  # type: ignore[attr-defined]
-    names = [name for name, node in nodes.items() if node.kind == "neuron"]
-    images = images[: max(STEPS_AT_ONCE // config.T, 16)]
-    means = _mean_activations(ann, names, images)
+    nodes: tuple[Node, ...] = network.config.nodes  # type: ignore[attr-defined]
+    names = [node.name for node in nodes if node.kind == "neuron"]
+    images = images[: max(STEPS_AT_ONCE // network.config.T, 16)]
     layers = by_name(network)
-    done: list[str] = []
-
-    def correct(name: str) -> Any:
-        def before(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            current, *rest = inputs
-            shift = torch.zeros_like(means[name])
-            for _ in range(REPEATS):
-                shifted = current + _per_channel(shift, current)
-                spikes, _ = layer.forward(shifted, *rest)
-                shift += means[name] - _mean(spikes[config.burn_in :], channel=2)  # type: ignore[attr-defined]
-            if (source := _source_of(nodes, name)) is not None:
-                layers[source].bias += shift
-            done.append(name)
-            return inputs if source is None else (current + _per_channel(shift, current), *rest)
-
-        return before
-
-    handles = [layers[name].register_forward_pre_hook(correct(name)) for name in names]
+    correction = _Correction(network, _mean_activations(ann, names, images))
+    handles = [layers[name].register_forward_pre_hook(functools.partial(correction, name)) for name in names]
     try:
         graph: Any = network.network[0]
-        for name, _ in graph.node_by_node(images.unsqueeze(0), None, config.T, []):
+        for name, _ in graph.node_by_node(images.unsqueeze(0), None, network.config.T, []):
             if name in names:
-                yield Progress("correct biases", len(done), len(names))
+                yield Progress("correct biases", names.index(name) + 1, len(names))
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _Correction:
+    """A forward pre-hook of neurons: moves the bias before them, and the current that they are about to see.
+
+    Args:
+        network: whose biases are moved.
+        means: activation (C,) of each layer of neurons, by name.
+    """
+
+    def __init__(self, network: GraphNet, means: Mapping[str, Tensor]) -> None:
+        self.means, self.layers = means, by_name(network)
+        self.burn_in: int = network.config.burn_in  # type: ignore[attr-defined]
+        self.nodes: dict[str, Node] = {node.name: node for node in network.config.nodes}  # type: ignore[attr-defined]
+
+    def __call__(self, name: str, layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        current, *rest = inputs
+        source = _source_of(self.nodes, name)
+        if source is None:
+            return inputs
+        shift = torch.zeros_like(self.means[name])
+        for _ in range(REPEATS):
+            spikes, _ = layer.forward(current + _per_channel(shift, current), *rest)
+            shift += self.means[name] - _mean(spikes[self.burn_in :], channel=2)
+        self.layers[source].bias += shift
+        return (current + _per_channel(shift, current), *rest)
 
 
 def _mean_activations(ann: Classifier, names: list[str], images: Tensor) -> dict[str, Tensor]:

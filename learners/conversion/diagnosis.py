@@ -32,7 +32,7 @@ class LayerDiagnosis:
     accuracy: float
     """Of the network that is converted up to this layer, and an ANN behind it."""
     rate: float
-    """Spikes per neuron and step."""
+    """Spikes per neuron and step; negative ones are subtracted."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from snn4.agent.config.document import parse, write
 from snn4.policies.backends import BACKENDS
+from snn4.policies.compression.quantization import Range, quantized, rounded_weights
 from snn4.policies.engine.event_conv import EventConv2d, event_driven
 from snn4.policies.network import map_state
 from snn4.policies.networks.ann import twin, without_time
@@ -173,6 +174,18 @@ def test_events_compute_the_same() -> None:
         (got, _), (want, _) = engine.run(x), network.run(x)
     assert {-1.0, 0.0, 1.0} == set(seen[0].unique().tolist())
     torch.testing.assert_close(got, want)
+
+
+def test_eight_bits_lose_nothing_of_spikes() -> None:
+    """Negative spikes, sums and averages keep their values; the image and the weights are rounded."""
+    network, x = graph(), images()
+    small, by_hand, seen = quantized(network, [x]), copy.deepcopy(network), Range()
+    with torch.no_grad():
+        for layer in by_hand.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                layer.weight.copy_(rounded_weights(layer.weight))
+        seen.see(small, (x,))
+        torch.testing.assert_close(small.run(x)[0], by_hand.run(*seen.round(small, (x,)))[0])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
