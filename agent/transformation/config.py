@@ -57,6 +57,9 @@ class TransformationConfig:
     convert: ConversionConfig = field(default_factory=ConversionConfig)
     finetune: Recipe = field(default_factory=_finetuning)
     """The finetuning before the conversion (convert.method: qcfs)."""
+    distillation: float = 0.0
+    """Part of the finetuning's loss that is the divergence from the answers of the ANN as it came; the rest is the
+    recipe's own loss."""
     episodes: int = 100
     """Test episodes of an agent and its conversion."""
     examined: int = 500
@@ -82,5 +85,7 @@ class TransformationConfig:
             raise ValueError(f"environment: got {self.environment}, {wanted}, and null for classifiers")
         if self.data.is_events:
             raise ValueError(f"data: got {self.data.name}, allowed are images, which an ANN sees as they are")
+        if not 0 <= self.distillation <= 1:
+            raise ValueError(f"distillation: got {self.distillation}, allowed is a number from 0 to 1")
         if self.finetune.T is not None:
             raise ValueError("finetune.T: not allowed, because an ANN has no inner steps; set null")

@@ -24,7 +24,10 @@ from snn4.learners.conversion.qcfs import learned_sizes, quantize
 from snn4.learners.conversion.scaling import scaled
 from snn4.learners.conversion.sizes import measured
 from snn4.learners.conversion.tracing import AnnGraph, trace
+from snn4.learners.distillation import Distillation
+from snn4.learners.lessons import Lessons
 from snn4.learners.supervised import SupervisedLearner
+from snn4.learners.teachers import Teacher
 from snn4.policies.gene import genome
 from snn4.policies.networks.classifier import Classifier, ClassifierConfig
 from snn4.policies.networks.config import NetworkConfig
@@ -166,7 +169,16 @@ class Transformation:
             )
 
         n_batches = data.train.n_batches(recipe.batch_size, True)
-        return SupervisedLearner(recipe, network, batches, n_batches, config.seed, fabric)
+        lessons = self._lessons(network) if config.distillation else None
+        return SupervisedLearner(recipe, network, batches, n_batches, config.seed, fabric, lessons)
+
+    def _lessons(self, pupil: Classifier) -> Lessons:
+        """The ANN as it came, with weights of its own, teaches the quantized one."""
+        weight = self.config.distillation
+        size = GraphConfig(in_channels=self.data.in_channels, image_size=self.data.image_size)
+        teacher = Teacher([artificial(self.graph, size)])
+        losses = Distillation(labels=1 - weight, logits=weight)
+        return Lessons(losses, teacher, pupil, self.calibration[:2], self.config.seed)
 
     @property
     def tasks(self) -> list[Task]:

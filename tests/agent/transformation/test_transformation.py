@@ -51,6 +51,22 @@ def test_the_story_of_a_finetuning(transformed: Config) -> None:
     assert isinstance(work.genome, dict)
 
 
+def test_the_original_teaches_the_quantized_network(transformed: Config, tmp_path: Any) -> None:
+    plain, taught = (models(told(prepared(transformed(*more)))) for more in ((), ("distillation=0.9",)))
+    assert any(not torch.equal(plain["model"][name], taught["model"][name]) for name in plain["model"])
+    # The teacher does not learn: both twins are the original, but for the sizes that the network has learned.
+    work = prepared(transformed("distillation=0.9"))
+    before = {name: value.clone() for name, value in work.learner.lessons.teacher.state_dict().items()}
+    interrupted = told(work, lambda: work.learner.step >= 3)
+    assert isinstance(interrupted[-1], Pause)
+    after = work.learner.lessons.teacher.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    resumed = prepared(transformed("distillation=0.9"))
+    resumed.load_state({"model": {}, "learner": through_disk(work.state()["learner"], tmp_path)})
+    again = models(told(resumed))
+    assert all(torch.equal(again["model"][name], taught["model"][name]) for name in again["model"])
+
+
 @pytest.mark.parametrize("at", [3, 4, 7])
 def test_interrupted_it_makes_the_same_network(transformed: Config, tmp_path: Any, at: int) -> None:
     """In the middle of an epoch, at its end, and in the second one; then it goes on from the disk."""
