@@ -183,6 +183,7 @@ def _peer(network: Any, calibration: Tensor, data: Data, cell: dict[str, Any]) -
 def table() -> str:
     """Markdown: one line per network, method and neuron; columns are steps."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(CONVERSION.glob("*.json"))]
+    results = [result for result in results if result["config"] != "agents"]
     steps = sorted({row["T"] for result in results for row in result["seeds"] if "T" in row})
     lines = []
     for result in results:
