@@ -194,6 +194,7 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
         coding: CodingConfig | Mapping[str, Any] | CodingName = "direct",
         readout: ReadoutName = "rate",
         backend: BackendName = "torch",
+        residual: bool = False,
         bounded: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -215,6 +216,7 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
             "coding": config_of("coding", coding, CodingConfig),
             "readout": one_of("readout", readout, DECODERS),
             "backend": one_of("backend", backend, BACKENDS),
+            "residual": one_of("residual", residual, (True, False)),
         }
         super().__init__(observation_space, action_space, lr_schedule, net_arch, *args, **kwargs)  # type: ignore[call-arg]
         warn_of_activation(self)

@@ -30,6 +30,8 @@ AGENT = "agent.zip"
 """The spiking agent in the run folder, for the ``load`` of its algorithm."""
 PLAYERS = 8
 """Copies of the environment in which the agent plays for its calibration states."""
+MOST_STATES = 50
+"""States that are played, as a multiple of those that are used, for episodes that do not end."""
 CALIBRATION_SEED = 3_000_000
 
 
@@ -96,19 +98,26 @@ class PolicyTransformation:
         self.chance = 0.0
 
     def _states(self) -> Tensor:
-        """Observations (N, n) of the agent's own deterministic episodes."""
+        """Observations (N, n), evenly spread over whole deterministic episodes of the agent.
+
+        Whole ones, because an agent may do at the end of an episode what it never does at the beginning.
+        """
         env = self.task.make(PLAYERS)
         env.seed(CALIBRATION_SEED)
         policy = ann_policy(self.agent, None, env)
         observation: Any = env.reset()
+        wanted = self.config.convert.images
+        finished = np.zeros(PLAYERS, bool)
         states = []
-        while self.age < self.config.convert.images:
+        while self.age < wanted or (not finished.all() and self.age < MOST_STATES * wanted):
             states.append(np.array(observation))
             actions, _ = policy.predict(observation, deterministic=True)
-            observation, *_ = env.step(actions)
-            self.age += len(observation)
+            observation, _, ended, _ = env.step(actions)
+            finished |= ended
+            self.age += PLAYERS
         env.close()
-        return torch.from_numpy(np.concatenate(states).astype(np.float32))
+        played = np.concatenate(states).astype(np.float32)
+        return torch.from_numpy(played[np.linspace(0, len(played) - 1, wanted).round().astype(int)])
 
     def _play(self, name: str, policy: BasePolicy, stop: Stop) -> Generator[Event, None, Score]:
         """Test episodes, the same for every player, with reports."""

@@ -194,7 +194,13 @@ def spiking_agent(agent: SavedAgent, actor: ConvertedActor, env: Any, config: Co
     algorithm = ALGORITHMS[agent.algorithm]
     critic = {key: list(widths) for key, widths in agent.net_arch.items() if key != "pi"}
     arch: Any = {"pi": actor.net_arch, **critic} if critic else actor.net_arch
-    kwargs = {"net_arch": arch, "T": config.T, "neuron": config.neuron_config, "activation_fn": _activation(agent)}
+    kwargs = {
+        "net_arch": arch,
+        "T": config.T,
+        "neuron": config.neuron_config,
+        "residual": config.residual,
+        "activation_fn": _activation(agent),
+    }
     if agent.algorithm == "DQN" or _activation(agent) is None:
         kwargs.pop("activation_fn")
     make: Any = algorithm.sb3

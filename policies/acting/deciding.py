@@ -15,6 +15,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 
 from snn4.policies.acting.mlp import SpikingMLP
+from snn4.policies.acting.residues import Residues
 from snn4.policies.engine.event_driven import EVENT_DRIVEN_BATCH
 from snn4.policies.finite import ADVICE, diverged
 
@@ -60,6 +61,7 @@ class Deciding:
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
     normalize_images: bool
+    spiking: dict[str, Any]
 
     def predict(
         self,
@@ -69,6 +71,11 @@ class Deciding:
         deterministic: bool = False,
     ) -> tuple[NDArray[Any], Any]:
         """As SB3's; deterministic decisions for a few vectors run without torch, in a fraction of the time."""
+        if self.spiking.get("residual"):
+            residues: Residues = self.acting_layers().body.residues  # type: ignore[assignment, union-attr]
+            with residues.carrying(state, episode_start):
+                actions, _ = super().predict(observation, None, episode_start, deterministic)  # type: ignore[misc]
+                return actions, residues.taken()
         actions = self._decide(observation) if deterministic and self._plain(observation) else None
         if actions is not None:
             return actions, state

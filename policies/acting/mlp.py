@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn4.policies.acting.arguments import layer_sizes, whole_number
+from snn4.policies.acting.residues import Residues
 from snn4.policies.acting.waking import Waking
 from snn4.policies.backends import make_neuron
 from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encoder, require_numbers
@@ -42,6 +43,8 @@ class SpikingMLP(nn.Module):
         readout: one of `decoding.DECODERS`.
         bounds: ``(low, high)`` of the observation, for codes that cover a range.
         backend: library of the neurons: torch (this project's own), snntorch or norse.
+        residual: whether the policy's ``predict`` starts a decision from what the one before has left in the membranes
+            (`Residues`), instead of from rest.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class SpikingMLP(nn.Module):
         readout: str = "rate",
         bounds: Bounds | None = None,
         backend: str = "torch",
+        residual: bool = False,
     ) -> None:
         super().__init__()
         T, sizes = whole_number("T", T), layer_sizes("net_arch", net_arch)
@@ -66,6 +70,7 @@ class SpikingMLP(nn.Module):
         for a, b in itertools.pairwise([self.encoder.n_outputs, *sizes]):
             self.layers += [nn.Linear(a, b), make_neuron(neuron, backend, (b,))]
         self.decoder = make_decoder(readout, T, neuron.decay)
+        self.residues = Residues([layer for layer in self.layers if isinstance(layer, Neuron)]) if residual else None
         self.waking: Waking | None = None
         self.event_driven: EventDriven | None = None
         if backend == "torch" and isinstance(self.decoder, WeightedDecoder):
@@ -75,6 +80,8 @@ class SpikingMLP(nn.Module):
         if x.shape[1:] != (self.n_inputs,):
             raise ValueError(f"x: got shape {tuple(x.shape)}, allowed is (B, {self.n_inputs})")
         require_numbers(x)
+        if self.residues is not None and self.residues.carried is not None:
+            return self.decoder(self._trains(self.encoder(x))[-1])  # type: ignore[no-any-return]
         if not torch.is_grad_enabled() and not is_recorded():
             engine = self.engine_for(len(x)) if x.dtype == torch.float32 else None
             if engine:
@@ -128,7 +135,10 @@ class SpikingMLP(nn.Module):
             if not isinstance(layer, Neuron):
                 signal = layer(signal)
                 continue
-            signal, _ = layer(signal, steps=self.T)  # the current of a constant code is the same at every step
+            first = None if self.residues is None else self.residues.first(layer, signal)
+            signal, last = layer(signal, first, self.T)  # the current of a constant code is the same at every step
+            if self.residues is not None:
+                self.residues.keep(layer, last)
             trains.append(signal)
         return trains
 
