@@ -119,7 +119,7 @@ def _converted(agent: Path, cell: dict[str, Any], runs: Path) -> dict[str, Any]:
     scores = {
         name: {key: x for key, x in score.items() if key != "layers"} for name, score in summary["scores"].items()
     }
-    keys = ("algorithm", "chance", "loss", "pieces", "calibration_states", "layers")
+    keys = ("algorithm", "chance", "loss", "pieces", "residual", "calibration_states", "layers")
     return {**{key: summary[key] for key in keys}, "scores": scores}
 
 
@@ -132,9 +132,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         loss = interval([100 * row["loss"] for row in same])
         means = [f"{np.mean(values):.1f}" for values in returns.values()]
         spread = "" if loss["interval95"] is None else f" ± {loss['interval95']:.2f}"
-        lines.append([environment, same[0]["algorithm"], neuron, str(T), str(len(same)), *means,
-                      f"{loss['mean']:.2f}{spread}"])  # fmt: skip
-    return markdown(["environment", "agent", "neuron", "T", "seeds", "ANN", "SNN", "loss above chance, %"], lines)
+        name = f"{same[0]['algorithm']} in {environment}"
+        lines.append([name, neuron, str(T), str(len(same)), *means, f"{loss['mean']:.2f}{spread}"])
+    return markdown(["agent", "neuron", "T", "seeds", "ANN", "SNN", "loss above chance, %"], lines)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,8 @@ def table(results: Iterable[dict[str, Any]]) -> str:
         measured += [row for seed in result["seeds"] for who in _BEINGS for row in seed[who].values()]
         for task, snn in result["summary"]["tasks"].items():
             ann, first = result["summary"].get("ann_twin", {}).get(task), result["seeds"][0]["tasks"][task]
-            name = task if len(result["summary"]["tasks"]) == 1 else f"{result['config']}: {task}"
+            alone = len(result["summary"]["tasks"]) == 1 and not any(line[0] == task for line in lines)
+            name = task if alone else f"{result['config']}: {task}"
             cells = [name, str(len(result["seeds"])), f"{first['env_steps']:,}", _return(snn), _return(ann)]
             cells += [f"{snn['spikes_per_decision']['mean']:.0f}", _energy(snn), _energy(ann)]
             lines.append(cells)

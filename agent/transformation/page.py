@@ -118,6 +118,8 @@ def policy_notes(summary: Summary) -> list[str]:
     lines = [f"the conversion loses {loss} of the return above chance ({summary['chance']:.1f})"]
     if summary["pieces"] > 1:
         lines.append(f"{summary['pieces']} neurons stand for each tanh unit")
+    if summary["residual"]:
+        lines.append("what a decision leaves in the membranes starts the next one")
     errors = ", ".join(f"{layer['error']:.3f}" for _, layer in _layers(summary))
     lines.append(f"error of the layers, as a fraction of the mean activation: {errors}")
     states, algorithm = summary["calibration_states"], summary["algorithm"]

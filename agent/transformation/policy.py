@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from snn4.agent.evaluation.episodes import TEST_SEED, Evaluator, Interrupted, Underway, evaluation
+from snn4.agent.evaluation.episodes import (
+    TEST_SEED,
+    VALIDATION_SEED,
+    Evaluator,
+    Interrupted,
+    Underway,
+    evaluate,
+    evaluation,
+)
 from snn4.agent.models.files import ModelError
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Measure, Score, Task
@@ -61,7 +70,7 @@ class PolicyTransformation:
         """Play, convert, compare; without a pause, since all of it takes seconds."""
         states = self._states()
         actor = self.actor = convert_actor(self.agent, states, self.config.convert)
-        model = spiking_agent(self.agent, actor, self.evaluator.environment(self.task, 1), self.config.convert)
+        model = self._chosen(actor)
         yield File(AGENT, lambda path: _save(model, path))
         players = {NETWORK: model.policy, ANN_TWIN: ann_policy(self.agent, model)}
         for name, policy in players.items():
@@ -96,6 +105,26 @@ class PolicyTransformation:
         self.notes: list[str] = []
         self.scores: dict[str, Score] = {}
         self.chance = 0.0
+        self.residual = False
+        self.validated: dict[bool, float] = {}
+        """Mean return in validation episodes, without and with residual membranes."""
+
+    def _chosen(self, actor: ConvertedActor) -> BaseAlgorithm:
+        """The spiking agent, with or without residual membranes: what the config says, or validation episodes."""
+        convert, env = self.config.convert, self.evaluator.environment(self.task, 1)
+        choices = (False, True) if convert.residual is None else (convert.residual,)
+        models = {
+            choice: spiking_agent(self.agent, actor, env, replace(convert, residual=choice)) for choice in choices
+        }
+        if len(models) > 1:
+            episodes = self.config.episodes
+            played = self.evaluator.environment(self.task, episodes)
+            self.validated = {
+                choice: evaluate(model.policy, played, episodes, VALIDATION_SEED)["return_mean"]
+                for choice, model in models.items()
+            }
+        self.residual = max(models, key=lambda choice: self.validated.get(choice, 0.0))
+        return models[self.residual]
 
     def _states(self) -> Tensor:
         """Observations (N, n), evenly spread over whole deterministic episodes of the agent.
@@ -169,7 +198,7 @@ class PolicyTransformation:
                 {"neurons": neurons, "error": error}
                 for neurons, error in zip(self.actor.net_arch, self.actor.errors, strict=True)
             ],
-            "pieces": self.actor.pieces, "calibration_states": self.age, "agent": AGENT,
+            "pieces": self.actor.pieces, "residual": self.residual, "calibration_states": self.age, "agent": AGENT,
         }  # fmt: skip
 
 

@@ -198,7 +198,7 @@ def spiking_agent(agent: SavedAgent, actor: ConvertedActor, env: Any, config: Co
         "net_arch": arch,
         "T": config.T,
         "neuron": config.neuron_config,
-        "residual": config.residual,
+        "residual": bool(config.residual),
         "activation_fn": _activation(agent),
     }
     if agent.algorithm == "DQN" or _activation(agent) is None:

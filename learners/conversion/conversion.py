@@ -52,9 +52,10 @@ class ConversionConfig:
     """Membrane from which neurons start, as a fraction of the threshold; 0.5 rounds the number of spikes."""
     burn_in: int = 0
     """Steps at the start that the readout ignores, because spikes of the first steps are uneven."""
-    residual: bool = True
+    residual: bool | None = None
     """Whether a decision of an agent starts from what the one before has left in the membranes, so that the mean over
-    decisions has more levels than one decision (CRPI, arXiv 2601.21778). Classifiers start every image from rest."""
+    decisions has more levels than one decision (CRPI, arXiv 2601.21778). null chooses what returns more in validation
+    episodes. Classifiers start every image from rest."""
     images: int = 1000
     """Calibration images."""
     levels: int = 8

@@ -382,5 +382,5 @@ def test_a_teacher_is_missing(cli: Cli, digits_yaml: Path, tmp_path: Path) -> No
     assert "teacher.source: got an empty name" in refused(cli, digits_yaml, tmp_path, "--teacher", "")
 
 
-def test_lives_have_no_teacher(cli: Cli, tiny_yaml: Path, tmp_path: Path) -> None:
-    assert refused(cli, tiny_yaml, tmp_path, "--teacher", "x") == "--teacher: not allowed for a life; leave it out"
+def test_streams_have_no_teacher(cli: Cli, stream_yaml: Path, tmp_path: Path) -> None:
+    assert refused(cli, stream_yaml, tmp_path, "--teacher", "x") == "--teacher: not allowed for a stream; leave it out"
