@@ -46,6 +46,8 @@ class Diagnosis:
     spikes_by_step: tuple[float, ...]
     """Per image, up to each step."""
     images: int
+    neuron: str = "if"
+    """Kind of the neurons."""
 
     @property
     def reason(self) -> str:
@@ -57,10 +59,10 @@ class Diagnosis:
         total = 100 * (self.ann_accuracy - self.layers[-1].accuracy)
         if points < 0.5:
             return f"no layer alone loses more than half a point; all together lose {total:.1f}"
-        return f"{layer.name} loses most, {points:.1f} of {total:.1f} points: {_why(layer)}"
+        return f"{layer.name} loses most, {points:.1f} of {total:.1f} points: {_why(layer, self.neuron)}"
 
 
-def _why(layer: LayerDiagnosis) -> str:
+def _why(layer: LayerDiagnosis, neuron: str) -> str:
     if layer.saturated > 0.1:
         return (
             f"{layer.saturated:.0%} of its active units want more than one spike per step; choose a higher "
@@ -72,8 +74,8 @@ def _why(layer: LayerDiagnosis) -> str:
         )
     if layer.correlation is not None and layer.correlation < 0.95:
         return (
-            f"its spikes arrive unevenly (correlation with the ANN {layer.correlation:.2f}); choose neuron: signed_if, "
-            f"burn_in, or more steps"
+            f"its spikes arrive unevenly (correlation with the ANN {layer.correlation:.2f}); choose "
+            f"{'' if neuron == 'signed_if' else 'neuron: signed_if, burn_in, or '}more steps"
         )
     return "its rates have too few levels; choose more steps, or method: qcfs"
 
@@ -99,7 +101,9 @@ def diagnosed(conversion: Conversion, images: Tensor, labels: Tensor) -> Generat
             yield Progress("compare layers", number + 1, len(names))
     steps = torch.arange(1, len(scores) + 1).view(-1, 1, 1)
     by_step = ((scores.cumsum(0) / steps).argmax(2) == labels).double().mean(1).tolist()
-    return Diagnosis(tuple(rows), ann, tuple(by_step), tuple(spikes.cumsum(0).tolist()), len(labels))
+    spikes_by_step = tuple(spikes.cumsum(0).tolist())
+    neuron = conversion.network.config.neuron.kind
+    return Diagnosis(tuple(rows), ann, tuple(by_step), spikes_by_step, len(labels), neuron)
 
 
 def _row(name: str, rate: Tensor, wanted: Tensor, accuracy: float) -> LayerDiagnosis:
