@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pages import Page
 from run_folders import events_in, only, read, untimed
 from safetensors.torch import load_file, save_file
 from stories import Story
+from trainings import at, begin, training_of
 
 from snn4.agent import kinds, runner
 from snn4.agent.evaluation.accuracy import recognize
@@ -48,22 +48,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def distilled(digits: Distilled, trained: Path) -> Distilled:
     return lambda *overrides: digits(f"teacher={{source: {trained}}}", *overrides)
-
-
-def begin(config: TrainingConfig, folder: Path) -> Story:
-    kind = kinds.named("training")
-    return Story(kind.prepare(config, kind.processes(config)), folder)
-
-
-def training_of(story: Story) -> Training:
-    assert isinstance(story.work, Training)
-    return story.work
-
-
-def at(batch: int) -> Callable[[], bool]:
-    """Asks to stop after so many questions."""
-    asked = itertools.count(1)
-    return lambda: next(asked) == batch
 
 
 def weights(story: Story) -> dict[str, torch.Tensor]:

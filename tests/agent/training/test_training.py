@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ import torch
 from run_folders import events_in
 from safetensors.torch import load_file
 from stories import Story, of
+from trainings import at, begin, training_of
 
-from snn4.agent import kinds
 from snn4.agent.evaluation.accuracy import recognize
 from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.models.files import read_about
@@ -21,29 +20,12 @@ from snn4.agent.run.events import Began, Compared, Ended, Evaluated, Event, Lear
 from snn4.agent.training import training as module
 from snn4.agent.training.config import TrainingConfig
 from snn4.agent.training.students import data_and_students
-from snn4.agent.training.training import Training
 from snn4.learners.not_finite import NotFinite
 
 Digits = Callable[..., TrainingConfig]
 BATCHES = 5
 """Of an epoch; there are two, for each of two students."""
 MODELS = ("model", "ann_twin")
-
-
-def begin(config: TrainingConfig, folder: Path) -> Story:
-    kind = kinds.named("training")
-    return Story(kind.prepare(config, kind.processes(config)), folder)
-
-
-def training_of(story: Story) -> Training:
-    assert isinstance(story.work, Training)
-    return story.work
-
-
-def at(batch: int) -> Callable[[], bool]:
-    """Asks to stop after so many batches."""
-    asked = itertools.count(1)
-    return lambda: next(asked) == batch
 
 
 def go_on(config: TrainingConfig, folder: Path) -> tuple[list[Event], str | None, Story]:
