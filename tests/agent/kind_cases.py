@@ -1,0 +1,71 @@
+"""The kinds of runs, with what is their own in the tests of every kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind, and what is its own in the stories below."""
+
+    kind: str
+    config: str
+    """Name of the fixture with a YAML file of a small run."""
+    end: str
+    """In its last line."""
+    endless: str
+    """An override that makes it last."""
+    wrong: dict[str, str]
+    """Overrides, and what is said of them."""
+    page: tuple[str, ...]
+    """In its report."""
+    meaningless: str
+    """An option of ``evaluate``."""
+    changes: tuple[str, ...] = ()
+    tested: bool = True
+    """Whether its summary is that of its test, which ``evaluate`` repeats."""
+
+
+CASES = [
+    Case(
+        "life", "tiny_yaml", "run finished at 2,048 steps", "world.0.steps=1000000",
+        {"policy.T=0": "policy.T: got 0", "policy.tee=1": "policy.tee: unknown key",
+         "learner.policy_kwargs={bogus: 1}": "bogus"},
+        ("tiny: CartPole-v1, seed 0", "Test, per decision", "Joules per decision"), "--steps",
+        ("world.0.steps=1024", "ann_twin=true"),
+    ),
+    Case(
+        "training", "digits_yaml", "run finished at 640 images", "training.epochs=100000",
+        {"training.epocs=1": "did you mean epochs?", "training.batch_size=500": "training.batch_size: got 500",
+         "network.options={channels: [4, 4, 4, 4, 4]}": "allowed are sides >= 32",
+         "data={name: mnist, root: /nowhere, download: false}": "/nowhere",
+         "data={name: imagefolder, folder: /nowhere}": "/nowhere",
+         "teacher={source: /nowhere}": "/nowhere", "fabric.accelerator=mps": "fabric: "},
+        ("tiny-digits: digits", "SNN: training loss", "ANN twin: validation top-1, %", "Confusion"), "--episodes",
+    ),
+    Case(
+        "stream", "stream_yaml", "run finished at", "training.epochs=100000",
+        {"strategy.nam=ewc": "did you mean name?", "stream.experiences=20": "experiences: got 20",
+         "stream.classes=[[0, 1], [1, 2], [3, 4]]": "class 1 twice",
+         "strategy.name=task-gates": "needs task labels; set scenario: task",
+         "device=nosuch": "device: got 'nosuch', which torch cannot use here",
+         "stream.data={name: mnist, root: /nowhere, download: false}": "/nowhere"},
+        ("SNN: accuracy, %", "ANN twin: accuracy, %", "forgetting", "1: 0, 1"), "--steps",
+    ),
+    Case(
+        "transformation", "transformation_yaml", "run finished at 320 images", "finetune.epochs=100000",
+        {"convert.method=magic": "convert.method: got 'magic', allowed is 'threshold-balance'",
+         "convert.metod=qcfs": "did you mean method?", "convert.burn_in=4": "convert.burn_in: got 4",
+         "model.source=/nowhere": "/nowhere: no such file or folder", "model.source=nowhere.pt": "nowhere.pt: no such",
+         "model={source: x, colour: red}": "model.colour: unknown key",
+         "finetune.T=[[2, 1]]": "finetune.T: not allowed",
+         "data={name: mnist, root: /nowhere, download: false}": "/nowhere",
+         "data.name=nmnist": "data: got nmnist, allowed are images", "examined=0": "examined: got 0",
+         "finetune.batch_size=500": "finetune.batch_size: got 500"},
+        ("tiny-snn: ", "below the ANN", "top-1 %", "correlation", "Finetuning", "training loss"), "--episodes",
+        tested=False,
+    ),
+    Case("toy", "toy_yaml", "run finished at 400 steps", "numbers=10000000", {"numbers=x": "numbers: got 'x'"},
+         ("toy", "mean"), "--data"),
+]  # fmt: skip
