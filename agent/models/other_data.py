@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from snn4.agent.config.file import ConfigError
-from snn4.agent.models.files import ModelError
+from snn4.agent.config.file import ConfigError, checked
+from snn4.agent.config.file import read as read_file
+from snn4.agent.models.files import ModelError, read_about
 from snn4.envs.data.datasets import DATASETS, UNMIRRORED, Data, DataConfig, MissingData, folder_of, load_data
 from snn4.envs.data.image_folder import in_grey
 
@@ -39,6 +42,22 @@ def changes_for(data: str, about: dict[str, Any], learned: DataConfig) -> list[s
         changes |= {"folds": None, "fold": 0, "limit": None}
     overrides = [f"data.{key}={json.dumps(value)}" for key, value in changes.items()]  # JSON is YAML
     return [*overrides, "flip=false"] if changes["name"] in UNMIRRORED else overrides
+
+
+def on_other_data(config: Any, folder: Path, options: Mapping[str, Any]) -> Any:
+    """The ``config`` of the model in ``folder`` for the test on the data in ``options``, if these name any.
+
+    Raises:
+        ConfigError: there is no such data.
+    """
+    if (data := options.get("data")) is None:
+        return config
+    about = read_about(folder / "model.safetensors")
+    place = [f"data.root={json.dumps(root)}"] if (root := options.get("root")) else []
+    changes = [*changes_for(data, about, config.data), *place]
+    known = {field.name for field in dataclasses.fields(config)}  # a kind without mirrored tests has no flip
+    allowed = [change for change in changes if re.split("[.=]", change)[0] in known]
+    return checked(*read_file(folder / "config.yaml"), allowed, type(config))
 
 
 def _is_same(place: dict[str, Any], learned: DataConfig) -> bool:

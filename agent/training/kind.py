@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snn4.agent.config.file import checked
-from snn4.agent.config.file import read as read_file
-from snn4.agent.models.files import read_about
-from snn4.agent.models.other_data import changes_for
+from snn4.agent.models.other_data import on_other_data
 from snn4.agent.run.beings import name_of
 from snn4.agent.run.place import Place
 from snn4.agent.run.work import Processes
@@ -57,11 +54,7 @@ def evaluate(config: TrainingConfig, folder: Path, options: Mapping[str, Any]) -
     if config.threads:
         torch.set_num_threads(config.threads)
     keep_freed_memory()
-    if (data := options.get("data")) is not None:
-        about = read_about(folder / "model.safetensors")
-        place = [f"data.root={json.dumps(root)}"] if (root := options.get("root")) else []
-        changes = [*changes_for(data, about, config.data), *place]
-        config = checked(*read_file(folder / "config.yaml"), changes, TrainingConfig)
+    config = on_other_data(config, folder, options)
     result = tested(config, folder, options.get("steps"))
     return {**result.to_json(), "config": dataclasses.asdict(config)}, []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from snn4.agent.config.file import ConfigError, checked
-from snn4.agent.config.file import read as read_file
-from snn4.agent.models.files import ModelError, read_about
-from snn4.agent.models.other_data import changes_for
+from snn4.agent.models.files import ModelError
+from snn4.agent.models.other_data import on_other_data
 from snn4.agent.models.other_data import read as read_data
 from snn4.agent.models.sources import open_model
 from snn4.agent.run.events import Event
@@ -72,11 +70,7 @@ def evaluate(
     _set_up(config)
     if config.environment is not None:
         raise ModelError(f"{folder}: is the conversion of an agent; play it with SB3: load {folder / 'agent.zip'}")
-    if (data := options.get("data")) is not None:
-        about = read_about(folder / "model.safetensors")
-        place = [f"data.root={json.dumps(root)}"] if (root := options.get("root")) else []
-        changes = [change for change in changes_for(data, about, config.data) if not change.startswith("flip=")]
-        config = checked(*read_file(folder / "config.yaml"), [*changes, *place], TransformationConfig)
+    config = on_other_data(config, folder, options)
     result = tested(config, folder, options.get("steps"))
     return {**result.to_json(), "config": dataclasses.asdict(config)}, []
 
