@@ -6,7 +6,7 @@ Spaces and arguments come from the readable forms in its JSON, widths from the s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -49,6 +49,11 @@ class SavedAgent:
     normalized: bool
     """Whether PPO or A2C last acted behind VecNormalize, whose statistics are not in the file. The files of other
     algorithms do not tell, and give False."""
+
+    def sb3_arch(self, actor: Sequence[int]) -> list[int] | dict[str, list[int]]:
+        """SB3's ``net_arch`` for an ``actor`` of these widths beside the agent's critic, if it has one."""
+        critic = {role: list(widths) for role, widths in self.net_arch.items() if role != "pi"}
+        return {"pi": list(actor), **critic} if critic else list(actor)
 
 
 def read_agent(path: Path) -> SavedAgent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,11 +21,11 @@ from snn4.agent.run.work import Stop
 from snn4.envs.control import Control
 from snn4.envs.labelled import Labelled, Part
 from snn4.envs.world import TaskConfig
+from snn4.learners.generators import result_of
 from snn4.learners.not_finite import require_finite
 from snn4.learners.sb3_state import set_normalization
 from snn4.policies.metering.meter import Meter
 
-Result = TypeVar("Result")
 VALIDATION_SEED, TEST_SEED = 1_000_000, 2_000_000
 """Base seeds of validation and test episodes, the same for every life; learning draws its seeds separately."""
 
@@ -94,7 +94,7 @@ class Evaluator:
         if (key := (id(env), episodes)) not in self._chances:
             env.seed(VALIDATION_SEED)
             env.action_space.seed(VALIDATION_SEED)
-            played = _finished(_play(_Chance(env.action_space), env, _episodes(env, episodes), lambda: False))
+            played = result_of(_play(_Chance(env.action_space), env, _episodes(env, episodes), lambda: False))
             self._chances[key] = float(np.mean([episode.episode_return for episode in played]))
         return self._chances[key]
 
@@ -131,7 +131,7 @@ def evaluate(
     policy: BasePolicy, env: VecEnv, episodes: int, seed: int, normalization: dict[str, Any] | None = None
 ) -> Score:
     """The result of `evaluation`, without progress reports."""
-    return _finished(evaluation(policy, env, episodes, seed, normalization))
+    return result_of(evaluation(policy, env, episodes, seed, normalization))
 
 
 def evaluation(
@@ -227,15 +227,6 @@ def _whole(part: NDArray[Any], rows: NDArray[np.int64], copies: int) -> NDArray[
     whole = np.zeros((len(part), copies, *part.shape[2:]), part.dtype)
     whole[:, rows] = part
     return whole
-
-
-def _finished(generator: Generator[Any, None, Result]) -> Result:
-    """The return value of a generator."""
-    while True:
-        try:
-            next(generator)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
 
 
 def _episodes(env: VecEnv, asked: int) -> int:

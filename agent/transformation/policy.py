@@ -206,10 +206,8 @@ def ann_policy(agent: SavedAgent, like: BaseAlgorithm | None, env: Any = None) -
     """SB3's own policy with the weights of ``agent``, for the environment ``env`` or that of ``like``."""
     env = env if like is None else like.get_env()
     algorithm = ALGORITHMS[agent.algorithm]
-    critic = {key: list(widths) for key, widths in agent.net_arch.items() if key != "pi"}
-    arch: Any = {"pi": list(agent.net_arch["pi"]), **critic} if critic else list(agent.net_arch["pi"])
     make: Any = algorithm.sb3
-    kwargs = {"net_arch": arch, "activation_fn": ACTIVATIONS[agent.activation]}
+    kwargs = {"net_arch": agent.sb3_arch(agent.net_arch["pi"]), "activation_fn": ACTIVATIONS[agent.activation]}
     model = make("MlpPolicy", env, policy_kwargs=kwargs, device="cpu")
     state = model.policy.state_dict()
     state.update({name: value for name, value in agent.weights.items() if name in state})

@@ -17,14 +17,16 @@ from snn4.agent.run.events import Evaluated, Event, Learned, Measure, Task
 from snn4.agent.run.work import Model, Pause, State, Stop
 from snn4.agent.transformation.config import TransformationConfig
 from snn4.envs.data.datasets import Data
-from snn4.learners.conversion.conversion import Conversion, Progress, converting, graph_of
+from snn4.learners.conversion.conversion import Conversion, converting, graph_of
 from snn4.learners.conversion.diagnosis import Diagnosis, diagnosed
 from snn4.learners.conversion.networks import artificial
+from snn4.learners.conversion.progress import Progress
 from snn4.learners.conversion.qcfs import learned_sizes, quantize
 from snn4.learners.conversion.scaling import scaled
 from snn4.learners.conversion.sizes import measured
 from snn4.learners.conversion.tracing import AnnGraph, trace
 from snn4.learners.distillation import Distillation
+from snn4.learners.generators import result_of
 from snn4.learners.lessons import Lessons
 from snn4.learners.supervised import SupervisedLearner
 from snn4.learners.teachers import Teacher
@@ -229,9 +231,4 @@ def _sizes(graph: AnnGraph, images: Tensor, config: TransformationConfig) -> dic
     convert = dataclasses.replace(config.convert, T=config.convert.levels, burn_in=0, neuron="signed_if")
     _, channels, height, width = images.shape
     ann = artificial(graph, GraphConfig(in_channels=channels, image_size=(height, width)))
-    steps = measured(ann, graph, images[: convert.images], convert)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+    return result_of(measured(ann, graph, images[: convert.images], convert))

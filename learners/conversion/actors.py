@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from snn4.learners.algorithms import ALGORITHMS
 from snn4.learners.conversion.conversion import ConversionConfig
-from snn4.learners.conversion.sizes import SMALLEST, UNEVEN, smallest_error
+from snn4.learners.conversion.sizes import SMALLEST, size_of
 from snn4.learners.conversion.tracing import CannotConvert
 from snn4.learners.saved_actor import make_actor
-from snn4.learners.saved_agent import SavedAgent, acting_head
+from snn4.learners.saved_agent import ACTIVATIONS, SavedAgent, acting_head
 from snn4.policies.acting.mlp import SpikingMLP
 from snn4.policies.neurons import Neuron
 
@@ -122,10 +122,7 @@ def _layer(weight: Tensor, bias: Tensor, wanted: Tensor, activation: str, config
 
 def _sizes(x: Tensor, config: ConversionConfig) -> Tensor:
     """The activation of each unit (n,) that a spike in every step stands for; ``x`` is (n, N)."""
-    if config.method == "threshold-balance":
-        size = torch.quantile(x, config.percentile / 100, dim=1)
-    else:
-        size = smallest_error(x, config.T) * (UNEVEN if config.neuron == "if" else 1)
+    size = size_of(x, config.T, config)
     size = size.amax().expand_as(size) if config.scale == "layer" else size
     return size.clamp_min(SMALLEST).clone()
 
@@ -192,10 +189,8 @@ def spiking_agent(agent: SavedAgent, actor: ConvertedActor, env: Any, config: Co
     It learns on, and its ``save`` writes a zip for the algorithm's own ``load``.
     """
     algorithm = ALGORITHMS[agent.algorithm]
-    critic = {key: list(widths) for key, widths in agent.net_arch.items() if key != "pi"}
-    arch: Any = {"pi": actor.net_arch, **critic} if critic else actor.net_arch
     kwargs = {
-        "net_arch": arch,
+        "net_arch": agent.sb3_arch(actor.net_arch),
         "T": config.T,
         "neuron": config.neuron_config,
         "residual": bool(config.residual),
@@ -214,7 +209,7 @@ def spiking_agent(agent: SavedAgent, actor: ConvertedActor, env: Any, config: Co
 def _activation(agent: SavedAgent) -> Any:
     """The critic's activation, if it is not SB3's default."""
     default = "tanh" if agent.algorithm in ("PPO", "A2C") else "relu"
-    return None if agent.activation == default else {"relu": nn.ReLU, "tanh": nn.Tanh}[agent.activation]
+    return None if agent.activation == default else ACTIVATIONS[agent.activation]
 
 
 @torch.no_grad()

@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from snn4.learners.conversion.networks import by_name
+from snn4.learners.conversion.progress import Progress
+from snn4.learners.conversion.sizes import activations
 from snn4.policies.networks.classifier import Classifier
 from snn4.policies.networks.graph import GraphNet, Node
-
-if TYPE_CHECKING:
-    from snn4.learners.conversion.conversion import Progress
 
 STEPS_AT_ONCE = 4096
 """Images times steps that are corrected together; all their currents of a layer are in memory at a time."""
@@ -35,8 +34,6 @@ def corrected(network: GraphNet, ann: Classifier, images: Tensor) -> Iterator[Pr
         ann: in the same units.
         images: (N, C, H, W), of which the first ones are used.
     """
-    from snn4.learners.conversion.conversion import Progress
-
     nodes: tuple[Node, ...] = network.config.nodes  # type: ignore[attr-defined]
     names = [node.name for node in nodes if node.kind == "neuron"]
     images = images[: max(STEPS_AT_ONCE // network.config.T, 16)]
@@ -80,8 +77,6 @@ class _Correction:
 
 
 def _mean_activations(ann: Classifier, names: list[str], images: Tensor) -> dict[str, Tensor]:
-    from snn4.learners.conversion.sizes import activations
-
     sums: dict[str, Tensor] = {}
 
     def keep(name: str, output: Tensor) -> None:

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from snn4.learners.conversion.ann_graph import AnnGraph, CannotConvert
 from snn4.learners.conversion.calibration import corrected
 from snn4.learners.conversion.networks import artificial, spiking
+from snn4.learners.conversion.progress import Progress
 from snn4.learners.conversion.qcfs import quantize_scaled
 from snn4.learners.conversion.scaling import scaled
 from snn4.learners.conversion.sizes import Sizes, measured
 from snn4.learners.conversion.tracing import trace
+from snn4.learners.generators import result_of
 from snn4.policies.networks.classifier import Classifier
 from snn4.policies.networks.graph import GraphConfig, GraphNet
 from snn4.policies.neurons import NeuronConfig
@@ -93,15 +95,6 @@ class Conversion:
     """The activation that a spike in every step stands for, by neuron."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """A report while an ANN is converted."""
-
-    stage: str
-    done: int
-    total: int
-
-
 def convert(module: nn.Module, calibration: Tensor, config: ConversionConfig | None = None) -> Conversion:
     """Convert a trained ANN.
 
@@ -113,12 +106,7 @@ def convert(module: nn.Module, calibration: Tensor, config: ConversionConfig | N
     Raises:
         CannotConvert: a part of ``module`` cannot be converted, or does not take ``calibration``.
     """
-    steps = converting(graph_of(module, calibration), calibration, config or ConversionConfig())
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+    return result_of(converting(graph_of(module, calibration), calibration, config or ConversionConfig()))
 
 
 def graph_of(module: nn.Module, calibration: Tensor) -> AnnGraph:

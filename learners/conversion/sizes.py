@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from snn4.learners.conversion.ann_graph import AnnGraph
 from snn4.learners.conversion.networks import by_name
+from snn4.learners.conversion.progress import Progress
 from snn4.policies.networks.classifier import Classifier
 
 if TYPE_CHECKING:
-    from snn4.learners.conversion.conversion import ConversionConfig, Progress
+    from snn4.learners.conversion.conversion import ConversionConfig
 
 Sizes = dict[str, Tensor]
 """(C,) by neuron."""
@@ -38,15 +39,19 @@ def measured(
         x = samples[name]
         if config.scale == "layer":
             x = x.reshape(1, -1)
-        if config.method == "threshold-balance":
-            size = _quantile(x, config.percentile / 100)
-        else:
-            size = smallest_error(x, config.T - config.burn_in)
-            size = size * UNEVEN if config.neuron == "if" else size
+        size = size_of(x, config.T - config.burn_in, config)
         limit = graph.node(name).options.get("limit")
         size = size if limit is None else size.clamp_max(limit)
         sizes[name] = size.clamp_min(SMALLEST).expand(graph.channels[name]).clone()
     return sizes
+
+
+def size_of(x: Tensor, T: int, config: ConversionConfig) -> Tensor:
+    """The size of each row of activations ``x`` (C, n) for rates of T steps, by the method of ``config`` (C,)."""
+    if config.method == "threshold-balance":
+        return _quantile(x, config.percentile / 100)
+    size = smallest_error(x, T)
+    return size * UNEVEN if config.neuron == "if" else size
 
 
 def smallest_error(x: Tensor, T: int) -> Tensor:
@@ -70,8 +75,6 @@ def _quantile(x: Tensor, fraction: float) -> Tensor:
 
 def _sampled(ann: Classifier, graph: AnnGraph, images: Tensor, batch: int = 100) -> Generator[Any, None, Sizes]:
     """Activations (C, n) of every neuron, at pixels drawn from each image; the draw is always the same."""
-    from snn4.learners.conversion.conversion import Progress
-
     kept: dict[str, list[Tensor]] = {name: [] for name in graph.neurons}
     images = images[:KEPT]
     each = KEPT // len(images)

@@ -7,8 +7,9 @@ import torch
 from ann_modules import SMALL, images, seasoned
 from torch import Tensor, nn
 
-from snn4.learners.conversion.conversion import Conversion, ConversionConfig, Progress, convert, converting, graph_of
+from snn4.learners.conversion.conversion import Conversion, ConversionConfig, convert, converting, graph_of
 from snn4.learners.conversion.networks import spiking
+from snn4.learners.conversion.progress import Progress
 from snn4.learners.conversion.sizes import activations
 from snn4.policies.networks.graph import GraphNet
 

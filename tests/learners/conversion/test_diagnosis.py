@@ -8,9 +8,10 @@ import torch
 from ann_modules import SMALL, conv, images, seasoned
 from torch import Tensor, nn
 
-from snn4.learners.conversion.conversion import Conversion, ConversionConfig, Progress, convert
+from snn4.learners.conversion.conversion import Conversion, ConversionConfig, convert
 from snn4.learners.conversion.diagnosis import Diagnosis, LayerDiagnosis, diagnosed
 from snn4.learners.conversion.networks import by_name
+from snn4.learners.conversion.progress import Progress
 
 
 def diagnosis_of(conversion: Conversion, x: Tensor, labels: Tensor) -> tuple[Diagnosis, list[Progress]]:

@@ -8,8 +8,9 @@ from ann_modules import SMALL, Plain, images, seasoned
 from torch import Tensor
 
 from snn4.learners.conversion import sizes
-from snn4.learners.conversion.conversion import ConversionConfig, Progress
+from snn4.learners.conversion.conversion import ConversionConfig
 from snn4.learners.conversion.networks import artificial
+from snn4.learners.conversion.progress import Progress
 from snn4.learners.conversion.sizes import SMALLEST, UNEVEN, Sizes, measured, smallest_error
 from snn4.learners.conversion.tracing import trace
 from snn4.policies.networks.graph import GraphConfig
