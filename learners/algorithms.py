@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
+from snn4.policies.gene import Gene, Locus
 from snn4.policies.recurrent import LstmPolicy, SpikingRecurrentPolicy
 from snn4.policies.sb3 import (
     PolicyConfig,
@@ -46,6 +47,8 @@ CARRYING = {"PPO": Algorithm(RecurrentPPO, SpikingRecurrentPolicy, _ANY_ACTIONS)
 """Algorithms for policies that carry their membranes from decision to decision."""
 
 MOST_ENVS = 10_000
+_GENES = {"learning_rate": Gene(1e-5, 1e-2, log=True), "ent_coef": Gene(0.0, 0.1)}
+"""Hyperparameters that evolve, if a config names them."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,23 @@ class LearnerConfig:
     """Arguments of the SB3 algorithm, in rl-zoo's notation: ``lin_1e-3`` falls linearly to 0 over the task."""
     policy_kwargs: dict[str, Any] = field(default_factory=dict)
     """Further ``policy_kwargs`` of SB3, such as ``log_std_init``."""
+
+    def more_genes(self) -> dict[str, Locus]:
+        """Those of ``hyperparameters`` that are numbers here, or schedules (`lin_1e-3`)."""
+        given = {name: self.hyperparameters[name] for name in _GENES if name in self.hyperparameters}
+        numbers = {name: _start(value) for name, value in given.items()}
+        return {
+            f"hyperparameters.{name}": Locus(_GENES[name], number)
+            for name, number in numbers.items()
+            if number is not None
+        }
+
+    def with_gene(self, name: str, value: Any) -> LearnerConfig:
+        """This config with another hyperparameter; a schedule keeps its form."""
+        key = name.partition(".")[2]
+        is_schedule = str(self.hyperparameters[key]).startswith("lin_")
+        changed = f"lin_{value!r}" if is_schedule else value
+        return replace(self, hyperparameters={**self.hyperparameters, key: changed})
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -138,6 +158,15 @@ def _policy_class(config: LearnerConfig, policy: PolicyConfig) -> type[BasePolic
 
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _start(value: Any) -> float | None:
+    """The number in a hyperparameter, or the one at which a schedule starts; None if there is none."""
+    text = str(value).removeprefix("lin_")
+    try:
+        return None if isinstance(value, bool) else float(text)
+    except ValueError:
+        return None
 
 
 def _schedule(value: Any) -> Any:

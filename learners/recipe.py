@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+
+from snn4.policies.gene import Gene
 
 CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("one_cycle", "cosine", "constant"), "loss": ("mean", "tet")}
 
@@ -26,7 +28,7 @@ class Recipe:
     Few steps are cheap, and for images as constant currents, weights trained with few steps also work with more."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """sgd uses Nesterov momentum."""
-    learning_rate: float = 2e-3
+    learning_rate: Annotated[float, Gene(1e-4, 0.2, log=True)] = 2e-3
     """Largest learning rate of the schedule."""
     weight_decay: float = 1e-2
     """Decay of weights; biases, norms and time constants do not decay. For sgd, the factor of the L2 term."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn4.policies.dynamics import Dynamics, NeuronState, state_dtype
-from snn4.policies.gene import Gene
+from snn4.policies.gene import Choice, Gene
 from snn4.policies.scan import is_recorded, scan
 from snn4.policies.surrogate import spike
 
@@ -36,13 +36,16 @@ class CodingConfig:
     Values outside the range are clipped.
     """
 
-    kind: Literal["direct", "rate", "latency", "delta", "population", "phase"] = "direct"
+    kind: Annotated[
+        Literal["direct", "rate", "latency", "delta", "population", "phase"],
+        Choice(("direct", "population"), form=True),
+    ] = "direct"
     """direct: the values are the current of every step. rate: the value is the fraction of steps with a spike. latency:
     one spike, which comes earlier for a larger value. delta: ON and OFF spikes, one per threshold by which the value
     has changed. population: Gaussian receptive fields that spike. phase: the bits of the value, one per step."""
-    neurons_per_input: int = 10
+    neurons_per_input: Annotated[int, Gene(4, 20, only="population", form=True)] = 10
     """Receptive fields per value (population)."""
-    width: Annotated[float, Gene(0.25, 2.0)] = 0.75
+    width: Annotated[float, Gene(0.25, 2.0, only="population")] = 0.75
     """Initial standard deviation of a receptive field, in distances between neighbouring centres (population)."""
     unbounded_range: float = 3.0
     """Range of values without bounds: from -unbounded_range to unbounded_range; values with one bound have a range of

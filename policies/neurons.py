@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snn4.policies.dynamics import Dynamics, NeuronState, rest_state
-from snn4.policies.gene import Gene
+from snn4.policies.gene import Choice, Gene
 from snn4.policies.scan import scan
 from snn4.policies.surrogate import SURROGATES
 
@@ -68,7 +68,9 @@ class NeuronConfig:
     passes no gradient. Under ``torch.no_grad()`` a spike is a plain comparison: no surrogate is computed or stored.
     """
 
-    kind: Literal["lif", "cuba", "alif", "multi", "plif", "if", "signed_if", "li"] = "lif"
+    kind: Annotated[
+        Literal["lif", "cuba", "alif", "multi", "plif", "if", "signed_if", "li"], Choice(("lif", "cuba", "alif"))
+    ] = "lif"
     """The neuron's equations, given above."""
     tau_mem: Annotated[float, Gene(2e-3, 100e-3, log=True)] = 20e-3
     """Membrane time constant, seconds; for plif, the value from which learning starts."""
@@ -93,11 +95,14 @@ class NeuronConfig:
     """Input resistance; None omits the factors of the inputs: a current I raises the membrane by I in one step."""
     dt: float = 1e-3
     """Length of one inner step, seconds."""
-    reset: Literal["soft", "hard"] = "soft"
+    reset: Annotated[Literal["soft", "hard"], Choice(("soft", "hard"))] = "soft"
     """After a spike: soft subtracts the threshold from the membrane, hard sets it to v_reset."""
-    surrogate: Literal["arctan", "sigmoid", "fast_sigmoid", "triangle", "gaussian", "rectangle"] = "arctan"
+    surrogate: Annotated[
+        Literal["arctan", "sigmoid", "fast_sigmoid", "triangle", "gaussian", "rectangle"],
+        Choice(("arctan", "sigmoid", "fast_sigmoid", "triangle", "gaussian")),
+    ] = "arctan"
     """Derivative of the spike in the backward pass."""
-    slope: float = 2.0
+    slope: Annotated[float, Gene(0.5, 10.0, log=True)] = 2.0
     """Steepness of the surrogate."""
 
     def __post_init__(self) -> None:

@@ -46,7 +46,7 @@ from snn4.policies.acting.waking import follow, watch_over
 from snn4.policies.backends import BACKENDS
 from snn4.policies.coding import Bounds, CodingConfig
 from snn4.policies.decoding import DECODERS
-from snn4.policies.gene import Gene
+from snn4.policies.gene import Choice, Gene
 from snn4.policies.networks.config import MOST_STEPS, NetworkConfig
 from snn4.policies.neurons import NeuronConfig
 
@@ -63,9 +63,9 @@ class PolicyConfig:
     kind: Literal["spiking", "ann"] = "spiking"
     """spiking, or its artificial twin (ann), which has the same widths: SB3's MlpPolicy, or sb3-contrib's MlpLstmPolicy
     with ``state: carry``."""
-    net_arch: tuple[int, ...] = (64, 64)
+    net_arch: Annotated[tuple[int, ...], Gene(4, 512, log=True, form=True)] = (64, 64)
     """Neurons in each hidden layer of the actor and of the critic."""
-    T: Annotated[int, Gene(1, 16)] = 4
+    T: Annotated[int, Gene(1, 16, log=True)] = 4
     """Inner steps per decision."""
     state: Literal["reset", "carry"] = "reset"
     """reset: every decision starts from rest. carry: membranes keep their values between decisions of one inner step
@@ -79,7 +79,7 @@ class PolicyConfig:
     """A named network that processes images. The input of its readout, averaged over the encoder's own T steps, is the
     constant input of the policy. The encoder has its own neurons. Without an encoder, images are flattened. A file may
     name the run folder of a training or conversion, or zoo:NAME: its network, with its weights as ``initial``."""
-    readout: ReadoutName = "rate"
+    readout: Annotated[ReadoutName, Choice(("rate", "membrane"))] = "rate"
     """How the spikes of the last layer become values: by their rate, by a leaky trace of them, by a learned weight for
     each step, or by the time of the first spike."""
     critic: Literal["spiking", "ann"] = "ann"
@@ -125,6 +125,13 @@ class PolicyConfig:
             raise ValueError("neuron: got kind li, which does not spike; it is for readouts")
         if self.encoder is not None and self.coding.kind != "direct":
             raise ValueError(f"coding: got kind {self.coding.kind!r}, allowed is direct with an encoder")
+
+    @property
+    def fixed_genes(self) -> tuple[str, ...]:
+        """Keys that cannot evolve beside the other values; see `snn4.policies.gene.loci`."""
+        if self.state == "carry":
+            return "T", "coding", "readout"
+        return () if self.encoder is None else ("coding", "encoder.options")
 
     def ann_twin(self, activation: Literal["tanh", "relu"] | None = None) -> PolicyConfig:
         """The artificial twin, with ``activation``, or else with this config's ``ann_activation``."""

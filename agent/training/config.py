@@ -89,6 +89,11 @@ class TrainingConfig:
         if self.teacher is not None:
             self._check_lessons(self.teacher)
 
+    @property
+    def fixed_genes(self) -> tuple[str, ...]:
+        """Keys that cannot evolve beside the other values; see `snn4.policies.gene.loci`."""
+        return ("network.T",) if self.data.is_events or self.training.T is not None else ()
+
     def _check_lessons(self, teacher: TeacherConfig) -> None:
         if teacher.looks_inside and self.training.checkpoint_steps is not None:
             raise ValueError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import nn
 
 from snn4.policies.backends import make_neuron
+from snn4.policies.gene import Choice, Gene
 from snn4.policies.network import SpikingResidual, SpikingSequential
 from snn4.policies.networks.classifier import ClassifierConfig, SpikingClassifier
 from snn4.policies.networks.whitening import PATCH, WhiteningConv2d
@@ -24,7 +25,7 @@ class ConvNetConfig(ClassifierConfig):
     kind: Literal["vgg", "resnet"] = "vgg"
     """vgg: stages of convolution, norm and neurons, each followed by pooling. resnet: a stem and stages of residual
     blocks."""
-    channels: tuple[int, ...] = (64, 128, 256)
+    channels: Annotated[tuple[int, ...], Gene(8, 512, log=True, form=True)] = (64, 128, 256)
     """Channels of each stage."""
     blocks: tuple[int, ...] | None = None
     """Convolutions (vgg) or residual blocks (resnet) of each stage; None is 1 per stage."""
@@ -32,7 +33,7 @@ class ConvNetConfig(ClassifierConfig):
     """Size of the pooling after each stage (vgg); 1 is no pooling, None is 2 per stage."""
     pooling: Literal["avg", "max"] = "avg"
     """Whether pooling takes the mean or the maximum of its values."""
-    shortcut: Literal["sew", "ms"] = "sew"
+    shortcut: Annotated[Literal["sew", "ms"], Choice(("sew", "ms"), only="resnet", form=True)] = "sew"
     """sew: adds the spikes of a block to its input spikes (spike-element-wise ADD, Fang et al. 2021). ms: adds currents
     before the neurons, so a shortcut of membranes runs through the whole network (MS-ResNet, Hu et al. 2024). Where the
     shape changes, the 1 x 1 convolution of the shortcut sees these real values, as in the paper. With ms, the last norm
@@ -45,7 +46,7 @@ class ConvNetConfig(ClassifierConfig):
     stride 2, followed by max pooling (sew) or by a first stage with stride 2, like the other stages (ms, whose stem has
     no neurons and so no spikes to pool). whitening: the first convolution sees whitened patches of 2 x 2 after a ReLU
     (`whitening.WhiteningConv2d`), computed once for all steps."""
-    norm: Literal["batch", "threshold", "step", "none"] = "batch"
+    norm: Annotated[Literal["batch", "threshold", "step", "none"], Choice(("batch", "threshold"), form=True)] = "batch"
     """batch: statistics over steps and samples. threshold: the same, scaled to the threshold (`threshold_norm`). step:
     separate statistics for each step (`StepNorm2d`). none: no norm; convolutions have a bias instead."""
     head: Literal["average", "flatten"] = "average"
