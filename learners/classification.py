@@ -116,6 +116,14 @@ class ClassificationLearner:
             raise NotFinite(f"step {self.step}: train/loss is {loss}")
         check_network(self.policy, f"step {self.step}: policy")
 
+    def skip(self, steps: int) -> None:
+        """Count ``steps`` images that were learned elsewhere."""
+        self.step += steps
+
+    def adopt(self, before: dict[str, Any], normalization: None) -> None:
+        """Go on at the place of a learner of another policy in the same task, whose `state` was ``before``."""
+        self.step = before["step"]
+
     def close(self) -> None:
         """Do nothing."""
 

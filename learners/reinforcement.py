@@ -106,6 +106,21 @@ class ReinforcementLearner:
             check_model(self.model)
             yield self._progress(time.perf_counter() - started)
 
+    def skip(self, steps: int) -> None:
+        """Count ``steps`` environment steps that were lived elsewhere; schedules go on after them."""
+        self.model.num_timesteps += steps
+
+    def adopt(self, before: dict[str, Any], normalization: dict[str, Any] | None) -> None:
+        """Go on at the place of a learner of another policy in the same task, whose `state` was ``before``.
+
+        Counters, schedules, episodes and the replay buffer go on; the optimizers, whose averages belong to other
+        weights, begin anew.
+        """
+        own = self.state()
+        going_on = ("counters", "episodes", "variables", "replay", "lessons")
+        kept = {name: before[name] for name in going_on if name in before}
+        self.load_state({**own, **kept, "normalization": normalization})
+
     def close(self) -> None:
         """Close the environments."""
         if (env := self.model.get_env()) is not None:

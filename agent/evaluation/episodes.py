@@ -125,6 +125,8 @@ class Episode(NamedTuple):
 
     episode_return: float
     steps: int
+    copy: int
+    """Number of the copy of the environment that played it."""
 
 
 def evaluate(
@@ -147,6 +149,16 @@ def evaluation(
         Interrupted: ``stop``, called before each step, returned True.
         NotFinite: an observation is NaN or infinite.
     """
+    score, _ = yield from measured(policy, env, episodes, seed, normalization, stop)
+    return score
+
+
+def measured(
+    policy: BasePolicy, env: VecEnv, episodes: int, seed: int, normalization: dict[str, Any] | None = None,
+    stop: Stop = lambda: False,
+) -> Generator[Underway, None, tuple[Score, list[float]]]:  # fmt: skip
+    """The score of an `evaluation`, and the return of each episode in an order that ``seed`` and ``env`` determine, so
+    that the returns of two policies are pairs."""
     episodes = _episodes(env, episodes)
     cut_after = getattr(env, "cut_after", None)
     env = _normalized(env, normalization)
@@ -156,13 +168,14 @@ def evaluation(
         played = yield from _play(policy, env, episodes, stop)
     returns = [episode.episode_return for episode in played]
     cut = sum(cut_after is not None and episode.steps >= cut_after for episode in played)
-    return {
+    score = {
         "return_mean": float(np.mean(returns)),
         "return_std": float(np.std(returns)),
         "episodes": episodes,
         **({"episodes_cut": cut} if cut else {}),
         **{name: value for name, value in asdict(meter.cost()).items() if name != "layers"},  # too long for the journal
     }
+    return score, [episode.episode_return for episode in sorted(played, key=lambda episode: episode.copy)]
 
 
 def _normalized(env: VecEnv, normalization: dict[str, Any] | None) -> VecEnv:
@@ -200,7 +213,7 @@ def _play(policy: Any, env: VecEnv, episodes: int, stop: Stop) -> Generator[Unde
         for copy in rows[starts[rows]]:
             record = infos[copy].get("episode")  # by SB3's Monitor, before wrappers change rewards
             episode_return = float(returns[copy] if record is None else record["r"])
-            played.append(Episode(episode_return, int(lengths[copy])))
+            played.append(Episode(episode_return, int(lengths[copy]), int(copy)))
         owed = np.where(starts, np.maximum(owed - 1, 0), owed)
         lengths = np.where(starts, 0, lengths)
         returns = np.where(starts, 0.0, returns)

@@ -38,6 +38,7 @@ from snn4.learners.protection import Protection
 from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.learners.taught import TaughtLearner
 from snn4.policies.acting.behaviour import Behaviour
+from snn4.policies.gene import with_genes
 from snn4.policies.metering import Meter
 from snn4.policies.sb3 import PolicyConfig
 
@@ -57,7 +58,7 @@ class Being:
         self, name: str, config: LifeConfig, policy: PolicyConfig, evaluator: Evaluator, teachers: Teachers
     ) -> None:
         self.name = name
-        self.config = config
+        self.config = self._as_begun = config
         self.evaluator = evaluator
         self.teachers = teachers
         self.organism = Organism(policy, Protection(config.protection))
@@ -99,6 +100,35 @@ class Being:
         yield from self._look_ahead(task, learner, stop)
         joules = self._ann_joules(task)
         yield Entered(self.name, task.label, self.world.position, learner.step, task.steps, joules)
+
+    def pass_over(self, task: LifeTask, steps: int, seconds: float) -> None:
+        """Count ``steps`` of ``task`` that its candidates have lived."""
+        self._learner().skip(steps)
+        self.organism.spend(task.name, steps, seconds)
+
+    def become(self, task: LifeTask, genes: dict[str, Any], state: dict[str, Any], number: int) -> None:
+        """Become the candidate with this ``number`` in the lineage, in the midst of ``task``.
+
+        Args:
+            genes: the candidate's.
+            state: its `state`, as ``state["being"]``.
+        """
+        before = self._learner().state()
+        self._learner().close()
+        self.organism.become(state["being"]["organism"])
+        self.organism.lineage.append(str(number))
+        self._express({**self.organism.genes, **genes})
+        learner = self.learner = self._newborn(task, self._seed(self.organism.age), self.teachers.of(task, self.name))
+        self.organism.prepare(task.name, learner.policy)
+        learner.adopt(before, self.organism.tasks[task.name].normalization)
+        self._guard(task, learner)
+        self.best, self.owes_validation = None, True  # the best weights so far have another form
+
+    def _express(self, genes: dict[str, Any]) -> None:
+        """Live with ``genes`` from now on."""
+        self.organism.genes = genes
+        self.config = with_genes(self._as_begun, genes)
+        self.organism.config = self.config.beings[self.name]
 
     def learn(self, task: LifeTask, until: int, stop: Stop) -> Iterator[Event]:
         """Learn up to step ``until`` of ``task``: a stretch that can be repeated exactly.
@@ -210,6 +240,7 @@ class Being:
     def load_state(self, state: dict[str, Any], task: dict[str, Any] | None) -> None:
         """Continue from ``state``; ``task`` is its `task_state`."""
         self.organism.load_state(state["organism"])
+        self._express(self.organism.genes)
         self.world.position = state["position"]
         self.scores = state["scores"]
         self.returns = state.get("returns", [])  # early checkpoints of version 0.1 have neither

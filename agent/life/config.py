@@ -11,6 +11,7 @@ from typing import Any, Literal
 from snn4.agent.config.fields import check_least, check_name, check_seed
 from snn4.agent.config.file import ConfigError, built, mismatches, overridden
 from snn4.agent.evaluation.episodes import EvaluationConfig
+from snn4.agent.evolution.config import EvolutionConfig
 from snn4.agent.life.checks import contradictions, impossibilities, is_group, too_many_tasks, unbuildable
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN
 from snn4.envs.data.datasets import DataConfig
@@ -64,6 +65,8 @@ class LifeConfig:
     """Teacher of all tasks with environments; each stay begins with its lessons, and rewards alone teach the rest."""
     protection: ProtectionConfig = field(default_factory=ProtectionConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    evolution: EvolutionConfig | None = None
+    """Generations in which the organism, but no twin, improves its neurons and codes; null: it keeps its genes."""
     ann_twin: bool = False
     """Also train the ANN twin, with the same widths, algorithm, hyperparameters and budget, and compare."""
     relu_twin: bool = False
@@ -110,9 +113,25 @@ class LifeConfig:
         if self.relu_twin and carries:
             raise ValueError("relu_twin: not allowed with state: carry, where the twin is an LSTM; leave it out")
         self._check_teachers()
+        self._check_evolution()
         check_least(self, 1, "keep_checkpoints")
         check_least(self, 0, "threads")
         check_seed(self.seed)
+
+    @property
+    def fixed_genes(self) -> tuple[str, ...]:
+        """Keys that cannot evolve beside the other values; see `snn4.policies.gene.loci`."""
+        return ("evolution",)
+
+    def _check_evolution(self) -> None:
+        evolution, longest = self.evolution, max(task.steps for task in self.world)
+        if evolution is None:
+            return
+        if evolution.cost >= longest:
+            got = f"population {evolution.population} x trial {evolution.trial:,}"
+            raise ValueError(f"evolution: got {got} steps, allowed are fewer than the {longest:,} of the longest task")
+        if self.policy.state == "carry" and evolution.lessons:
+            raise ValueError("evolution.lessons: not allowed with state: carry, which cannot be taught; set 0")
 
     def _check_teachers(self) -> None:
         for number, task in enumerate(self.world):
@@ -149,6 +168,8 @@ def read(raw: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Lif
     if problems:
         raise ConfigError(source, problems)
     config: LifeConfig = built(_unrolled(raw), LifeConfig)
+    if config.evolution is not None:
+        problems += [f"evolution.{problem}" for problem in config.evolution.problems(config)]
     problems += [*unlivable(config), *contradictions(config.world)]
     if problems:
         raise ConfigError(source, problems)

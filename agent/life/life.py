@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +16,10 @@ from snn4.agent.run.events import Compared, Event, Measure, Task
 from snn4.agent.run.work import Pause, State, Stop
 from snn4.policies.allocation import keep_freed_memory
 from snn4.policies.gene import genome
+
+if TYPE_CHECKING:
+    from snn4.agent.evolution.config import EvolutionConfig
+    from snn4.agent.life.sleep import Sleep
 
 
 class Life:
@@ -36,6 +40,9 @@ class Life:
             yield from self._lives(stop)
         except Interrupted:  # during an evaluation
             yield Pause()
+        finally:
+            if self.sleep is not None:
+                self.sleep.workers.close()
 
     def _lives(self, stop: Stop) -> Iterator[Event | Pause]:
         for being in self.beings:
@@ -50,12 +57,13 @@ class Life:
             yield Compared(*(being.scores for being in self.beings[:2]))
 
     def _live_through_world(self, being: Being, stop: Stop) -> Iterator[Event | Pause]:
-        every = self.config.evaluation.every
         for task in being.world.remaining():
             yield from being.take_up(task, stop)
             while being.owes_validation or being.step < task.steps:
-                if not being.owes_validation:
-                    yield from being.learn(task, min(task.steps, (being.step // every + 1) * every), stop)
+                if self.sleep is not None and self._is_due(self.sleep, being, task):
+                    yield from self.sleep.live(being, task, stop)
+                elif not being.owes_validation:
+                    yield from being.learn(task, self._until(being, task), stop)
                 if being.owes_validation:
                     yield from being.validate(task, stop)
                 yield Pause()
@@ -63,10 +71,26 @@ class Life:
                     return
             being.finish(task)
 
+    def _until(self, being: Being, task: LifeTask) -> int:
+        """Step of ``task`` up to which ``being`` learns: to a validation, or to its sleep."""
+        every = self.config.evaluation.every
+        until = min(task.steps, (being.step // every + 1) * every)
+        if self.sleep is None or being.name != ORGANISM or (next_step := self.sleep.next_step(being, task)) is None:
+            return until
+        return min(until, next_step)
+
+    def _is_due(self, sleep: Sleep, being: Being, task: LifeTask) -> bool:
+        """Whether it is time to sleep, or to sleep on."""
+        if being.name != ORGANISM or being.owes_validation:
+            return False
+        next_step = sleep.next_step(being, task)
+        return sleep.generation is not None or (next_step is not None and being.step >= next_step)
+
     def __init__(self, config: LifeConfig) -> None:
         self.config = config
         self.notes: list[str] = []
         self.teachers = Teachers(config)
+        self.sleep = None if config.evolution is None else _sleep(config, config.evolution)
         evaluator = Evaluator(config.evaluation.max_episode_steps)
         self.beings = [Being(name, config, policy, evaluator, self.teachers) for name, policy in config.beings.items()]
 
@@ -75,8 +99,8 @@ class Life:
         return [{"environment": task.label, "steps": task.steps} for task in self.config.world]
 
     @property
-    def genome(self) -> dict[str, float]:
-        return genome(self.config.policy)
+    def genome(self) -> dict[str, Any]:
+        return {**genome(self.config.policy, "policy."), **genome(self.config.learner, "learner.")}
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -95,16 +119,19 @@ class Life:
 
     def state(self) -> State:
         """Everything but the config."""
+        sleep = {} if self.sleep is None else {"sleep": self.sleep.state()}
         tasks = [state for being in self.beings if (state := being.task_state()) is not None]
         return {
             "model": {"beings": [being.state() for being in self.beings]},
-            "learner": {"task": tasks[0] if tasks else None},
+            "learner": {"task": tasks[0] if tasks else None, **sleep},
         }
 
     def load_state(self, state: State) -> None:
         """Continue from ``state``, also one of version 0.1."""
         self.notes.clear()  # they tell how the run begins
         task = state["learner"]["task"]
+        if self.sleep is not None:
+            self.sleep.load_state(state["learner"]["sleep"])
         for being, saved in zip(self.beings, state["model"]["beings"], strict=True):
             lives = task is not None and not saved["scores"]
             being.load_state(saved, task if lives else None)
@@ -119,4 +146,12 @@ class Life:
             summary[RELU_TWIN] = scores[RELU_TWIN]
         if len(self.config.world) > 1:
             summary["retention"] = {being.name: being.retention() for being in self.beings}
+        if self.sleep is not None:
+            summary["evolution"] = self.sleep.summary(self.beings[0])
         return summary
+
+
+def _sleep(config: LifeConfig, evolution: EvolutionConfig) -> Sleep:
+    from snn4.agent.life.sleep import Sleep  # imports Optuna, which takes half a second
+
+    return Sleep(config, evolution)

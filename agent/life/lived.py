@@ -12,6 +12,7 @@ from snn4.agent.life.config import LifeConfig, read
 from snn4.agent.life.organism import Organism
 from snn4.agent.run import checkpoint
 from snn4.agent.run.journal import CONFIG, require_run
+from snn4.policies.gene import with_genes
 
 
 class NotLived(BadInput):
@@ -46,6 +47,10 @@ class Lived:
 
     def organism(self, being: str) -> Organism:
         """The organism of ``being``."""
-        organism = Organism(self.config.beings[being])
+        organism = Organism(self.config_of(being).beings[being])
         organism.load_state(self.states[being])
         return organism
+
+    def config_of(self, being: str) -> LifeConfig:
+        """The config with the genes of ``being``, which evolution may have changed."""
+        return with_genes(self.config, self.states[being].get("genes", {}))  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +44,9 @@ class Organism:
     age: int = 0
     """Environment steps lived."""
     lineage: list[str] = field(default_factory=list)
-    """Ancestors, oldest first."""
+    """Ancestors, oldest first: numbers of adopted candidates."""
+    genes: dict[str, Any] = field(default_factory=dict)
+    """What evolution has changed, by key in the config of the life."""
 
     def remember(self, task: str, learner: Learner) -> None:
         """Copy the present weights and statistics of ``learner``."""
@@ -71,6 +74,13 @@ class Organism:
         self.trunk = dict(snapshot["trunk"])
         memory.parameters, memory.normalization = snapshot["parameters"], snapshot["normalization"]
 
+    def become(self, candidate: Mapping[str, Any]) -> None:
+        """Take the weights and statistics of a candidate, whose `state` this is; age and time spent stay."""
+        self.trunk = dict(candidate["trunk"])
+        for name, theirs in candidate["tasks"].items():
+            memory = self.tasks.setdefault(name, TaskMemory())
+            memory.parameters, memory.normalization = theirs["parameters"], theirs["normalization"]
+
     def prepare(self, task: str, policy: BasePolicy) -> BasePolicy:
         """Load the trunk, and the memory of ``task``, into a policy made for ``task``."""
         state = policy.state_dict()
@@ -92,6 +102,7 @@ class Organism:
             "tasks": {name: vars(memory).copy() for name, memory in self.tasks.items()},
             "age": self.age,
             "lineage": list(self.lineage),
+            "genes": dict(self.genes),
             "protection": self.protection.state(),
         }
 
@@ -100,5 +111,6 @@ class Organism:
         self.trunk = dict(state["trunk"])
         self.age = state["age"]
         self.lineage = list(state["lineage"])
+        self.genes = dict(state.get("genes", {}))  # checkpoints of 0.1 have none
         self.tasks = {name: TaskMemory(**memory) for name, memory in state["tasks"].items()}
         self.protection.load_state(state.get("protection", {}))  # early checkpoints of version 0.1 have none

@@ -122,6 +122,33 @@ class Evaluated(Event):
 
 
 @dataclass(frozen=True)
+class Evolved(Event):
+    """News of a generation: it begins, a part of its trials has ended, or it has ended and the organism wakes up."""
+
+    event: ClassVar[str] = "evolved"
+    being: str
+    task: str
+    generation: int
+    """Number, from 0."""
+    asleep: bool
+    """False when the generation has ended."""
+    candidates: list[dict[str, Any]]
+    """Of each: ``number`` (-1 is the organism as it fell asleep), ``genes`` that differ from the organism's, ``scores``
+    by objective, ``steps`` learned, and why it was ``stopped``, if it was."""
+    genes: dict[str, Any]
+    """The organism's genes, after a generation those with which it wakes up."""
+    age: int
+    adopted: int | None = None
+    """Number of the candidate that the organism has become."""
+    reason: str = ""
+    """Why it became that, or why no other was adopted."""
+    next_step: int | None = None
+    """Step of the task after which it sleeps again; None if it will not in this task."""
+    seconds: float = field(compare=False, default=0.0)
+    """Of all trials so far, of all workers together."""
+
+
+@dataclass(frozen=True)
 class Compared(Event):
     """The test of the spiking network beside that of its ANN twin."""
 
@@ -160,7 +187,7 @@ class Ended(Event):
 
 
 EVENTS: dict[str, type[Event]] = {
-    event.event: event for event in (Began, Entered, Learned, Evaluated, Compared, Saved, Noted, Ended)
+    event.event: event for event in (Began, Entered, Learned, Evaluated, Evolved, Compared, Saved, Noted, Ended)
 }
 
 

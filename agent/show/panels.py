@@ -167,7 +167,12 @@ def energy(seen: Seen) -> Panel:
 
 def genome(seen: Seen) -> Panel:
     """The evolvable values."""
-    return Panel(Text("  ".join(f"{name} {value:g}" for name, value in seen.began.genome.items())), title="genome")
+    return Panel(Text("  ".join(f"{name} {gene(value)}" for name, value in seen.began.genome.items())), title="genome")
+
+
+def gene(value: Any) -> str:
+    """The value of a gene: a number or a word."""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def log(seen: Seen) -> Panel:
