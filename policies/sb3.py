@@ -38,6 +38,7 @@ from snn4.policies.acting.arguments import (
     whole_number,
 )
 from snn4.policies.acting.categorical import LeanCategorical
+from snn4.policies.acting.chains import chains
 from snn4.policies.acting.deciding import ActingLayers, Copyable, Deciding, WarnsOfNaN
 from snn4.policies.acting.memory import MemoryConfig
 from snn4.policies.acting.mlp import SpikingMLP
@@ -376,13 +377,9 @@ def trunk_names(policy: nn.Module) -> dict[str, str]:
     its own first layer, which depends on the observation, and its own heads, which depend on the action. Target
     networks are not listed, because they follow.
     """
-    networks = {"mlp_extractor.policy_net": "actor", "mlp_extractor.value_net": "critic", "actor.latent_pi": "actor"}
-    networks |= {"lstm_actor": "actor", "lstm_critic": "critic"}
-    with_head = {"q_net.q_net": "actor", "actor.mu": "actor"}
-    modules = dict(policy.named_modules())
     names: dict[str, str] = {}
-    for prefix, role in {**networks, **with_head}.items():
-        linears = [n for n, m in modules.items() if n.startswith(prefix + ".") and isinstance(m, nn.Linear)]
-        inner = linears[1:-1] if prefix in with_head else linears[1:]
-        names |= {f"{role}.{i}.{p}": f"{n}.{p}" for i, n in enumerate(inner) for p in ("weight", "bias")}
+    for chain in chains(policy).values():
+        if chain.role in ("actor", "critic") and not chain.is_target:
+            inner = enumerate(chain.synapses[1:])
+            names |= {f"{chain.role}.{i}.{p}": f"{name}.{p}" for i, name in inner for p in ("weight", "bias")}
     return names
