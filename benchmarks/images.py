@@ -93,8 +93,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         }
         result[name]["energy_joules"] = {
             model: mean_and_std([row["energy_joules"][model] for row in same])
-            for model, joules in first["energy_joules"].items()
-            if joules is not None
+            for model in first["energy_joules"]
+            if all(row["energy_joules"].get(model) is not None for row in same)
         }
     return result
 

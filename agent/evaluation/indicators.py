@@ -40,8 +40,8 @@ class Indicators:
 
     name: str
     precision: Literal["fp32", "int8"]
-    """int8 is a simulation (`quantization`), which measures no memory but the parameters' bytes; where it was not
-    possible, operations are those of fp32."""
+    """int8 is a simulation (`quantization`), whose tensors have the bytes of fp32: it measures no memory but the
+    parameters' bytes and the traffic by kind of value. Where it was not possible, operations are those of fp32."""
     steps: int
     """Latency in inner steps, 1 for an ANN."""
     recognition: Recognition | None

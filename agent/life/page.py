@@ -12,7 +12,7 @@ from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN, name_of
 from snn4.agent.run.events import Entered, Evaluated, Event, Learned
 from snn4.agent.show.charts import draw_course, draw_matrix
 from snn4.agent.show.page import energy_sources, figure, heading, html_table, paragraph
-from snn4.agent.show.tables import measure_rows, rich_table
+from snn4.agent.show.tables import Fitting, measure_rows, rich_table
 from snn4.agent.show.text import figure as number
 from snn4.agent.show.text import prefixed, spread
 from snn4.policies.metering.energy import ENERGY_MODELS, counted
@@ -34,7 +34,9 @@ def tables(summary: Summary) -> Group:
     ]
     retained += [rich_table(retention_measure_rows(retention), "of these percents")] if retention else []
     energies = Text(counted(row for _, row in _tested(summary)), style="dim")
-    return Group(rich_table(score_rows(summary), f"{name}: test, per decision"), energies, *retained)
+    rows = score_rows(summary)
+    without_memory = [row[:-1] for row in rows]
+    return Group(Fitting(f"{name}: test, per decision", rows, without_memory, framed=True), energies, *retained)
 
 
 def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
@@ -132,17 +134,21 @@ def _tested(summary: Summary) -> list[tuple[str, Summary]]:
 def score_rows(summary: Summary) -> list[list[str]]:
     """The test; the first row names the columns."""
     return [
-        ["task", "return", "spikes", "ACs", "MACs", "nJ fp32", "nJ int8"],
+        ["task", "return", "spikes", "ACs", "MACs", "nJ fp32", "nJ int8", "nJ int8 memory"],
         *([name, *_test_cells(row)] for name, row in _tested(summary)),
     ]
 
 
 def _test_cells(row: Summary) -> list[str]:
-    joules = [row["energy_joules"][model] for model in ("45nm_fp32", "45nm_int8")]
+    joules = [row["energy_joules"].get(model) for model in ("45nm_fp32", "45nm_int8", "45nm_int8_memory")]
     return [
         spread(row["return_mean"], row["return_std"]), f"{row['spikes_per_decision']:.1f}",
-        f"{row['effective_acs']:.0f}", f"{row['effective_macs']:.0f}", *(f"{value * 1e9:.3f}" for value in joules),
+        f"{row['effective_acs']:.0f}", f"{row['effective_macs']:.0f}", *map(_nanojoules, joules),
     ]  # fmt: skip
+
+
+def _nanojoules(joules: float | None) -> str:
+    return "-" if joules is None else f"{joules * 1e9:.3f}"
 
 
 def retention_rows(retention: Summary) -> list[list[str]]:

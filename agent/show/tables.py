@@ -36,8 +36,8 @@ def measure_rows(summaries: Mapping[str, Mapping[str, Any]], what: str = "accura
     if all("energy_joules" in being for being in beings):
         rows.append(["spikes per decision", *(f"{being['spikes_per_decision']:,.0f}" for being in beings)])
         rows += [
-            [f"{model} J per decision", *(prefixed(being["energy_joules"][model]) for being in beings)]
-            for model in ("45nm_fp32", "45nm_int8")
+            [f"{model} J per decision", *(prefixed(being["energy_joules"].get(model)) for being in beings)]
+            for model in ("45nm_fp32", "45nm_int8", "45nm_int8_memory")
         ]
     return [["", *map(name_of, summaries)], *rows]
 
@@ -81,14 +81,17 @@ def rich_table(rows: Sequence[Sequence[str]], title: str, apart: int = 0) -> Tab
 
 
 class Fitting:
-    """The first of several forms of a table that fits into the terminal, or else the last one."""
+    """The first of several forms of a table that fits into the terminal, or else the last one; ``framed`` or plain."""
 
-    def __init__(self, title: str, *forms: Sequence[Sequence[str]], folded: bool = False) -> None:
-        self.title, self.forms, self.folded = title, forms, folded
+    def __init__(self, title: str, *forms: Sequence[Sequence[str]], folded: bool = False, framed: bool = False) -> None:
+        self.title, self.forms, self.folded, self.framed = title, forms, folded, framed
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         unlimited = options.update(width=1000)
-        tables = [_table(rows, self.title, self.folded) for rows in self.forms]
+        tables = [
+            rich_table(rows, self.title) if self.framed else _table(rows, self.title, self.folded)
+            for rows in self.forms
+        ]
         fitting = (table for table in tables if console.measure(table, options=unlimited).maximum <= options.max_width)
         yield next(fitting, tables[-1])
 

@@ -105,7 +105,7 @@ def policy_sections(summary: Summary) -> Iterator[str]:
 
 def score_rows(summary: Summary) -> list[list[str]]:
     """The first row names the columns."""
-    head = ["", "return", "spikes", "ACs", "MACs", "45nm fp32 J"]
+    head = ["", "return", "spikes", "ACs", "MACs", "45nm fp32 J", "45nm int8 memory J"]
     return [
         head,
         *(_score(name, summary["scores"][being]) for being, name in (("network", "SNN"), ("ann_twin", "ANN"))),
@@ -133,4 +133,5 @@ def _layers(summary: Summary) -> Iterator[tuple[int, Summary]]:
 def _score(name: str, score: Summary) -> list[str]:
     numbers = (score[key] for key in ("spikes_per_decision", "effective_acs", "effective_macs"))
     mean = spread(score["return_mean"], score["return_std"])
-    return [name, mean, *map(prefixed, numbers), prefixed(score["energy_joules"].get("45nm_fp32"))]
+    joules = (score["energy_joules"].get(model) for model in ("45nm_fp32", "45nm_int8_memory"))
+    return [name, mean, *map(prefixed, numbers), *map(prefixed, joules)]

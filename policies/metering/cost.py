@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from snn4.policies.metering.traffic import Values
+
 
 @dataclass(frozen=True)
 class LayerCost:
@@ -26,6 +28,7 @@ class LayerCost:
     bytes: int
     neuron_macs: float = 0.0
     neuron_acs: float = 0.0
+    traffic: Values = field(default_factory=Values)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class Cost:
     neuron_acs: float = 0.0
     """Additions and comparisons inside neurons and activation functions."""
     memory_bytes: float = 0.0
-    """Bytes read and written."""
+    """Bytes read and written, each value with the size of its dtype."""
+    traffic: Values = field(default_factory=Values)
+    """Values read and written, by kind; spikes as bits."""
     footprint_bytes: int = 0
     """Of all parameters and buffers."""
     connection_sparsity: float = 0.0

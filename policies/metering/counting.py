@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -34,7 +34,8 @@ from snn4.policies.metering.synaptic_operations import (
     total,
     touched_weights,
 )
-from snn4.policies.networks.attention import SpikeProduct
+from snn4.policies.metering.traffic import Values
+from snn4.policies.networks.attention import Mask, SpikeProduct
 from snn4.policies.networks.graph import Join, SpikeMaxPool2d
 from snn4.policies.neurons import Neuron
 from snn4.policies.normalization import StepNorm2d
@@ -67,6 +68,12 @@ class Tally:
     neuron_macs: float = 0.0
     neuron_acs: float = 0.0
     bytes: float = 0.0
+    traffic: Values = field(default_factory=Values)
+    """Without values that are bits if all inputs are spikes (``bits``), and else activations (``reals``)."""
+    bits: int = 0
+    reals: int = 0
+    negative: bool = False
+    """Whether any input was below 0; spikes with a sign take two bits."""
     outputs: int = 0
     """Outputs of neurons and activation functions."""
     nonzero: float = 0.0
@@ -75,6 +82,20 @@ class Tally:
         """Add ``number`` times the ``arithmetic`` of neurons or of an activation function."""
         self.neuron_macs += arithmetic.macs * number
         self.neuron_acs += arithmetic.acs * number
+
+    def read(self, x: Tensor) -> int:
+        """Add the reading of inputs ``x``, of spikes all and of real values the non-zero ones; the number of these."""
+        nonzero = int(torch.count_nonzero(x))
+        self.bits += x.numel()
+        self.reals += nonzero
+        self.negative = self.negative or (self.binary and bool((x < 0).any()))
+        return nonzero
+
+    def values(self) -> Values:
+        """Values read and written."""
+        if self.binary:
+            return self.traffic + Values(spikes=self.bits * (2 if self.negative else 1))
+        return self.traffic + Values(activations=self.reals)
 
     def row(self, decisions: int) -> LayerCost:
         """The mean over this number of ``decisions``."""
@@ -94,6 +115,7 @@ class Tally:
             bytes=sum(p.numel() * p.element_size() for p in parameters),
             neuron_macs=self.neuron_macs / decisions,
             neuron_acs=self.neuron_acs / decisions,
+            traffic=self.values() / decisions,
         )
 
 
@@ -108,10 +130,14 @@ class Counter:
         self._spiking = spiking
         self._signals = Signals()
         self._fans: dict[tuple[nn.Module, torch.Size], tuple[Tensor, float]] = {}
+        self._written: list[tuple[Tally, int]] = []
+        """Layers of this pass whose outputs, in numbers, wait for a neuron or an activation function."""
+        self._passed: set[nn.Module] = set()
 
     def forget(self) -> None:
         """Forget all signals: the next layer starts a new decision."""
         self._signals.forget()
+        self._start_pass()
 
     def forget_weights(self) -> None:
         """Forget all fan-outs, since weights may have changed."""
@@ -165,9 +191,23 @@ class Counter:
         touched = operations if isinstance(layer, nn.Linear) else touched_weights(layer, carrying)
         biases = 0 if layer.bias is None else layer.bias.numel()
         tally.bytes += layer.weight.element_size() * (touched + biases * len(rows))
-        tally.bytes += rows.element_size() * (int(torch.count_nonzero(rows)) + output.numel())
+        tally.bytes += rows.element_size() * (tally.read(rows) + output.numel())
+        tally.traffic += Values(weights=touched, biases=biases * len(rows))
+        self._write(tally, output)
         received = crossed(layer, carrying) > 0 if self._spiking and spikes is None else None
         self._signals.put(output, Signal(received=received))
+
+    def _write(self, tally: Tally, output: Tensor) -> None:
+        """Count ``output`` as activations, which become sums if a neuron is the first to take them."""
+        if tally.layer in self._passed:  # no neuron takes the scores of the pass, or of the step, before
+            self._start_pass()
+        self._passed.add(tally.layer)
+        tally.traffic += Values(activations=output.numel())
+        self._written.append((tally, output.numel()))
+
+    def _start_pass(self) -> None:
+        self._written.clear()
+        self._passed.clear()
 
     def _fan_out(self, layer: Synapses, sample: torch.Size) -> tuple[Tensor, float]:
         """Effective fan-out of each input, and the total number of dense operations per sample."""
@@ -185,7 +225,9 @@ class Counter:
         tally.operations, tally.dense = tally.operations + effective, tally.dense + dense
         tally.binary, tally.events = False, None
         values = effective + rows * (biases + 2 * states * layer.hidden_size * layer.num_layers)
-        tally.bytes += x.element_size() * (values + int(torch.count_nonzero(x)))
+        tally.bytes += x.element_size() * (values + tally.read(x))
+        hidden = 2 * rows * layer.hidden_size * layer.num_layers  # read and written
+        tally.traffic += Values(effective, rows * biases, hidden, states=hidden * (states - 1))
         tally.compute(gate_arithmetic(layer), rows * layer.hidden_size * layer.num_layers)
         self._signals.put(output, Signal())
 
@@ -195,7 +237,12 @@ class Counter:
         tally.dense += dense
         tally.binary &= all(bool(((x == 0) | (x.abs() == 1)).all()) for x in inputs)
         tally.events = None  # no synapse of a chip multiplies spikes by spikes
-        tally.bytes += output.element_size() * (sum(int(torch.count_nonzero(x)) for x in inputs) + output.numel())
+        tally.bytes += output.element_size() * (sum(map(tally.read, inputs)) + output.numel())
+        if isinstance(layer, Mask):  # some of its inputs
+            tally.bits += output.numel()
+            tally.reals += output.numel()
+        else:
+            self._write(tally, output)
         self._signals.put(output, Signal())
 
     def _neurons(self, tally: Tally, layer: Neuron, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -204,14 +251,23 @@ class Counter:
         states = len(d.decay) + (d.syn_decay is not None) + (d.adaptation is not None)
         self._update(tally, d, output)
         tally.bytes += output.numel() * (output.element_size() + 2 * states * state_dtype(output).itemsize)
+        tally.traffic += Values(sums=output.numel(), states=2 * states * output.numel())
+        self._take()
         if layer.config.spikes:
             active = active | (output != 0)
             _add_outputs(tally, output)
             self._code(tally, layer, inputs, output)
         else:
             tally.bytes += output.element_size() * output.numel()
+            tally.traffic += Values(activations=output.numel())
             self._signals.put(output, Signal(source=self._spikes(inputs[0])))
         tally.active += int(torch.count_nonzero(active))
+
+    def _take(self) -> None:
+        """A neuron takes what was written: these activations were sums."""
+        for tally, number in self._written:
+            tally.traffic += Values(activations=-number, sums=number)
+        self._written.clear()
 
     def _update(self, tally: Tally, dynamics: Dynamics, output: Tensor) -> None:
         """Count the update of every neuron in every step, and the reset for every spike in ``output``."""
@@ -243,6 +299,10 @@ class Counter:
         tally.active += output.numel()  # their fields drive all neurons in every step
         # values and parameters of the fields; currents and membranes of the neurons
         tally.bytes += output.element_size() * (inputs[0].numel() + 2 * receptive_fields + 3 * output.numel())
+        number = output.numel()
+        tally.traffic += Values(
+            biases=2 * receptive_fields, activations=inputs[0].numel(), sums=number, states=2 * number
+        )
 
     def _code(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         spikes = output.detach()
@@ -250,11 +310,14 @@ class Counter:
         tally.spikes += number
         tally.neuron_steps += spikes.numel()
         tally.bytes += number * spikes.element_size()
+        signed = isinstance(layer, Neuron) and layer.dynamics.signed
+        tally.traffic += Values(spikes=spikes.numel() * (2 if signed else 1))
         self._signals.put(output, Signal(unit=1.0))
 
     def _activation(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         _add_outputs(tally, output)
         tally.compute(activation_arithmetic(layer), output.numel())
+        self._written.clear()
 
     def _norm(self, tally: Tally, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         signal = self._signals.known(inputs[0])

@@ -15,6 +15,7 @@ from snn4.policies.metering.counting import Counter, Tally
 from snn4.policies.metering.energy import ENERGY_MODELS as ENERGY_MODELS
 from snn4.policies.metering.energy import Operations
 from snn4.policies.metering.synaptic_operations import SYNAPSES, UNCOUNTED
+from snn4.policies.metering.traffic import Values, parameter_values
 from snn4.policies.neurons import Neuron
 
 
@@ -72,7 +73,10 @@ class Meter:
     inputs of a sample touch in a step, each once (so kernels are reused over an image, but nothing over steps or
     samples), and biases; non-zero inputs and all outputs of synapses; for each neuron update its current, and its
     states read and written; for each spike one value, its address. Norms, pooling and activation functions are assumed
-    to be fused, and cost no traffic.
+    to be fused, and cost no traffic. `Cost.traffic` has the same accesses by kind of value, for energy models that give
+    each kind a width, with spikes as bits: of all neurons in every step when written, and of all inputs when read, if
+    all inputs of the layer were -1, 0 or 1. Outputs of synapses are sums if the next neuron or activation function is a
+    neuron, else activations.
 
     **On a spiking chip** every spike crosses synapses separately: average pooling and sums of spikes are folded into
     the synapses; spikes of 1 and -1 that cancel each other there are not counted. The host runs the layers before the
@@ -150,7 +154,8 @@ class Meter:
         sums = {name: sum(getattr(row, name) for row in layers) for name in _SUMS}
         parameters, size = _size(p for part in self._parts for p in part.parameters())
         _, buffers = _size(b for part in self._parts for b in part.buffers())
-        work = self._work(sums, size)
+        traffic = sum((row.traffic for row in layers), Values())
+        work = self._work(sums, size, traffic, parameter_values(self.network, parameters))
         return Cost(
             spikes_per_decision=sum(row.spikes for row in layers),
             energy_joules={name: model.joules(work) for name, model in ENERGY_MODELS.items()},
@@ -160,11 +165,14 @@ class Meter:
             footprint_bytes=size + buffers,
             connection_sparsity=_connection_sparsity(self.network),
             activation_sparsity=self._activation_sparsity(),
-            layers=[row for row in layers if row.parameters or row.memory_bytes or row.neuron_macs or row.neuron_acs],
+            traffic=traffic,
+            layers=[
+                row for row in layers if row.parameters or row.neuron_macs or row.neuron_acs or row.traffic != Values()
+            ],
             **sums,
         )
 
-    def _work(self, sums: dict[str, float], weight_bytes: int) -> Operations:
+    def _work(self, sums: dict[str, float], weight_bytes: int, traffic: Values, parameters: Values) -> Operations:
         events, host = self._on_chip()
         active = sums["active_neuron_updates"]
         return Operations(
@@ -176,6 +184,8 @@ class Meter:
             inactive_updates=sums["neuron_updates"] - active,
             memory_bytes=sums["memory_bytes"],
             weight_bytes=weight_bytes,
+            traffic=traffic,
+            parameters=parameters,
             synaptic_events=events,
             host_operations=host,
         )

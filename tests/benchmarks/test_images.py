@@ -39,6 +39,15 @@ def test_trainings_are_done_once_and_the_table_shows_their_mean(tmp_path: Path) 
     assert {"command", "commit_hash", "versions", "machine"} <= set(result)
 
 
+def test_a_mean_leaves_out_energies_that_an_earlier_run_does_not_have() -> None:
+    keys = ("top1_accuracy", "top5_accuracy", "spikes_per_decision", "effective_acs", "effective_macs")
+    old = {"name": "SNN", "precision": "int8", **dict.fromkeys(keys, 1.0), "energy_joules": {"45nm_int8": 1.0}}
+    new = {**old, "energy_joules": {"45nm_int8_memory": 2.0, "45nm_int8": 3.0}}
+    rows = [{"top1_accuracy_by_step": [1.0], "indicators": [row]} for row in (new, old)]
+    joules = images.summary(rows)["SNN int8"]["energy_joules"]
+    assert {model: value["mean"] for model, value in joules.items()} == {"45nm_int8": 2.0}
+
+
 def test_folds_are_runs_of_their_own() -> None:
     assert images._variants([0, 1], None) == [["seed=0"], ["seed=1"]]
     assert images._variants([5], 2) == [

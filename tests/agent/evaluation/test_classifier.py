@@ -104,6 +104,7 @@ def test_the_table_holds_what_was_measured(result: Examination) -> None:
     assert columns["top-1 %"] == [f"{100 * row.top1:.2f}" for row in result.rows if row.top1 is not None]
     assert [text == "-" for text in columns["45nm fp32 J"]] == [False, True, False, True]
     assert [text == "-" for text in columns["45nm int8 J"]] == [True, False, True, False]
+    assert [text == "-" for text in columns["45nm int8 memory J"]] == [True, False, True, False]
     assert [text == "-" for text in columns["loihi1 J"]] == [False, False, True, True]
     assert [text == "-" for text in columns["ms (p95)"]] == [False, True, False, True]
     assert [row[1] for row in layer_rows(summary["indicators"][0]["layers"])[1:]].count("lif") == 2

@@ -104,10 +104,10 @@ def test_energies_are_those_of_the_precision() -> None:
     whole = Indicators("SNN", "fp32", 4, None, cost, 40)
     small = Indicators("SNN", "int8", 4, None, cost, 10)
     assert set(whole.energy_joules) == {"45nm_fp32", "45nm_fp32_memory", "loihi1"}
-    assert set(small.energy_joules) == {"45nm_int8", "loihi1"}
+    assert set(small.energy_joules) == {"45nm_int8", "45nm_int8_memory", "loihi1"}
 
     assert whole.to_json()["top1_accuracy"] is None
     assert (whole.to_json()["bytes"], small.to_json()["bytes"]) == (40, 10)
     for row in (small.to_json(), *small.to_json()["layers"]):
-        assert row["memory_bytes"] is None, "int8 says nothing of memory"
+        assert row["memory_bytes"] is None, "tensors have the bytes of fp32"
     assert whole.to_json()["layers"][0]["memory_bytes"] == 7.0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +9,13 @@ from typing import Any
 
 import pytest
 from pages import Page
+from rich.console import Console
 from stories import Story, of
 
 from snn4.agent.life.config import LifeConfig
 from snn4.agent.life.kind import title
 from snn4.agent.life.life import Life
-from snn4.agent.life.page import retention_measure_rows, retention_rows, score_rows, sections
+from snn4.agent.life.page import retention_measure_rows, retention_rows, score_rows, sections, tables
 from snn4.agent.run.events import Evaluated, Event
 from snn4.agent.show.page import write_page
 
@@ -59,12 +62,42 @@ def test_tables_say_what_the_summary_holds(lived: Lived) -> None:
     snn = lived.summary["tasks"]["CartPole-v1"]
     assert dict(zip(header, rows[0], strict=True))["return"] == f"{snn['return_mean']:.1f} ± {snn['return_std']:.1f}"
     assert dict(zip(header, rows[0], strict=True))["nJ fp32"] == f"{1e9 * snn['energy_joules']['45nm_fp32']:.3f}"
+    assert dict(zip(header, rows[0], strict=True))["nJ int8 memory"] == _nanojoules(snn, "45nm_int8_memory")
     retention = lived.summary["retention"]["organism"]
     header, *after, chance, reference = retention_rows(retention)
     assert header == ["after", "CartPole-v1", "Acrobot-v1"]
     assert [row[0] for row in after] == ["0 CartPole-v1", "1 Acrobot-v1", "2 CartPole-v1"]
     assert (after[0][1:], reference[1]) == ([f"{100 * retention['normalized'][0][0]:.0f}", "-"], "500.0")
     assert chance[1] == f"{retention['chance']['CartPole-v1']:.1f}"
+
+
+def _nanojoules(row: dict[str, Any], model: str) -> str:
+    return f"{1e9 * row['energy_joules'][model]:.3f}"
+
+
+@pytest.mark.parametrize(("width", "shown"), [(80, False), (120, True)])
+def test_a_wide_terminal_shows_energy_with_memory(lived: Lived, width: int, shown: bool) -> None:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(tables({**lived.summary, "config": {"name": "a life"}, "seed": 0}))
+    text = console.export_text()
+    row = lived.summary["tasks"]["Acrobot-v1"]
+    assert _nanojoules(row, "45nm_int8") in text
+    assert (_nanojoules(row, "45nm_int8_memory") in text) == ("nJ int8 memory" in text) == shown
+    assert "…" not in text
+
+
+def test_a_summary_of_before_the_model(lived: Lived, tmp_path: Path) -> None:
+    older = copy.deepcopy(lived.summary)
+    for key in ("tasks", "ann_twin"):
+        for row in older[key].values():
+            del row["energy_joules"]["45nm_int8_memory"]
+    assert [row[-1] for row in score_rows(older)[1:]] == ["-"] * 4
+    write_page(tmp_path / "r.html", "x", sections([], older))
+    (header,) = (row for row in Page((tmp_path / "r.html").read_text()).rows if "45nm_int8_memory" in row)
+    column = header.index("45nm_int8_memory")
+    assert {row[column] for row in Page((tmp_path / "r.html").read_text()).rows if len(row) == len(header)} == {
+        "45nm_int8_memory", "-"
+    }  # fmt: skip
 
 
 def test_measures_of_returns(lived: Lived) -> None:

@@ -30,6 +30,15 @@ def test_measures_in_rows(lived: Path) -> None:
     assert "spikes per decision" not in table  # what a decision costs is known when it was summed up
 
 
+def test_costs_in_rows_of_any_version(lived: Path) -> None:
+    matrix = retained(of(Evaluated, events_in(lived), being="network"))
+    cost = {"spikes_per_decision": 5.0, "energy_joules": {"45nm_fp32": 2e-9, "45nm_int8": 1e-9}}  # as 0.1 wrote it
+    new = {**cost, "energy_joules": {**cost["energy_joules"], "45nm_int8_memory": 3e-9}}
+    table = {name: values for name, *values in measure_rows({"network": matrix | new, "ann_twin": matrix | cost})}
+    assert table["45nm_int8 J per decision"] == ["1 n", "1 n"]
+    assert table["45nm_int8_memory J per decision"] == ["3 n", "-"]
+
+
 def test_a_matrix_in_colours() -> None:
     """What is learned stands on its colour, what is not yet stands on none."""
     console = Console(width=100, force_terminal=True, color_system="truecolor")

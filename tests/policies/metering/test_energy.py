@@ -13,6 +13,7 @@ from snn4.policies.metering.energy import (
     SpikingChip,
     counted,
 )
+from snn4.policies.metering.traffic import Values
 
 WORK = Operations(macs=10, acs=100, active_updates=1000, inactive_updates=500, memory_bytes=20, weight_bytes=64)
 
@@ -37,6 +38,19 @@ def test_parameters_live_in_the_smallest_memory_that_holds_them(weights: int, jo
 def test_memory_of_horowitz(weights: int, joules_per_word: float) -> None:
     work = Operations(memory_bytes=8, weight_bytes=weights)
     assert ENERGY_MODELS["45nm_fp32_memory"].joules(work) == pytest.approx(joules_per_word)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "joules_per_word"),
+    [(8 << 10, 10e-12), (32 << 10, 20e-12), (1 << 20, 100e-12), (1 << 21, 1.3e-9)],
+)
+def test_eight_bits_have_the_widths_and_energies_of_their_own(parameters: int, joules_per_word: float) -> None:
+    traffic = Values(weights=8, biases=2, activations=16, spikes=64, sums=4, states=6)  # words: 1, 1, 2, 1, 2, 3
+    work = Operations(100, 50, 7, 9, traffic=traffic, parameters=Values(weights=parameters - 8, biases=2))
+    arithmetic = 100 * 0.3e-12 + 50 * 0.1e-12 + 7 * 0.9e-12 + 9 * 0.1e-12
+    assert ENERGY_MODELS["45nm_int8_memory"].joules(work) == pytest.approx(arithmetic + 10 * joules_per_word)
+    measured = replace(work, memory_bytes=1e9, weight_bytes=1e9)
+    assert ENERGY_MODELS["45nm_int8_memory"].joules(work) == ENERGY_MODELS["45nm_int8_memory"].joules(measured)
 
 
 def test_memory_comes_on_top_of_arithmetic() -> None:
