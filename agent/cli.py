@@ -140,6 +140,14 @@ def world(
 
 
 @app.command()
+def genome(config: _Config, overrides: _Overrides = None) -> None:
+    """Show the genes of CONFIG: their values, their ranges, and which of them keep learned weights valid."""
+    from snn4.agent import runner
+
+    runner.show_genes(config, overrides or [])
+
+
+@app.command()
 def config(
     key: Annotated[
         str, typer.Argument(help="policy, policy.neuron.tau_mem, world.0.steps …; all keys if left out.")

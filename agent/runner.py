@@ -297,6 +297,19 @@ def show_keys(key: str, kind: str | None) -> None:
             print(plain(rows), end="")
 
 
+def show_genes(config: str, overrides: Sequence[str]) -> None:
+    """Print the genes of ``config`` that evolve; a run folder shows those with which its life began."""
+    from snn4.agent.show.genes import rows, table  # configs need no torch
+
+    _, checked = read_config(config, overrides, {})
+    found = rows(checked)
+    console = Console()
+    if console.is_terminal:
+        console.print(table(found))
+    else:
+        print("".join("\t".join(row) + "\n" for row in found), end="")
+
+
 def _events(folder: Path) -> Iterator[Any]:
     return (event for _, event, _ in read_events(folder))
 

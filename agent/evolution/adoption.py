@@ -44,7 +44,7 @@ def gain(objective: str, candidate: Sequence[float], parent: Sequence[float]) ->
     sign = worth(objective, 1.0)
     differences = sign * (np.asarray(candidate, float) - np.asarray(parent, float))
     mean, n = float(differences.mean()), len(differences)
-    error = float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+    error = float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0  # a cost over all of a data set
     reach = float(stats.t.ppf(CONFIDENCE, n - 1)) * error if error else 0.0
     return Gain(mean, mean - reach, mean + reach)
 

@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 from optuna.samplers import BaseSampler, CmaEsSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from snn4.agent.evolution.config import SearchConfig
 from snn4.agent.evolution.objectives import maximised
@@ -177,6 +178,16 @@ def mirror(study: Study, url: str, name: str) -> None:
         there.add_trials(finished[len(written) :])
     storage.remove_session()
     storage.engine.dispose()
+
+
+def unreachable(url: str) -> str | None:
+    """Why there is no database at ``url``; None if there is one, or one can be made."""
+    try:
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=_engine(url))
+    except (SQLAlchemyError, ArgumentError, OSError, ImportError, ValueError) as error:
+        return " ".join(str(error.__cause__ or error).split())
+    storage.engine.dispose()
+    return None
 
 
 def _engine(url: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def prepare(config: LifeConfig, processes: Processes) -> Life:
     if any(task.data is not None for task in config.world) and (problems := list(unlivable(config, images=True))):
         raise ConfigError(config.name, problems)
     life = Life(config)
-    problems = list(life.teachers.problems())
+    problems = [*life.problems(), *life.teachers.problems()]
     if config.policy.initial is not None:
         problems += _start(life, config.policy.initial)
     if problems:

@@ -94,6 +94,14 @@ class Life:
         evaluator = Evaluator(config.evaluation.max_episode_steps)
         self.beings = [Being(name, config, policy, evaluator, self.teachers) for name, policy in config.beings.items()]
 
+    def problems(self) -> list[str]:
+        """What evolution needs and cannot reach, one line each."""
+        if self.config.evolution is None:
+            return []
+        from snn4.agent.life.sleep import problems
+
+        return list(problems(self.config.evolution))
+
     @property
     def tasks(self) -> list[Task]:
         return [{"environment": task.label, "steps": task.steps} for task in self.config.world]

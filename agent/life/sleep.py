@@ -10,9 +10,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from snn4.agent.evolution.config import EvolutionConfig
 from snn4.agent.evolution.generation import Generation, Part, Result
-from snn4.agent.evolution.lineage import Genes, Lineage, mirror
-from snn4.agent.evolution.trials import Workers, WorkersLost
-from snn4.agent.evolution.workers import make_workers
+from snn4.agent.evolution.lineage import Genes, Lineage, mirror, unreachable
+from snn4.agent.evolution.trials import Workers, WorkersLost, WorkersUnreachable
+from snn4.agent.evolution.workers import check, make_workers
 from snn4.agent.life.being import Being
 from snn4.agent.life.config import LifeConfig, LifeTask
 from snn4.agent.life.trial import Job, lived
@@ -21,6 +21,17 @@ from snn4.agent.run.work import File, Pause, Stop
 from snn4.policies.gene import Locus, with_genes
 
 DATABASE = "evolution.db"
+
+
+def problems(evolution: EvolutionConfig) -> Iterator[str]:
+    """Workers and a database that cannot be reached, one line each."""
+    try:
+        check(evolution)
+    except WorkersUnreachable as error:
+        yield f"evolution.ray: {error}"
+    if evolution.storage is not None and (why := unreachable(evolution.storage)) is not None:
+        allowed = "allowed is the URL of a database: sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME"
+        yield f"evolution.storage: got {evolution.storage}, which cannot be opened ({why}); {allowed}"
 
 
 class Sleep:
@@ -48,7 +59,7 @@ class Sleep:
         place, last = self.slept_at if self.slept_at[0] == being.world.position else (being.world.position, 0)
         latest = task.steps - self.evolution.cost
         if every is None:
-            return latest if 0 < latest and last == 0 else None
+            return latest if latest > 0 and last == 0 else None
         return last + every if last + every <= latest else None
 
     def live(self, being: Being, task: LifeTask, stop: Stop) -> Iterator[Event | Pause | File]:

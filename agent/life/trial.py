@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -24,8 +23,8 @@ from snn4.learners.generators import result_of
 from snn4.learners.not_finite import NotFinite
 from snn4.learners.policy_distillation import PolicyTeacherConfig
 from snn4.learners.policy_teacher import PolicyTeacher, teacher_from
-from snn4.policies.gene import genome
 from snn4.policies.acting.activity import activity
+from snn4.policies.gene import genome
 from snn4.policies.inheritance import inherit, inheritance
 from snn4.policies.sb3 import trunk_names
 

@@ -18,7 +18,7 @@ from snn4.agent.run.beings import name_of
 from snn4.agent.run.events import Task
 from snn4.agent.show.seen import Seen
 from snn4.agent.show.tables import heatmap, measure_rows
-from snn4.agent.show.text import figure, percent, sparkline
+from snn4.agent.show.text import figure, gene, percent, sparkline
 from snn4.agent.show.view import ENERGY_MODEL, reached
 
 STYLES = ("green", "yellow", "blue")
@@ -168,11 +168,6 @@ def energy(seen: Seen) -> Panel:
 def genome(seen: Seen) -> Panel:
     """The evolvable values."""
     return Panel(Text("  ".join(f"{name} {gene(value)}" for name, value in seen.began.genome.items())), title="genome")
-
-
-def gene(value: Any) -> str:
-    """The value of a gene: a number or a word."""
-    return value if isinstance(value, str) else f"{value:g}"
 
 
 def log(seen: Seen) -> Panel:

@@ -56,3 +56,8 @@ def sparkline(values: list[float], width: int) -> str:
     means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     low, high = min(means), max(means)
     return "".join("▁▂▃▄▅▆▇█"[round(7 * (m - low) / (high - low)) if high > low else 3] for m in means)
+
+
+def gene(value: str | float) -> str:
+    """The value of a gene: a word, or a number with up to 4 digits."""
+    return value if isinstance(value, str) else f"{value:.4g}"

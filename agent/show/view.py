@@ -12,7 +12,19 @@ from rich.console import Console
 from typing_extensions import Self
 
 from snn4.agent.run.beings import name_of
-from snn4.agent.run.events import Began, Compared, Ended, Entered, Evaluated, Event, Evolved, Learned, Noted, Saved, Score
+from snn4.agent.run.events import (
+    Began,
+    Compared,
+    Ended,
+    Entered,
+    Evaluated,
+    Event,
+    Evolved,
+    Learned,
+    Noted,
+    Saved,
+    Score,
+)
 from snn4.agent.show.text import duration, figure, percent, spread
 
 ENERGY_MODEL = "45nm_fp32"
