@@ -120,7 +120,7 @@ class ClassificationLearner:
         """Count ``steps`` images that were learned elsewhere."""
         self.step += steps
 
-    def adopt(self, before: dict[str, Any], normalization: None) -> None:
+    def adopt(self, before: dict[str, Any], normalization: dict[str, Any] | None) -> None:
         """Go on at the place of a learner of another policy in the same task, whose `state` was ``before``."""
         self.step = before["step"]
 

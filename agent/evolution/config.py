@@ -10,7 +10,7 @@ from typing import Any, Literal
 from snn4.agent.config.fields import check_least
 from snn4.agent.evolution.objectives import Preference, check_objectives
 from snn4.agent.evolution.workers import WorkersConfig
-from snn4.policies.gene import Choice, Gene, Locus, loci
+from snn4.policies.gene import Choice, Locus, loci
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class SearchConfig(WorkersConfig):
         if problems:
             return problems
         return [
-            f"genes: {name} is {locus.value}, allowed for evolution is {locus.gene}; change it, or its range in ranges, "
-            "or name other genes"
+            f"genes: {name} is {locus.value}, allowed for evolution is {locus.gene}; change it, or its range in "
+            "ranges, or name other genes"
             for name, locus in self.loci(config).items()
             if not locus.gene.holds(locus.value)
         ]
@@ -127,6 +127,6 @@ def _unfit(name: str, limits: Any, known: Mapping[str, Locus]) -> str | None:
         wrong = [word for word in limits if not isinstance(word, str)]
         return f"ranges.{name}: got {wrong[0]!r}, allowed are words" if wrong or not limits else None
     numbers = len(limits) == 2 and all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in limits)
-    if not numbers or not limits[0] < limits[1] or (isinstance(gene, Gene) and gene.log and limits[0] <= 0):
+    if not numbers or not limits[0] < limits[1] or (gene.log and limits[0] <= 0):
         return f"ranges.{name}: got {limits}, allowed are two numbers, the lower one first{' and > 0' * gene.log}"
     return None

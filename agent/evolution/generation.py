@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from snn4.agent.evolution.adoption import adoptable, best, ranked
 from snn4.agent.evolution.config import EvolutionConfig
@@ -14,6 +14,8 @@ from snn4.agent.evolution.objectives import Fitness, as_fitness, means
 from snn4.agent.evolution.trials import Workers
 from snn4.agent.run.work import Pause, Stop
 from snn4.policies.gene import Locus
+
+Job = TypeVar("Job")
 
 PARENT = -1
 """Number of the organism as it fell asleep, among the numbers of candidates."""
@@ -47,18 +49,20 @@ class Part:
         return dataclasses.replace(self, steps=0)
 
 
-class Habitat(Protocol):
+class Habitat(Protocol[Job]):
     """Where candidates live: a life, in its present task."""
 
     genes: Genes
     """The parent's."""
-    trial: Callable[[Any], Result]
-    """Runs a job; a function of a module, since other processes run it."""
+
+    @property
+    def trial(self) -> Callable[[Job], Result]:
+        """Runs a job; a function of a module, since other processes run it."""
 
     def loci(self, genes: Genes) -> Mapping[str, Locus]:
         """What evolves in a being with these genes; ValueError if they do not fit together."""
 
-    def job(self, genes: Genes, before: Sequence[Result], part: Part) -> Any:
+    def job(self, genes: Genes, before: Sequence[Result], part: Part) -> Job:
         """The job of a being with ``genes``, after the parts ``before``."""
 
 
@@ -98,7 +102,7 @@ class Generation:
     """Why the chosen one was adopted or not."""
     finished: bool = False
 
-    def live(self, habitat: Habitat, lineage: Lineage, workers: Workers, stop: Stop) -> Iterator[Pause | None]:
+    def live(self, habitat: Habitat[Any], lineage: Lineage, workers: Workers, stop: Stop) -> Iterator[Pause | None]:
         """The rest of the generation: a pause after each result, and None where there is news to tell."""
         if not self.candidates:
             self._begin(habitat, lineage)
@@ -108,17 +112,16 @@ class Generation:
             if stop():
                 return
             self.stage += 1
-            self._conclude()
-            if self.finished:
+            if self._concluded():
                 self._tell(lineage)
             yield None
 
-    def _begin(self, habitat: Habitat, lineage: Lineage) -> None:
+    def _begin(self, habitat: Habitat[Any], lineage: Lineage) -> None:
         proposed = lineage.propose(self.config.population, habitat.genes, habitat.loci, self.number)
         self.candidates = {number: Candidate(number, genes) for number, genes in proposed.items()}
         self.candidates[PARENT] = Candidate(PARENT, habitat.genes)
 
-    def _try(self, habitat: Habitat, workers: Workers, stop: Stop) -> Iterator[Pause]:
+    def _try(self, habitat: Habitat[Any], workers: Workers, stop: Stop) -> Iterator[Pause]:
         """Run the jobs of the present part that have no result yet."""
         part = self.parts[self.stage]
         waiting = [candidate for candidate in self._living() if len(candidate.results) == self.stage]
@@ -159,8 +162,8 @@ class Generation:
             if number != PARENT and len(candidate.results) >= results and candidate.results[results - 1].failure is None
         }
 
-    def _conclude(self) -> None:
-        """Choose after the trials; adopt after the last test."""
+    def _concluded(self) -> bool:
+        """Choose after the trials, and adopt after the last test; whether the generation is finished."""
         preference, last = self.config.preference, len(self.parts) - 1
         parent = self.candidates[PARENT].results[self.stage - 1].fitness
         if self.stage == last:
@@ -172,6 +175,7 @@ class Generation:
             why = adoptable(fresh, parent, preference)
             self.adopted, self.finished = None if why is None else self.chosen, True
             self.reason = why or f"candidate {self.chosen} was not better on fresh episodes"
+        return self.finished
 
     def abandon(self, lineage: Lineage) -> None:
         """End it without a choice, because its trials cannot be run."""

@@ -96,7 +96,8 @@ class Lineage:
         self.study.add_trials([_frozen(entry) for entry in state])
 
     def _study(self) -> Study:
-        directions = ["maximize" if maximised(name) else "minimize" for name in self.config.objectives]
+        up, down = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+        directions = [up if maximised(name) else down for name in self.config.objectives]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study = optuna.create_study(directions=directions)
@@ -164,7 +165,7 @@ def mirror(study: Study, url: str, name: str) -> None:
     is then written anew. Raises what SQLAlchemy and Optuna raise.
     """
     storage = optuna.storages.RDBStorage(url, engine_kwargs=_engine(url))
-    directions = [StudyDirection.MAXIMIZE if d == StudyDirection.MAXIMIZE else d for d in study.directions]
+    directions = study.directions
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         there = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)

@@ -22,8 +22,8 @@ OBJECTIVES: Mapping[str, Callable[[Score], float]] = {
     "energy": lambda score: float(score["energy_joules"]["45nm_fp32_memory"]),
     "parameters": lambda score: float(score["parameters"]),
 }
-"""return (for images, the accuracy) is maximised; all others, of one decision, are minimised: accumulates and multiplies
-at synapses, spikes, joules by the model 45nm_fp32_memory, and parameters."""
+"""return (for images, the accuracy) is maximised. All others are minimised: accumulates and multiplications at
+synapses, spikes, and joules by the model 45nm_fp32_memory, of one decision; and parameters."""
 
 
 def maximised(objective: str) -> bool:

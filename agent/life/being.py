@@ -23,7 +23,7 @@ from snn4.agent.evaluation.episodes import (
 from snn4.agent.evaluation.returns import retention
 from snn4.agent.life.config import LifeConfig, LifeTask
 from snn4.agent.life.organism import Learner, Organism
-from snn4.agent.life.teachers import Teachers
+from snn4.agent.life.teachers import Teaching
 from snn4.agent.run.beings import name_of
 from snn4.agent.run.events import Entered, Evaluated, Event, Learned, Noted, Score
 from snn4.agent.run.work import Stop
@@ -55,7 +55,7 @@ class Being:
     """
 
     def __init__(
-        self, name: str, config: LifeConfig, policy: PolicyConfig, evaluator: Evaluator, teachers: Teachers
+        self, name: str, config: LifeConfig, policy: PolicyConfig, evaluator: Evaluator, teachers: Teaching
     ) -> None:
         self.name = name
         self.config = self._as_begun = config

@@ -9,11 +9,11 @@ import torch
 
 from snn4.agent.evaluation.episodes import Evaluator, Interrupted
 from snn4.agent.life.being import Being
-from snn4.agent.life.config import LifeConfig
+from snn4.agent.life.config import LifeConfig, LifeTask
 from snn4.agent.life.teachers import Teachers
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN
 from snn4.agent.run.events import Compared, Event, Measure, Task
-from snn4.agent.run.work import Pause, State, Stop
+from snn4.agent.run.work import File, Pause, State, Stop
 from snn4.policies.allocation import keep_freed_memory
 from snn4.policies.gene import genome
 
@@ -32,7 +32,7 @@ class Life:
     unit = "steps"
     measure: Measure = "return"
 
-    def live(self, stop: Stop) -> Iterator[Event | Pause]:
+    def live(self, stop: Stop) -> Iterator[Event | Pause | File]:
         """The whole story, from the state set by `load_state`."""
         torch.set_num_threads(self.config.threads or 1)
         keep_freed_memory()
@@ -44,7 +44,7 @@ class Life:
             if self.sleep is not None:
                 self.sleep.workers.close()
 
-    def _lives(self, stop: Stop) -> Iterator[Event | Pause]:
+    def _lives(self, stop: Stop) -> Iterator[Event | Pause | File]:
         for being in self.beings:
             if being.scores:
                 continue
@@ -56,7 +56,7 @@ class Life:
         if self.config.ann_twin:
             yield Compared(*(being.scores for being in self.beings[:2]))
 
-    def _live_through_world(self, being: Being, stop: Stop) -> Iterator[Event | Pause]:
+    def _live_through_world(self, being: Being, stop: Stop) -> Iterator[Event | Pause | File]:
         for task in being.world.remaining():
             yield from being.take_up(task, stop)
             while being.owes_validation or being.step < task.steps:

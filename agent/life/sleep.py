@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Sleep:
     def next_step(self, being: Being, task: LifeTask) -> int | None:
         """Step of ``task`` at which ``being`` sleeps next; None if the steps that remain do not suffice for it."""
         every = self.evolution.every
-        place, last = self.slept_at if self.slept_at[0] == being.world.position else (being.world.position, 0)
+        last = self.slept_at[1] if self.slept_at[0] == being.world.position else 0
         latest = task.steps - self.evolution.cost
         if every is None:
             return latest if latest > 0 and last == 0 else None
@@ -145,11 +145,14 @@ class Sleep:
 class Present:
     """A life in its present task, as the habitat of candidates."""
 
-    trial = staticmethod(lived)
-
     def __init__(self, config: LifeConfig, being: Being, generation: int) -> None:
         self.config, self.being, self.generation = config, being, generation
         self.genes: Genes = {name: locus.value for name, locus in evolving(being.config).items()}
+
+    @property
+    def trial(self) -> Callable[[Job], Result]:
+        """See `Habitat.trial`."""
+        return lived
 
     def loci(self, genes: Genes) -> dict[str, Locus]:
         """See `Habitat.loci`."""

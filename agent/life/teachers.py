@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from snn4.agent.errors import BadInput, CannotGoOn
 from snn4.agent.life.config import LifeConfig, LifeTask
@@ -14,6 +14,13 @@ from snn4.learners.algorithms import make_policy
 from snn4.learners.policy_distillation import PolicyTeacherConfig
 from snn4.learners.policy_teacher import PolicyTeacher, misfit, teacher_from, teacher_in_zip, unfit_loss
 from snn4.learners.sb3_zip import BadAgent
+
+
+class Teaching(Protocol):
+    """Who teaches the beings of a life."""
+
+    def of(self, task: LifeTask, being: str = ORGANISM) -> tuple[PolicyTeacherConfig, PolicyTeacher] | None:
+        """The teacher of ``being`` in ``task``, and its lessons; None without one."""
 
 
 class Teachers:

@@ -1,4 +1,4 @@
-"""The trial of a candidate: it inherits the organism's weights, lives for a while in the present task, and is tested."""
+"""The trial of a candidate: it inherits the organism's weights, lives in the present task for a while, is tested."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class _Tutor:
     def __init__(self, job: Job) -> None:
         self.job = job
 
-    def of(self, task: LifeTask, being: str) -> tuple[PolicyTeacherConfig, PolicyTeacher] | None:
+    def of(self, task: LifeTask, being: str = ORGANISM) -> tuple[PolicyTeacherConfig, PolicyTeacher] | None:
         """Lessons and teacher; None if there are no lessons."""
         job = self.job
         if job.lessons <= job.step or task.data is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,10 @@ from snn4.agent.run.events import Event, Evolved, Learned, Noted, Saved
 Tiny = Callable[..., LifeConfig]
 Cli = Callable[..., Any]
 
-SMALLER = "objectives: [parameters, return], prefer: parameters, ranges: {policy.net_arch.0: [4, 16], policy.net_arch.1: [4, 16]}"
+SMALLER = (
+    "objectives: [parameters, return], prefer: parameters, "
+    "ranges: {policy.net_arch.0: [4, 16], policy.net_arch.1: [4, 16]}"
+)
 """Preferences of which it is known before who will be adopted: whoever is smaller."""
 EVOLVING = (
     "evolution={every: 128, population: 3, trial: 64, episodes: 4, genes: [policy.net_arch], "
@@ -43,7 +47,9 @@ def test_a_life_adopts_what_is_better_and_counts_the_steps_of_all_trials(evolvin
     news = of(Evolved, events)
     ends = [event for event in news if not event.asleep]
     adopted = [event for event in ends if event.adopted is not None]
-    assert adopted and news[0].asleep and news[0].generation == 0
+    assert adopted
+    assert news[0].asleep
+    assert news[0].generation == 0
     for event in adopted:
         rows = {row["number"]: row for row in event.candidates}
         assert rows[event.adopted]["scores"]["parameters"] < rows[PARENT]["scores"]["parameters"]
@@ -54,10 +60,12 @@ def test_a_life_adopts_what_is_better_and_counts_the_steps_of_all_trials(evolvin
     trials = sum(row["steps"] for event in ends for row in event.candidates)
     awake = sum(
         late.step - (early.step if isinstance(early, Learned) else 0)
-        for early, late in zip(learned, learned[1:], strict=False)
+        for early, late in itertools.pairwise(learned)
         if isinstance(early, Learned) and isinstance(late, Learned)
     )
-    assert life.age == organism.age >= 512 and trials > 0 and awake < life.age
+    assert life.age == organism.age >= 512
+    assert trials > 0
+    assert awake < life.age
     assert life.summary()["evolution"]["adopted"] == [str(event.adopted) for event in adopted]
 
 
@@ -97,7 +105,8 @@ def test_twins_do_not_evolve(evolving: Tiny, tmp_path: Path) -> None:
 
 def test_a_life_without_evolution_is_as_before(tiny: Tiny, tmp_path: Path) -> None:
     life = Life(tiny())
-    assert not of(Evolved, Story(life, tmp_path).tell()) and "evolution" not in life.summary()
+    assert not of(Evolved, Story(life, tmp_path).tell())
+    assert "evolution" not in life.summary()
     assert "sleep" not in life.state()["learner"]
 
 
@@ -141,7 +150,8 @@ def test_workers_that_are_lost_do_not_end_a_life(
     events = Story(life, tmp_path).tell()
     assert any("all workers are gone" in note.text for note in of(Noted, events))
     first, *rest = [event for event in of(Evolved, events) if not event.asleep]
-    assert first.adopted is None and first.reason == "its trials could not be run"
+    assert first.adopted is None
+    assert first.reason == "its trials could not be run"
     assert any(event.adopted is not None for event in rest)
     assert life.finished
 
@@ -170,7 +180,8 @@ def test_a_database_that_cannot_be_reached_is_told_before_the_life_begins(
 ) -> None:
     missing = f"evolution.storage=sqlite:///{tmp_path / 'no folder' / 'x.db'}"
     result = cli("run", tiny_yaml, "evaluation.episodes=4", EVOLVING, missing, "--runs-dir", tmp_path / "runs")
-    assert result.status == 2 and "evolution.storage" in result.err
+    assert result.status == 2
+    assert "evolution.storage" in result.err
     assert not (tmp_path / "runs").exists()
 
 
