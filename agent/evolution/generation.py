@@ -12,13 +12,11 @@ from snn4.agent.evolution.config import EvolutionConfig
 from snn4.agent.evolution.lineage import Genes, Lineage
 from snn4.agent.evolution.objectives import Fitness, as_fitness, means
 from snn4.agent.evolution.trials import Workers
+from snn4.agent.run.events import PARENT
 from snn4.agent.run.work import Pause, Stop
 from snn4.policies.gene import Locus
 
 Job = TypeVar("Job")
-
-PARENT = -1
-"""Number of the organism as it fell asleep, among the numbers of candidates."""
 
 
 @dataclass(frozen=True)

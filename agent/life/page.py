@@ -10,6 +10,7 @@ from rich.text import Text
 
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN, name_of
 from snn4.agent.run.events import Entered, Evaluated, Event, Learned
+from snn4.agent.show import evolution_page
 from snn4.agent.show.charts import draw_course, draw_matrix
 from snn4.agent.show.page import energy_sources, figure, heading, html_table, paragraph
 from snn4.agent.show.tables import Fitting, measure_rows, rich_table
@@ -24,7 +25,7 @@ BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN, "relu_twin": RELU_TWIN}
 
 
 def tables(summary: Summary) -> Group:
-    """The test and, after several tasks, the retention of each."""
+    """The test; after several tasks, the retention of each; with evolution, the genes that it has changed."""
     name = f"{summary['config']['name']}, seed {summary['seed']}"
     retention = summary.get("retention", {})
     title = "what is left of each task, % (0 chance, 100 reference)"
@@ -35,14 +36,16 @@ def tables(summary: Summary) -> Group:
     retained += [rich_table(retention_measure_rows(retention), "of these percents")] if retention else []
     energies = Text(counted(row for _, row in _tested(summary)), style="dim")
     rows = score_rows(summary)
-    without_memory = [row[:-1] for row in rows]
-    return Group(Fitting(f"{name}: test, per decision", rows, without_memory, framed=True), energies, *retained)
+    table = Fitting(f"{name}: test, per decision", rows, [row[:-1] for row in rows], framed=True)
+    evolved = [evolution_page.tables(summary["evolution"])] if "evolution" in summary else []
+    return Group(table, energies, *retained, *evolved)
 
 
 def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
-    """The test, the retention of each task, and curves over the steps, as far as the life has come."""
+    """The test, the retention of each task, evolution, and curves over the steps, as far as the life has come."""
     yield from _results(summary) if summary else [heading("Not tested yet")]
     events = list(events)
+    yield from evolution_page.sections(events)
     yield from _lessons(events)
     yield from _courses(events, summary)
 

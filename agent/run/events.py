@@ -14,6 +14,8 @@ Score = dict[str, Any]
 
 Measure = Literal["return", "accuracy"]
 """Meaning of ``return_mean`` in a run."""
+PARENT = -1
+"""Number of the organism among the candidates of `Evolved`."""
 
 
 class Task(TypedDict):
@@ -133,8 +135,8 @@ class Evolved(Event):
     asleep: bool
     """False when the generation has ended."""
     candidates: list[dict[str, Any]]
-    """Of each: ``number`` (-1 is the organism as it fell asleep), ``genes`` that differ from the organism's, ``scores``
-    by objective, ``steps`` learned, and why it was ``stopped``, if it was."""
+    """Of each: ``number`` (`PARENT` is the organism as it fell asleep), ``genes`` that differ from the organism's,
+    ``scores`` by objective, ``steps`` learned, and why it was ``stopped``, if it was."""
     genes: dict[str, Any]
     """The organism's genes, after a generation those with which it wakes up."""
     age: int

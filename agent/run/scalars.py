@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from snn4.agent.run.events import Evaluated, Event, Learned
+from snn4.agent.run.events import PARENT, Evaluated, Event, Evolved, Learned
 
 
 class Scalars:
@@ -54,4 +54,15 @@ def scalars(event: Event) -> dict[str, tuple[float, int]]:
             for key in ("return_mean", *_COSTS)
             if score.get(key) is not None
         }
+    if isinstance(event, Evolved) and not event.asleep:
+        return {f"{event.being}/evolution/{key}": (value, event.age) for key, value in _generation(event).items()}
     return {}
+
+
+def _generation(event: Evolved) -> dict[str, float]:
+    """Whether a candidate was adopted, the best return of a candidate, and the scores of the being that lives on."""
+    scores = {row["number"]: row["scores"] for row in event.candidates}
+    survivor = scores.get(PARENT if event.adopted is None else event.adopted, {})
+    returns = [own["return"] for number, own in scores.items() if number != PARENT and "return" in own]
+    best = {"best_return": max(returns)} if returns else {}
+    return {"adopted": float(event.adopted is not None), **best, **survivor}

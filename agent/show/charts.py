@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_INK = "#010203"
+INK = "#010203"
 """Placeholder for the colour of the page's text; used for nothing else."""
-BLUE, ORANGE, GREEN = "#4c8bf5", "#e8833a", "#3fa66b"  # readable on white and on black
+BLUE, ORANGE, GREEN, PURPLE = "#4c8bf5", "#e8833a", "#3fa66b", "#b565c9"  # readable on white and on black
 _COLOURS = (BLUE, ORANGE, GREEN)
 """Colours of the spiking being and its twins."""
 _STYLE: dict[str, Any] = {
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     "axes.facecolor": "none", "figure.facecolor": "none", "legend.framealpha": 0.0, "font.size": 10.0,
     "axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True,
     "svg.fonttype": "none", "svg.hashsalt": "snn4",  # text stays text; equal results give equal files
@@ -39,7 +39,7 @@ def svg(draw: Callable[[Figure], None], size: tuple[float, float], label: str) -
         draw(figure)
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     body = text.getvalue()
-    body = body[body.index("<svg") :].replace(_INK, "currentColor")
+    body = body[body.index("<svg") :].replace(INK, "currentColor")
     unique = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>p{zlib.crc32(label.encode())}-", body)
     return unique.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
 

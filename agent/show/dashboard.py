@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderResult
 from rich.layout import Layout
@@ -11,7 +12,7 @@ from rich.live import Live
 from typing_extensions import Self
 
 from snn4.agent.run.events import Event
-from snn4.agent.show import panels
+from snn4.agent.show import evolution_panels, panels
 from snn4.agent.show.seen import Seen
 from snn4.agent.show.view import Lines, Silent, View
 
@@ -54,7 +55,12 @@ class Dashboard:
 
     def _world(self) -> ConsoleRenderable:
         seen, layout = self.seen, Layout()
-        layout.split_column(Layout(name="top", size=3), Layout(name="middle"), Layout(name="log", size=10))
+        generation = seen.generations.latest
+        room = _room(self.console.height) if generation else _Room(0, 10)
+        layout.split_column(
+            Layout(name="top", size=3), Layout(name="middle"), Layout(name="evolution", size=room.evolution),
+            Layout(name="log", size=room.log),
+        )  # fmt: skip
         layout["middle"].split_row(Layout(name="left", ratio=3), Layout(name="right", ratio=2))
         curves = panels.returns(seen, self.console.width * 3 // 5 - 24)
         layout["left"].split_column(Layout(curves, size=7), Layout(panels.world(seen)))
@@ -63,7 +69,24 @@ class Dashboard:
         )
         layout["top"].update(panels.header(seen))
         layout["log"].update(panels.log(seen))
-        return _Fixed(layout, 28)
+        layout["evolution"].visible = generation is not None
+        if generation is not None:
+            parts = evolution_panels.population(generation), evolution_panels.state(generation)
+            layout["evolution"].split_row(Layout(parts[0], ratio=3), Layout(parts[1], ratio=2))
+        return _Fixed(layout, 18 + room.evolution + room.log)
+
+
+class _Room(NamedTuple):
+    """Lines of the lower parts of the picture."""
+
+    evolution: int
+    log: int
+
+
+def _room(height: int) -> _Room:
+    """The lines of evolution and log in a console of this height, in which the rest takes 18."""
+    evolution = max(7, min(14, height - 18 - 5))
+    return _Room(evolution, max(5, min(10, height - 18 - evolution)))
 
 
 class _Fixed:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from snn4.agent.show.text import gene
+from snn4.agent.show.generations import gene
 from snn4.policies.gene import Locus, loci
 
 COLUMNS = ("gene", "value", "range", "learned weights")

@@ -16,9 +16,10 @@ from rich.text import Text
 from snn4.agent.evaluation.matrix import retained
 from snn4.agent.run.beings import name_of
 from snn4.agent.run.events import Task
+from snn4.agent.show.generations import gene, short_names
 from snn4.agent.show.seen import Seen
 from snn4.agent.show.tables import heatmap, measure_rows
-from snn4.agent.show.text import figure, gene, percent, sparkline
+from snn4.agent.show.text import figure, percent, sparkline
 from snn4.agent.show.view import ENERGY_MODEL, reached
 
 STYLES = ("green", "yellow", "blue")
@@ -32,7 +33,8 @@ def header(seen: Seen) -> Panel:
     being = name_of(latest.being) if latest else "…"
     age = (seen.learned or seen.began).age
     speed = f"{seen.pace.per_second:,.0f} {unit}/s"
-    text = "  ·  ".join((f"[b]{seen.began.name}[/b]", being, f"age {age:,} {unit}", speed, seen.state))
+    state = "asleep" if seen.asleep else seen.state
+    text = "  ·  ".join((f"[b]{seen.began.name}[/b]", being, f"age {age:,} {unit}", speed, state))
     return Panel(Text.from_markup(text, justify="center"), title="snn4-agent", border_style="cyan")
 
 
@@ -166,8 +168,10 @@ def energy(seen: Seen) -> Panel:
 
 
 def genome(seen: Seen) -> Panel:
-    """The evolvable values."""
-    return Panel(Text("  ".join(f"{name} {gene(value)}" for name, value in seen.began.genome.items())), title="genome")
+    """The evolvable values, as they are now."""
+    genes = seen.genome
+    names = short_names(genes)
+    return Panel(Text("  ".join(f"{names[name]} {gene(value)}" for name, value in genes.items())), title="genome")
 
 
 def log(seen: Seen) -> Panel:

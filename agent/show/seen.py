@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from datetime import datetime
+from typing import Any
 
 from snn4.agent.run.beings import TWINS
-from snn4.agent.run.events import Began, Ended, Entered, Evaluated, Event, Learned
+from snn4.agent.run.events import Began, Ended, Entered, Evaluated, Event, Evolved, Learned
+from snn4.agent.show.generations import Generations
 from snn4.agent.show.view import ENERGY_MODEL, Pace, describe, stamped
 
 
@@ -33,11 +35,27 @@ class Seen:
         """Joules per decision of the spiking being in each task."""
         self.ann_joules: dict[str, float] = {}
         self.spike_rates: list[float] = []
+        self.generations = Generations()
+        self._evolving: set[str] = set()
+        """All genes that evolution has named; some are gone with the kind of neuron or code that had them."""
 
     @property
     def is_stream(self) -> bool:
         """Whether scores are accuracies of several tasks, which make a matrix."""
         return self.began.measure == "accuracy" and len(self.began.tasks) > 1
+
+    @property
+    def asleep(self) -> bool:
+        """Whether candidates of a generation live."""
+        latest = self.generations.latest
+        return latest is not None and latest.event.asleep and self.state == "running"
+
+    @property
+    def genome(self) -> dict[str, Any]:
+        """The present genes, those that evolve first."""
+        latest = self.generations.latest
+        now = {} if latest is None else latest.event.genes
+        return {**now, **{name: value for name, value in self.began.genome.items() if name not in self._evolving}}
 
     def take(self, event: Event, when: datetime | None) -> None:
         """Remember ``event``, which happened at ``when``, or now."""
@@ -55,6 +73,9 @@ class Seen:
                     self.returns[event.being].append(event.episode_return)
             case Evaluated():
                 self._take_scores(event)
+            case Evolved():
+                self.generations.take(event)
+                self._evolving |= event.genes.keys()
             case Ended():
                 self.state = event.state
         if line := describe(event, self.began):

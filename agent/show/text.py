@@ -39,6 +39,26 @@ def prefixed(value: float | None) -> str:
     return f"{value / 1000**power:.4g} {_PREFIXES[power]}" if power else f"{value:.4g}"
 
 
+def amount(value: float) -> str:
+    """A return or a cost, in few characters.
+
+    >>> [amount(value) for value in (26104.9, 49.54, 0.25, 3.4e-09)]
+    ['26,105', '49.5', '0.250', '3.4 n']
+    """
+    if 0 < abs(value) < 1e-3:
+        return prefixed(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else figure(value)
+
+
+def several(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> several(1, "candidate"), several(1000, "candidate")
+    ('1 candidate', '1,000 candidates')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Hours, minutes and seconds: ``0:02:05``."""
     minutes, seconds = divmod(round(seconds), 60)
@@ -56,8 +76,3 @@ def sparkline(values: list[float], width: int) -> str:
     means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     low, high = min(means), max(means)
     return "".join("▁▂▃▄▅▆▇█"[round(7 * (m - low) / (high - low)) if high > low else 3] for m in means)
-
-
-def gene(value: str | float) -> str:
-    """The value of a gene: a word, or a number with up to 4 digits."""
-    return value if isinstance(value, str) else f"{value:.4g}"

@@ -25,6 +25,7 @@ from snn4.agent.run.events import (
     Saved,
     Score,
 )
+from snn4.agent.show.evolution_lines import evolution
 from snn4.agent.show.text import duration, figure, percent, spread
 
 ENERGY_MODEL = "45nm_fp32"
@@ -83,8 +84,8 @@ class Pace:
         self._when = time.monotonic()
 
     def take(self, event: Event) -> None:
-        """Take in one event; only learning counts."""
-        if isinstance(event, (Began, Entered)) or self._is_of_next_being(event):
+        """Take in one event; only learning counts. The steps of a sleep are those of others."""
+        if isinstance(event, (Began, Entered, Evolved)) or self._is_of_next_being(event):
             self._learned = None
             self._steps.clear()
         if isinstance(event, Learned):
@@ -176,20 +177,6 @@ def describe(event: Event, began: Began | None) -> str | None:
         case Ended():
             return f"run {event.state} at {event.age:,} {unit}{': ' + event.text if event.text else ''}"
     return None
-
-
-def evolution(event: Evolved) -> str:
-    """One line on a generation: its beginning, the best of its candidates, or how it ended."""
-    head = f"{name_of(event.being)} generation {event.generation}"
-    tested = [row for row in event.candidates if row["scores"]]
-    if not event.asleep:
-        wakes = "unchanged" if event.adopted is None else f"as candidate {event.adopted}"
-        sleeps = "" if event.next_step is None else f"; sleeps again after step {event.next_step:,}"
-        return f"{head}: wakes up {wakes}: {event.reason}{sleeps}"
-    if not tested:
-        return f"{head} falls asleep in {event.task}: {len(event.candidates) - 1} candidates"
-    stopped = sum(row["stopped"] is not None for row in event.candidates)
-    return f"{head}: {len(tested) - 1} candidates tested, {stopped} stopped"
 
 
 def _tasks(began: Began) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evolutions import ADOPTED, BORN, STORY
 from pages import Page
 from rich.console import Console
 from stories import Story, of
@@ -110,6 +111,20 @@ def test_measures_of_returns(lived: Lived) -> None:
     assert table["memory, bytes"] == ["0", "0"]
     older = {being: {"measures": row["measures"]} for being, row in retention.items()}  # as 0.1 wrote it
     assert ["memory, bytes", "-", "-"] in retention_measure_rows(older)
+
+
+def test_a_life_with_evolution(lived: Lived, tmp_path: Path) -> None:
+    write_page(tmp_path / "r.html", "x", sections(STORY, None))
+    page = Page((tmp_path / "r.html").read_text())
+    assert "return against synaptic operations of all candidates" in page.pictures
+    assert any("T 4 → 2, net_arch.0 64 → 12" in row for row in page.rows)
+    evolution = {"generations": 2, "candidates": 6, "adopted": ["2"], "genes": ADOPTED, "genes_at_birth": BORN}
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(tables({**lived.summary, **_ABOUT, "evolution": evolution}))
+    assert "2 generations, 6 candidates, 1 adopted" in console.export_text()
+
+
+_ABOUT = {"seed": 0, "config": {"name": "x"}}
 
 
 @pytest.mark.parametrize("task", [{}, {"name": ""}, {"name": "CartPole-v1"}])

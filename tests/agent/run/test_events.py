@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from evolutions import FIRST
 
 from snn4.agent.run.events import (
     EVENTS,
@@ -27,6 +28,7 @@ EXAMPLES = [
     Entered("organism", "CartPole-v1", 0, 10, 100, {"45nm_fp32": 1e-9, "loihi1": None}),
     Learned("ann_twin", "CartPole-v1", 0, 10, 100, 10, None, [0.25], {"loss": 0.1}, seconds=1.5, epoch=2, T=4),
     Evaluated("organism", "CartPole-v1", 10, {"CartPole-v1": ROW}, True, "test", 1, 9, 4, seconds=0.25),
+    dataclasses.replace(FIRST[-1], seconds=2.5),
     Compared({"CartPole-v1": ROW}, {"CartPole-v1": ROW}),
     Saved("checkpoints/000001", 10, bytes=5, seconds=0.125),
     Noted("Grüße"),

@@ -4,6 +4,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from evolutions import FIRST, SECOND, row, told
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from snn4.agent.run.events import Evaluated, Event, Learned, Noted
@@ -63,6 +64,17 @@ def test_of_images(tmp_path: Path) -> None:
         "network/0-digits/episode_return": [(640, 0.75)],
         "ann_twin/validation/digits/return_mean": [(640, 0.875)],
         "ann_twin/validation/digits/loss": [(640, 0.125)],
+    }
+
+
+def test_of_an_evolution(tmp_path: Path) -> None:
+    """At the end of each generation; the organism itself lives on where nobody is adopted."""
+    write(tmp_path, *FIRST, *SECOND, told(2, [row(6, stopped="silent")], {}))
+    assert shown(tmp_path) == {
+        "organism/evolution/adopted": [(1000, 1.0), (2000, 0.0), (3000, 0.0)],
+        "organism/evolution/best_return": [(1000, 400.0), (2000, 380.0)],
+        "organism/evolution/return": [(1000, 400.0), (2000, 390.0)],
+        "organism/evolution/synaptic_operations": [(1000, 30.0), (2000, 31.0)],
     }
 
 

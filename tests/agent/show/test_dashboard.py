@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from evolutions import FIRST, SECOND, STORY
 from rich.console import Console
 from rich.text import Text
 from run_folders import events_in, read
@@ -131,6 +133,72 @@ def test_a_live_picture_is_drawn_and_left_behind(events: list[Event]) -> None:
 
 def test_markup_in_a_note_is_shown_as_it_is() -> None:
     assert "[b]x[/b] [0]" in picture([Noted("[b]x[/b] [0]")])
+
+
+# Evolution
+
+
+def test_a_life_that_has_not_slept_looks_like_any_other() -> None:
+    shown = picture(STORY[:3])
+    assert "candidates" not in shown
+    assert len(shown.splitlines()) == 28
+    assert "T 4  net_arch.0 64  neuron.kind lif" in shown
+
+
+def test_asleep() -> None:
+    shown = picture(STORY[:4], height=45)
+    for part in ("asleep", "generation 0: asleep", "0 of 4 tested", "no candidate is tested yet", "ETA …"):
+        assert part in shown, part
+    shown = picture(STORY[:5], height=45)
+    for part in (
+        "3 of 4 tested, 1 stopped", "best so far: candidate 0", "return 110.0 → 150.0", "the same genes",
+        "synaptic operations (log)", "• candidate  ◆ organism",
+    ):  # fmt: skip
+        assert part in shown, part
+
+
+def test_awake() -> None:
+    shown = picture(STORY[:6], height=45)
+    for part in (
+        "generation 0: awake", "next sleep after 9,000", "now: candidate 2", "return 100.0 → 400.0", "T 4 → 2",
+        "synaptic operations 1,600 → 30.0", "net_arch.0 64 → 12", "T 2  net_arch.0 12  neuron.kind lif", "readout rate",
+        "• candidate  ◦ half a trial  ◆ organism  ★ adopted",
+    ):  # fmt: skip
+        assert part in shown, part
+    plot = shown[shown.index(" candidates ") : shown.index("• candidate")]
+    assert {mark: plot.count(mark) for mark in "•◦◆★×"} == {"•": 1, "◦": 1, "◆": 1, "★": 1, "×": 0}
+    shown = picture(STORY, height=45)
+    assert "no further sleep in this task" in shown
+    assert "unchanged: no candidate is better" in shown
+
+
+def test_a_gene_that_is_gone_with_its_kind_is_not_shown() -> None:
+    genes = {"policy.neuron.kind": "if", "policy.neuron.slope": 2.0}
+    shown = picture([*STORY, dataclasses.replace(SECOND[-1], genes=genes)], height=45)
+    genome = shown[shown.index(" genome ") : shown.index(" candidates ")]
+    assert "neuron.kind if" in genome
+    assert "readout rate" in genome  # which does not evolve
+    assert "net_arch" not in genome
+
+
+def test_a_resumed_generation_is_drawn_once() -> None:
+    """As a `watch` sees it that has run all the time; the log alone tells of it."""
+    began = dataclasses.replace(STORY[0], resumed=True)
+    again = picture([*STORY[:5], began, STORY[1], *FIRST[1:]], height=45).partition(" events ")[0]
+    once = picture([*STORY[:2], *FIRST], height=45).partition(" events ")[0]
+    start = " candidates "
+    assert again[again.index(start) :] == once[once.index(start) :]
+    assert again[again.index(" genome ") :] == once[once.index(" genome ") :]
+
+
+@pytest.mark.parametrize(("width", "height"), [(20, 5), (40, 12), (60, 24), (80, 30), (110, 40), (250, 80)])
+def test_evolution_in_any_terminal(width: int, height: int) -> None:
+    for n in range(3, len(STORY) + 1):
+        lines = picture(STORY[:n], width, height).splitlines()
+        assert max(map(len, lines)) <= width
+        assert len(lines) <= height
+        if height >= 30 and n in (5, 6):
+            assert any("┤" in line for line in lines)
 
 
 # Images

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evolutions import FIRST, SECOND, T, row, told
 from rich.console import Console
 from run_folders import events_in
 
@@ -96,6 +97,14 @@ def test_an_accuracy_that_is_not_known_is_left_out(monkeypatch: pytest.MonkeyPat
     assert lines([life, unknown])[1].endswith("loss 2.250, no episode yet")
 
 
+def test_the_steps_of_a_sleep_do_not_count_as_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINE_EVERY", 0.0)
+    steps = [learned("organism", step, 1.0) for step in (100, 200, 3000, 3050)]
+    *_, first, second = lines([BEGAN, *steps[:2], *FIRST, *steps[2:]])
+    assert "images/s" not in first
+    assert ", 50 images/s," in second
+
+
 def scores(*values: float, **more: float) -> dict[str, Any]:
     return {f"task {number}": {"return_mean": value, **more} for number, value in enumerate(values)}
 
@@ -122,6 +131,15 @@ TWIN = {"return_mean": 0.75, "energy_joules": {"45nm_fp32": 4.0}}
         (Compared({"x": ROW}, {"x": TWIN}), "x: 50.00 % against the ANN twin's 75.00, at 25% of its energy"),
         (Compared({"x": ROW | {"forgetting": 0.5}}, {"x": TWIN | {"forgetting": 0.25, "energy_joules": {}}}),
          "x: 50.00 % against the ANN twin's 75.00, forgetting 50.00 against 25.00"),
+        (FIRST[0], "SNN generation 0: falls asleep in CartPole-v1: 4 candidates"),
+        (FIRST[1], "SNN generation 0: 3 of 4 tested, 1 stopped; best: candidate 0 after 500 steps, return 150.0 at "
+         "2,000 synaptic operations"),
+        (FIRST[2], "SNN generation 0: wakes up as candidate 2, return 100 -> 400; T 2, net_arch.0 12; sleeps again "
+         "after step 9,000"),
+        (SECOND[1], "SNN generation 1: wakes up unchanged: no candidate is better beyond the noise"),
+        (told(2, [row(6, {}, 9.0)], {T: 2}, adopted=6, reason="x"),
+         "SNN generation 2: wakes up as candidate 6, x; the same genes"),
+        (told(2, [row(6, stopped="silent")], {T: 2}, asleep=True), "SNN generation 2: 0 of 1 tested, 1 stopped"),
         (Noted("[b]x[/b] [0]"), "[b]x[/b] [0]"),
         (Ended("failed", 1000, "[because]"), "run failed at 1,000 images: [because]"),
         (Ended("finished", 1000), "run finished at 1,000 images"),
