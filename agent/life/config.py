@@ -121,7 +121,8 @@ class LifeConfig:
     @property
     def fixed_genes(self) -> tuple[str, ...]:
         """Keys that cannot evolve beside the other values; see `snn4.policies.gene.loci`."""
-        return ("evolution",)
+        own = all(task.learner is not None for task in self.world)
+        return ("evolution", "learner") if own else ("evolution",)
 
     def _check_evolution(self) -> None:
         evolution, longest = self.evolution, max(task.steps for task in self.world)
