@@ -94,7 +94,7 @@ class Evaluator:
         if (key := (id(env), episodes)) not in self._chances:
             env.seed(VALIDATION_SEED)
             env.action_space.seed(VALIDATION_SEED)
-            played = result_of(_play(_Chance(env.action_space), env, _episodes(env, episodes), lambda: False))
+            played = result_of(play(_Chance(env.action_space), env, _episodes(env, episodes), lambda: False))
             self._chances[key] = float(np.mean([episode.episode_return for episode in played]))
         return self._chances[key]
 
@@ -149,45 +149,34 @@ def evaluation(
         Interrupted: ``stop``, called before each step, returned True.
         NotFinite: an observation is NaN or infinite.
     """
-    score, _ = yield from measured(policy, env, episodes, seed, normalization, stop)
-    return score
-
-
-def measured(
-    policy: BasePolicy, env: VecEnv, episodes: int, seed: int, normalization: dict[str, Any] | None = None,
-    stop: Stop = lambda: False,
-) -> Generator[Underway, None, tuple[Score, list[float]]]:  # fmt: skip
-    """The score of an `evaluation`, and the return of each episode in an order that ``seed`` and ``env`` determine, so
-    that the returns of two policies are pairs."""
     episodes = _episodes(env, episodes)
     cut_after = getattr(env, "cut_after", None)
-    env = _normalized(env, normalization)
+    env = normalized(env, normalization)
     env.seed(seed)
     with torch.random.fork_rng(), Meter(policy) as meter:
         torch.manual_seed(seed)  # for codes with random spikes
-        played = yield from _play(policy, env, episodes, stop)
+        played = yield from play(policy, env, episodes, stop)
     returns = [episode.episode_return for episode in played]
     cut = sum(cut_after is not None and episode.steps >= cut_after for episode in played)
-    score = {
+    return {
         "return_mean": float(np.mean(returns)),
         "return_std": float(np.std(returns)),
         "episodes": episodes,
         **({"episodes_cut": cut} if cut else {}),
         **{name: value for name, value in asdict(meter.cost()).items() if name != "layers"},  # too long for the journal
     }
-    return score, [episode.episode_return for episode in sorted(played, key=lambda episode: episode.copy)]
 
 
-def _normalized(env: VecEnv, normalization: dict[str, Any] | None) -> VecEnv:
+def normalized(env: VecEnv, normalization: dict[str, Any] | None) -> VecEnv:
     """``env`` with observations normalised by fixed statistics, if there are any."""
     if normalization is None:
         return env
-    normalized = VecNormalize(env, training=False, norm_reward=False)
-    set_normalization(normalized, normalization)
-    return normalized
+    fixed = VecNormalize(env, training=False, norm_reward=False)
+    set_normalization(fixed, normalization)
+    return fixed
 
 
-def _play(policy: Any, env: VecEnv, episodes: int, stop: Stop) -> Generator[Underway, None, list[Episode]]:
+def play(policy: Any, env: VecEnv, episodes: int, stop: Stop) -> Generator[Underway, None, list[Episode]]:
     """Play whole episodes in all copies of ``env``, distributed as in SB3's ``evaluate_policy``.
 
     The policy only decides for copies that still owe an episode, so that a meter sees the decisions of the counted
@@ -250,7 +239,7 @@ def observe(
     policy: BasePolicy, env: VecEnv, samples: int, seed: int, normalization: dict[str, Any] | None = None
 ) -> Tensor:
     """Observations (samples, …) as ``policy`` sees them, from whole episodes with actions that it samples."""
-    env = _normalized(env, normalization)
+    env = normalized(env, normalization)
     set_random_seed(seed)
     env.seed(seed)
     seen = []

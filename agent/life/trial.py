@@ -10,7 +10,8 @@ from typing import Any
 
 from stable_baselines3.common.policies import BasePolicy
 
-from snn4.agent.evaluation.episodes import Evaluator, measured, observe
+from snn4.agent.evaluation.episodes import Evaluator, observe
+from snn4.agent.evaluation.sampled import sampled
 from snn4.agent.evolution.generation import Part, Result
 from snn4.agent.evolution.objectives import OBJECTIVES, Fitness, Samples
 from snn4.agent.life.being import Being
@@ -19,7 +20,6 @@ from snn4.agent.life.organism import Organism, TaskMemory
 from snn4.agent.run.beings import ORGANISM
 from snn4.agent.run.events import Score
 from snn4.learners.algorithms import make_policy
-from snn4.learners.generators import result_of
 from snn4.learners.not_finite import NotFinite
 from snn4.learners.policy_distillation import PolicyTeacherConfig
 from snn4.learners.policy_teacher import PolicyTeacher, teacher_from
@@ -36,6 +36,8 @@ BLOCKS = 4
 """Parts of the test episodes, each with its own costs per decision."""
 OBSERVATIONS = 512
 """Observations on which the use of the parent's neurons is measured."""
+WATCHED = 16
+"""Copies of the environment in which the parent is watched for it."""
 ROUNDS, EPOCHS = 4, 16
 """Rounds of lessons in a trial, and passes over the observations after each: steps are dearer than passes."""
 
@@ -119,7 +121,7 @@ def _inherit(being: Being, job: Job) -> None:
     after = {name: _policy(job.config, Organism(job.config.policy), seen[name]) for name in before}
     uses = []
     for name, policy in before.items():
-        env = _evaluator(job.config.evaluation.max_episode_steps).environment(seen[name], BLOCKS)
+        env = _evaluator(job.config.evaluation.max_episode_steps).environment(seen[name], WATCHED)
         normalization = parent.tasks[name].normalization
         uses.append(activity(policy, observe(policy, env, OBSERVATIONS, TRIAL_SEED + job.step, normalization)))
     plan = inheritance(list(before.values()), next(iter(after.values())), uses, job.config.seed)
@@ -179,8 +181,7 @@ def _tested(being: Being, job: Job) -> tuple[Fitness, bool]:
         for block in range(blocks):
             env = being.evaluator.environment(task, -(-job.part.episodes // blocks))
             normalization = being.organism.tasks[task.name].normalization
-            play = measured(being.policy(task), env, env.num_envs, seed + 1000 * block, normalization)
-            score, each = result_of(play)
+            score, each = sampled(being.policy(task), env, env.num_envs, seed + 1000 * block, normalization)
             scores.append(score)
             returns += each
         fitness[task.label] = _samples(job.config, scores, returns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -31,14 +31,16 @@ class Values:
     """Membranes, synaptic currents and adaptations of neurons, and cells of an LSTM."""
 
     def __add__(self, other: Values) -> Values:
-        return Values(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        # dataclasses.astuple would copy deeply, and this runs for each layer and decision that is metered.
+        return Values(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def __truediv__(self, number: float) -> Values:
-        return Values(*(value / number for value in astuple(self)))
+        return Values(*(value / number for value in vars(self).values()))
 
     def bytes(self, widths: Values) -> float:
         """Sum over all kinds, for ``widths`` in bytes."""
-        return float(sum(value * width for value, width in zip(astuple(self), astuple(widths), strict=True)))
+        pairs = zip(vars(self).values(), vars(widths).values(), strict=True)
+        return float(sum(value * width for value, width in pairs))
 
 
 def parameter_values(layers: Iterable[nn.Module], parameters: int) -> Values:
