@@ -34,6 +34,7 @@ from snn4.policies.acting.spaces import require_plain
 from snn4.policies.acting.waking import watch_over
 from snn4.policies.backends import BACKENDS
 from snn4.policies.neurons import NeuronConfig
+from snn4.policies.sparse import SPARSEST, keep_absent
 
 _LSTM: dict[str, Any] = {"lstm_hidden_size": None, "n_lstm_layers": 1, "enable_critic_lstm": True}
 _LSTM |= {"shared_lstm": False, "lstm_kwargs": None}
@@ -66,7 +67,7 @@ class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
         memory: dendrites and readout: a `MemoryConfig`, or a mapping of its fields.
         critic: ``"ann"``, which has the actor's dendrites, or ``"spiking"``, which has the actor's architecture.
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
-        spike_cost: of the actor, as in `snn4.policies.sb3`.
+        spike_cost, sparsity: of the actor, as in `snn4.policies.sb3`.
 
     Raises:
         ValueError: for spaces with which SB3 would learn wrongly (`require_plain`), and for arguments of an LSTM.
@@ -83,6 +84,7 @@ class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
         critic: Literal["ann", "spiking"] = "ann",
         backend: Literal["torch", "snntorch", "norse"] = "torch",
         spike_cost: float = 0.0,
+        sparsity: float = 0.0,
         **kwargs: Any,
     ) -> None:
         require_plain(observation_space, action_space)
@@ -103,6 +105,7 @@ class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
             "critic": one_of("critic", critic, ("spiking", "ann")),
             "backend": one_of("backend", backend, BACKENDS),
             "spike_cost": not_negative("spike_cost", spike_cost),
+            "sparsity": not_negative("sparsity", sparsity, SPARSEST),
         }
         spaces_and_schedule = (observation_space, action_space, lr_schedule)
         super().__init__(*spaces_and_schedule, net_arch=[], lstm_hidden_size=sizes[-1], **kwargs)
@@ -115,10 +118,11 @@ class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
         self.lstm_critic = self._memory(critic_neuron, "critic")  # type: ignore[assignment]
         self.lstm_hidden_state_shape = (self.lstm_actor.num_layers, 1, self.lstm_actor.hidden_size)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+        keep_absent(self, self.optimizer)
 
     def _memory(self, neuron: NeuronConfig | None, name: str) -> Memory:
         dt, backend = self.spiking["neuron"].dt, self.spiking["backend"]
-        own = {"spike_cost": self.spiking["spike_cost"]} if name == "actor" else {}
+        own = {key: self.spiking[key] for key in ("spike_cost", "sparsity")} if name == "actor" else {}
         memory = Memory(self.features_dim, self.layer_sizes, neuron, self.spiking["memory"], backend, dt, **own)
         if neuron is not None:
             watch_over(memory, name)

@@ -50,6 +50,7 @@ from snn4.policies.decoding import DECODERS
 from snn4.policies.gene import Gene
 from snn4.policies.networks.config import MOST_STEPS, NetworkConfig
 from snn4.policies.neurons import NeuronConfig
+from snn4.policies.sparse import SPARSEST, keep_absent, prune
 
 CodingName = Literal["direct", "rate", "latency", "delta", "population", "phase"]
 ReadoutName = Literal["rate", "membrane", "weighted", "first_spike"]
@@ -91,6 +92,10 @@ class PolicyConfig:
     spike_cost: float = 0.0
     """Cost of spikes while the policy learns. The loss of the actor (DQN: of the Q-network) gets this cost times the
     mean spike rate of its hidden neurons, from 0 to 1, as a term. Spikes of critics and encoders are free."""
+    sparsity: float = 0.0
+    """Fraction of synapses, up to 0.95, that are absent from each layer of the actor (DQN: of the Q-network) before its
+    action head. Absent are those with the smallest weights: of the weights drawn at birth, or of ``initial``. Their
+    weights stay 0. The twins are dense."""
     memory: MemoryConfig | None = None
     """How the policy remembers observations and reads spikes (state: carry). Without it, `MemoryConfig`'s defaults."""
     initial: str | None = None
@@ -101,6 +106,7 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         whole_number("T", self.T)
         not_negative("spike_cost", self.spike_cost)
+        not_negative("sparsity", self.sparsity, SPARSEST)
         layer_sizes("net_arch", self.net_arch)
         if self.T > MOST_STEPS:
             raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1 and <= {MOST_STEPS:,}")
@@ -150,7 +156,7 @@ class PolicyConfig:
             kwargs["activation_fn"] = ANN_ACTIVATIONS[self.ann_activation]
         if self.kind == "spiking":
             kwargs |= {"neuron": self.neuron, "backend": self.backend}
-            kwargs |= {"spike_cost": self.spike_cost}
+            kwargs |= {"spike_cost": self.spike_cost, "sparsity": self.sparsity}
             kwargs |= {"critic": self.critic} if algorithm in ("PPO", "A2C") else {}
             if self.state == "carry":
                 kwargs |= {"memory": self.memory}
@@ -175,6 +181,8 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
         residual: whether ``predict`` starts a decision from what the one before has left in the membranes.
         spike_cost: cost of spikes while the actor learns: the loss gets this cost times the mean spike rate of its
             hidden neurons as a term (`snn4.policies.acting.spike_cost`).
+        sparsity: fraction of synapses, from 0 to 0.95, that are absent from each layer of the actor before its action
+            head (`snn4.policies.sparse.SparseLinear`).
         bounded: whether codes that cover a range take the range of the observation space. False for observations that
             leave this range: behind VecNormalize, which does not change the space.
 
@@ -205,6 +213,7 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
         backend: BackendName = "torch",
         residual: bool = False,
         spike_cost: float = 0.0,
+        sparsity: float = 0.0,
         bounded: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -228,9 +237,12 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
             "backend": one_of("backend", backend, BACKENDS),
             "residual": one_of("residual", residual, (True, False)),
             "spike_cost": not_negative("spike_cost", spike_cost),
+            "sparsity": not_negative("sparsity", sparsity, SPARSEST),
         }
         super().__init__(observation_space, action_space, lr_schedule, net_arch, *args, **kwargs)  # type: ignore[call-arg]
         warn_of_activation(self)
+        policy: Any = self
+        keep_absent(policy, getattr(policy, "actor", policy).optimizer)
 
     def _checked_arch(self, net_arch: Any) -> Any:
         if isinstance(net_arch, list) and len(net_arch) == 1 and isinstance(net_arch[0], Mapping):
@@ -270,6 +282,10 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
         if type(self.action_dist) is CategoricalDistribution:
             self.action_dist = LeanCategorical(self.action_dist.action_dim)
 
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        prune(self)  # SB3 has drawn all weights anew (ortho_init)
+
     def _build_mlp_extractor(self) -> None:
         super()._build_mlp_extractor()
         arch = self.net_arch if isinstance(self.net_arch, dict) else {"pi": self.net_arch, "vf": self.net_arch}
@@ -277,8 +293,8 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
         if arch.get("pi"):
             extractor.policy_net = self._body(arch["pi"], "actor", self._layers(self.features_dim))  # type: ignore[assignment]
         if arch.get("vf") and self.critic_kind == "spiking":
-            free = {**self._layers(self.features_dim), "spike_cost": 0.0}  # it never acts
-            extractor.value_net = self._body(arch["vf"], "critic", free)  # type: ignore[assignment]
+            layers = {**self._layers(self.features_dim), "spike_cost": 0.0, "sparsity": 0.0}  # it never acts
+            extractor.value_net = self._body(arch["vf"], "critic", layers)  # type: ignore[assignment]
 
     def _body(self, sizes: Sequence[int], name: str, layers: dict[str, Any]) -> SpikingMLP:
         body = SpikingMLP(self.features_dim, sizes, **layers)

@@ -22,6 +22,7 @@ from snn4.policies.finite import require_finite
 from snn4.policies.gene import Gene
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.scan import is_recorded
+from snn4.policies.sparse import SPARSEST, make_linear
 
 PackedState = tuple[Tensor, Tensor]
 """The state that sb3-contrib carries: (rows, B, width) twice; the second tensor is unused."""
@@ -60,6 +61,7 @@ class Memory(nn.Module):
         backend: library of the neurons: torch (this project's own), snntorch or norse.
         dt: length of a step, seconds; None takes that of the neurons.
         spike_cost: cost of the mean spike rate in the loss, in training mode (`acting.spike_cost`).
+        sparsity: the fraction of absent synapses in each layer (`SparseLinear`).
     """
 
     def __init__(
@@ -71,16 +73,19 @@ class Memory(nn.Module):
         backend: str = "torch",
         dt: float | None = None,
         spike_cost: float = 0.0,
+        sparsity: float = 0.0,
     ) -> None:
         super().__init__()
         self.spike_cost = not_negative("spike_cost", spike_cost)
+        sparsity = not_negative("sparsity", sparsity, SPARSEST)
         self.n_neurons = sum(net_arch)
         dt = dt or (neuron or NeuronConfig()).dt
         self.gain = config.gain
         self.dendrites = nn.ModuleList(_leaky_integrator(tau, dt) for tau in config.taus)
         self.layers = nn.ModuleList()
         for a, b in itertools.pairwise([n_inputs * (1 + len(config.taus)), *net_arch]):
-            self.layers += [nn.Linear(a, b), nn.Tanh() if neuron is None else make_neuron(neuron, backend, (b,))]
+            synapses = make_linear(a, b, sparsity)
+            self.layers += [synapses, nn.Tanh() if neuron is None else make_neuron(neuron, backend, (b,))]
         widths = [n_inputs] * len(config.taus)
         self.waking: Waking | None = None
         self.event_driven: EventDriven | None = None

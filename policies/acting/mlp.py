@@ -25,6 +25,7 @@ from snn4.policies.finite import require_finite
 from snn4.policies.fused import fused_backward, fused_forward
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.scan import aliases, gradients, is_recorded, reference_scan, room
+from snn4.policies.sparse import SPARSEST, learned_weight, make_linear
 
 
 class SpikingMLP(nn.Module):
@@ -47,6 +48,7 @@ class SpikingMLP(nn.Module):
         residual: whether the policy's ``predict`` starts a decision from what the one before has left in the membranes
             (`Residues`), instead of from rest.
         spike_cost: cost of the mean spike rate in the loss, in training mode (`acting.spike_cost`).
+        sparsity: the fraction of absent synapses in each layer (`SparseLinear`).
     """
 
     def __init__(
@@ -61,9 +63,11 @@ class SpikingMLP(nn.Module):
         backend: str = "torch",
         residual: bool = False,
         spike_cost: float = 0.0,
+        sparsity: float = 0.0,
     ) -> None:
         super().__init__()
         self.spike_cost = not_negative("spike_cost", spike_cost)
+        sparsity = not_negative("sparsity", sparsity, SPARSEST)
         T, sizes = whole_number("T", T), layer_sizes("net_arch", net_arch)
         neuron = neuron or NeuronConfig()
         self.T, self.n_inputs, self.n_neurons = T, n_inputs, sum(sizes)
@@ -72,7 +76,7 @@ class SpikingMLP(nn.Module):
             raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
         self.layers = nn.ModuleList()
         for a, b in itertools.pairwise([self.encoder.n_outputs, *sizes]):
-            self.layers += [nn.Linear(a, b), make_neuron(neuron, backend, (b,))]
+            self.layers += [make_linear(a, b, sparsity), make_neuron(neuron, backend, (b,))]
         self.decoder = make_decoder(readout, T, neuron.decay)
         self.residues = Residues([layer for layer in self.layers if isinstance(layer, Neuron)]) if residual else None
         self.waking: Waking | None = None
@@ -98,7 +102,7 @@ class SpikingMLP(nn.Module):
         if self._fusable(x):
             synapses = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
             neurons = [layer for layer in self.layers if isinstance(layer, Neuron)]
-            parameters = itertools.chain(*((synapse.weight, synapse.bias) for synapse in synapses))
+            parameters = itertools.chain(*((learned_weight(synapse), synapse.bias) for synapse in synapses))
             return _FusedLayers.apply(signal, self.decoder.weights, neurons, price, *parameters)  # type: ignore[no-any-return, no-untyped-call]
         return self.decoder(self._trains(signal, price)[-1])  # type: ignore[no-any-return]
 

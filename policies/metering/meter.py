@@ -72,7 +72,8 @@ class Meter:
     inputs of a sample touch in a step, each once (so kernels are reused over an image, but nothing over steps or
     samples), and biases; non-zero inputs and all outputs of synapses; for each neuron update its current, and its
     states read and written; for each spike one value, its address. Norms, pooling and activation functions are assumed
-    to be fused, and cost no traffic.
+    to be fused, and cost no traffic. Weights of 0 are absent synapses. They are not read, because rows of weights are
+    assumed to be compressed, with indices that cost nothing. Sizes still count them, and choose the memory.
 
     **On a spiking chip** every spike crosses synapses separately: average pooling and sums of spikes are folded into
     the synapses; spikes of 1 and -1 that cancel each other there are not counted. The host runs the layers before the
