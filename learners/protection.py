@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from snn4.learners.plain_data import on_device, tensors
 from snn4.policies.acting.behaviour import Behaviour, head_outputs
+from snn4.policies.acting.spike_cost import free_spikes
 from snn4.policies.sb3 import trunk_names
 
 Kind = Literal["none", "freeze", "ewc", "replay"]
@@ -163,11 +164,13 @@ def importance(policy: BasePolicy, behaviour: Behaviour) -> dict[str, Tensor]:
     """
     trunk, random = _actor_trunk(policy), torch.Generator().manual_seed(0)
     squares = {name: torch.zeros_like(synapses) for name, synapses in trunk.items()}
-    for row in range(len(behaviour)):
-        outputs = head_outputs(policy, behaviour.observations[row : row + 1])
-        chance = behaviour.log_probability(outputs, random)
-        for square, gradient in zip(squares.values(), torch.autograd.grad(chance, list(trunk.values())), strict=True):
-            square += gradient**2
+    with free_spikes(policy):  # importance is that for decisions alone
+        for row in range(len(behaviour)):
+            outputs = head_outputs(policy, behaviour.observations[row : row + 1])
+            chance = behaviour.log_probability(outputs, random)
+            gradients = torch.autograd.grad(chance, list(trunk.values()))
+            for square, gradient in zip(squares.values(), gradients, strict=True):
+                square += gradient**2
     total = torch.cat([square.flatten() for square in squares.values()]).mean().clamp(min=torch.finfo().tiny)
     return {name: square / total for name, square in squares.items()}
 

@@ -21,6 +21,7 @@ from snn4.learners.policy_teacher import PolicyTeacher
 from snn4.learners.protection import acting_optimizer
 from snn4.learners.pupil import Pupil
 from snn4.learners.reinforcement import Progress, ReinforcementLearner
+from snn4.policies.acting.spike_cost import free_spikes
 from snn4.policies.sb3 import PolicyConfig
 
 Lessons = dict[str, NDArray[Any]]
@@ -81,7 +82,7 @@ class TaughtLearner(ReinforcementLearner):
         if not self._anchored or weight <= 0:
             return
         rows = torch.randint(len(self.data["goals"]), (self.lessons.batch_size,)).numpy()
-        with torch.enable_grad():
+        with torch.enable_grad(), free_spikes(self.policy):  # the loss of the update has charged them
             distance = self.pupil.distance(self._seen(self.data, rows), self._on_device(self.data["advice"][rows]))
             (weight * self.pupil.sharpness * distance).backward()  # type: ignore[no-untyped-call]
 

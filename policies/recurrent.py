@@ -18,7 +18,15 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
-from snn4.policies.acting.arguments import check_known, config_of, layer_sizes, neuron_of, one_of, warn_of_activation
+from snn4.policies.acting.arguments import (
+    check_known,
+    config_of,
+    layer_sizes,
+    neuron_of,
+    not_negative,
+    one_of,
+    warn_of_activation,
+)
 from snn4.policies.acting.categorical import LeanCategorical
 from snn4.policies.acting.deciding import Copyable, WarnsOfNaN
 from snn4.policies.acting.memory import Memory, MemoryConfig, PackedState
@@ -26,6 +34,7 @@ from snn4.policies.acting.spaces import require_plain
 from snn4.policies.acting.waking import watch_over
 from snn4.policies.backends import BACKENDS
 from snn4.policies.neurons import NeuronConfig
+from snn4.policies.sparse import SPARSEST, keep_absent
 
 _LSTM: dict[str, Any] = {"lstm_hidden_size": None, "n_lstm_layers": 1, "enable_critic_lstm": True}
 _LSTM |= {"shared_lstm": False, "lstm_kwargs": None}
@@ -58,6 +67,7 @@ class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
         memory: dendrites and readout: a `MemoryConfig`, or a mapping of its fields.
         critic: ``"ann"``, which has the actor's dendrites, or ``"spiking"``, which has the actor's architecture.
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
+        spike_cost, sparsity: of the actor, as in `snn4.policies.sb3`.
 
     Raises:
         ValueError: for spaces with which SB3 would learn wrongly (`require_plain`), and for arguments of an LSTM.
@@ -73,6 +83,8 @@ class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
         memory: MemoryConfig | Mapping[str, Any] | None = None,
         critic: Literal["ann", "spiking"] = "ann",
         backend: Literal["torch", "snntorch", "norse"] = "torch",
+        spike_cost: float = 0.0,
+        sparsity: float = 0.0,
         **kwargs: Any,
     ) -> None:
         require_plain(observation_space, action_space)
@@ -92,6 +104,8 @@ class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
             "memory": config_of("memory", memory, MemoryConfig),
             "critic": one_of("critic", critic, ("spiking", "ann")),
             "backend": one_of("backend", backend, BACKENDS),
+            "spike_cost": not_negative("spike_cost", spike_cost),
+            "sparsity": not_negative("sparsity", sparsity, SPARSEST),
         }
         spaces_and_schedule = (observation_space, action_space, lr_schedule)
         super().__init__(*spaces_and_schedule, net_arch=[], lstm_hidden_size=sizes[-1], **kwargs)
@@ -104,10 +118,12 @@ class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
         self.lstm_critic = self._memory(critic_neuron, "critic")  # type: ignore[assignment]
         self.lstm_hidden_state_shape = (self.lstm_actor.num_layers, 1, self.lstm_actor.hidden_size)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+        keep_absent(self, self.optimizer)
 
     def _memory(self, neuron: NeuronConfig | None, name: str) -> Memory:
         dt, backend = self.spiking["neuron"].dt, self.spiking["backend"]
-        memory = Memory(self.features_dim, self.layer_sizes, neuron, self.spiking["memory"], backend, dt)
+        own = {key: self.spiking[key] for key in ("spike_cost", "sparsity")} if name == "actor" else {}
+        memory = Memory(self.features_dim, self.layer_sizes, neuron, self.spiking["memory"], backend, dt, **own)
         if neuron is not None:
             watch_over(memory, name)
         return memory

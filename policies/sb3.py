@@ -1,6 +1,6 @@
 """Spiking policies for stable-baselines3, used like its own: ``PPO(SpikingActorCriticPolicy, "CartPole-v1")``.
 
-Each policy takes SB3's policy arguments and, through ``policy_kwargs``, ``T``, ``neuron``, ``coding`` and ``readout``.
+Each policy takes SB3's policy arguments and, through ``policy_kwargs``, those of `_Spiking`.
 Dict observations need no separate policy: the default features extractor for them is SB3's CombinedExtractor.
 """
 
@@ -33,6 +33,7 @@ from snn4.policies.acting.arguments import (
     config_of,
     layer_sizes,
     neuron_of,
+    not_negative,
     one_of,
     warn_of_activation,
     whole_number,
@@ -50,6 +51,7 @@ from snn4.policies.decoding import DECODERS
 from snn4.policies.gene import Choice, Gene
 from snn4.policies.networks.config import MOST_STEPS, NetworkConfig
 from snn4.policies.neurons import NeuronConfig
+from snn4.policies.sparse import SPARSEST, keep_absent, prune
 
 CodingName = Literal["direct", "rate", "latency", "delta", "population", "phase"]
 ReadoutName = Literal["rate", "membrane", "weighted", "first_spike"]
@@ -88,6 +90,13 @@ class PolicyConfig:
     ann_activation: Literal["tanh", "relu"] | None = None
     """Activation function of the artificial twin's actor and critic. The default is SB3's: tanh with PPO and A2C, relu
     with DQN, SAC and TD3. Zeros after relu cost no synaptic operations; tanh gives no zeros."""
+    spike_cost: Annotated[float, Gene(0.0, 0.2)] = 0.0
+    """Cost of spikes while the policy learns. The loss of the actor (DQN: of the Q-network) gets this cost times the
+    mean spike rate of its hidden neurons, from 0 to 1, as a term. Spikes of critics and encoders are free."""
+    sparsity: Annotated[float, Gene(0.0, 0.9)] = 0.0
+    """Fraction of synapses, up to 0.95, that are absent from each layer of the actor (DQN: of the Q-network) before its
+    action head. Absent are those with the smallest weights: of the weights drawn at birth, or of ``initial``. Their
+    weights stay 0. The twins are dense."""
     memory: MemoryConfig | None = None
     """How the policy remembers observations and reads spikes (state: carry). Without it, `MemoryConfig`'s defaults."""
     initial: str | None = None
@@ -97,6 +106,8 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         whole_number("T", self.T)
+        not_negative("spike_cost", self.spike_cost)
+        not_negative("sparsity", self.sparsity, SPARSEST)
         layer_sizes("net_arch", self.net_arch)
         if self.T > MOST_STEPS:
             raise ValueError(f"T: got {self.T}, allowed is a whole number >= 1 and <= {MOST_STEPS:,}")
@@ -153,6 +164,7 @@ class PolicyConfig:
             kwargs["activation_fn"] = ANN_ACTIVATIONS[self.ann_activation]
         if self.kind == "spiking":
             kwargs |= {"neuron": self.neuron, "backend": self.backend}
+            kwargs |= {"spike_cost": self.spike_cost, "sparsity": self.sparsity}
             kwargs |= {"critic": self.critic} if algorithm in ("PPO", "A2C") else {}
             if self.state == "carry":
                 kwargs |= {"memory": self.memory}
@@ -174,6 +186,11 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
         coding: a `CodingConfig`, a mapping of its fields, or the name of a code.
         readout: ``"rate"``, ``"membrane"``, ``"weighted"`` or ``"first_spike"``.
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
+        residual: whether ``predict`` starts a decision from what the one before has left in the membranes.
+        spike_cost: cost of spikes while the actor learns: the loss gets this cost times the mean spike rate of its
+            hidden neurons as a term (`snn4.policies.acting.spike_cost`).
+        sparsity: fraction of synapses, from 0 to 0.95, that are absent from each layer of the actor before its action
+            head (`snn4.policies.sparse.SparseLinear`).
         bounded: whether codes that cover a range take the range of the observation space. False for observations that
             leave this range: behind VecNormalize, which does not change the space.
 
@@ -203,6 +220,8 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
         readout: ReadoutName = "rate",
         backend: BackendName = "torch",
         residual: bool = False,
+        spike_cost: float = 0.0,
+        sparsity: float = 0.0,
         bounded: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -225,9 +244,13 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
             "readout": one_of("readout", readout, DECODERS),
             "backend": one_of("backend", backend, BACKENDS),
             "residual": one_of("residual", residual, (True, False)),
+            "spike_cost": not_negative("spike_cost", spike_cost),
+            "sparsity": not_negative("sparsity", sparsity, SPARSEST),
         }
         super().__init__(observation_space, action_space, lr_schedule, net_arch, *args, **kwargs)  # type: ignore[call-arg]
         warn_of_activation(self)
+        policy: Any = self
+        keep_absent(policy, getattr(policy, "actor", policy).optimizer)
 
     def _checked_arch(self, net_arch: Any) -> Any:
         if isinstance(net_arch, list) and len(net_arch) == 1 and isinstance(net_arch[0], Mapping):
@@ -267,17 +290,22 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
         if type(self.action_dist) is CategoricalDistribution:
             self.action_dist = LeanCategorical(self.action_dist.action_dim)
 
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        prune(self)  # SB3 has drawn all weights anew (ortho_init)
+
     def _build_mlp_extractor(self) -> None:
         super()._build_mlp_extractor()
         arch = self.net_arch if isinstance(self.net_arch, dict) else {"pi": self.net_arch, "vf": self.net_arch}
         extractor: MlpExtractor = self.mlp_extractor
         if arch.get("pi"):
-            extractor.policy_net = self._body(arch["pi"], "actor")  # type: ignore[assignment]
+            extractor.policy_net = self._body(arch["pi"], "actor", self._layers(self.features_dim))  # type: ignore[assignment]
         if arch.get("vf") and self.critic_kind == "spiking":
-            extractor.value_net = self._body(arch["vf"], "critic")  # type: ignore[assignment]
+            layers = {**self._layers(self.features_dim), "spike_cost": 0.0, "sparsity": 0.0}  # it never acts
+            extractor.value_net = self._body(arch["vf"], "critic", layers)  # type: ignore[assignment]
 
-    def _body(self, sizes: Sequence[int], name: str) -> SpikingMLP:
-        body = SpikingMLP(self.features_dim, sizes, **self._layers(self.features_dim))
+    def _body(self, sizes: Sequence[int], name: str, layers: dict[str, Any]) -> SpikingMLP:
+        body = SpikingMLP(self.features_dim, sizes, **layers)
         watch_over(body, name)
         return body
 

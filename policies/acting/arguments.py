@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import re
 import types
 import typing
@@ -23,6 +24,14 @@ def whole_number(name: str, value: Any) -> int:
     if not _is(value, int) or value < 1:
         raise ValueError(f"{name}: got {value!r}, allowed is a whole number >= 1")
     return int(value)
+
+
+def not_negative(name: str, value: Any, most: float = math.inf) -> float:
+    """``value`` as a float; ValueError unless it is a finite number from 0 to ``most``."""
+    if not _is(value, float) or not 0 <= value <= most or value == math.inf:
+        allowed = f"a number from 0 to {most:g}" if most < math.inf else "a finite number >= 0"
+        raise ValueError(f"{name}: got {value!r}, allowed is {allowed}")
+    return float(value)
 
 
 def layer_sizes(name: str, value: Any, least: int = 1) -> list[int]:

@@ -10,6 +10,8 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from snn4.policies.acting.arguments import not_negative
+from snn4.policies.acting.spike_cost import charge_sequences
 from snn4.policies.acting.waking import Waking
 from snn4.policies.backends import make_neuron
 from snn4.policies.coding import require_numbers
@@ -20,6 +22,7 @@ from snn4.policies.finite import require_finite
 from snn4.policies.gene import Gene
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.scan import is_recorded
+from snn4.policies.sparse import SPARSEST, make_linear
 
 PackedState = tuple[Tensor, Tensor]
 """The state that sb3-contrib carries: (rows, B, width) twice; the second tensor is unused."""
@@ -57,6 +60,8 @@ class Memory(nn.Module):
         config: dendrites and readout.
         backend: library of the neurons: torch (this project's own), snntorch or norse.
         dt: length of a step, seconds; None takes that of the neurons.
+        spike_cost: cost of the mean spike rate in the loss, in training mode (`acting.spike_cost`).
+        sparsity: the fraction of absent synapses in each layer (`SparseLinear`).
     """
 
     def __init__(
@@ -67,14 +72,20 @@ class Memory(nn.Module):
         config: MemoryConfig,
         backend: str = "torch",
         dt: float | None = None,
+        spike_cost: float = 0.0,
+        sparsity: float = 0.0,
     ) -> None:
         super().__init__()
+        self.spike_cost = not_negative("spike_cost", spike_cost)
+        sparsity = not_negative("sparsity", sparsity, SPARSEST)
+        self.n_neurons = sum(net_arch)
         dt = dt or (neuron or NeuronConfig()).dt
         self.gain = config.gain
         self.dendrites = nn.ModuleList(_leaky_integrator(tau, dt) for tau in config.taus)
         self.layers = nn.ModuleList()
         for a, b in itertools.pairwise([n_inputs * (1 + len(config.taus)), *net_arch]):
-            self.layers += [nn.Linear(a, b), nn.Tanh() if neuron is None else make_neuron(neuron, backend, (b,))]
+            synapses = make_linear(a, b, sparsity)
+            self.layers += [synapses, nn.Tanh() if neuron is None else make_neuron(neuron, backend, (b,))]
         widths = [n_inputs] * len(config.taus)
         self.waking: Waking | None = None
         self.event_driven: EventDriven | None = None
@@ -108,12 +119,16 @@ class Memory(nn.Module):
             layers, n = layers[-1:], len(states) - 1  # only the readout remains
         elif not torch.is_grad_enabled() and not is_recorded():
             require_finite(layers)
+        trains: list[tuple[Tensor, Neuron]] = []
         for layer in layers:
             if isinstance(layer, Neuron):
                 x, states[n] = layer(x, states[n])
                 n += 1
+                trains += [(x, layer)] if layer.config.spikes else []
             else:
                 x = layer(x)
+        if self.spike_cost and self.training:
+            charge_sequences(trains, x, self.spike_cost / self.n_neurons)
         return x, (self.pack(states, like=packed[0]), packed[1])
 
     def _decides(self, x: Tensor) -> bool:

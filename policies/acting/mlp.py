@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from snn4.policies.acting.arguments import layer_sizes, whole_number
+from snn4.policies.acting.arguments import layer_sizes, not_negative, whole_number
 from snn4.policies.acting.residues import Residues
+from snn4.policies.acting.spike_cost import charge
 from snn4.policies.acting.waking import Waking
 from snn4.policies.backends import make_neuron
 from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encoder, require_numbers
@@ -24,6 +25,7 @@ from snn4.policies.finite import require_finite
 from snn4.policies.fused import fused_backward, fused_forward
 from snn4.policies.neurons import Neuron, NeuronConfig
 from snn4.policies.scan import aliases, gradients, is_recorded, reference_scan, room
+from snn4.policies.sparse import SPARSEST, learned_weight, make_linear
 
 
 class SpikingMLP(nn.Module):
@@ -45,6 +47,8 @@ class SpikingMLP(nn.Module):
         backend: library of the neurons: torch (this project's own), snntorch or norse.
         residual: whether the policy's ``predict`` starts a decision from what the one before has left in the membranes
             (`Residues`), instead of from rest.
+        spike_cost: cost of the mean spike rate in the loss, in training mode (`acting.spike_cost`).
+        sparsity: the fraction of absent synapses in each layer (`SparseLinear`).
     """
 
     def __init__(
@@ -58,17 +62,21 @@ class SpikingMLP(nn.Module):
         bounds: Bounds | None = None,
         backend: str = "torch",
         residual: bool = False,
+        spike_cost: float = 0.0,
+        sparsity: float = 0.0,
     ) -> None:
         super().__init__()
+        self.spike_cost = not_negative("spike_cost", spike_cost)
+        sparsity = not_negative("sparsity", sparsity, SPARSEST)
         T, sizes = whole_number("T", T), layer_sizes("net_arch", net_arch)
         neuron = neuron or NeuronConfig()
-        self.T, self.n_inputs = T, n_inputs
+        self.T, self.n_inputs, self.n_neurons = T, n_inputs, sum(sizes)
         self.encoder = make_encoder(n_inputs, T, coding or CodingConfig(), bounds)
         if not neuron.spikes:
             raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
         self.layers = nn.ModuleList()
         for a, b in itertools.pairwise([self.encoder.n_outputs, *sizes]):
-            self.layers += [nn.Linear(a, b), make_neuron(neuron, backend, (b,))]
+            self.layers += [make_linear(a, b, sparsity), make_neuron(neuron, backend, (b,))]
         self.decoder = make_decoder(readout, T, neuron.decay)
         self.residues = Residues([layer for layer in self.layers if isinstance(layer, Neuron)]) if residual else None
         self.waking: Waking | None = None
@@ -90,12 +98,17 @@ class SpikingMLP(nn.Module):
         signal = self.encoder(x)
         if self.waking is not None:
             self.waking.watch(signal, x.shape[0], self.T)
+        price = self._price(len(x)) if self.spike_cost else 0.0
         if self._fusable(x):
             synapses = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
             neurons = [layer for layer in self.layers if isinstance(layer, Neuron)]
-            parameters = itertools.chain(*((synapse.weight, synapse.bias) for synapse in synapses))
-            return _FusedLayers.apply(signal, self.decoder.weights, neurons, *parameters)  # type: ignore[no-any-return, no-untyped-call]
-        return self.decoder(self._trains(signal)[-1])  # type: ignore[no-any-return]
+            parameters = itertools.chain(*((learned_weight(synapse), synapse.bias) for synapse in synapses))
+            return _FusedLayers.apply(signal, self.decoder.weights, neurons, price, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+        return self.decoder(self._trains(signal, price)[-1])  # type: ignore[no-any-return]
+
+    def _price(self, batch: int) -> float:
+        """What a spike adds to a loss that is a mean over ``batch`` samples; 0 outside training mode."""
+        return self.spike_cost / (self.n_neurons * self.T * max(batch, 1)) if self.training else 0.0
 
     def _fusable(self, x: Tensor) -> bool:
         """Whether all layers can run as one function: only synapses and decoder learn, and no layer has a hook."""
@@ -129,7 +142,7 @@ class SpikingMLP(nn.Module):
         """The spike trains (T, B, n) of every layer for input ``x`` (B, n_inputs), computed in torch."""
         return self._trains(self.encoder(x))
 
-    def _trains(self, signal: Tensor) -> list[Tensor]:
+    def _trains(self, signal: Tensor, price: float = 0.0) -> list[Tensor]:
         trains = []
         for layer in self.layers:
             if not isinstance(layer, Neuron):
@@ -139,6 +152,7 @@ class SpikingMLP(nn.Module):
             signal, last = layer(signal, first, self.T)  # the current of a constant code is the same at every step
             if self.residues is not None:
                 self.residues.keep(layer, last)
+            charge(signal, layer, price)
             trains.append(signal)
         return trains
 
@@ -146,11 +160,14 @@ class SpikingMLP(nn.Module):
 class _FusedLayers(torch.autograd.Function):
     """All layers and a linear decoder as one function, which saves torch's overhead, half the time of a small network.
 
-    ``(signal ((1 or T), B, n), decoder (T,), neurons of each layer, weight, bias, weight, bias, …) -> (B, m)``
+    ``(signal ((1 or T), B, n), decoder (T,), neurons of each layer, price of a spike, weight, bias, weight, bias, …) ->
+    (B, m)``
     """
 
     @staticmethod
-    def forward(ctx: Any, signal: Tensor, decoder: Tensor, neurons: list[Neuron], *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, signal: Tensor, decoder: Tensor, neurons: list[Neuron], price: float, *parameters: Tensor
+    ) -> Tensor:
         saved = [decoder, *parameters[::2]]
         for weight, bias, neuron in zip(parameters[::2], parameters[1::2], neurons, strict=True):
             current = torch.addmm(bias, signal.flatten(0, 1), weight.t()).view(*signal.shape[:2], len(bias))
@@ -158,7 +175,7 @@ class _FusedLayers(torch.autograd.Function):
             d = neuron.dynamics
             signal = fused_forward(current, *room(current, d, None, neuron.config.v_leak), None, d, len(decoder))
         ctx.save_for_backward(*parameters[1::2], *saved, signal)
-        ctx.neurons = neurons
+        ctx.neurons, ctx.price = neurons, price
         return torch.tensordot(decoder, signal, dims=1)
 
     @staticmethod
@@ -170,22 +187,29 @@ class _FusedLayers(torch.autograd.Function):
         signals, currents = saved[n:-1:2], saved[n + 1 :: 2]
         if torch.is_grad_enabled():  # create_graph: autograd will differentiate these gradients again
             inputs = aliases(signals[0], decoder, *itertools.chain(*zip(weights, biases, strict=True)))
-            grad_signal, grad_decoder, *grad_parameters = gradients([_layer_by_layer(neurons, *inputs)], inputs, grads)
-            return grad_signal, grad_decoder, None, *grad_parameters
+            grad_signal, grad_decoder, *grad_parameters = gradients(
+                [_layer_by_layer(neurons, ctx.price, *inputs)], inputs, grads
+            )
+            return grad_signal, grad_decoder, None, None, *grad_parameters
         grad, parameter_grads = decoder.view(-1, 1, 1) * grads[0], list[Tensor]()
         for neuron, weight, signal, current in list(zip(neurons, weights, signals, currents, strict=True))[::-1]:
+            if ctx.price:
+                grad.add_(ctx.price)  # as `charge` does: none of these neurons is signed
             grad, _ = fused_backward(grad, None, current, None, neuron.config.v_leak, None, neuron.dynamics)
             flat = grad.flatten(0, 1)
             parameter_grads = [flat.t() @ signal.flatten(0, 1), flat.sum(0), *parameter_grads]
             if signal is not signals[0] or ctx.needs_input_grad[0]:
                 grad = (flat @ weight).view(signal.shape)
         grad_decoder = (saved[-1] * grads[0]).flatten(1).sum(1) if ctx.needs_input_grad[1] else None
-        return grad if ctx.needs_input_grad[0] else None, grad_decoder, None, *parameter_grads
+        return grad if ctx.needs_input_grad[0] else None, grad_decoder, None, None, *parameter_grads
 
 
-def _layer_by_layer(neurons: Sequence[Neuron], signal: Tensor, decoder: Tensor, *parameters: Tensor) -> Tensor:
+def _layer_by_layer(
+    neurons: Sequence[Neuron], price: float, signal: Tensor, decoder: Tensor, *parameters: Tensor
+) -> Tensor:
     """The same function in plain torch."""
     for weight, bias, neuron in zip(parameters[::2], parameters[1::2], neurons, strict=True):
         current, d = nn.functional.linear(signal, weight, bias), neuron.dynamics
         signal, _ = reference_scan(current, rest_state(current, d, neuron.config.v_leak), d, steps=len(decoder))
+        charge(signal, neuron, price)
     return torch.tensordot(decoder, signal, dims=1)

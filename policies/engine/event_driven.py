@@ -21,6 +21,7 @@ from snn4.policies.dynamics import NeuronState, state_from_rows, state_to_rows
 from snn4.policies.finite import require_finite
 from snn4.policies.fused import is_fused
 from snn4.policies.neurons import Neuron
+from snn4.policies.sparse import SparseLinear
 
 Floats = NDArray[np.float32]
 
@@ -72,7 +73,7 @@ class EventDriven:
         """Whether it can act for ``layers``: its own layers, of plain types, in float32 on a CPU, without hooks."""
         if [*layers] != self.layers or decoder is not self.decoder:
             return False
-        if any(type(layer) not in (nn.Linear, Neuron) for layer in self.layers):
+        if any(type(layer) not in (nn.Linear, SparseLinear, Neuron) for layer in self.layers):
             return False
         if any(neuron.dynamics.signed for neuron in self.neurons):
             return False

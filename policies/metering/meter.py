@@ -73,7 +73,9 @@ class Meter:
     inputs of a sample touch in a step, each once (so kernels are reused over an image, but nothing over steps or
     samples), and biases; non-zero inputs and all outputs of synapses; for each neuron update its current, and its
     states read and written; for each spike one value, its address. Norms, pooling and activation functions are assumed
-    to be fused, and cost no traffic. `Cost.traffic` has the same accesses by kind of value, for energy models that give
+    to be fused, and cost no traffic. Weights of 0 are absent synapses. They are not read, because rows of weights are
+    assumed to be compressed, with indices that cost nothing. Sizes still count them, and choose the memory.
+    `Cost.traffic` has the same accesses by kind of value, for energy models that give
     each kind a width, with spikes as bits: of all neurons in every step when written, and of all inputs when read, if
     all inputs of the layer were -1, 0 or 1. Outputs of synapses are sums if the next neuron or activation function is a
     neuron, else activations.

@@ -50,7 +50,9 @@ def test_what_is_described_is_built() -> None:
     model: Any = make_model(LEARNER, CARRY, env, 0, "cpu")
     assert [linear.out_features for linear in model.policy.lstm_actor.layers[:-1:2]] == [16, 12]
     assert len(model.policy.lstm_actor.dendrites) == 2
-    assert model.policy.spiking == {"neuron": NEURON, "memory": MEMORY, "critic": "ann", "backend": "torch"}
+    assert model.policy.spiking == {
+        "neuron": NEURON, "memory": MEMORY, "critic": "ann", "backend": "torch", "spike_cost": 0.0, "sparsity": 0.0,
+    }  # fmt: skip
     policy = make_policy(LEARNER, CARRY, env)
     assert str(policy) == str(model.policy)
     policy.load_state_dict(model.policy.state_dict())

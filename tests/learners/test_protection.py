@@ -161,6 +161,17 @@ def test_importance_is_the_mean_square_of_the_slope_of_the_log_probability(algor
     torch.testing.assert_close(got, wanted / wanted.mean(), atol=0.25 * float(got.max()), rtol=0)
 
 
+def test_importance_is_that_of_decisions_without_their_cost() -> None:
+    policy, behaviour = past("PPO", "spiking")
+    policy.set_training_mode(True)
+    wanted = importance(policy, behaviour)
+    body = policy.mlp_extractor.policy_net
+    body.spike_cost = 5.0
+    torch.testing.assert_close(importance(policy, behaviour), wanted)
+    assert body.spike_cost == 5
+    body.spike_cost = 0.0
+
+
 def gradients_of_hooks(policy: Any) -> dict[str, Tensor]:
     """What is added to empty gradients at a step of the optimizer."""
     optimizer = acting_optimizer(policy)

@@ -25,6 +25,7 @@ from snn4.policies.neurons import NeuronConfig
 from snn4.policies.sb3 import PolicyConfig
 
 POLICY = PolicyConfig(net_arch=(16, 16), T=3)
+SPARSE = PolicyConfig(net_arch=(16, 16), T=3, spike_cost=0.1, sparsity=0.6)
 PPO = {"n_steps": 16, "batch_size": 16, "n_epochs": 2}
 REPLAY = {"learning_starts": 40, "buffer_size": 500, "batch_size": 16, "train_freq": 4}
 DQN = REPLAY | {"target_update_interval": 30, "exploration_fraction": 0.5}
@@ -126,15 +127,21 @@ def test_learning_in_pieces_is_learning_at_once(name: str) -> None:
     assert_equal(weights(ours.model), weights(model))
 
 
-@pytest.mark.parametrize("name", LEARNERS)
-def test_resumed_life_is_the_life_that_was_never_interrupted(name: str, tmp_path: Path) -> None:
-    uninterrupted = make(name, 192)
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [
+        *(pytest.param(name, POLICY, id=name) for name in LEARNERS),
+        *(pytest.param(name, SPARSE, id=f"{name}-sparse") for name in ("PPO", "DQN")),
+    ],
+)
+def test_resumed_life_is_the_life_that_was_never_interrupted(name: str, policy: PolicyConfig, tmp_path: Path) -> None:
+    uninterrupted = make(name, 192, policy=policy)
     learn(uninterrupted, 96, seed=1)
     state = through_disk(uninterrupted.state(), tmp_path)
     half_way = weights(uninterrupted.model)
     reports = learn(uninterrupted, 192, seed=2)
 
-    resumed = make(name, 192, seed=99)
+    resumed = make(name, 192, seed=99, policy=policy)
     resumed.load_state(state)
     assert_equal(weights(resumed.model), half_way)
     again = learn(resumed, 192, seed=2)

@@ -26,6 +26,7 @@ from snn4.learners.protection import acting_optimizer
 from snn4.learners.reinforcement import ReinforcementLearner
 from snn4.learners.sb3_zip import BadAgent
 from snn4.learners.taught import TaughtLearner
+from snn4.policies.acting.mlp import SpikingMLP
 from snn4.policies.sb3 import PolicyConfig
 
 OFF = {"buffer_size": 1000, "learning_starts": 0, "batch_size": 16, "train_freq": 8}
@@ -151,6 +152,9 @@ def test_an_anchor_adds_the_gradient_of_the_lessons(name: str, tmp_path: Path) -
     optimizer = acting_optimizer(learner.policy)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     found = {}
+    learner.policy.set_training_mode(True)
+    for body in (module for module in learner.policy.modules() if isinstance(module, SpikingMLP)):
+        body.spike_cost = 5.0  # which the loss of the update has charged already
     for step, anchored in ((480, True), (720, True), (960, True), (480, False)):
         learner.model.num_timesteps, learner._anchored = step, anchored
         optimizer.zero_grad()
@@ -159,6 +163,7 @@ def test_an_anchor_adds_the_gradient_of_the_lessons(name: str, tmp_path: Path) -
             hook(optimizer, (), {})
         grads = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
         found[step, anchored] = torch.cat([grad.flatten() for grad in grads])
+    learner.policy.set_training_mode(False)
     torch.manual_seed(5)
     rows = torch.randint(400, (32,)).numpy()
     seen = learner.policy.obs_to_tensor(learner.data["observations"][rows])[0]

@@ -35,6 +35,7 @@ def test_genome_of_a_policy_names_every_gene_at_its_place() -> None:
     config = PolicyConfig(T=7, neuron=NeuronConfig(tau_mem=5e-3), coding=CodingConfig(width=1.5))
     words = {"neuron.kind": "lif", "neuron.reset": "soft", "neuron.surrogate": "arctan", "neuron.slope": 2.0}
     genes = {"net_arch.0": 64, "net_arch.1": 64, "neuron.tau_mem": 5e-3, "neuron.v_threshold": 1.0, **words}
+    genes |= {"spike_cost": 0.0, "sparsity": 0.0}
     free = {"T": 7, "coding.kind": "direct", "readout": "rate"}
     assert genome(config) == genes | free
     assert genome(NeuronConfig(kind="cuba")).keys() - genome(NeuronConfig()).keys() == {"tau_syn"}

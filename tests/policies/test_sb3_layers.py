@@ -149,13 +149,16 @@ def test_layers_behind_a_convolutional_extractor(algorithm: Any) -> None:
 
 
 def test_policy_config_builds_the_policy_that_it_describes() -> None:
-    config = PolicyConfig(net_arch=(9, 7), T=3, neuron=NEURON, coding=CodingConfig("population", 4), critic="spiking")
+    cheap: dict[str, Any] = {"spike_cost": 0.1, "sparsity": 0.5}
+    code = CodingConfig("population", 4)
+    config = PolicyConfig(net_arch=(9, 7), T=3, neuron=NEURON, coding=code, critic="spiking", **cheap)
     for case in (Case(PPO, "Discrete"), Case(DQN, "Discrete"), Case(SAC, "Box"), Case(TD3, "Box")):
         kwargs = config.sb3_kwargs(case.algorithm.__name__)
         policy = Case(case.algorithm, case.actions, policy=kwargs).model().policy
         body, _ = body_and_head(policy)
         assert (widths(body), body.T, body.encoder.n_outputs) == ([9, 7], 3, 12)
         assert {layer.config for layer in body.layers[1::2]} == {NEURON}
+        assert (body.spike_cost, [layer.sparsity for layer in body.layers[::2]]) == (0.1, [0.5, 0.5])
     twin = PolicyConfig(kind="ann", net_arch=(9, 7)).sb3_kwargs("PPO")
     assert widths(PPO("MlpPolicy", "CartPole-v1", policy_kwargs=twin).policy.mlp_extractor.policy_net) == [9, 7]
 
@@ -180,6 +183,8 @@ def test_the_twins_activation_can_be_chosen(algorithm: type[BaseAlgorithm], usua
         ({"T": 0}, "^T: got 0, allowed is a whole number >= 1"),
         ({"T": 2.5}, "^T: got 2.5, allowed is a whole number >= 1"),
         ({"net_arch": ()}, r"^net_arch: got \[\], allowed"),
+        ({"sparsity": 1.0}, "^sparsity: got 1.0, allowed is a number from 0 to 0.95"),
+        ({"spike_cost": -1}, "^spike_cost: got -1, allowed is a finite number >= 0"),
         ({"net_arch": (4, 0)}, r"^net_arch: got \[4, 0\], allowed"),
     ],
 )

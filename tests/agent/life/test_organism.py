@@ -60,10 +60,12 @@ def weights(policy: BasePolicy) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in policy.state_dict().items()}
 
 
-@pytest.mark.parametrize("kind", ["spiking", "ann"])
-@pytest.mark.parametrize("algorithm", LEARNERS)
-def test_a_policy_made_for_it_acts_as_the_learner_did(algorithm: str, kind: Any) -> None:
-    policy = PolicyConfig(kind, (8, 9, 10), T=2)
+DENSE = [(algorithm, kind, 0.0) for algorithm in LEARNERS for kind in ("spiking", "ann")]
+
+
+@pytest.mark.parametrize(("algorithm", "kind", "sparsity"), [*DENSE, ("PPO", "spiking", 0.5), ("TD3", "spiking", 0.5)])
+def test_a_policy_made_for_it_acts_as_the_learner_did(algorithm: str, kind: Any, sparsity: float) -> None:
+    policy = PolicyConfig(kind, (8, 9, 10), T=2, sparsity=sparsity)
     config, environment = LEARNERS[algorithm], ENVIRONMENTS[algorithm]
     organism, learner = Organism(policy), learned(environment, config, policy)
     organism.remember(environment, learner)
