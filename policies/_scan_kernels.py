@@ -88,10 +88,12 @@ def backward_kernel(variant: Variant) -> Callable[..., None]:
     ) -> None:  # fmt: skip
         steps, rows = len(grad_out), len(current)
         blocks = (features + BLOCK - 1) // BLOCK
-        # These stay in the cache for a block: state, gradient, and for each step the distances and previous membrane.
+        # These stay in the cache for a block: state, gradient, and for each step the distances, the previous membrane
+        # and the previous sum of spikes.
         state, gradient = np.empty((membranes + 2, BLOCK), np.float32), np.empty((membranes + 2, BLOCK), np.float32)
         x = np.empty((steps if spiking else 1, BLOCK), np.float32)
         before = np.empty((steps if per_feature else 1, BLOCK), np.float32)
+        sums = np.empty((steps if signed else 1, BLOCK), np.float32)
         for unit in range(first, last):
             sample, low = unit // blocks, unit % blocks * BLOCK
             high = min(low + BLOCK, features)
@@ -102,6 +104,8 @@ def backward_kernel(variant: Variant) -> Callable[..., None]:
                 for t in range(steps):
                     if per_feature:
                         before[t, :n] = state[0, :n]
+                    if signed:
+                        sums[t, :n] = state[membranes + 1, :n]
                     _advance(
                         current[t if rows > 1 else 0, start : start + n], x[t if spiking else 0], state, 0,
                         state[membranes], state[membranes + 1], d_s, gain, leak, syn_decay, syn_gain, threshold,
@@ -111,11 +115,12 @@ def backward_kernel(variant: Variant) -> Callable[..., None]:
             _fetch(gradient, grad_v, grad_i, grad_a, start, n, carried, np.float32(0.0), membranes, synapse, adaptive)
             for t in range(steps - 1, -1, -1):
                 _retreat(
-                    grad_out[t, start : start + n], x[t if spiking else 0], before[t if per_feature else 0], gradient,
+                    grad_out[t, start : start + n], x[t if spiking else 0], before[t if per_feature else 0],
+                    sums[t if signed else 0], gradient,
                     grad_current[t if rows > 1 else 0, start : start + n],
                     grad_decay[start : start + n] if per_feature else grad_decay,
-                    d_s, gain, syn_decay, syn_gain, adaptation, adapt_decay, slope,
-                    membranes, synapse, adaptive, per_feature, spiking, soft, rows, surrogate,
+                    d_s, gain, syn_decay, syn_gain, threshold, adaptation, adapt_decay, slope,
+                    membranes, synapse, adaptive, per_feature, spiking, soft, signed, rows, surrogate,
                 )  # fmt: skip
             if carried:
                 grad_v[:, start : start + n] = gradient[:membranes, :n]
@@ -188,10 +193,10 @@ def _advance(
 
 @njit(error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
 def _retreat(
-    grad_out: Any, x: Any, before: Any, gradient: Any, grad_current: Any, grad_decay: Any,
-    decay: Any, gain: Any, syn_decay: Any, syn_gain: Any, adaptation: Any, adapt_decay: Any, slope: Any,
-    membranes: int, synapse: bool, adaptive: bool, per_feature: bool, spiking: bool, soft: bool, rows: int,
-    surrogate: int,
+    grad_out: Any, x: Any, before: Any, sums: Any, gradient: Any, grad_current: Any, grad_decay: Any,
+    decay: Any, gain: Any, syn_decay: Any, syn_gain: Any, threshold: Any, adaptation: Any, adapt_decay: Any,
+    slope: Any, membranes: int, synapse: bool, adaptive: bool, per_feature: bool, spiking: bool, soft: bool,
+    signed: bool, rows: int, surrogate: int,
 ) -> None:  # fmt: skip
     """One step of a block backward: from the gradient of its output to that of its current; ``x`` are distances."""
     zero, count = np.float32(0.0), np.float32(membranes)
@@ -204,7 +209,10 @@ def _retreat(
             kept = soft or x[m] < zero
             if adaptive:
                 grad_u += ga[m]
-            grad_u *= _derivative(x[m], surrogate, slope)
+            derivative = _derivative(x[m], surrogate, slope)
+            if signed and sums[m] > zero:  # the neuron can also take a spike back, at 0
+                derivative += _derivative(x[m] + threshold, surrogate, slope)
+            grad_u *= derivative
             if adaptive:
                 ga[m] = adapt_decay * ga[m] - adaptation * grad_u
         if membranes > 1:

@@ -58,7 +58,8 @@ class NeuronConfig:
     v_threshold rounds its number of spikes instead of cutting it off.
 
     ``signed_if``: an IF that also spikes with -1, which adds v_threshold to its membrane, if ``u[t] < 0`` and its past
-    spikes sum to more than 0. So it takes back spikes that came too early (Wang et al. 2022). The reset is soft.
+    spikes sum to more than 0. So it takes back spikes that came too early (Wang et al. 2022). The reset is soft. In the
+    backward pass, both thresholds have the surrogate: at v_threshold, and at 0 where a spike can be taken back.
 
     ``li``: the membrane of a LIF without threshold and reset; the output is u[t].
 

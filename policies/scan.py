@@ -85,8 +85,9 @@ def reference_scan(
             continue
         adapted = a is not None and d.adaptation is not None
         s = spike(u - (d.v_threshold + d.adaptation * a if adapted else d.v_threshold), d.surrogate, d.slope)  # type: ignore[operator]
-        if d.signed:  # spikes that are taken back pass no gradient
-            s = s - ((u < 0) & (a > 0)).to(s.dtype)  # type: ignore[operator]
+        if d.signed:
+            assert a is not None
+            s = s - (a > 0).to(s.dtype) * (1 - spike(u, d.surrogate, d.slope))
         fired = s.detach()
         if d.reset == "soft":
             vs = [u - fired * d.v_threshold for u in us]

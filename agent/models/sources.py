@@ -177,7 +177,7 @@ def _from_training(source: str, file: Path) -> tuple[nn.Module, About]:
     with torch.random.fork_rng(devices=[]):
         module = networks(built(network, NetworkConfig), size, 0, name == ANN_TWIN)[name]
     load_model(file, module)
-    _require_finite(source, module)
+    require_finite(source, module)
     known: dict[str, Any] = {key: tuple(about[key]) for key in ("mean", "std", "classes") if key in about}
     return module, About(source, size[2], size[0], size[1], **known)
 
@@ -229,7 +229,8 @@ def _offline(source: str, error: Exception) -> str:
     return f"{source}: its weights cannot be had ({reason}); allowed offline is their file, with architecture: {source}"
 
 
-def _require_finite(source: str, network: nn.Module) -> None:
+def require_finite(source: str, network: nn.Module) -> None:
+    """ModelError if a tensor of ``network`` is not finite."""
     for name, x in network.state_dict().items():
         if not torch.isfinite(x).all():
             raise ModelError(f"{source}: {name} holds NaN or infinity, allowed are finite numbers; take another model")

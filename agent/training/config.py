@@ -61,6 +61,10 @@ class TrainingConfig:
     data: DataConfig = field(default_factory=DataConfig)
     seed: int = 0
     """Seed of weights, order of the data, augmentation and mixing."""
+    initial: str | None = None
+    """Folder of a training or conversion, or zoo:NAME: learning starts from the weights of its spiking network, on
+    images in its scale. Without ``network``, its network is taken; a ``network`` without a name changes single keys of
+    it, such as T and the neuron. null: new weights."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: Recipe = field(default_factory=Recipe)
     fabric: FabricConfig = field(default_factory=FabricConfig)
@@ -84,6 +88,10 @@ class TrainingConfig:
         check_least(self, 1, "keep_checkpoints")
         check_least(self, 0, "threads", "workers")
         check_seed(self.seed)
+        if self.initial == "":
+            raise ValueError(
+                "initial: got an empty name, allowed is the folder of a training or conversion, or zoo:NAME"
+            )
         if self.flip and "flip" not in self.data.augmentations:
             raise ValueError(f"flip: not allowed with {self.data.name}, whose mirror images differ; set false")
         if self.teacher is not None:

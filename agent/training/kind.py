@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from snn4.agent.config.file import checked
+from snn4.agent.config.file import ConfigError, built, mismatches, overridden
 from snn4.agent.models.other_data import on_other_data
 from snn4.agent.run.beings import name_of
 from snn4.agent.run.place import Place
@@ -20,6 +20,7 @@ from snn4.agent.run.work import Processes
 from snn4.agent.show.classifier_page import sections as sections
 from snn4.agent.show.classifier_page import tables as tables
 from snn4.agent.training.config import TrainingConfig
+from snn4.agent.training.initial import complete_network
 from snn4.agent.training.processes import FabricProcesses, launched
 from snn4.agent.training.students import data_and_students
 from snn4.agent.training.test import tested
@@ -33,7 +34,11 @@ options: Mapping[str, str | None] = {"root": "data.root", "data": None, "steps":
 
 
 def read(raw: dict[str, Any], source: str, overrides: Sequence[str]) -> TrainingConfig:
-    return checked(raw, source, overrides, TrainingConfig)  # type: ignore[no-any-return]
+    problems = [*overridden(raw, overrides), *complete_network(raw)]
+    problems += mismatches(raw, TrainingConfig)
+    if problems:
+        raise ConfigError(source, problems)
+    return built(raw, TrainingConfig)  # type: ignore[no-any-return]
 
 
 def processes(config: TrainingConfig) -> FabricProcesses:
@@ -77,6 +82,8 @@ def plan(config: TrainingConfig, places: Mapping[str, Place]) -> RenderableType:
     cells = (config.data.name, config.network.name, f"{recipe.epochs:,}", f"{recipe.batch_size:,}")
     table.add_row(*map(Text, cells), *done)
     lines = [f"learned by: the network{', and by its ANN twin after it' * config.ann_twin}"]
+    if config.initial is not None:
+        lines.append(f"learned on from: {config.initial}")
     if config.teacher is not None:
         lines.append(f"learned from: {', '.join(config.teacher.names) or 'its own inner steps'}, and the labels")
     return Group(table, *map(Text, lines))

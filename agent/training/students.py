@@ -10,8 +10,10 @@ from snn4.agent.config.file import ConfigError
 from snn4.agent.models.other_data import read
 from snn4.agent.models.twins import has_whitening, looked_at, networks, whiten, wrong_steps
 from snn4.agent.training.config import TrainingConfig
+from snn4.agent.training.initial import data_for, start
 from snn4.envs.data.datasets import Data
 from snn4.policies.networks.classifier import Network
+from snn4.policies.networks.joins import BurnIn
 from snn4.policies.normalization import StepNorm2d
 
 
@@ -29,20 +31,23 @@ class Student:
 
 
 def data_and_students(config: TrainingConfig) -> tuple[Data, list[Student]]:
-    """Data and untrained students; the same seed gives the same weights.
+    """Data and students before the training; the same seed gives the same weights, those of ``config.initial`` aside.
 
     Raises:
-        ConfigError: the data cannot be read, or network or recipe do not fit the data.
+        ConfigError: the data cannot be read, or network, recipe or initial weights do not fit the data or each other.
         MissingData: the data is missing.
+        ModelError: there are no initial weights, or they are damaged.
     """
-    data = read(config.data, config.name)
+    data = read(config.data, config.name) if config.initial is None else data_for(config)
     if problems := list(_misfits(config, data)):
         raise ConfigError(config.name, problems)
     pair = students(config, data)
-    if problems := list(_too_long(config, pair)):
+    if problems := [*_too_long(config, pair), *_too_short(config, pair)]:
         raise ConfigError(config.name, problems)
     untrained = [student.network for student in pair]
-    if has_whitening(untrained):
+    if config.initial is not None:
+        start(config, {student.name: student.network for student in pair})
+    elif has_whitening(untrained):
         number = min(looked_at(data.image_size), len(data.train))
         images, _ = next(iter(data.train.batches(number, shuffle_seed=0)))
         whiten(untrained, images)
@@ -79,3 +84,12 @@ def _too_long(config: TrainingConfig, pair: list[Student]) -> Iterator[str]:
     norm = next((module for module in modules if isinstance(module, StepNorm2d) and most > module.T), None)
     if norm is not None:
         yield f"training.T: got {most} steps, allowed with a norm of each step are at most network.T, {norm.T}"
+
+
+def _too_short(config: TrainingConfig, pair: list[Student]) -> Iterator[str]:
+    """Steps of which a readout counts none."""
+    least = min((T for _, T in config.training.T or ()), default=None)
+    modules = (module for student in pair for module in student.network.modules())
+    burn_in = next((module.steps for module in modules if isinstance(module, BurnIn)), 0)
+    if least is not None and least <= burn_in:
+        yield f"training.T: got {least} steps, allowed with a burn_in of {burn_in} are more"

@@ -12,6 +12,7 @@ from thresholds import NEAR, distance_of
 
 from snn4.policies.dynamics import NeuronState
 from snn4.policies.neurons import KINDS, NEVER_LEAK, PROFILES, Neuron, NeuronConfig, dynamics, neuron_config
+from snn4.policies.surrogate import SURROGATES
 
 INF, NAN = float("inf"), float("nan")
 SPIKING = [kind for kind in KINDS if kind != "li"]
@@ -270,6 +271,19 @@ def test_starts_at_rest_and_carries_its_state(kind: str) -> None:
     assert torch.equal(torch.cat([first, second]), whole)
     assert all(a is b is None or torch.equal(a, b) for a, b in zip(later, end, strict=True))  # type: ignore[arg-type]
     assert torch.equal(layer(current[:1], steps=6)[0], layer(current[:1].expand(6, 2, 3))[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # the fused loop, and the plain one
+def test_a_signed_neuron_passes_a_gradient_at_both_thresholds(dtype: torch.dtype) -> None:
+    """At 0 only with a spike to take back: the first of both neurons has one, the second has none."""
+    current = torch.tensor([[[1.2, 0.3]], [[-0.9, -0.9]]], dtype=dtype, requires_grad=True)
+    spikes, _ = Neuron(NeuronConfig("signed_if", surrogate="sigmoid"))(current)
+    assert spikes.flatten(1).tolist() == [[1, 0], [-1, 0]]
+    spikes[1].sum().backward()
+    u = torch.tensor([-0.7, -0.6], dtype=dtype)
+    expected = SURROGATES["sigmoid"](u - 1, 2.0) + torch.tensor([1, 0]) * SURROGATES["sigmoid"](u, 2.0)
+    assert current.grad is not None
+    torch.testing.assert_close(current.grad, expected.expand(2, 1, 2))  # without leak, both steps count alike
 
 
 def test_half_precision_current_has_a_float32_state() -> None:
