@@ -23,6 +23,8 @@ _OPTIONAL = {
     "tonic": ("data of event cameras", "pip install 'snn4-agent[events]'"),
     "timm": ("models timm:NAME as teachers", "pip install timm"),
     "minatar": ("MinAtar's games", "pip install 'snn4-agent[minatar]'"),
+    "ray": ("trials of evolution on several machines", "pip install 'snn4-agent[ray]'"),
+    "optuna-dashboard": ("pages on searches in a browser", "pip install 'snn4-agent[dashboard]'"),
     "spikingjelly": ("snn4-agent bench speed", "pip install 'snn4-agent[peers]'"),
 }
 

@@ -1,0 +1,1 @@
+"""Generations of genomes, and where their trials run."""
