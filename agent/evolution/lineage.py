@@ -29,7 +29,7 @@ Loci = Callable[[Genes], Mapping[str, Locus]]
 
 TRIES = 20
 """Proposals of a candidate until its genes fit together."""
-CHANGED = 2.0
+CHANGED = 3.0
 """Genes that a mutant changes, in the mean."""
 REACH = 0.25
 """Standard deviation of the change of a number, as a fraction of its range."""
@@ -48,15 +48,15 @@ class Lineage:
         self.study = self._study()
 
     def propose(self, size: int, parent: Genes, loci: Loci, generation: int) -> dict[int, Genes]:
-        """``size`` candidates by number. The first has the ``parent``'s genes; in the first generation, half of the
-        others are mutants of it, unless the search is random."""
+        """``size`` candidates by number. The first has the ``parent``'s genes. Unless the search is random, half of the
+        others are mutants of it, in the first generation all."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.sampler = self._sampler(generation)
         random = np.random.default_rng([self.seed, generation])
-        mutants = 0 if self.config.sampler == "random" or len(self.study.trials) else (size - 1) // 2
+        mutants = (size - 1) // 2 if self.study.trials else size - 1
         self.study.enqueue_trial(parent)
-        for _ in range(mutants):
+        for _ in range(0 if self.config.sampler == "random" else mutants):
             self.study.enqueue_trial(mutated(parent, loci, random))
         return dict(self._fitting(loci, generation) for _ in range(size))
 
