@@ -140,7 +140,7 @@ def mutated(parent: Genes, loci: Loci, random: np.random.Generator) -> Genes:
     """``parent`` with a few other values, at least one."""
     known = loci(parent)
     names = sorted(known)
-    changes = random.random(len(names)) < CHANGED / len(names)
+    changes = random.random(len(names)) < min(CHANGED / len(names), 0.5)
     changes[random.integers(len(names))] = True
     return {**parent, **{name: _mutant(known[name], random) for name in np.array(names)[changes].tolist()}}
 
