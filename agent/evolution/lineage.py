@@ -86,6 +86,15 @@ class Lineage:
             storage.set_trial_user_attr(trial_id, name, value)
         self.study.tell(number, listed, TrialState.COMPLETE if finite else TrialState.FAIL)
 
+    def tested(self) -> list[dict[str, Any]]:
+        """Generation and objectives of each candidate that was not stopped without them, in order."""
+        names = self.config.objectives
+        return [
+            {"generation": trial.user_attrs["generation"], **dict(zip(names, trial.values, strict=True))}
+            for trial in self.study.trials
+            if trial.state == TrialState.COMPLETE
+        ]
+
     def state(self) -> list[dict[str, Any]]:
         """All candidates as plain data."""
         return [_plain(trial) for trial in self.study.trials]

@@ -123,7 +123,7 @@ class Sleep:
         born = {name: locus.value for name, locus in evolving(self.config).items()}
         return {
             "generations": self.count, "candidates": len(self.lineage.study.trials), "adopted": being.organism.lineage,
-            "genes": genes, "genes_at_birth": born,
+            "genes": genes, "genes_at_birth": born, "tested": self.lineage.tested(),
         }  # fmt: skip
 
     def state(self) -> dict[str, Any]:
