@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from snn4.agent.evolution.adoption import adoptable, best, ranked
 from snn4.agent.evolution.config import EvolutionConfig
 from snn4.agent.evolution.lineage import Genes, Lineage
-from snn4.agent.evolution.objectives import Fitness, as_fitness, means
+from snn4.agent.evolution.objectives import Fitness, as_fitness, means, worth
 from snn4.agent.evolution.trials import Workers
 from snn4.agent.run.events import PARENT
 from snn4.agent.run.work import Pause, Stop
@@ -185,11 +185,19 @@ class Generation:
         """Report all candidates to the lineage."""
         for number, candidate in self.candidates.items():
             if number != PARENT:
-                values = None if candidate.failure or not candidate.results else means(candidate.results[-1].fitness)
+                tested = bool(candidate.results) and candidate.failure is None
                 lineage.tell(
-                    number, values, steps=sum(result.steps for result in candidate.results), stopped=candidate.failure,
+                    number, means(candidate.results[-1].fitness) if tested else None,
+                    violation=self._violation(candidate) if tested else 0.0,
+                    steps=sum(result.steps for result in candidate.results), stopped=candidate.failure,
                     adopted=number == self.adopted, reason=self.reason if number == self.chosen else "",
                 )  # fmt: skip
+
+    def _violation(self, candidate: Candidate) -> float:
+        """How far the candidate's value is below the margin of the preference."""
+        preference, parent = self.config.preference, self.candidates[PARENT].results[len(candidate.results) - 1].fitness
+        before, after = means(parent)[preference.value], means(candidate.results[-1].fitness)[preference.value]
+        return worth(preference.value, before) - preference.within * abs(before) - worth(preference.value, after)
 
     @property
     def steps(self) -> int:

@@ -52,6 +52,7 @@ class Lineage:
         others are mutants of it, in the first generation all."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.simplefilter("ignore", FutureWarning)  # Optuna 5 has another way to set constraints, 4 has not
             self.study.sampler = self._sampler(generation)
         random = np.random.default_rng([self.seed, generation])
         mutants = (size - 1) // 2 if self.study.trials else size - 1
@@ -118,13 +119,18 @@ class Lineage:
         seed = int(np.random.SeedSequence([self.seed, generation, 1]).generate_state(1)[0])
         match self.config.sampler:
             case "nsga2":
-                return NSGAIISampler(population_size=self.config.population, seed=seed)
+                return NSGAIISampler(population_size=self.config.population, seed=seed, constraints_func=_violation)
             case "tpe":
                 return TPESampler(seed=seed, n_startup_trials=self.config.population)
             case "cmaes":
                 return CmaEsSampler(seed=seed)
             case _:
                 return RandomSampler(seed=seed)
+
+
+def _violation(trial: FrozenTrial) -> tuple[float]:
+    """How far the value of a candidate is below the margin of the preference; parents are chosen among those above."""
+    return (float(trial.user_attrs.get("violation", 0.0)),)
 
 
 def suggested(trial: Trial, loci: Loci) -> Genes:
