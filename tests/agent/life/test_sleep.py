@@ -96,6 +96,30 @@ def test_who_is_stopped_asleep_does_not_repeat_finished_trials(evolving: Tiny, t
     assert {len(candidate.results) for candidate in generation.candidates.values()} <= {0, 1}
 
 
+@pytest.mark.slow
+def test_two_workers_give_the_same_life(evolving: Tiny, tmp_path: Path) -> None:
+    alone = Story(Life(evolving()), tmp_path / "1").tell()
+    together = Story(Life(evolving("evolution.workers=2")), tmp_path / "2").tell()
+    assert together == alone
+
+
+def test_candidates_without_a_spike_are_stopped(tiny: Tiny, tmp_path: Path) -> None:
+    silent = "ranges: {policy.neuron.v_threshold: [0.5, 90000]}"
+    life = Life(
+        tiny(
+            "evaluation.episodes=4",
+            "policy.neuron.v_threshold=0.5",
+            "evolution={every: 128, population: 4, trial: 64, episodes: 4, lessons: 0, "
+            f"sampler: random, genes: [policy.neuron.v_threshold], {silent}}}",
+        )
+    )
+    news = of(Evolved, Story(life, tmp_path).tell())
+    stopped = [row for event in news for row in event.candidates if row["stopped"]]
+    assert stopped
+    assert all(row["stopped"] == "silent: no neuron spikes" and not row["scores"] for row in stopped)
+    assert all(event.adopted not in {row["number"] for row in stopped} for event in news)
+
+
 def test_twins_do_not_evolve(evolving: Tiny, tmp_path: Path) -> None:
     life = Life(evolving("ann_twin=true"))
     events = Story(life, tmp_path).tell()
