@@ -22,8 +22,10 @@ from snn4.agent.models.files import ZOO, read_about, read_weights, save_model
 from snn4.agent.models.sources import open_model
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.run.events import Ended
+from snn4.agent.run.work import Model, OneProcess
 from snn4.agent.training.config import TrainingConfig
 from snn4.agent.training.students import data_and_students
+from snn4.agent.transformation import kind as transformation
 
 Digits = Callable[..., TrainingConfig]
 OF_THE_ZOO = ("network=null", "initial=zoo:digits", "ann_twin=false")
@@ -48,23 +50,35 @@ def assert_holds(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> 
     assert all(torch.equal(x.to(state[name].dtype), state[name]) for name, x in weights.items())
 
 
+@pytest.fixture(scope="module")
+def conversion(transformed: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a conversion without finetuning."""
+    folder = tmp_path_factory.mktemp("conversion")
+    config = transformed("convert.method=calibrate")
+    for part in transformation.prepare(config, OneProcess()).live(lambda: False):
+        if isinstance(part, Model):
+            save_model(folder / f"{part.name}.safetensors", part.weights, part.about)
+    (folder / "config.yaml").write_text(dump(config))
+    return folder
+
+
 @pytest.fixture
-def graph(converted: Path) -> tuple[str, ...]:
+def graph(conversion: Path) -> tuple[str, ...]:
     """Learns on after the conversion, which saw every image in 4 steps."""
-    return "network=null", f"initial={converted}", "ann_twin=false", "training.mixup=0"
+    return "network=null", f"initial={conversion}", "ann_twin=false", "training.mixup=0"
 
 
 # The network
 
 
-def test_the_network_is_that_of_the_model(digits: Digits, converted: Path) -> None:
+def test_the_network_is_that_of_the_model(digits: Digits, conversion: Path) -> None:
     one = digits(*OF_THE_ZOO).network
     kept = yaml.safe_load((ZOO / "digits" / "config.yaml").read_text())["network"]
     assert (one.name, one.T, one.neuron.slope) == (kept["name"], kept["T"], kept["neuron"]["slope"])
     assert one.options["channels"] == kept["options"]["channels"]
     _, (student,) = data_and_students(digits(*OF_THE_ZOO))
     assert_holds(student.network, read_weights(ZOO / "digits" / "model.safetensors"))
-    graph = digits("network=null", f"initial={converted}").network
+    graph = digits("network=null", f"initial={conversion}").network
     assert (graph.name, graph.T, graph.neuron.kind) == ("graph", 4, "signed_if")
 
 
