@@ -118,9 +118,9 @@ class Life:
         """What evolution needs and cannot reach, one line each."""
         if self.config.evolution is None:
             return []
-        from snn4.agent.life.sleep import problems
+        from snn4.agent.evolution.database import problems
 
-        return list(problems(self.config.evolution))
+        return list(problems(self.config.evolution, "evolution"))
 
     @property
     def tasks(self) -> list[Task]:
