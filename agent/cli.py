@@ -29,7 +29,7 @@ def run(
     config: _Config, overrides: _Overrides = None, backend: _Backend = None, runs_dir: _Runs = Path("runs"),
     quiet: _Quiet = False,
 ) -> None:  # fmt: skip
-    """Run what CONFIG describes: a life, a training, or a stream of experiences."""
+    """Run what CONFIG describes: a life, a training, a stream of experiences, or an evolution."""
     from snn4.agent import runner
 
     kind, checked = runner.read_config(config, overrides or [], {"backend": backend})
@@ -78,6 +78,30 @@ def convert(
     given = {"model.architecture": architecture, "data.name": data, "convert.method": method, "convert.T": steps,
              "convert.neuron": neuron, "environment": environment}  # fmt: skip
     kind, checked = runner.transformation_of(model, given, overrides or [])
+    runner.begin(kind, checked, runs_dir, quiet)
+
+
+@app.command()
+def evolve(
+    config: _Config,
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(help="world.0.steps=20000 …; keys of the search begin with search: search.genes=[policy.T] …"),
+    ] = None,
+    generations: Annotated[int | None, typer.Option(min=1, help="Generations; default: 10.")] = None,
+    population: Annotated[int | None, typer.Option(min=2, help="Candidates in a generation; default: 8.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Trials at the same time; default: 1.")] = None,
+    compare_random: Annotated[
+        bool, typer.Option("--compare-random", help="Also try as many candidates with random genes.")
+    ] = False,
+    runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
+) -> None:  # fmt: skip
+    """Evolve the genes of CONFIG: candidates live whole runs, and the chosen one is tested beside CONFIG itself."""
+    from snn4.agent import runner
+
+    given = {"generations": generations, "population": population, "workers": workers,
+             "compare_random": compare_random or None}  # fmt: skip
+    kind, checked = runner.evolution_of(config, given, overrides or [])
     runner.begin(kind, checked, runs_dir, quiet)
 
 
@@ -153,7 +177,8 @@ def config(
         str, typer.Argument(help="policy, policy.neuron.tau_mem, world.0.steps …; all keys if left out.")
     ] = "",
     kind: Annotated[
-        str | None, typer.Option(help="life, training, stream or transformation; by default all that have the key.")
+        str | None,
+        typer.Option(help="life, training, stream, transformation or evolution; by default all that have the key."),
     ] = None,
 ) -> None:
     """Show the keys of configs: type, default, allowed values, and meaning."""

@@ -10,7 +10,7 @@ from snn4.agent.config.file import ConfigError, read
 from snn4.agent.config.keys import Key, keys
 from snn4.agent.run.kind import Kind
 
-NAMES = ("life", "training", "stream", "transformation")
+NAMES = ("life", "training", "stream", "transformation", "evolution")
 
 
 def named(name: str) -> Kind:
@@ -36,6 +36,10 @@ def named(name: str) -> Kind:
             from snn4.agent.transformation import kind as transformation
 
             return transformation
+        case "evolution":
+            from snn4.agent.search.kind import Evolution
+
+            return Evolution(kind_of)  # which other kinds it evolves, this module alone knows
     raise ValueError(f"kind: got {name!r}, allowed are {', '.join(NAMES)}")
 
 

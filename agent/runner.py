@@ -86,6 +86,27 @@ def transformation_of(model: str, given: Mapping[str, Any], overrides: Sequence[
     return kind, kind.read(raw, f"convert {model}", [*changes, *overrides])
 
 
+def evolution_of(config: str, given: Mapping[str, Any], overrides: Sequence[str]) -> tuple[Kind, Any]:
+    """Kind and checked config of an evolution of ``config``, a file or a shipped config of another kind.
+
+    Args:
+        config: a path or a name.
+        given: values of the search by key, of options; None for those that were not given.
+        overrides: ``key=value``: of the search where the key begins with ``search.``, of ``config`` elsewhere.
+    """
+    from snn4.agent.search.kind import raw_of
+
+    kind, (subject, checked) = kinds.named("evolution"), kinds.load(config, [o for o in overrides if not _is_search(o)])
+    if subject.name == kind.name:
+        raise RunError(f"{config}: is an evolution already; start it with: snn4-agent run {config}")
+    changes = [f"search.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    return kind, kind.read(raw_of(checked), f"evolve {config}", [*changes, *filter(_is_search, overrides)])
+
+
+def _is_search(override: str) -> bool:
+    return override.startswith("search.")
+
+
 def begin(kind: Kind, config: Any, runs: Path, quiet: bool = False) -> None:
     """Do a new run in a new folder in ``runs``; a signal stops it after a checkpoint, with exit status 130 or 143."""
     about = {**kind.about(config), "seed": config.seed, "config": dataclasses.asdict(config)}
@@ -271,7 +292,7 @@ def evaluate(name: str, options: Mapping[str, Any], page: Path | None = None, as
 def _overrides(kind: Kind, folder: Path, options: Mapping[str, Any]) -> list[str]:
     """The ``key=value`` of each option that stands for a key."""
     if wrong := [f"--{option}" for option in options if option not in kind.options]:
-        allowed = ", ".join(f"--{option}" for option in kind.options)
+        allowed = ", ".join(f"--{option}" for option in kind.options) or "none"
         raise RunError(f"{folder}: {', '.join(wrong)}: not allowed for a {kind.name}; allowed are {allowed}")
     keys = {kind.options[option]: value for option, value in options.items()}
     return [f"{key}={json.dumps(value)}" for key, value in keys.items() if key is not None]

@@ -47,16 +47,18 @@ class Lineage:
         self.config, self.seed = config, seed
         self.study = self._study()
 
-    def propose(self, size: int, parent: Genes, loci: Loci, generation: int) -> dict[int, Genes]:
-        """``size`` candidates by number. The first has the ``parent``'s genes. Unless the search is random, half of the
-        others are mutants of it, in the first generation all."""
+    def propose(self, size: int, parent: Genes, loci: Loci, generation: int, again: bool = True) -> dict[int, Genes]:
+        """``size`` candidates by number. The first has the ``parent``'s genes, unless they need not be tried ``again``.
+        Unless the search is random, half of the others are mutants of it, in the first generation all."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             warnings.simplefilter("ignore", FutureWarning)  # Optuna 5 has another way to set constraints, 4 has not
             self.study.sampler = self._sampler(generation)
         random = np.random.default_rng([self.seed, generation])
-        mutants = (size - 1) // 2 if self.study.trials else size - 1
-        self.study.enqueue_trial(parent)
+        others = size - again
+        mutants = others // 2 if self.study.trials else others
+        if again:
+            self.study.enqueue_trial(parent)
         for _ in range(0 if self.config.sampler == "random" else mutants):
             self.study.enqueue_trial(mutated(parent, loci, random))
         return dict(self._fitting(loci, generation) for _ in range(size))
@@ -75,7 +77,7 @@ class Lineage:
             trial.set_user_attr("generation", generation)
             trial.set_user_attr("genes", genes)
             return trial.number, genes
-        raise ValueError(f"genes: found none that fit together in {TRIES} tries; name fewer in evolution.genes")
+        raise ValueError(f"genes: found none that fit together in {TRIES} tries; name fewer genes")
 
     def tell(self, number: int, values: Mapping[str, float] | None, **about: Any) -> None:
         """Report the means of a candidate by objective, or None if it was stopped without them."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from snn4.agent.errors import CannotGoOn
 from snn4.agent.run.events import Score
 
 Samples = dict[str, list[float]]
@@ -24,6 +25,16 @@ OBJECTIVES: Mapping[str, Callable[[Score], float]] = {
 }
 """return (for images, the accuracy) is maximised. All others are minimised: accumulates and multiplications at
 synapses, spikes, and joules by the model 45nm_fp32_memory, of one decision; and parameters."""
+
+
+class Silent(CannotGoOn):
+    """No neuron spikes: what a network answers does not depend on what it sees."""
+
+
+def require_spikes(scores: Mapping[str, Score]) -> None:
+    """Raise Silent unless a neuron has spiked in any of the tasks."""
+    if not any(score["spikes_per_decision"] for score in scores.values()):
+        raise Silent("silent: no neuron spikes")
 
 
 def maximised(objective: str) -> bool:
@@ -74,6 +85,11 @@ def means(fitness: Fitness) -> dict[str, float]:
     """The mean of each objective over all tasks."""
     tasks = list(fitness.values())
     return {objective: fmean(fmean(samples[objective]) for samples in tasks) for objective in tasks[0]}
+
+
+def by_objective(scores: Mapping[str, Score], objectives: Sequence[str]) -> dict[str, float]:
+    """The mean of each objective over the tasks of ``scores``."""
+    return {name: fmean(map(OBJECTIVES[name], scores.values())) for name in objectives}
 
 
 def worth(objective: str, value: float) -> float:

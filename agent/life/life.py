@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from snn4.agent.evaluation.episodes import Evaluator, Interrupted
+from snn4.agent.evolution.objectives import require_spikes
 from snn4.agent.life.being import Being
 from snn4.agent.life.config import LifeConfig, LifeTask
 from snn4.agent.life.teachers import Teachers
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN
-from snn4.agent.run.events import Compared, Event, Measure, Task
+from snn4.agent.run.events import Compared, Evaluated, Event, Measure, Score, Task
 from snn4.agent.run.work import File, Pause, State, Stop
 from snn4.policies.allocation import keep_freed_memory
 from snn4.policies.gene import genome
@@ -34,8 +35,7 @@ class Life:
 
     def live(self, stop: Stop) -> Iterator[Event | Pause | File]:
         """The whole story, from the state set by `load_state`."""
-        torch.set_num_threads(self.config.threads or 1)
-        keep_freed_memory()
+        self._prepare_torch()
         try:
             yield from self._lives(stop)
         except Interrupted:  # during an evaluation
@@ -43,6 +43,26 @@ class Life:
         finally:
             if self.sleep is not None:
                 self.sleep.workers.close()
+
+    def validated(self, stop: Stop) -> dict[str, Score] | None:
+        """See `snn4.agent.run.work.Validated`: the last best validation; tests use the same weights."""
+        self._prepare_torch()
+        being, scores = self.beings[0], dict[str, Score]()
+        try:
+            for event in self._live_through_world(being, stop):
+                if isinstance(event, Evaluated) and event.best:
+                    scores = event.scores
+        except Interrupted:
+            return None
+        if being.learner is not None:  # it was stopped
+            return None
+        if self.config.policy.kind == "spiking":
+            require_spikes(scores)
+        return scores
+
+    def _prepare_torch(self) -> None:
+        torch.set_num_threads(self.config.threads or 1)
+        keep_freed_memory()
 
     def _lives(self, stop: Stop) -> Iterator[Event | Pause | File]:
         for being in self.beings:
@@ -98,9 +118,9 @@ class Life:
         """What evolution needs and cannot reach, one line each."""
         if self.config.evolution is None:
             return []
-        from snn4.agent.life.sleep import problems
+        from snn4.agent.evolution.database import problems
 
-        return list(problems(self.config.evolution))
+        return list(problems(self.config.evolution, "evolution"))
 
     @property
     def tasks(self) -> list[Task]:

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from snn4.agent.evolution.config import EvolutionConfig
+from snn4.agent.evolution.database import written
 from snn4.agent.evolution.generation import Generation, Part, Result
-from snn4.agent.evolution.lineage import Genes, Lineage, mirror, unreachable
-from snn4.agent.evolution.trials import Workers, WorkersLost, WorkersUnreachable
-from snn4.agent.evolution.workers import check, make_workers
+from snn4.agent.evolution.lineage import Genes, Lineage
+from snn4.agent.evolution.trials import Workers, WorkersLost
+from snn4.agent.evolution.workers import make_workers
 from snn4.agent.life.being import Being
 from snn4.agent.life.config import LifeConfig, LifeTask
 from snn4.agent.life.trial import Job, lived
 from snn4.agent.run.events import Event, Evolved, Noted
 from snn4.agent.run.work import File, Pause, Stop
 from snn4.policies.gene import Locus, with_genes
-
-DATABASE = "evolution.db"
-
-
-def problems(evolution: EvolutionConfig) -> Iterator[str]:
-    """Workers and a database that cannot be reached, one line each."""
-    try:
-        check(evolution)
-    except WorkersUnreachable as error:
-        yield f"evolution.ray: {error}"
-    if evolution.storage is not None and (why := unreachable(evolution.storage)) is not None:
-        allowed = "allowed is the URL of a database: sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME"
-        yield f"evolution.storage: got {evolution.storage}, which cannot be opened ({why}); {allowed}"
 
 
 class Sleep:
@@ -79,7 +64,7 @@ class Sleep:
         if stop():
             return
         yield from self._wake_up(being, task)
-        yield from self._written()
+        yield from written(self.lineage)
 
     def _wake_up(self, being: Being, task: LifeTask) -> Iterator[Event]:
         generation = self.generation
@@ -101,21 +86,6 @@ class Sleep:
             being.name, task.label, generation.number, not generation.finished, generation.rows(), genes,
             being.organism.age, generation.adopted, generation.reason, self.next_step(being, task), generation.seconds,
         )  # fmt: skip
-
-    def _written(self) -> Iterator[File | Noted]:
-        """The lineage for other readers; a database that is lost does not end a life."""
-        problems: list[str] = []
-
-        def write(path: Path) -> None:
-            url = self.evolution.storage or f"sqlite:///{path}"
-            try:
-                mirror(self.lineage.study, url, path.parent.name)
-            except (SQLAlchemyError, OSError, ImportError) as error:
-                problems.append(" ".join(str(error).split()))
-
-        yield File(DATABASE, write)
-        for problem in problems:
-            yield Noted(f"evolution: the lineage cannot be written ({problem}); the next sleep tries again")
 
     def summary(self, being: Being) -> dict[str, Any]:
         """The genes of ``being`` in the end, and what evolution has cost."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from snn4.agent.run.events import Event, Measure, Task
+from snn4.agent.run.events import Event, Measure, Score, Task
 
 State = dict[str, Any]
 """``model`` (what was learned) and ``learner`` (what learning continues from): nested plain data, tensors, arrays."""
@@ -91,6 +91,19 @@ class Work(Protocol):
 
     def summary(self) -> dict[str, Any]:
         """The content of ``summary.json`` without seed, commit and config."""
+
+
+class Validated(Work, Protocol):
+    """A work that can end before its test, so that one config can be chosen among many on validation data."""
+
+    def validated(self, stop: Stop) -> dict[str, Score] | None:
+        """Do the work of the first being, and measure it on validation data: score with costs per decision, by task.
+
+        None once ``stop`` has returned True.
+
+        Raises:
+            NotFinite, Silent: it cannot be measured.
+        """
 
 
 class Processes(Protocol):

@@ -13,12 +13,15 @@ def evolution(event: Evolved) -> str:
     generation = Generations([event]).latest
     assert generation is not None
     head = f"{name_of(event.being)} generation {event.generation}"
+    if not generation.has_organism and not event.asleep:
+        return f"{head} ends, {event.reason}"
     if not event.asleep:
         sleeps = "" if event.next_step is None else f"; sleeps again after step {event.next_step:,}"
         return f"{head}: wakes up {_waking(generation)}{sleeps}"
     leader = generation.leader
     if leader is None and not generation.stopped:
-        return f"{head}: falls asleep in {event.task}: {several(len(generation.candidates), 'candidate')}"
+        begins = f"falls asleep in {event.task}" if generation.has_organism else f"begins in {event.task}"
+        return f"{head}: {begins}: {several(len(generation.candidates), 'candidate')}"
     stopped = f", {len(generation.stopped)} stopped" if generation.stopped else ""
     return f"{head}: {len(generation.tested)} of {len(generation.candidates)} tested{stopped}{_best(generation)}"
 

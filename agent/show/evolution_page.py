@@ -45,19 +45,26 @@ def sections(events: Iterable[Event]) -> Iterator[str]:
         return
     objectives = Objectives.of(generations)
     yield heading("Evolution") + paragraph(_counts(generations))
+    yield from candidate_figures(generations, "The last test of each; later generations have inherited more learning.")
+    yield heading("Lineage") + html_table(lineage_rows(generations, objectives))
+    yield from importance_section(generations)
+
+
+def candidate_figures(generations: Generations, caption: str) -> Iterator[str]:
+    """The value of all candidates against each of their costs."""
+    objectives = Objectives.of(generations)
     if generations.candidates:
         for cost in objectives.costs:
-            yield figure(draw_candidates(generations, objectives.value, cost), _CANDIDATES)
-    yield heading("Lineage") + html_table(lineage_rows(generations, objectives))
+            picture = draw_candidates(generations, objectives.value, cost)
+            yield figure(picture, f"{caption} Line: the front of all candidates, the best value at each cost.")
+
+
+def importance_section(generations: Generations) -> Iterator[str]:
+    """How much each gene matters; nothing if too few candidates were tested."""
+    objectives = Objectives.of(generations)
     found = importance(generations, [objectives.value, *objectives.costs])
     if found is not None and found.correlations:
         yield heading("Importance of genes") + figure(draw_importance(found), _importance(found))
-
-
-_CANDIDATES = (
-    "The last test of each candidate; later generations have inherited more learning. Line: the front of all "
-    "candidates, the best value at each cost."
-)
 
 
 def _importance(found: Importance) -> str:

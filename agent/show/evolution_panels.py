@@ -51,7 +51,8 @@ def _legend(marked: dict[str, list[Candidate]]) -> Text:
 
 def state(generation: Generation) -> Panel:
     """Asleep or awake, how far the generation is, and how its best candidate differs from the organism."""
-    title = f"generation {generation.number}: {'asleep' if generation.event.asleep else 'awake'}"
+    states = ("asleep", "awake") if generation.has_organism else ("under way", "ended")
+    title = f"generation {generation.number}: {states[not generation.event.asleep]}"
     return Panel(Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in _lines(generation))), title=title)
 
 
@@ -60,13 +61,15 @@ def _lines(generation: Generation) -> Iterator[str]:
     if event.asleep:
         stopped = f", {len(generation.stopped)} stopped" if generation.stopped else ""
         yield f"{len(generation.tested)} of {len(generation.candidates)} tested{stopped}"
+    elif not generation.has_organism:
+        yield event.reason
     else:
         yield "no further sleep in this task" if event.next_step is None else f"next sleep after {event.next_step:,}"
     if leader is not None:
         yield f"{'best so far' if event.asleep else 'now'}: candidate {leader.number}"
         yield from _scores(generation, leader)
         yield from changed(generation.genes, leader.genes) or ["the same genes"]
-    elif not event.asleep:
+    elif not event.asleep and generation.has_organism:
         yield f"unchanged: {event.reason}"
 
 

@@ -46,6 +46,11 @@ class Generation:
         return self.event.generation
 
     @property
+    def has_organism(self) -> bool:
+        """Whether it is a sleep of an organism; otherwise, candidates live runs of their own."""
+        return self.parent is not None or self.event.adopted is not None or not self.candidates
+
+    @property
     def tested(self) -> list[Candidate]:
         """The candidates with scores."""
         return [candidate for candidate in self.candidates if candidate.scores]

@@ -22,7 +22,7 @@ from snn4.policies.networks.classifier import Network
 
 METERED = 256
 """Samples whose operations are counted, the same number from each experience."""
-COUNTED = ("spikes_per_decision", "effective_acs", "effective_macs", "neuron_macs", "neuron_acs")
+COUNTED = ("spikes_per_decision", "effective_acs", "effective_macs", "neuron_macs", "neuron_acs", "parameters")
 
 
 class StreamBeing:
@@ -71,9 +71,7 @@ def mean_cost(costs: Sequence[Cost]) -> dict[str, Any]:
     for model in costs[0].energy_joules:
         known = [joule for cost in costs if (joule := cost.energy_joules[model]) is not None]
         joules[model] = fmean(known) if len(known) == len(costs) else None
-    return {name: fmean(getattr(cost, name) for cost in costs) for name in (*COUNTED, "parameters")} | {
-        "energy_joules": joules
-    }
+    return {name: fmean(getattr(cost, name) for cost in costs) for name in COUNTED} | {"energy_joules": joules}
 
 
 def stream_and_beings(config: ContinualConfig) -> tuple[Stream, list[StreamBeing]]:

@@ -37,6 +37,11 @@ class ContinualConfig:
     kind: Literal["stream"] = "stream"
     """Kind of run."""
 
+    @property
+    def fixed_genes(self) -> tuple[str, ...]:
+        """Keys that cannot evolve beside the other values; see `snn4.policies.gene.loci`."""
+        return ("network.T",) if self.stream.data.is_events else ()
+
     def __post_init__(self) -> None:
         check_name(self.name)
         if self.evaluate_on not in ("test", "validation"):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from snn4.agent.evaluation.matrix import retained
+from snn4.agent.evolution.objectives import require_spikes
 from snn4.agent.run.beings import NETWORK
 from snn4.agent.run.events import Compared, Entered, Evaluated, Event, Learned, Measure, Score, Task, from_json
 from snn4.agent.run.work import Model, Pause, State, Stop
@@ -41,6 +42,17 @@ class StreamLife:
                 return
         if self.config.ann_twin:
             yield Compared(*({"stream": self._result(being)} for being in self.beings))
+
+    def validated(self, stop: Stop) -> dict[str, Score] | None:
+        """See `snn4.agent.run.work.Validated`: mean accuracy and cost over all experiences, after the last one."""
+        being = self.beings[0]
+        for _ in self._live_through_stream(being, stop):
+            pass
+        if being.learned < len(self.stream):
+            return None
+        scores = {"stream": {"return_mean": retained(being.rows)["average_accuracy"], **being.cost}}
+        require_spikes(scores)
+        return scores
 
     def _live_through_stream(self, being: StreamBeing, stop: Stop) -> Iterator[Event | Pause | Model]:
         if not being.rows:

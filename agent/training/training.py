@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from snn4.agent.evaluation.accuracy import recognize
+from snn4.agent.evaluation.accuracy import Recognizer, recognize
 from snn4.agent.evaluation.classifier import Examination, ExaminationConfig
-from snn4.agent.evaluation.indicators import Indicators
+from snn4.agent.evaluation.indicators import Indicators, meter, spread
 from snn4.agent.evaluation.shown import InOrder, examined
+from snn4.agent.evolution.objectives import require_spikes
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Measure, Score, Task
 from snn4.agent.run.work import Model, Pause, State, Stop
@@ -23,6 +24,7 @@ from snn4.learners.not_finite import NotFinite
 from snn4.learners.recipe import lay_out
 from snn4.learners.supervised import SupervisedLearner
 from snn4.policies.gene import genome
+from snn4.policies.metering.cost import Cost
 
 if TYPE_CHECKING:
     from snn4.agent.training.teaching import Teaching
@@ -68,6 +70,23 @@ class Training:
             yield self._take_best(student)
         if self.processes.leads:
             yield from self._test()
+
+    def validated(self, stop: Stop) -> dict[str, Score] | None:
+        """See `snn4.agent.run.work.Validated`: the best accuracy, and the costs with those weights."""
+        student = self.students[0]
+        if not self._asked_in_advance(stop):
+            return None
+        learner = self._learner = self._newborn(student)
+        for _ in self._learn(student, learner, stop):
+            pass
+        if not student.finished:
+            return None
+        self._take_best(student)
+        shown = spread(InOrder(self.data.validation), len(self.data.validation), ExaminationConfig().metered)
+        cost = meter(Recognizer(student.network, flip=self.config.flip), shown)
+        scores = {self.data.name: {"return_mean": student.best["top1"], **_costs(cost)}}
+        require_spikes(scores)
+        return scores
 
     def _learn(self, student: Student, learner: SupervisedLearner, stop: Stop) -> Iterator[Event | Pause | Model]:
         epochs = self.config.training.epochs
@@ -275,9 +294,9 @@ class Training:
 
 
 def _score(row: Indicators) -> Score:
-    cost = row.cost
-    return {
-        "return_mean": row.top1, "spikes_per_decision": cost.spikes_per_decision,
-        "effective_acs": cost.effective_acs, "effective_macs": cost.effective_macs,
-        "energy_joules": row.energy_joules,
-    }  # fmt: skip
+    return {"return_mean": row.top1, **_costs(row.cost), "energy_joules": row.energy_joules}
+
+
+def _costs(cost: Cost) -> Score:
+    names = ("spikes_per_decision", "effective_acs", "effective_macs", "energy_joules", "parameters")
+    return {name: getattr(cost, name) for name in names}

@@ -67,6 +67,26 @@ threads: 1
 """The ANN twin of the tiny training, finetuned by five batches an epoch."""
 
 
+TINY_EVOLUTION = """\
+name: tiny-evolution
+kind: evolution
+subject:
+  name: tiny
+  world: [{environment: CartPole-v1, steps: 128}]
+  policy: {net_arch: [8, 8], T: 2, neuron: {v_threshold: 0.3}}
+  learner: {algorithm: PPO, n_envs: 4, hyperparameters: {n_steps: 16, batch_size: 64, n_epochs: 1}}
+  evaluation: {every: 64, episodes: 2, test_episodes: 2}
+search:
+  generations: 2
+  population: 3
+  objectives: [parameters, return]
+  prefer: parameters
+  genes: [policy.T, policy.net_arch]
+  ranges: {policy.net_arch.0: [4, 8], policy.net_arch.1: [4, 8]}
+"""
+"""Two rollouts a trial; it is known before who will be chosen: whoever is smallest."""
+
+
 def file_with(text: str) -> Any:
     """A fixture: a config file with this text."""
 
@@ -115,6 +135,7 @@ def transformation_yaml(trained: Path, tmp_path_factory: pytest.TempPathFactory)
     return path
 
 
+evolution_yaml, evolved = file_with(TINY_EVOLUTION), config_in("evolution_yaml")
 transformed = config_in("transformation_yaml")
 converted = finished("transformed")
 

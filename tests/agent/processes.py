@@ -15,11 +15,18 @@ from typing import Any
 
 from run_folders import events_in, only
 
-from snn4.agent.run.events import Began, Learned
+from snn4.agent.run.events import Began, Evolved, Learned
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(
-    ["pytest", "snn4.agent.runner", "snn4.agent.life.kind", "snn4.agent.training.kind", "torch.utils.tensorboard"]
+    [
+        "pytest",
+        "snn4.agent.runner",
+        "snn4.agent.life.kind",
+        "snn4.agent.training.kind",
+        "snn4.agent.search.search",
+        "torch.utils.tensorboard",
+    ]
 )
 COMMAND = """
 import os, resource, sys
@@ -77,7 +84,7 @@ def wait_for_learning(runs: Path, command: Command) -> Path:
             return True
         events = [event for path in runs.glob("*/events.jsonl") for event in events_in(path.parent)]
         since = list(itertools.takewhile(lambda event: not isinstance(event, Began), reversed(events)))
-        return any(isinstance(event, Learned) for event in since) and path_is_new()
+        return any(isinstance(event, (Learned, Evolved)) for event in since) and path_is_new()
 
     before = {path: path.stat().st_mtime_ns for path in runs.glob("*/events.jsonl")}
 

@@ -298,7 +298,14 @@ def test_bad_input_leaves_nothing(cli: Cli, run: Run, tmp_path: Path) -> None:
 
 def test_a_full_disk(cli: Cli, run: Run, tmp_path: Path) -> None:
     """The last checkpoint stays; when room was made, the run goes on."""
-    sizes = {"life": 40_000, "training": 30_000, "stream": 12_000, "transformation": 12_000, "toy": 30_000}
+    sizes = {
+        "life": 40_000,
+        "training": 30_000,
+        "stream": 12_000,
+        "transformation": 12_000,
+        "evolution": 12_000,
+        "toy": 30_000,
+    }
     command = Command(
         tmp_path,
         "run",
@@ -327,7 +334,7 @@ def test_a_full_disk(cli: Cli, run: Run, tmp_path: Path) -> None:
 def test_no_kind_of_that_name(cli: Cli, written: Callable[[str], Path]) -> None:
     result = cli("run", written("name: x\nkind: dream\n"))
     assert result.status == 2
-    assert result.err.endswith("kind: got 'dream', allowed are life, training, stream, transformation\n")
+    assert result.err.endswith("kind: got 'dream', allowed are life, training, stream, transformation, evolution\n")
 
 
 def test_train_is_run(cli: Cli, digits_yaml: Path, tmp_path: Path) -> None:

@@ -299,3 +299,20 @@ def test_an_observation_that_is_not_finite_in_a_validation(tiny: Tiny, tmp_path:
         NotFinite, match=r"^organism, task .*NotANumber-v0.*, evaluation at step 128: observation holds nan"
     ):
         lived(config, tmp_path)
+
+
+# Up to its test
+
+TWO = "world=[{environment: CartPole-v1, steps: 128}, {environment: Acrobot-v1, steps: 128}]"
+
+
+def test_a_validated_life_ends_with_its_best_validation(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(TWO, "world.1.kwargs.max_episode_steps=50", "evaluation.episodes=2")
+    best = [event for event in of(Evaluated, lived(config, tmp_path), part="validation") if event.best]
+    monkeypatch.setattr("snn4.agent.life.being.TEST_SEED", None)  # no test episode is played
+    life = Life(config)
+    assert life.validated(lambda: False) == best[-1].scores
+    assert best[-1].scores.keys() == {"CartPole-v1", "Acrobot-v1"}
+    assert Life(config).validated(lambda: True) is None

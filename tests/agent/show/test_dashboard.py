@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from evolutions import FIRST, SECOND, STORY
+from evolutions import BORN, FIRST, SECOND, STORY, T, told
+from evolutions import row as candidate
 from rich.console import Console
 from rich.text import Text
 from run_folders import events_in, read
@@ -170,6 +171,16 @@ def test_awake() -> None:
     shown = picture(STORY, height=45)
     assert "no further sleep in this task" in shown
     assert "unchanged: no candidate is better" in shown
+
+
+def test_an_evolution_without_an_organism_neither_sleeps_nor_wakes() -> None:
+    rows = [candidate(0, {}, 9.0, 50.0), candidate(1, {T: 2}, 8.0, 20.0)]
+    under_way, ended = told(0, rows, BORN, asleep=True), told(0, rows, BORN, reason="best so far: candidate 0")
+    assert "generation 0: under way" in picture([*STORY[:1], under_way], height=45)
+    shown = picture([*STORY[:1], under_way, ended], height=45)
+    for part in ("generation 0: ended", "best so far: candidate 0"):
+        assert part in shown, part
+    assert "sleep" not in shown
 
 
 def test_a_gene_that_is_gone_with_its_kind_is_not_shown() -> None:

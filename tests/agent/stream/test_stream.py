@@ -254,3 +254,18 @@ def test_the_same_seed_gives_the_same_beings(streamed: Streamed) -> None:
     first, same, other = weights(0), weights(0), weights(1)
     assert all(map(torch.equal, first, same))
     assert not any(map(torch.equal, first, other))
+
+
+# Up to its test
+
+
+def test_a_validated_stream_reaches_what_a_whole_one_reaches(streamed: Streamed, tmp_path: Path) -> None:
+    config = streamed("ann_twin=false", "evaluate_on=validation", "training.epochs=1")
+    whole, story = begin(config, tmp_path)
+    story.tell()
+    scores = begin(config, tmp_path)[0].validated(lambda: False)
+    summary = whole.summary()[NETWORK]
+    assert scores is not None
+    assert scores["stream"]["return_mean"] == summary["average_accuracy"]
+    assert scores["stream"].items() >= {name: summary[name] for name in ("effective_acs", "parameters")}.items()
+    assert begin(config, tmp_path)[0].validated(lambda: True) is None

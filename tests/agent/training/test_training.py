@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from run_folders import events_in
+from run_folders import events_in, read
 from safetensors.torch import load_file
 from stories import Story, of
 from trainings import at, begin, training_of
@@ -258,3 +258,21 @@ def test_a_training_that_is_not_finite_keeps_its_last_checkpoint(digits: Digits,
     saved = load(tmp_path / "checkpoints")
     assert saved is not None
     assert saved.path.name == "000001"
+
+
+# Up to its test
+
+
+def test_a_validated_training_reaches_what_a_whole_one_reaches(
+    digits: Digits, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its best epoch; the twin learns nothing, and nothing is tested."""
+    monkeypatch.setattr(module, "examined", lambda *_, **__: pytest.fail("test data were used"))
+    training = training_of(begin(digits(), tmp_path))
+    scores = training.validated(lambda: False)
+    selected = read(trained / "summary.json")["selected"][NETWORK]
+    assert scores is not None
+    assert scores["digits"]["return_mean"] == selected["top1_validation"]
+    assert scores["digits"]["parameters"] == sum(x.numel() for x in training.students[0].network.parameters())
+    assert training.age == training.total
+    assert training_of(begin(digits(), tmp_path)).validated(lambda: True) is None
