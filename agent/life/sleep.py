@@ -134,10 +134,12 @@ class Present:
         assert evolution is not None
         config = self._with(genes)
         changed = config.policy != being.config.policy
+        # Environments are stepped together, so a part ends a few steps late. Lessons for the whole trial reach beyond it.
+        lessons = evolution.lessons * evolution.trial if evolution.lessons < 1 else 2 * evolution.trial
         return Job(
             config, being.config, being.organism.state(), being.world.position, being.step,
             before[-1].state if before else None, part,
-            being.step + round(evolution.lessons * evolution.trial) * changed, self.generation,
+            being.step + round(lessons) * changed, self.generation,
         )  # fmt: skip
 
     def _with(self, genes: Genes) -> LifeConfig:

@@ -163,7 +163,9 @@ class _Tutor:
         env = _evaluator(job.config.evaluation.max_episode_steps).environment(task, 1)
         policy, normalization = _policy(job.parent, parent, task), parent.tasks[task.name].normalization
         teacher = teacher_from("the organism", policy, env.observation_space, normalization)
-        steps = job.lessons - job.step
+        evolution = job.config.evolution
+        assert evolution is not None
+        steps = round(evolution.lessons * evolution.trial)
         lessons = PolicyTeacherConfig(
             "the organism", steps=job.lessons, mix="pupil", round_steps=max(1, steps // ROUNDS), epochs=EPOCHS
         )

@@ -78,7 +78,7 @@ def test_events_come_in_order(tiny: Tiny, tmp_path: Path) -> None:
     assert of(Ended, events) == [Ended("finished", 1024)]
     began = of(Began, events)[0]
     assert (began.age, began.resumed, began.beings) == (0, False, ["organism", "ann_twin"])
-    assert began.genome["neuron.tau_mem"] == 20e-3
+    assert began.genome["policy.neuron.tau_mem"] == 20e-3
 
 
 def test_the_twin_is_an_ann_that_lives_the_same_life(tiny: Tiny, tmp_path: Path) -> None:
