@@ -72,7 +72,7 @@ name: tiny-evolution
 kind: evolution
 subject:
   name: tiny
-  world: [{environment: CartPole-v1, steps: 128}]
+  world: [{environment: CartPole-v1, steps: 64}]
   policy: {net_arch: [8, 8], T: 2, neuron: {v_threshold: 0.3}}
   learner: {algorithm: PPO, n_envs: 4, hyperparameters: {n_steps: 16, batch_size: 64, n_epochs: 1}}
   evaluation: {every: 64, episodes: 2, test_episodes: 2}
@@ -84,7 +84,7 @@ search:
   genes: [policy.T, policy.net_arch]
   ranges: {policy.net_arch.0: [4, 8], policy.net_arch.1: [4, 8]}
 """
-"""Two rollouts a trial; it is known before who will be chosen: whoever is smallest."""
+"""One rollout a trial; it is known before who will be chosen: whoever is smallest."""
 
 
 def file_with(text: str) -> Any:

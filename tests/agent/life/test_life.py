@@ -316,3 +316,6 @@ def test_a_validated_life_ends_with_its_best_validation(
     assert life.validated(lambda: False) == best[-1].scores
     assert best[-1].scores.keys() == {"CartPole-v1", "Acrobot-v1"}
     assert Life(config).validated(lambda: True) is None
+    ann = Life(tiny("policy.kind=ann", "world.0.steps=128", "evaluation.episodes=2")).validated(lambda: False)
+    assert ann is not None
+    assert ann["CartPole-v1"]["spikes_per_decision"] == 0
