@@ -134,7 +134,7 @@ class Present:
         assert evolution is not None
         config = self._with(genes)
         changed = config.policy != being.config.policy
-        # Environments are stepped together, so a part ends a few steps late. Lessons for the whole trial reach beyond it.
+        # Environments are stepped together, so a part ends a few steps late: lessons for a whole trial reach beyond it.
         lessons = evolution.lessons * evolution.trial if evolution.lessons < 1 else 2 * evolution.trial
         return Job(
             config, being.config, being.organism.state(), being.world.position, being.step,

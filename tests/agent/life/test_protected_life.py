@@ -38,7 +38,7 @@ def lived(life: Life, folder: Path) -> list[Event]:
 
 
 @pytest.mark.parametrize("protection", PROTECTIONS)
-@pytest.mark.parametrize("learner", ["PPO", "DQN"])
+@pytest.mark.parametrize("learner", ["PPO", pytest.param("DQN", marks=pytest.mark.slow)])
 def test_a_protected_life_that_is_killed(tiny: Tiny, whole: Callable[..., Any], protection: str, learner: str) -> None:
     whole(tiny(*STREAM, *(DQN if learner == "DQN" else []), f"protection={protection}"))
 

@@ -112,7 +112,7 @@ def test_images_have_no_teacher(tiny: Tiny, saved: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        ["ann_twin=true"], ["ann_twin=true", "learner.normalize=true"],
+        ["ann_twin=true", "learner.normalize=true"],
         ["learner={algorithm: DQN, n_envs: 2, hyperparameters: {learning_starts: 40, buffer_size: 300}}"],
     ],
 )  # fmt: skip
