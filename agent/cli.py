@@ -164,7 +164,10 @@ def world(
 
 
 @app.command()
-def genome(config: _Config, overrides: _Overrides = None) -> None:
+def genome(
+    config: Annotated[str, typer.Argument(help="A YAML file, the name of a shipped config, or a run folder.")],
+    overrides: _Overrides = None,
+) -> None:
     """Show the genes of CONFIG: their values, their ranges, and which of them keep learned weights valid."""
     from snn4.agent import runner
 

@@ -322,7 +322,8 @@ def show_genes(config: str, overrides: Sequence[str]) -> None:
     """Print the genes of ``config`` that evolve; a run folder shows those with which its life began."""
     from snn4.agent.show.genes import rows, table  # configs need no torch
 
-    _, checked = read_config(config, overrides, {})
+    folder = Path(config)
+    _, checked = read_config(str(folder / CONFIG) if (folder / RUN).is_file() else config, overrides, {})
     found = rows(checked)
     console = Console()
     if console.is_terminal:
