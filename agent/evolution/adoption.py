@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def adoptable(candidate: Fitness, parent: Fitness, preference: Preference) -> st
     gains = {task: gain(value, candidate[task][value], parent[task][value]) for task in parent}
     if any(found.is_worse or found.mean < -_margin(preference, parent[task]) for task, found in gains.items()):
         return None
-    if any(found.is_better and found.mean > _margin(preference, parent[task]) for task, found in gains.items()):
+    if _is_better(candidate, parent, preference):
         return f"{value} {_change(candidate, parent, value)}"
     if cheap is None:
         return None
@@ -70,9 +71,46 @@ def adoptable(candidate: Fitness, parent: Fitness, preference: Preference) -> st
 
 
 def best(candidates: Mapping[int, Fitness], parent: Fitness, preference: Preference) -> int | None:
-    """The number of the best candidate that may be adopted; None if there is none."""
-    able = {number: means(fitness) for number, fitness in candidates.items() if adoptable(fitness, parent, preference)}
-    return ranked(able, preference)[0] if able else None
+    """The number of the best candidate that may be adopted; None if there is none.
+
+    Those whose value is better beyond the noise come first. All others are as good as their parent, and the cheapest
+    one counts.
+    """
+    able = {number: fitness for number, fitness in candidates.items() if adoptable(fitness, parent, preference)}
+    better = {number: fitness for number, fitness in able.items() if _is_better(fitness, parent, preference)}
+    if not able:
+        return None
+    if better or preference.cheap is None:
+        return ranked({number: means(fitness) for number, fitness in (better or able).items()}, preference)[0]
+    return _by_cost(able, preference.cheap)[0]
+
+
+def hopeful(candidates: Mapping[int, Fitness], parent: Fitness, preference: Preference, most: int) -> list[int]:
+    """Numbers of up to ``most`` candidates that shall live on: by turns the best in value, and the cheapest of those
+    that are not worse than their parent beyond the noise."""
+    value = preference.value
+    by_value = ranked({number: means(fitness) for number, fitness in candidates.items()}, Preference(value))
+    if preference.cheap is None:
+        return by_value[:most]
+    even = {
+        number: fitness
+        for number, fitness in candidates.items()
+        if not any(gain(value, fitness[task][value], parent[task][value]).is_worse for task in parent)
+    }
+    turns = itertools.zip_longest(by_value, _by_cost(even, preference.cheap))
+    return list(dict.fromkeys(number for pair in turns for number in pair if number is not None))[:most]
+
+
+def _by_cost(candidates: Mapping[int, Fitness], cheap: str) -> list[int]:
+    costs = {number: -worth(cheap, means(fitness)[cheap]) for number, fitness in candidates.items()}
+    return sorted(costs, key=lambda number: (costs[number], number))
+
+
+def _is_better(candidate: Fitness, parent: Fitness, preference: Preference) -> bool:
+    """Whether its value is better beyond the noise and the margin, in some task."""
+    value = preference.value
+    gains = {task: gain(value, candidate[task][value], parent[task][value]) for task in parent}
+    return any(found.is_better and found.mean > _margin(preference, parent[task]) for task, found in gains.items())
 
 
 def ranked(fitness: Mapping[int, Mapping[str, float]], preference: Preference) -> list[int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from snn4.agent.evolution.adoption import adoptable, best, ranked
+from snn4.agent.evolution.adoption import adoptable, best, hopeful
 from snn4.agent.evolution.config import EvolutionConfig
 from snn4.agent.evolution.lineage import Genes, Lineage
 from snn4.agent.evolution.objectives import Fitness, as_fitness, means, worth
@@ -148,9 +148,10 @@ class Generation:
             return [parent, *(candidate for candidate in self.candidates.values() if candidate is not parent)]
         if self.stage == len(self.parts) - 1:
             return [parent] if self.chosen is None else [parent, self.candidates[self.chosen]]
-        able = self._able(self.stage)
-        order = ranked({number: means(fitness) for number, fitness in able.items()}, self.config.preference)
-        return [parent, *(self.candidates[number] for number in order[: -(-self.config.population // 2)])]
+        half = -(-self.config.population // 2)
+        before = parent.results[self.stage - 1].fitness
+        living = hopeful(self._able(self.stage), before, self.config.preference, half)
+        return [parent, *(self.candidates[number] for number in living)]
 
     def _able(self, results: int) -> dict[int, Fitness]:
         """The latest fitness of the candidates that have ``results`` results and may live on."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from snn4.agent.evolution.adoption import adoptable, best, gain, ranked
+from snn4.agent.evolution.adoption import adoptable, best, gain, hopeful, ranked
 from snn4.agent.evolution.objectives import Fitness, Preference, means
 
 WANTED = Preference.parse("synaptic_operations within 1 % of return", ("return", "synaptic_operations"))
@@ -59,8 +59,24 @@ def test_the_cheapest_of_those_close_to_the_best_is_chosen() -> None:
     order = ranked({number: means(found) for number, found in candidates.items()}, WANTED)
     assert order == [6, 5, 3, 4]
     assert best(candidates, fitness(100, 100), WANTED) == 6
+    as_good = {3: fitness(100.5, 60), 4: fitness(100, 40), 5: fitness(90, 1)}
+    assert best(as_good, fitness(100.2, 100, noise=2.0), WANTED) == 4  # the noise makes the best value, not its genes
     assert best({3: fitness(90, 60)}, fitness(100, 100), WANTED) is None
     assert ranked({}, WANTED) == []
+
+
+def test_the_best_and_the_cheapest_live_on_by_turns() -> None:
+    parent = fitness(100, 100)
+    candidates = {
+        1: fitness(120, 900),
+        2: fitness(100, 20),
+        3: fitness(100, 30),
+        4: fitness(50, 1),
+        5: fitness(110, 800),
+    }
+    assert hopeful(candidates, parent, WANTED, 4) == [1, 2, 5, 3]
+    assert hopeful(candidates, parent, Preference("return"), 2) == [1, 5]
+    assert hopeful({}, parent, WANTED, 4) == []
 
 
 def test_without_a_cost_the_value_counts_alone() -> None:
