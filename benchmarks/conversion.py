@@ -29,8 +29,6 @@ from snn4.agent.evaluation.indicators import meter, spread
 from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.models.files import read_about
 from snn4.agent.models.sources import open_model
-from snn4.agent.run.beings import NETWORK
-from snn4.agent.transformation.test import converted
 from snn4.benchmarks.publishing import RESULTS, markdown, publish
 from snn4.envs.data.datasets import Data, DataConfig, load_data
 from snn4.learners.conversion.conversion import ConversionConfig, convert
@@ -57,7 +55,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the drawn calibration images")
     parser.add_argument("--peer", choices=["spikingjelly"], help="measure this library's converter instead")
-    parser.add_argument("--finetuned", type=Path, help="the run folder of a conversion with method qcfs")
+    parser.add_argument("--finetuned", type=Path, help="a conversion with method qcfs, or a training from a conversion")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
@@ -98,7 +96,7 @@ def _measure_finetuned(arguments: argparse.Namespace) -> None:
     about = read_about(folder / "model.safetensors")
     config = kinds.load(folder / "config.yaml")[1]
     data = load_data(replace(config.data, mean=tuple(about["mean"]), std=tuple(about["std"]), augmentation="none"))
-    network: Any = converted(folder, about)[NETWORK]
+    network: Any = open_model(str(folder / "model.safetensors"))[0]
     path = CONVERSION / f"{arguments.name}.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["seeds"]
     most = max(arguments.steps)
@@ -106,14 +104,22 @@ def _measure_finetuned(arguments: argparse.Namespace) -> None:
     for T in arguments.steps:
         cost = meter(Recognizer(network, T), spread(InOrder(data.test, 25), len(data.test), 100))
         rows.append({
-            "method": "qcfs", "neuron": config.convert.neuron, "T": T, "images": config.convert.images,
-            "seed": config.seed, "epochs": config.finetune.epochs, "levels": config.convert.levels,
+            **_how(config), "T": T, "seed": config.seed,
             "top1_accuracy": recognition.top1[T - 1], "top1_accuracy_by_step": recognition.top1[:T],
             "test_samples": len(recognition.labels), "spikes_per_decision": cost.spikes_per_decision,
             "effective_acs": cost.effective_acs, "effective_macs": cost.effective_macs,
         })  # fmt: skip
         print(json.dumps({key: x for key, x in rows[-1].items() if key != "top1_accuracy_by_step"}), flush=True)
     publish(path, "conversion", arguments.name, rows, {})
+
+
+def _how(config: Any) -> dict[str, Any]:
+    """How a network was finetuned: as an ANN before its conversion, or by a training that went on from a conversion."""
+    if config.kind == "training":
+        return {"method": "calibrate, training", "neuron": config.network.neuron.kind, "epochs": config.training.epochs}
+    convert = config.convert
+    about = {"method": "qcfs", "neuron": convert.neuron, "images": convert.images, "levels": convert.levels}
+    return {**about, "epochs": config.finetune.epochs}
 
 
 def _cells(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
