@@ -154,6 +154,22 @@ def report(
 
 
 @app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="The run folder of a life, a training or a conversion, or zoo:NAME.")],
+    target: Annotated[str, typer.Option(help="Format.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="New folder or file.")],
+    bits: Annotated[int | None, typer.Option(help="Of the weights: 8, 6 or 4; default: 8 where integers count.")] = None,
+    task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks; default: the first.")] = None,  # noqa: UP045
+) -> None:
+    """Write the spiking network of RUN for a chip or another library."""
+    from snn4.agent.export.export import export as write
+
+    options = {"bits": bits}
+    given = {name: value for name, value in options.items() if value is not None}
+    print(f"exported: {write(run, target, out, given, task)}")
+
+
+@app.command()
 def world(
     config: Annotated[str, typer.Argument(help="A YAML file, the name of a shipped config, or a run folder.")],
 ) -> None:
