@@ -158,7 +158,9 @@ def export(
     run: Annotated[str, typer.Argument(help="The run folder of a life, a training or a conversion, or zoo:NAME.")],
     target: Annotated[str, typer.Option(help="Format.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="New folder or file.")],
-    bits: Annotated[int | None, typer.Option(help="Of the weights: 8, 6 or 4; default: 8 where integers count.")] = None,
+    bits: Annotated[
+        int | None, typer.Option(help="Of the weights: 8, 6 or 4; default: 8 where integers count.")
+    ] = None,
     task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks; default: the first.")] = None,  # noqa: UP045
 ) -> None:
     """Write the spiking network of RUN for a chip or another library."""
