@@ -172,6 +172,21 @@ def export(
 
 
 @app.command()
+def film(
+    run: _Run,
+    out: Annotated[Path, typer.Option("-o", "--out", help="A .gif, or an .mp4 (needs ffmpeg).")] = Path("life.gif"),
+    task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks; default: the first.")] = None,  # noqa: UP045
+    decisions: Annotated[int, typer.Option(min=1, max=10_000, help="Frames, one for each decision.")] = 200,
+    fps: Annotated[int, typer.Option(min=1, max=50, help="Frames per second.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of the episodes.")] = 0,
+) -> None:
+    """Film the organism of RUN: its environment, its spikes and membranes, its return and its energy."""
+    from snn4.agent.film.film import film as write
+
+    print(f"film: {out}, {write(run, out, task, decisions, fps, seed)} frames")
+
+
+@app.command()
 def world(
     config: Annotated[str, typer.Argument(help="A YAML file, the name of a shipped config, or a run folder.")],
 ) -> None:

@@ -10,11 +10,9 @@ from typing import Any
 from stable_baselines3.common.policies import BasePolicy
 
 from snn4.agent import kinds
-from snn4.agent.life.life import Life
+from snn4.agent.life.acting import acting
 from snn4.agent.models.files import ModelError, find_model
 from snn4.agent.models.sources import open_model
-from snn4.agent.run import checkpoint
-from snn4.agent.run.beings import ORGANISM
 from snn4.agent.run.journal import CONFIG
 from snn4.envs.data.datasets import DataConfig
 from snn4.envs.world import TaskConfig
@@ -79,19 +77,7 @@ def open_source(run: str, task: str | None = None) -> Source:
 
 
 def _of_life(folder: Path, config: Any, name: str | None) -> PolicySource:
-    saved = checkpoint.newest(folder)
-    if saved is None:
-        raise ModelError(f"{folder}: has no checkpoint yet; wait for its first validation")
-    life = Life(config)
-    life.load_state(saved.state)
-    being = next(being for being in life.beings if being.name == ORGANISM)
-    tasks = {task.name: task for task in being.world.tasks if task.name in being.organism.tasks}
-    if (name is not None and name not in tasks) or not tasks:
-        raise ModelError(f"task: got {name}, allowed are the tasks that {folder} has met: {', '.join(tasks) or 'none'}")
-    task = tasks[name] if name is not None else next(iter(tasks.values()))
-    policy = being.policy(task)
-    policy.set_training_mode(False)
-    normalization = being.organism.tasks[task.name].normalization
+    policy, task, normalization = acting(folder, config, name)
     return PolicySource(config.name, folder, describe_policy(policy), policy, task, normalization)
 
 

@@ -26,7 +26,7 @@ def test_a_life_has_a_policy(tiny: Callable[..., Any], tmp_path: Path) -> None:
     assert isinstance(source, PolicySource)
     assert source.task.environment == "CartPole-v1"
     assert [layer.shape for layer in source.description.neurons()] == [(16,), (16,)]
-    with pytest.raises(ModelError, match=r"task: got Acrobot, allowed are the tasks .*: CartPole-v1"):
+    with pytest.raises(ModelError, match=r"task: got Acrobot, allowed are those that .* has met: CartPole-v1"):
         open_source(str(folder), "Acrobot")
 
 
