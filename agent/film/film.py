@@ -76,7 +76,7 @@ def _frames(organism: Acting, decisions: int, seed: int) -> Iterator[Image.Image
                 action, state = organism.policy.predict(observation, state, start, deterministic=True)
                 joules = (meter.cost().energy_joules[ENERGY] or 0.0) * (number + 1)
                 lines = [
-                    f"action {_shown(action[0])}   return {gained:.0f}   energy {1e6 * joules:.2f} µJ (45 nm, fp32)"
+                    f"action {_shown(action[0])}    return {gained:.0f}    {1e9 * joules:,.0f} nJ so far ({ENERGY})"
                 ]
                 yield frame(world, recorder.rasters, recorder.membranes, COLUMNS, lines)  # type: ignore[arg-type]
                 observation, reward, start, _ = env.step(action)
