@@ -154,6 +154,39 @@ def report(
 
 
 @app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="The run folder of a life, a training or a conversion, or zoo:NAME.")],
+    target: Annotated[str, typer.Option(help="Format.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="New folder or file.")],
+    bits: Annotated[
+        int | None, typer.Option(help="Of the weights: 8, 6 or 4; default: 8 where integers count.")
+    ] = None,
+    task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks; default: the first.")] = None,  # noqa: UP045
+) -> None:
+    """Write the spiking network of RUN for a chip or another library."""
+    from snn4.agent.export.export import export as write
+
+    options = {"bits": bits}
+    given = {name: value for name, value in options.items() if value is not None}
+    print(f"exported: {write(run, target, out, given, task)}")
+
+
+@app.command()
+def film(
+    run: _Run,
+    out: Annotated[Path, typer.Option("-o", "--out", help="A .gif, or an .mp4 (needs ffmpeg).")] = Path("life.gif"),
+    task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks; default: the first.")] = None,  # noqa: UP045
+    decisions: Annotated[int, typer.Option(min=1, max=10_000, help="Frames, one for each decision.")] = 200,
+    fps: Annotated[int, typer.Option(min=1, max=50, help="Frames per second.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of the episodes.")] = 0,
+) -> None:
+    """Film the organism of RUN: its environment, its spikes and membranes, its return and its energy."""
+    from snn4.agent.film.film import film as write
+
+    print(f"film: {out}, {write(run, out, task, decisions, fps, seed)} frames")
+
+
+@app.command()
 def world(
     config: Annotated[str, typer.Argument(help="A YAML file, the name of a shipped config, or a run folder.")],
 ) -> None:

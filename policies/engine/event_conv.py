@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from snn4.policies.engine.event_driven import is_watched
 from snn4.policies.fused import is_fused, run_in_threads
 from snn4.policies.network import is_stateful
-from snn4.policies.normalization import BatchNorm2d
+from snn4.policies.networks.folding import fold_norms
 
 DENSE = 0.35
 """Fraction of non-zero values above which a dense convolution is faster."""
@@ -116,7 +115,7 @@ def _compile(module: nn.Module, spiking: bool) -> bool:
     ``spiking`` says whether neurons come before its input.
     """
     if isinstance(module, nn.Sequential):
-        _fold_norms(module)
+        fold_norms(module)
     for name, layer in list(module.named_children()):
         if spiking and type(layer) is nn.Linear:
             setattr(module, name, EventLinear(layer))
@@ -132,37 +131,6 @@ def _compile(module: nn.Module, spiking: bool) -> bool:
 def _is_plain(conv: nn.Conv2d) -> bool:
     ungrouped = conv.groups == 1 and conv.dilation == (1, 1)
     return ungrouped and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-
-
-def _fold_norms(layers: nn.Sequential) -> None:
-    """Fold batch norms into the convolutions before them, also across pooling that commutes with them."""
-    for number in range(len(layers) - 1):
-        conv, pooling = layers[number], layers[number + 1]
-        after = number + 1
-        if isinstance(pooling, (nn.AvgPool2d, nn.MaxPool2d)) and after + 1 < len(layers):
-            after += 1
-        norm = layers[after]
-        if type(conv) is not nn.Conv2d or not _is_norm(norm) or not _commutes(pooling, norm):
-            continue
-        layers[number], layers[after] = fuse_conv_bn_eval(conv, norm), nn.Identity()
-    for number in reversed(range(len(layers))):
-        if isinstance(layers[number], nn.Identity):
-            del layers[number]
-
-
-def _is_norm(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
-    return type(layer) in (nn.BatchNorm2d, BatchNorm2d)  # other subclasses may compute something else
-
-
-def _commutes(pooling: nn.Module, norm: nn.BatchNorm2d) -> bool:
-    """Whether ``norm`` can be folded and, if ``pooling`` is a pooling layer, commutes with it."""
-    if not norm.track_running_stats:
-        return False
-    if isinstance(pooling, nn.AvgPool2d):
-        # Zero padding would be averaged with the bias, and another divisor would change the bias.
-        return pooling.padding == 0 and pooling.divisor_override is None
-    # A negative weight would turn the maximum into the minimum.
-    return not isinstance(pooling, nn.MaxPool2d) or not norm.affine or bool((norm.weight >= 0).all())
 
 
 def _events(x: Tensor) -> Any:

@@ -1,0 +1,41 @@
+"""The command ``export``: the network of a run, written for one of several targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snn4.agent.export.source import Source, open_source
+from snn4.agent.models.files import ModelError
+
+TARGETS = ()
+"""Formats by name."""
+
+
+def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: str | None = None) -> Path:
+    """Write the network of ``run`` into ``out``, completely or not at all, and return the place.
+
+    Args:
+        run: see `open_source`.
+        target: one of `TARGETS`.
+        out: a new folder or file.
+        options: of the target, only those that were given.
+        task: of a life with several tasks.
+
+    Raises:
+        ModelError: nothing can be exported from there, or the target cannot express it; ``out`` exists already.
+    """
+    if target not in TARGETS:
+        raise ModelError(f"--target: got {target}, allowed are {', '.join(TARGETS)}")
+    if out.exists():
+        raise ModelError(f"{out}: is there already; allowed is a new place: take another -o, or remove it")
+    write(open_source(run, task), target, out, options)
+    return out
+
+
+def write(source: Source, target: str, out: Path, options: Mapping[str, Any]) -> None:
+    """Write ``source`` for ``target``."""
+    match target:
+        case _:
+            raise AssertionError(target)

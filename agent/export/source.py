@@ -1,0 +1,91 @@
+"""What can leave for a chip: the organism of a life in one of its tasks, or a spiking classifier."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.policies import BasePolicy
+
+from snn4.agent import kinds
+from snn4.agent.life.acting import acting
+from snn4.agent.models.files import ModelError, find_model
+from snn4.agent.models.sources import open_model
+from snn4.agent.run.journal import CONFIG
+from snn4.envs.data.datasets import DataConfig
+from snn4.envs.world import TaskConfig
+from snn4.policies.export.describing import describe_classifier
+from snn4.policies.export.description import Description, NotExportable
+from snn4.policies.export.policies import describe_policy
+from snn4.policies.networks.classifier import SpikingClassifier
+
+
+@dataclass(frozen=True)
+class PolicySource:
+    """A spiking policy, and the task in which it acts."""
+
+    name: str
+    """Of the run, for file names."""
+    folder: Path
+    description: Description
+    policy: BasePolicy
+    task: TaskConfig
+    normalization: dict[str, Any] | None = None
+    """Statistics of observations, where the policy sees them normalised (`VecNormalize`)."""
+
+
+@dataclass(frozen=True)
+class ClassifierSource:
+    """A spiking classifier, and the data that it has learned."""
+
+    name: str
+    folder: Path
+    description: Description
+    network: SpikingClassifier
+    data: DataConfig
+
+
+Source = PolicySource | ClassifierSource
+
+
+def open_source(run: str, task: str | None = None) -> Source:
+    """The spiking network in ``run``: the folder of a life, of a training or a transformation, or ``zoo:NAME``.
+
+    Args:
+        run: where it is.
+        task: of a life with several tasks, the name of one; None takes the first.
+
+    Raises:
+        ModelError, ConfigError: there is none, or a part of it has no description; the message names the run.
+    """
+    folder = find_model(run)
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{run}: has no {CONFIG}; allowed are the folder of a finished run, and zoo:NAME")
+    try:
+        kind, config = kinds.load(folder / CONFIG)
+        if kind.name == "life":
+            return _of_life(folder, config, task)
+        if kind.name not in ("training", "transformation") or getattr(config, "environment", None) is not None:
+            raise ModelError(
+                f"{run}: got a {kind.name}, allowed are a life, a training, the conversion of a classifier"
+            )
+        return _of_classifier(folder, config)
+    except NotExportable as error:
+        raise ModelError(f"{run}: {error}") from error
+
+
+def _of_life(folder: Path, config: Any, name: str | None) -> PolicySource:
+    policy, task, normalization = acting(folder, config, name)
+    return PolicySource(config.name, folder, describe_policy(policy), policy, task, normalization)
+
+
+def _of_classifier(folder: Path, config: Any) -> ClassifierSource:
+    network, about = open_model(str(folder / "model.safetensors"))
+    if not isinstance(network, SpikingClassifier):
+        raise ModelError(f"{folder}: got an ANN, allowed is a spiking network; convert it with: snn4-agent convert")
+    description = dataclasses.replace(
+        describe_classifier(network), classes=about.classes, mean=about.mean, std=about.std
+    )
+    return ClassifierSource(config.name, folder, description, network, config.data)

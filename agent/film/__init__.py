@@ -1,0 +1,1 @@
+"""The command film: an organism as it acts, and the spikes with which it decides."""
