@@ -12,7 +12,7 @@ import torch
 
 from snn4.policies.export.description import INPUT, Add, Conv, Dense, Flatten, Layer, Neurons, Pool
 from snn4.policies.export.graphs import graph_net, kind_and_options
-from snn4.policies.export.nir import library
+from snn4.policies.export.nir_library import nir
 from snn4.policies.export.nir_neurons import DT, Imported, NotImportable, of_node, short, with_gain
 from snn4.policies.export.nir_reading import Wiring, read_nir, wiring
 from snn4.policies.export.scales import Doubles, rescale
@@ -40,9 +40,8 @@ def from_nir(
 
     Raises:
         NotImportable: the file cannot be read, or a part of the graph has no counterpart here; the message names it.
-        ImportError: nir is not installed.
     """
-    graph = source if isinstance(source, library().NIRGraph) else read_nir(Path(source))
+    graph = source if isinstance(source, nir.NIRGraph) else read_nir(Path(source))
     about = graph.metadata
     T = T or (int(about["T"]) if "T" in about else None)
     if T is None:
@@ -63,7 +62,9 @@ def from_nir(
 def _image(shape: tuple[int, ...], image: tuple[int, int, int] | None) -> tuple[int, int, int]:
     """Channels, height and width of the images of a graph with inputs of ``shape``."""
     whole = shape if len(shape) == 3 else (1, 1, *shape)
-    if len(shape) not in (1, 3) or (image is not None and image != shape and (len(shape) == 3 or np.prod(image) != shape[0])):
+    if len(shape) not in (1, 3) or (
+        image is not None and image != shape and (len(shape) == 3 or np.prod(image) != shape[0])
+    ):
         allowed = "(n,) and (C, H, W)" if image is None else f"that of the images, {image}, or as many values"
         raise NotImportable(f"input: got shape {shape}, allowed is {allowed}")
     return image or whole  # type: ignore[return-value]
@@ -75,8 +76,8 @@ def _burn_in(about: Mapping[str, Any]) -> int:
     steps = int((weights == 0).argmin())
     if not np.allclose(weights[steps:], weights[-1], rtol=1e-5):
         raise NotImportable(
-            f"readout: got weights {weights.round(4).tolist()} of the steps, allowed is the same weight for all after a "
-            "burn-in; from Python, from_nir(…, any_readout=True) gives the network without its readout"
+            f"readout: got weights {weights.round(4).tolist()} of the steps, allowed is the same weight for all "
+            "after a burn-in; from Python, from_nir(…, any_readout=True) gives the network without its readout"
         )
     return steps
 
@@ -93,7 +94,7 @@ def _layers(wires: Wiring, dt: float) -> tuple[list[Layer], set[str]]:
             inputs = (f"{name}_sum",)
             shapes[inputs[0]] = layers[-1].shape
         part: Any
-        if isinstance(node, library().SumPool2d):
+        if isinstance(node, nir.SumPool2d):
             gains[name] = 1 / float(np.prod(node.kernel_size))
         if type(node).__name__ in _NEURONS:
             if node.r.shape != shapes[inputs[0]]:
@@ -117,9 +118,10 @@ def _part(name: str, node: Any) -> Any:
     """The part of a node that is no neuron."""
     match type(node).__name__:
         case "Affine" | "Linear" if node.weight.ndim == 2:
-            return Dense(node.weight, getattr(node, "bias", np.zeros(len(node.weight))))
+            none: Any = np.zeros(len(node.weight))
+            return Dense(node.weight, getattr(node, "bias", none))
         case "Scale" if node.scale.ndim == 1:
-            return Dense(np.diag(node.scale), np.zeros(len(node.scale)))
+            return _diagonal(node.scale)
         case "Conv2d" if not isinstance(node.padding, str) or node.padding == "valid":
             padding = (0, 0) if isinstance(node.padding, str) else _pair(node.padding)
             return Conv(node.weight, node.bias, _pair(node.stride), padding, _pair(node.dilation), int(node.groups))
@@ -128,9 +130,13 @@ def _part(name: str, node: Any) -> Any:
         case "Flatten" if int(node.start_dim) == 0 and int(node.end_dim) in (-1, len(node.input_type["input"]) - 1):
             return Flatten()
     raise NotImportable(
-        f"{name}: got {type(node).__name__} {_options(node)}, allowed are Affine and Linear of vectors, Scale of vectors, "
+        f"{name}: got {type(node).__name__} {_options(node)}, allowed are Affine, Linear and Scale of vectors, "
         f"Conv2d with padding in pixels, SumPool2d, AvgPool2d, Flatten of all, {', '.join(_NEURONS)}"
     )
+
+
+def _diagonal(factors: Any) -> Dense:
+    return Dense(np.diag(factors), factors * 0)
 
 
 def _options(node: Any) -> str:
@@ -171,10 +177,10 @@ def _with_factor(layer: Layer, remaining: Mapping[str, Doubles]) -> Iterator[Lay
     n = layer.shape[0]
     part: Any
     if len(layer.shape) == 1:
-        part = Dense(np.diag(np.broadcast_to(values, layer.shape)), np.zeros(n))
+        part = _diagonal(np.broadcast_to(values, layer.shape))
     elif values.ndim == 0 or values.shape == (n, 1, 1):
-        weight = np.broadcast_to(values, (n, 1, 1)).reshape(n, 1, 1, 1)
-        part = Conv(weight, np.zeros(n), (1, 1), (0, 0), (1, 1), n)
+        weight: Any = np.broadcast_to(values, (n, 1, 1)).reshape(n, 1, 1, 1)
+        part = Conv(weight, weight[:, 0, 0, 0] * 0, (1, 1), (0, 0), (1, 1), n)
     else:
         raise NotImportable(f"{layer.name}: got thresholds or r that differ between pixels, allowed is one per channel")
     yield Layer(before, part, layer.inputs, layer.shape)

@@ -64,7 +64,11 @@ def kind_and_options(part: Part, common: NeuronConfig) -> tuple[str, dict[str, A
             windows = {key: list(getattr(part, key)) for key in ("stride", "padding", "dilation")}
             return "conv2d", {**sizes, "kernel_size": list(weight.shape[2:]), **windows}
         case Pool(kind="average"):
-            return "avg_pool", {"kernel_size": list(part.size), "stride": list(part.stride), "padding": list(part.padding)}
+            return "avg_pool", {
+                "kernel_size": list(part.size),
+                "stride": list(part.stride),
+                "padding": list(part.padding),
+            }
         case Flatten():
             return "flatten", {}
         case Add():
@@ -72,7 +76,10 @@ def kind_and_options(part: Part, common: NeuronConfig) -> tuple[str, dict[str, A
         case Neurons(config=config, decay=decay):
             own = {key: value for key, value in dataclasses.asdict(config).items() if value != getattr(common, key)}
             learned = config.kind == "plif" and decay.size > 1
-            return "neuron", {**({"neuron": own} if own else {}), **({"features": list(decay.shape)} if learned else {})}
+            return "neuron", {
+                **({"neuron": own} if own else {}),
+                **({"features": list(decay.shape)} if learned else {}),
+            }
     raise ValueError(f"got {part}, allowed are parts with a node of graphs")
 
 

@@ -8,7 +8,6 @@ have smaller weights, because Norse drops NIR's AvgPool2d. docs/nir.md has the r
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import re
 from collections.abc import Mapping
@@ -30,20 +29,14 @@ from snn4.policies.export.description import (
     Pool,
     Rectify,
 )
+from snn4.policies.export.nir_library import nir
+from snn4.policies.export.nir_neurons import DT, require_expressible, to_node, wish
 from snn4.policies.export.scales import Doubles, Rescaled, rescale
 
 FORMAT = 1
 """Version of what this project writes into the metadata of a graph."""
 OUTPUT, INTEGRATOR = "output", "integrator"
 """Names of NIR's nodes behind the last layer."""
-
-
-def library() -> Any:
-    """The package nir; ImportError in one line if it is missing."""
-    try:
-        return importlib.import_module("nir")
-    except ModuleNotFoundError as error:
-        raise ImportError(f"NIR needs {error.name}, which is not installed: pip install 'snn4-agent[nir]'") from error
 
 
 def to_nir(
@@ -61,11 +54,7 @@ def to_nir(
 
     Raises:
         NotExportable: NIR cannot express a part of the network; the message names it, and the nearest that works.
-        ImportError: nir is not installed.
     """
-    nir = library()
-    from snn4.policies.export.nir_neurons import require_expressible, wish
-
     for layer in description.layers:
         _require_in_nir(layer)
     neurons = {layer.name: layer.part for layer in description.neurons()}
@@ -92,7 +81,7 @@ def write_nir(graph: Any, path: Path) -> None:
     """Write ``graph`` into ``path``, completely or not at all."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        library().write(partial, graph)
+        nir.write(partial, graph)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -109,12 +98,13 @@ def _require_in_nir(layer: Layer) -> None:
             raise NotExportable(f"{layer.name}: got max pooling, which NIR does not have; allowed is average pooling: "
                                 "train with pooling: avg")  # fmt: skip
         case Rectify():
-            raise NotExportable(f"{layer.name}: got ReLU, which NIR does not have; allowed are neurons: train with stem: small")
+            raise NotExportable(
+                f"{layer.name}: got ReLU, which NIR does not have; allowed are neurons: train with stem: small"
+            )
 
 
 def _nodes_and_edges(description: Description, rescaled: Rescaled) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """NIR's nodes by name, and its edges; a sum is the node after it, which then has several edges."""
-    nir = library()
     names, shapes = _names(description.layers), {INPUT: description.signal_shape}
     nodes: dict[str, Any] = {INPUT: nir.Input(np.array(description.signal_shape))}
     sources: dict[str, list[str]] = {INPUT: [INPUT]}
@@ -150,9 +140,6 @@ def _names(layers: tuple[Layer, ...]) -> dict[str, str]:
 
 def _node(layer: Layer, shape: tuple[int, ...], rescaled: Rescaled) -> Any:
     """The NIR node of ``layer``, whose inputs have this ``shape``."""
-    nir = library()
-    from snn4.policies.export.nir_neurons import to_node
-
     match layer.part:
         case Dense():
             return nir.Affine(weight=layer.part.weight, bias=layer.part.bias)
@@ -182,15 +169,12 @@ def _without_groups(conv: Conv) -> Doubles:
 
 def _integrator(description: Description) -> Any:
     """A node whose membrane after T steps is the score: readout[T - 1 - k] falls with a constant factor."""
-    nir = library()
-    from snn4.policies.export.nir_neurons import DT
-
     shape, weights = description.layers[-1].shape, description.readout.astype(np.float64)
     ratios = weights[:-1] / weights[1:] if (weights > 0).all() else np.array([np.inf])
     decay = float(ratios.mean()) if len(ratios) else 1.0
     if not np.allclose(ratios, decay, rtol=1e-5) or decay > 1 + 1e-5:
-        raise NotExportable(f"--readout: got weights {weights.round(4).tolist()} of the steps, allowed are those of a leaky "
-                            "integrator; leave it out: the metadata have the weights")  # fmt: skip
+        raise NotExportable(f"--readout: got weights {weights.round(4).tolist()} of the steps, allowed are those of a "
+                            "leaky integrator; leave it out: the metadata have the weights")  # fmt: skip
     if np.isclose(decay, 1, rtol=1e-6):
         return nir.I(r=np.full(shape, weights[-1]))
     lost = np.full(shape, 1 - decay)
@@ -199,8 +183,6 @@ def _integrator(description: Description) -> Any:
 
 def _about(description: Description) -> dict[str, Any]:
     """Everything but nodes and edges: strings (JSON where they are not plain), numbers and arrays."""
-    from snn4.policies.export.nir_neurons import DT
-
     d = description
     known: dict[str, Any] = {
         "snn4_format": FORMAT, "dt": DT, "T": d.T, "readout": d.readout,

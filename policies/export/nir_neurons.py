@@ -18,10 +18,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import nir
 import numpy as np
 
 from snn4.policies.export.description import Layer, Neurons, NotExportable
+from snn4.policies.export.nir_library import nir
 from snn4.policies.export.scales import Doubles
 from snn4.policies.neurons import NEVER_LEAK, NeuronConfig
 
@@ -42,12 +42,12 @@ def require_expressible(layer: Layer, soft_reset: bool) -> None:
     config = layer.part.config  # type: ignore[union-attr]
     if config.kind in NEAREST:
         near = NEAREST[config.kind]
-        raise NotExportable(f"{layer.name}: got neurons of kind {config.kind}, allowed are lif, cuba, plif, if; NIR has "
-                            f"no others, and the nearest is {near}: train with neuron.kind={near}")  # fmt: skip
+        raise NotExportable(f"{layer.name}: got neurons of kind {config.kind}, allowed are lif, cuba, plif, if; NIR "
+                            f"has no others, and the nearest is {near}: train with neuron.kind={near}")  # fmt: skip
     if config.reset == SOFT and not soft_reset:
-        raise NotExportable(f"{layer.name}: got neurons with reset: soft, allowed is hard, because NIR's neurons are set "
-                            "to v_reset; train with neuron.reset=hard, or write the reset into the metadata alone, which "
-                            "other programs do not read: --allow-soft-reset")  # fmt: skip
+        raise NotExportable(f"{layer.name}: got neurons with reset: soft, allowed is hard, because NIR's neurons are "
+                            "set to v_reset; train with neuron.reset=hard, or let only the metadata tell of the reset, "
+                            "which other programs do not read: --allow-soft-reset")  # fmt: skip
 
 
 def wish(neurons: Neurons) -> Doubles:
@@ -160,8 +160,9 @@ def _with_ends(name: str, node: Any, config: NeuronConfig, known: Mapping[str, A
     if not (unit > 0).all():
         raise NotImportable(f"{name}: got v_threshold of both signs, or 0, allowed are numbers of one sign")
     leak = np.array(known.get(START, 0.0)) if isinstance(node, nir.IF) else node.v_leak
-    ends = {"v_leak": _same(name, "v_leak", leak / unit), "v_reset": _same(name, "v_reset", node.v_reset / unit)}
-    return dataclasses.replace(config, v_threshold=_after(node.v_threshold.flat[0]), **ends), unit
+    leak, reset = _same(name, "v_leak", leak / unit), _same(name, "v_reset", node.v_reset / unit)
+    threshold = _after(node.v_threshold.flat[0])
+    return dataclasses.replace(config, v_threshold=threshold, v_leak=leak, v_reset=reset), unit
 
 
 def _leaking(name: str, config: NeuronConfig, lost: Doubles, inputs: Doubles) -> Imported:
@@ -171,8 +172,7 @@ def _leaking(name: str, config: NeuronConfig, lost: Doubles, inputs: Doubles) ->
     if config.kind != "plif":
         config = dataclasses.replace(config, tau_mem=_tau(_same(name, "tau", lost), config.dt))
         currents = -math.expm1(-config.dt / config.tau_syn) if config.kind == "cuba" and config.r is not None else 1.0
-        decay = np.full(1, config.decay, np.float32)
-        return Imported(Neurons(config, decay), short(inputs / (config.gain * currents)))
+        return Imported(Neurons(config, np.full(1, config.decay, np.float32)), short(inputs / (config.gain * currents)))
     decay = (1 - lost).astype(np.float32).reshape(lost.shape or (1,))
     if not ((decay > 0) & (decay < 1)).all():
         raise NotImportable(f"{name}: got tau of one step, or of far more, allowed is neither where taus differ")

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from snn4.policies.export.description import INPUT
-from snn4.policies.export.nir import FORMAT, INTEGRATOR, library
+from snn4.policies.export.nir import FORMAT, INTEGRATOR
+from snn4.policies.export.nir_library import h5py, nir
 from snn4.policies.export.nir_neurons import NotImportable
 
 VERSIONS = ("1",)
@@ -29,7 +32,6 @@ def read_nir(path: Path) -> Any:
     Raises:
         NotImportable: there is no such file, it is of another version or damaged, or it has unknown nodes.
     """
-    nir = library()
     if not path.is_file():
         raise NotImportable(f"{path}: no such file; allowed is a file that NIR has written (.nir)")
     try:
@@ -51,8 +53,6 @@ def read_nir(path: Path) -> Any:
 
 
 def _types(path: Path) -> Iterator[str]:
-    import h5py
-
     names: list[str] = []
 
     def visit(name: str, item: Any) -> None:
@@ -72,11 +72,10 @@ def wiring(graph: Any) -> Wiring:
     Raises:
         NotImportable: it has several inputs or outputs, graphs inside, edges to nowhere, or a cycle.
     """
-    nir = library()
     _require_format(graph)
     if inner := [name for name, node in graph.nodes.items() if isinstance(node, nir.NIRGraph)]:
-        raise NotImportable(f"{inner[0]}: got a graph inside the graph, allowed are nodes; a recurrent layer, for which "
-                            "snnTorch writes one, has no counterpart in this project")  # fmt: skip
+        raise NotImportable(f"{inner[0]}: got a graph inside the graph, allowed are nodes; a recurrent layer, for "
+                            "which snnTorch writes one, has no counterpart in this project")  # fmt: skip
     ends = [[name for name, node in graph.nodes.items() if isinstance(node, kind)] for kind in (nir.Input, nir.Output)]
     for end, found in zip(("Input", "Output"), ends, strict=True):
         if len(found) != 1:
@@ -114,7 +113,6 @@ def _sources(graph: Any) -> dict[str, list[str]]:
         if source in sources[target]:
             raise NotImportable(f"edges: got {source} -> {target} twice, allowed is once")
         sources[target].append(source)
-    nir = library()
     if lonely := [n for n, found in sources.items() if not found and not isinstance(graph.nodes[n], nir.Input)]:
         raise NotImportable(f"{lonely[0]}: has no input, allowed are nodes that the input leads to")
     return sources
@@ -140,21 +138,21 @@ def _cycle(graph: Any, sources: dict[str, list[str]], waiting: list[str]) -> Not
     cycle = path[path.index(before) :][::-1]
     shown = " -> ".join([*cycle, cycle[0]])
     if any(type(graph.nodes[name]).__name__ in SPIKING for name in cycle):
-        return NotImportable(f"edges: got the spiking recurrence {shown}, allowed are networks without recurrence; this "
-                             "project has no such layer")  # fmt: skip
+        return NotImportable(f"edges: got the spiking recurrence {shown}, allowed are networks without recurrence; "
+                             "this project has no such layer")  # fmt: skip
     return NotImportable(f"edges: got the cycle {shown} without spiking neurons, which has no order of computation; "
                          "allowed are graphs without cycles")  # fmt: skip
 
 
 def _plain(name: str) -> str:
     """``name`` as nodes of this project have it."""
-    from torch import nn
-
     plain = name.replace(".", "_").replace("/", "_")
     return f"node_{plain}" if plain == INPUT or hasattr(nn.ModuleDict(), plain) else plain
 
 
-def _ending(nodes: list[tuple[str, Any, tuple[str, ...]]], outputs: list[str]) -> list[tuple[str, Any, tuple[str, ...]]]:
+def _ending(
+    nodes: list[tuple[str, Any, tuple[str, ...]]], outputs: list[str]
+) -> list[tuple[str, Any, tuple[str, ...]]]:
     """``nodes`` in an order in which the output is the last one."""
     if len(outputs) != 1:
         raise NotImportable(f"output: got the sum of {', '.join(outputs)}, allowed is one node")

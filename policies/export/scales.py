@@ -1,8 +1,8 @@
 """Signals in other units: the same network, in which weights have taken up the factors of the inputs of neurons.
 
 A chip or a format often has a factor at the input of its neurons that differs from this project's. Synapses before the
-neurons take it up exactly, because everything between synapses and neurons is linear: sums, average pooling, flattening.
-Where a signal has no synapses before it (spikes, and the input itself), its unit is fixed.
+neurons take it up exactly, because all between synapses and neurons is linear: sums, average pooling, flattening. Where
+a signal has no synapses before it (spikes, and the input itself), its unit is fixed.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def shortened(value: Any, most: int = 80) -> str:
 
 
 def neurons_of(node: Node, common: NeuronConfig) -> tuple[NeuronConfig, tuple[int, ...] | None]:
-    """The neurons of a node, which are ``common`` with the node's changes, and the shape of their learned time constants.
+    """The neurons of a node, which are ``common`` with changes, and the shape of their learned time constants.
 
     Raises:
         ValueError: for options that neurons do not have; the message names the node.
