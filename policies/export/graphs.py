@@ -14,7 +14,7 @@ from snn4.policies.export.description import INPUT, Add, Conv, Dense, Flatten, L
 from snn4.policies.networks.graph import GraphConfig, GraphNet, Node, by_name
 from snn4.policies.neurons import Neuron, NeuronConfig
 
-FLAT = "values"
+FLAT = "flat_input"
 """The node that flattens images for a network of values."""
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from snn4.policies.export.description import INPUT
+from snn4.policies.export.graphs import FLAT
 from snn4.policies.export.nir import FORMAT, INTEGRATOR
 from snn4.policies.export.nir_library import h5py, nir
 from snn4.policies.export.nir_neurons import NotImportable
@@ -147,7 +148,7 @@ def _cycle(graph: Any, sources: dict[str, list[str]], waiting: list[str]) -> Not
 def _plain(name: str) -> str:
     """``name`` as nodes of this project have it."""
     plain = name.replace(".", "_").replace("/", "_")
-    return f"node_{plain}" if plain == INPUT or hasattr(nn.ModuleDict(), plain) else plain
+    return f"node_{plain}" if plain in (INPUT, FLAT) or hasattr(nn.ModuleDict(), plain) else plain
 
 
 def _ending(
