@@ -24,8 +24,8 @@ def graph_net(
     """The network of ``layers``, in eval mode.
 
     Args:
-        layers: in order of computation; the last one gives the scores. They take images, or a first layer of `Dense`
-            takes their flattened values.
+        layers: in order of computation; the last one gives the scores. They take images, or vectors,
+            for which images are flattened.
         image: channels, height and width of the input.
         T: steps of a decision.
         burn_in: steps at the start whose scores do not count.
@@ -37,7 +37,8 @@ def graph_net(
     first = next((layer.part.config for layer in layers if isinstance(layer.part, Neurons)), NeuronConfig())
     common = first if first.spikes else NeuronConfig()
     nodes = [_node(layer, common, layer.name in sums) for layer in layers]
-    if any(isinstance(layer.part, Dense) and INPUT in layer.inputs for layer in layers):
+    readers = [layer for layer in layers if INPUT in layer.inputs and not isinstance(layer.part, Flatten)]
+    if any(len(layer.shape) == 1 for layer in readers):
         nodes = [node._replace(inputs=tuple(FLAT if name == INPUT else name for name in node.inputs)) for node in nodes]
         nodes.insert(0, Node(FLAT, "flatten", (INPUT,)))
     config = GraphConfig(
@@ -89,8 +90,8 @@ def _load(network: GraphNet, layers: Sequence[Layer]) -> None:
     for layer in layers:
         module: Any = modules[layer.name]
         if isinstance(layer.part, (Dense, Conv)):
-            module.weight.copy_(torch.from_numpy(np.ascontiguousarray(layer.part.weight)))
-            module.bias.copy_(torch.from_numpy(np.ascontiguousarray(layer.part.bias)))
+            module.weight.copy_(torch.from_numpy(np.array(layer.part.weight)))
+            module.bias.copy_(torch.from_numpy(np.array(layer.part.bias)))
         elif isinstance(module, Neuron) and module.decay_logit is not None:
             decay = torch.from_numpy(layer.part.decay).double()  # type: ignore[union-attr]
             module.decay_logit.copy_(decay.logit().reshape(module.decay_logit.shape))

@@ -137,6 +137,8 @@ def _cycle(graph: Any, sources: dict[str, list[str]], waiting: list[str]) -> Not
     while (before := next(name for name in sources[path[-1]] if name in waiting)) not in path:
         path.append(before)
     cycle = path[path.index(before) :][::-1]
+    first = cycle.index(min(cycle))  # where a cycle begins is the file's chance
+    cycle = cycle[first:] + cycle[:first]
     shown = " -> ".join([*cycle, cycle[0]])
     if any(type(graph.nodes[name]).__name__ in SPIKING for name in cycle):
         return NotImportable(f"edges: got the spiking recurrence {shown}, allowed are networks without recurrence; "
