@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,18 +52,18 @@ def read_nir(path: Path) -> Any:
     return graph
 
 
-def _types(path: Path) -> Iterator[str]:
-    names: list[str] = []
+def _types(path: Path) -> list[str]:
+    """The types of all nodes, as the file has them."""
+    types: list[str] = []
 
     def visit(name: str, item: Any) -> None:
-        if name.endswith("type") and "metadata" not in name and isinstance(item, h5py.Dataset):
+        if name.rpartition("/")[2] == "type" and isinstance(item, h5py.Dataset):
             value = item[()]
-            if name.rpartition("/")[2] == "type" and isinstance(value, bytes):
-                names.append(value.decode())
+            types.append(value.decode() if isinstance(value, bytes) else str(value))
 
     with h5py.File(path) as file:
         file.visititems(visit)
-    yield from names
+    return types
 
 
 def wiring(graph: Any) -> Wiring:

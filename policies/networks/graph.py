@@ -20,6 +20,7 @@ from snn4.policies.networks.joins import BurnIn as BurnIn
 from snn4.policies.networks.joins import Clip
 from snn4.policies.networks.joins import Join as Join
 from snn4.policies.networks.joins import SpikeMaxPool2d as SpikeMaxPool2d
+from snn4.policies.neurons import Neuron
 
 GRAPHS = {"graph": GraphConfig()}
 """Networks by name: a graph has no layers but those of its nodes."""
@@ -158,6 +159,8 @@ def _layer(node: Node, config: GraphConfig, backend: str) -> nn.Module:
 
 def _without_time(node: Node, layer: nn.Module) -> nn.Module:
     if node.kind == "neuron":
+        if isinstance(layer, Neuron) and not layer.config.spikes:
+            return nn.Identity()
         limits = limits_of(node)
         if limits is None:
             return nn.ReLU()

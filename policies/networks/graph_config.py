@@ -120,5 +120,6 @@ def limits_of(node: Node) -> list[float] | None:
     limits = list(limit) if isinstance(limit, (list, tuple)) else [] if limit is None else [limit]
     if others or limit == [] or not all(isinstance(value, (int, float)) and value > 0 for value in limits):
         got = shortened(dict(node.options))
-        raise ValueError(f"nodes: got {got} of {node.name}, allowed is a limit > 0, or one for each channel")
+        raise ValueError(f"nodes: got {got} of {node.name}, allowed is a limit > 0, or one for each channel, beside "
+                         "changes (neuron) and a shape (features)")  # fmt: skip
     return limits or None
