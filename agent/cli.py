@@ -61,7 +61,7 @@ def distill(
 @app.command()
 def convert(
     model: Annotated[
-        str, typer.Argument(help="A run folder, zoo:NAME, a file of weights, torchvision:NAME, an SB3 .zip.")
+        str, typer.Argument(help="A run folder, zoo:NAME, a file of weights, torchvision:NAME, an SB3 .zip, or a .nir.")
     ],
     overrides: _Overrides = None,
     method: Annotated[Optional[str], typer.Option(help="threshold-balance, calibrate or qcfs.")] = None,  # noqa: UP045
@@ -72,7 +72,7 @@ def convert(
     environment: Annotated[Optional[str], typer.Option(help="Of an agent: CartPole-v1 …")] = None,  # noqa: UP045
     runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
 ) -> None:  # fmt: skip
-    """Convert the ANN MODEL into a spiking network, or an agent of stable-baselines3 into a spiking one."""
+    """Convert the ANN MODEL, an agent of stable-baselines3, or a NIR graph into a spiking network of this project."""
     from snn4.agent import runner
 
     given = {"model.architecture": architecture, "data.name": data, "convert.method": method, "convert.T": steps,
@@ -162,11 +162,15 @@ def export(
         int | None, typer.Option(help="Of the weights: 8, 6 or 4; default: 8 where integers count.")
     ] = None,
     task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks; default: the first.")] = None,  # noqa: UP045
+    readout: Annotated[bool, typer.Option("--readout", help="NIR: end the graph with the integration.")] = False,
+    allow_soft_reset: Annotated[
+        bool, typer.Option("--allow-soft-reset", help="NIR: write neurons with reset: soft; only convert reads them.")
+    ] = False,
 ) -> None:
     """Write the spiking network of RUN for a chip or another library."""
     from snn4.agent.export.export import export as write
 
-    options = {"bits": bits}
+    options = {"bits": bits, "readout": readout or None, "allow_soft_reset": allow_soft_reset or None}
     given = {name: value for name, value in options.items() if value is not None}
     print(f"exported: {write(run, target, out, given, task)}")
 

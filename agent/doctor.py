@@ -21,6 +21,7 @@ _OPTIONAL = {
     "norse": ("policy.backend=norse", "pip install 'snn4-agent[backends]'"),
     "avalanche-lib": ("streams of experiences", "pip install 'snn4-agent[continual]'"),
     "tonic": ("data of event cameras", "pip install 'snn4-agent[events]'"),
+    "nir": ("NIR: export --target nir, convert model.nir", "pip install 'snn4-agent[nir]'"),
     "timm": ("models timm:NAME as teachers", "pip install timm"),
     "minatar": ("MinAtar's games", "pip install 'snn4-agent[minatar]'"),
     "ray": ("trials of evolution on several machines", "pip install 'snn4-agent[ray]'"),

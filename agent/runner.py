@@ -19,6 +19,7 @@ from snn4.agent.config.file import dump
 from snn4.agent.config.keys import plain, table
 from snn4.agent.errors import exit_status
 from snn4.agent.models.files import data_of, find_model, save_model
+from snn4.agent.models.nir_file import is_nir, known_of
 from snn4.agent.run import checkpoint
 from snn4.agent.run.events import Saved
 from snn4.agent.run.journal import (
@@ -80,10 +81,27 @@ def transformation_of(model: str, given: Mapping[str, Any], overrides: Sequence[
     kind = kinds.named("transformation")
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(model).stem or model).strip("-") or "model"
     raw: dict[str, Any] = {"name": f"{name}-snn", "kind": kind.name, "model": {"source": model}}
-    if given.get("data.name") is None and (learned := data_of(model)) is not None:
+    if is_nir(model):
+        raw |= _of_nir(model, given)
+    elif given.get("data.name") is None and (learned := data_of(model)) is not None:
         raw["data"] = {"name": learned}
     changes = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     return kind, kind.read(raw, f"convert {model}", [*changes, *overrides])
+
+
+def _of_nir(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a NIR file says for the config of its import, in place of what is not given."""
+    for key, option in (("convert.method", "method"), ("convert.neuron", "neuron"), ("environment", "environment"),
+                        ("model.architecture", "architecture")):  # fmt: skip
+        if given.get(key) is not None:
+            raise RunError(f"--{option}: not allowed for {model}, whose network is taken as it is; leave it out")
+    known = known_of(model)
+    if "data" not in known and given.get("data.name") is None and "environment" not in known:
+        raise RunError(f"{model}: does not say what data it has learned; name it with --data")
+    if "T" not in known and given.get("convert.T") is None:
+        raise RunError(f"{model}: does not say how many steps a decision takes; give them with --steps")
+    said: dict[str, Any] = {"data": {"name": known["data"]}} if "data" in known else {}
+    return said | ({"convert": {"T": known["T"]}} if "T" in known else {})
 
 
 def evolution_of(config: str, given: Mapping[str, Any], overrides: Sequence[str]) -> tuple[Kind, Any]:

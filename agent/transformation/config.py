@@ -17,7 +17,8 @@ class ModelConfig:
 
     source: str
     """The folder of a training (its ANN twin), zoo:NAME, a file of weights (.safetensors, .pt, .pth, .th) with its
-    architecture, torchvision:NAME, timm:NAME; or the .zip of an agent that stable-baselines3 saved."""
+    architecture, torchvision:NAME, timm:NAME; the .zip of an agent that stable-baselines3 saved; or a .nir file, whose
+    spiking network is taken as it is."""
     architecture: str | None = None
     """Of a file of weights: resnet-20-a to resnet-56-a (He et al. 2016, option A), torchvision:NAME, or timm:NAME."""
     mean: tuple[float, ...] | None = None

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from snn4.agent.config.file import ConfigError, checked
 from snn4.agent.models.files import ModelError
+from snn4.agent.models.nir_file import is_nir
 from snn4.agent.models.other_data import on_other_data
 from snn4.agent.models.other_data import read as read_data
 from snn4.agent.models.sources import open_model
@@ -48,6 +49,10 @@ def prepare(config: TransformationConfig, processes: Processes) -> Work:
         from snn4.agent.transformation.policy import PolicyTransformation  # imports stable-baselines3
 
         return PolicyTransformation(config)
+    if is_nir(config.model.source):
+        from snn4.agent.transformation.nir_import import NirImport  # its package is optional
+
+        return NirImport(config)
     network, about = open_model(config.model.source, config.model.architecture, config.model.mean, config.model.std)
     if isinstance(network, SpikingClassifier):
         raise ModelError(f"{config.model.source}: is a spiking network already; allowed is an ANN, such as an ANN twin")
@@ -93,6 +98,8 @@ def tables(summary: Mapping[str, Any]) -> RenderableType:
     """The diagnosis of a run, or the test of ``evaluate``."""
     if "scores" in summary:
         return page.policy_tables(summary)
+    if "imported" in summary:
+        return page.imported_tables(summary)
     return page.tables(summary) if "diagnosis" in summary else classifier_page.tables(summary)
 
 
@@ -100,6 +107,8 @@ def sections(events: Iterable[Event], summary: Mapping[str, Any] | None) -> Iter
     """The page of a run, or of ``evaluate``."""
     if summary is not None and "scores" in summary:
         return page.policy_sections(summary)
+    if summary is not None and "imported" in summary:
+        return page.imported_sections(summary)
     if summary is not None and "diagnosis" not in summary:  # the events tell of the conversion, not of its test
         return classifier_page.sections((), summary)
     return page.sections(events, summary)

@@ -88,6 +88,32 @@ def notes(summary: Summary) -> list[str]:
     return [*lines, "the test set was not used; test on it with: snn4-agent evaluate RUN"]
 
 
+def imported_tables(summary: Summary) -> Group:
+    """What came out of a NIR graph."""
+    rows = imported_rows(summary)
+    return Group(Fitting(summary["source"], rows, rows), *(Text(line) for line in imported_notes(summary)))
+
+
+def imported_sections(summary: Summary) -> Iterator[str]:
+    """The page of an imported network."""
+    yield heading("The network") + html_table(imported_rows(summary))
+    yield "".join(map(paragraph, imported_notes(summary)))
+
+
+def imported_rows(summary: Summary) -> list[list[str]]:
+    """The first row names the columns."""
+    imported = summary["imported"]
+    layers = ", ".join(f"{n} {kind}" for kind, n in imported["layers"].items())
+    head = ["layers", "parameters", "T", "top-1 %"]
+    return [head, [layers, f"{imported['parameters']:,}", str(imported["T"]), percent(imported["accuracy"])]]
+
+
+def imported_notes(summary: Summary) -> list[str]:
+    """What was measured on which images."""
+    images = summary["imported"]["images"]
+    return [f"measured on {images:,} validation images", "test on the test set with: snn4-agent evaluate RUN"]
+
+
 def policy_tables(summary: Summary) -> Group:
     """Both players of the same episodes, and the layers."""
     rows = score_rows(summary)

@@ -39,10 +39,12 @@ def tested(config: TransformationConfig, folder: Path, steps: int | None) -> Exa
 
 
 def converted(folder: Path, about: dict[str, Any]) -> dict[str, Network]:
-    """The spiking network in ``folder``, and its ANN."""
+    """The spiking network in ``folder``, and its ANN, which an imported network does not have."""
     height, width = about["image_size"]
     config: NetworkConfig = built(about["network"], NetworkConfig)
-    models = networks(config, (about["in_channels"], (height, width), about["n_classes"]), 0, ann_twin=True)
+    twin = folder / f"{ANN_TWIN}.safetensors"
+    models = networks(config, (about["in_channels"], (height, width), about["n_classes"]), 0, twin.is_file())
     load_model(folder / "model.safetensors", models[NETWORK])
-    load_model(folder / f"{ANN_TWIN}.safetensors", models[ANN_TWIN])
+    if ANN_TWIN in models:
+        load_model(twin, models[ANN_TWIN])
     return models

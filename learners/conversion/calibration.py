@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snn4.learners.conversion.networks import by_name
 from snn4.learners.conversion.progress import Progress
 from snn4.learners.conversion.sizes import activations
 from snn4.policies.networks.classifier import Classifier
-from snn4.policies.networks.graph import GraphNet, Node
+from snn4.policies.networks.graph import GraphNet, Node, by_name
 
 STEPS_AT_ONCE = 4096
 """Images times steps that are corrected together; all their currents of a layer are in memory at a time."""

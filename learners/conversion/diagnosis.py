@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from snn4.learners.conversion.conversion import Conversion
-from snn4.learners.conversion.networks import by_name
 from snn4.learners.conversion.progress import Progress
 from snn4.learners.conversion.sizes import activations
-from snn4.policies.networks.graph import INPUT, Node
+from snn4.policies.networks.graph import INPUT, Node, by_name
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from snn4.learners.conversion.ann_graph import AnnGraph
 from snn4.policies.networks.ann import twin
 from snn4.policies.networks.classifier import Classifier
-from snn4.policies.networks.graph import GraphConfig, GraphNet, Node
+from snn4.policies.networks.graph import GraphConfig, GraphNet, Node, by_name
 
 
 def spiking(graph: AnnGraph, config: GraphConfig) -> GraphNet:
@@ -34,17 +33,6 @@ def load(network: GraphNet | Classifier, graph: AnnGraph) -> None:
     for name, (weight, bias) in graph.weights.items():
         layers[name].weight.copy_(weight)
         layers[name].bias.copy_(bias)
-
-
-def by_name(network: GraphNet | Classifier) -> dict[str, Any]:
-    """The layers of a graph's network by the names of their nodes."""
-    nodes = network.config.nodes  # type: ignore[attr-defined]
-    parts: Any = network.network
-    first = parts[0]
-    layers = dict(first.layers) if hasattr(first, "layers") else {}
-    if nodes[-1].name not in layers:  # the readout stands beside the graph
-        layers[nodes[-1].name] = parts[1 if layers else 0]
-    return layers
 
 
 def _plain(node: Node) -> Node:

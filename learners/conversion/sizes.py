@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from snn4.learners.conversion.ann_graph import AnnGraph
-from snn4.learners.conversion.networks import by_name
 from snn4.learners.conversion.progress import Progress
 from snn4.policies.networks.classifier import Classifier
+from snn4.policies.networks.graph import by_name
 
 if TYPE_CHECKING:
     from snn4.learners.conversion.conversion import ConversionConfig

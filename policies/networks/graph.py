@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snn4.policies.backends import make_neuron
 from snn4.policies.network import State, Stateful, checked_steps, is_stateful, over_steps
-from snn4.policies.networks.classifier import SpikingClassifier
+from snn4.policies.networks.classifier import Classifier, SpikingClassifier
 from snn4.policies.networks.graph_config import INPUT as INPUT
-from snn4.policies.networks.graph_config import JOINS, LAYERS, limits_of, shortened
+from snn4.policies.networks.graph_config import JOINS, LAYERS, limits_of, neurons_of, shortened
 from snn4.policies.networks.graph_config import GraphConfig as GraphConfig
 from snn4.policies.networks.graph_config import Node as Node
 from snn4.policies.networks.joins import BurnIn as BurnIn
 from snn4.policies.networks.joins import Clip
 from snn4.policies.networks.joins import Join as Join
 from snn4.policies.networks.joins import SpikeMaxPool2d as SpikeMaxPool2d
+from snn4.policies.neurons import Neuron
 
 GRAPHS = {"graph": GraphConfig()}
 """Networks by name: a graph has no layers but those of its nodes."""
@@ -87,6 +89,17 @@ class Graph(nn.Module):
         return _last(_through(self.nodes, x, lambda node, inputs: self.layers[node.name](*inputs)))
 
 
+def by_name(network: GraphNet | Classifier) -> dict[str, Any]:
+    """The layers of a graph's network, or of its twin, by the names of their nodes."""
+    nodes = network.config.nodes  # type: ignore[attr-defined]
+    parts: Any = network.network
+    first = parts[0]
+    layers = dict(first.layers) if hasattr(first, "layers") else {}
+    if nodes[-1].name not in layers:  # the readout stands beside the graph
+        layers[nodes[-1].name] = parts[1 if layers else 0]
+    return layers
+
+
 def _last(outputs: Iterator[tuple[str, Tensor]]) -> Tensor:
     """The last one of ``outputs``, without keeping the others."""
     ((_, y),) = deque(outputs, maxlen=1)
@@ -130,8 +143,8 @@ def _check_shapes(config: GraphConfig) -> None:
 
 def _layer(node: Node, config: GraphConfig, backend: str) -> nn.Module:
     if node.kind == "neuron":
-        limits_of(node)
-        return make_neuron(config.neuron, backend, None)
+        neurons, features = neurons_of(node, config.neuron)
+        return make_neuron(neurons, backend, features)
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in node.options.items()}
     try:
         if node.kind == "max_pool":
@@ -146,6 +159,8 @@ def _layer(node: Node, config: GraphConfig, backend: str) -> nn.Module:
 
 def _without_time(node: Node, layer: nn.Module) -> nn.Module:
     if node.kind == "neuron":
+        if isinstance(layer, Neuron) and not layer.config.spikes:
+            return nn.Identity()
         limits = limits_of(node)
         if limits is None:
             return nn.ReLU()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from snn4.policies.networks.classifier import ClassifierConfig
+from snn4.policies.neurons import NeuronConfig, neuron_config
 
 INPUT = "input"
 """The name by which nodes refer to the network's input."""
@@ -31,8 +32,9 @@ class Node(NamedTuple):
 
     name: str
     kind: str
-    """One of `KINDS`. neuron: the neurons of the network; limit: the largest output of the ANN's activation, one number
-    or one for each channel."""
+    """One of `KINDS`. neuron: the neurons of the network, with changed fields (neuron), and the shape of their learned
+    time constants (features, plif); limit: the largest output of the ANN's activation, one number or one for each
+    channel."""
     inputs: tuple[str, ...]
     """Names of earlier nodes, or `INPUT`."""
     options: Mapping[str, Any] = {}
@@ -94,12 +96,30 @@ def shortened(value: Any, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
+def neurons_of(node: Node, common: NeuronConfig) -> tuple[NeuronConfig, tuple[int, ...] | None]:
+    """The neurons of a node, which are ``common`` with changes, and the shape of their learned time constants.
+
+    Raises:
+        ValueError: for options that neurons do not have; the message names the node.
+    """
+    changes, features = node.options.get("neuron", {}), node.options.get("features")
+    limits_of(node)
+    try:
+        config = neuron_config({**dataclasses.asdict(common), **changes})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"nodes: got neurons of {node.name} that cannot be ({error})") from error
+    if features is not None and not all(isinstance(n, int) and n >= 1 for n in features):
+        raise ValueError(f"nodes: got features {shortened(features)} of {node.name}, allowed are whole numbers >= 1")
+    return config, None if features is None else tuple(features)
+
+
 def limits_of(node: Node) -> list[float] | None:
     """Largest outputs of the ANN's activation, one or one for each channel; ValueError if one is no number above 0."""
-    others = [key for key in node.options if key != "limit"]
+    others = [key for key in node.options if key not in ("limit", "neuron", "features")]
     limit = node.options.get("limit")
     limits = list(limit) if isinstance(limit, (list, tuple)) else [] if limit is None else [limit]
     if others or limit == [] or not all(isinstance(value, (int, float)) and value > 0 for value in limits):
         got = shortened(dict(node.options))
-        raise ValueError(f"nodes: got {got} of {node.name}, allowed is a limit > 0, or one for each channel")
+        raise ValueError(f"nodes: got {got} of {node.name}, allowed is a limit > 0, or one for each channel, beside "
+                         "changes (neuron) and a shape (features)")  # fmt: skip
     return limits or None

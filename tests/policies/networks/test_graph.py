@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from typing import Any
 
@@ -16,7 +17,7 @@ from snn4.policies.engine.event_conv import EventConv2d, event_driven
 from snn4.policies.network import map_state
 from snn4.policies.networks.ann import twin, without_time
 from snn4.policies.networks.config import NetworkConfig
-from snn4.policies.networks.graph import GraphConfig, GraphNet, Node, SpikeMaxPool2d
+from snn4.policies.networks.graph import GraphConfig, GraphNet, Node, SpikeMaxPool2d, by_name
 from snn4.policies.networks.perception import make_network
 from snn4.policies.neurons import Neuron, NeuronConfig
 
@@ -252,6 +253,15 @@ WRONG: dict[str, Any] = {
     r"nodes: got {'T': 1} of a, allowed is a limit > 0, or one for each channel": changed(
         1, "a", "neuron", ["first"], {"T": 1}
     ),
+    r"nodes: got neurons of a that cannot be \(v_threshold: got -1": changed(
+        1, "a", "neuron", ["first"], {"neuron": {"v_threshold": -1}}
+    ),
+    r"nodes: got neurons of a that cannot be \(neuron: got the key 'tau'": changed(
+        1, "a", "neuron", ["first"], {"neuron": {"tau": 1}}
+    ),
+    r"nodes: got features \[0\] of a, allowed are whole numbers": changed(
+        1, "a", "neuron", ["first"], {"features": [0]}
+    ),
     r"nodes: got {'size': 3} of pool, allowed are options of max_pool \(": changed(
         2, "pool", "max_pool", ["a"], {"size": 3}
     ),
@@ -284,3 +294,15 @@ def test_burn_in_is_shorter_than_the_run(burn_in: int) -> None:
 
 def test_a_node_is_the_list_that_yaml_has() -> None:
     assert config().nodes[1] == Node("a", "neuron", ("first",), {})
+
+
+def test_nodes_can_have_neurons_of_their_own() -> None:
+    nodes = copy.deepcopy(NODES)
+    nodes[1].append({"neuron": {"kind": "plif", "tau_mem": 5e-3}, "features": [6, 1, 1]})
+    nodes[5][3] = {"limit": 0.9, "neuron": {"v_threshold": 0.5}}
+    network = graph(nodes=nodes)
+    layers = by_name(network)
+    assert (layers["a"].config.kind, layers["a"].decay.shape) == ("plif", (6, 1, 1))
+    assert layers["b"].config == dataclasses.replace(SIGNED, v_threshold=0.5)
+    ann = twin(network.config)
+    assert isinstance(by_name(ann)["b"], nn.Hardtanh)
