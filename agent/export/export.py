@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from snn4.agent.export.bundle import whole
 from snn4.agent.export.source import Source, open_source
+from snn4.agent.export.spinnaker import write_spinnaker
 from snn4.agent.models.files import ModelError
+from snn4.policies.export.description import NotExportable
 
-TARGETS = ()
+TARGETS = ("spinnaker",)
 """Formats by name."""
 
 
@@ -30,12 +33,18 @@ def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: s
         raise ModelError(f"--target: got {target}, allowed are {', '.join(TARGETS)}")
     if out.exists():
         raise ModelError(f"{out}: is there already; allowed is a new place: take another -o, or remove it")
-    write(open_source(run, task), target, out, options)
+    try:
+        write(open_source(run, task), target, out, options)
+    except NotExportable as error:
+        raise ModelError(f"{run}: {error}") from error
     return out
 
 
 def write(source: Source, target: str, out: Path, options: Mapping[str, Any]) -> None:
     """Write ``source`` for ``target``."""
     match target:
+        case "spinnaker":
+            with whole(out) as folder:
+                write_spinnaker(source, folder)
         case _:
             raise AssertionError(target)

@@ -1,0 +1,189 @@
+"""Run the spiking network in this folder on a simulator of PyNN; this needs PyNN and NumPy alone.
+
+    python run_pynn.py --simulator nest
+    python run_pynn.py --simulator spynnaker --inputs observations.npy --out decisions.npz
+
+The host computes the currents of the first neurons (``i_offset``) and reads the scores from the spikes of the last
+ones. Everything between runs on the simulator. docs/spinnaker.md of snn4-agent says what the files hold.
+"""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+MODULES = {"nest": "pyNN.nest", "spynnaker": "spynnaker.pyNN"}
+CLOCK = "clock"  # a neuron that spikes at every step: it brings the biases, and shows when the simulator's steps are
+SILENCING = -1e6
+
+
+class Connection:
+    """Weights (pre, post, weight) and a bias: of the host, or between two populations."""
+
+    def __init__(self, arrays, name):
+        self.pre, self.post, self.weight = (arrays[f"{name}.{part}"] for part in ("pre", "post", "weight"))
+
+    def __call__(self, x, n_out):
+        return np.bincount(self.post, self.weight * x[self.pre], n_out)
+
+
+class Network:
+    """The network on a simulator: built once, then run for one decision after the other."""
+
+    def __init__(self, about, arrays, simulator):
+        self.about, self.arrays, self.simulator = about, arrays, simulator
+        self.sim = importlib.import_module(MODULES[simulator])
+        # In NEST, the membrane of IF_curr_exp sees the synapse's current of the step before: one more step of delay.
+        self.latency = {"IF_curr_delta": 1, "IF_curr_exp": 2 if simulator == "nest" else 1}
+        self.cells = {population["name"]: population for population in about["populations"]}
+        self.offset = {CLOCK: 0}  # steps by which each population runs behind the first one
+        for name, cell in self.cells.items():
+            sources = [p["source"] for p in about["projections"] if p["target"] == name and p["source"] != CLOCK]
+            self.offset[name] = max((self.offset[s] + self.latency[cell["cell_type"]] for s in sources), default=0)
+        self.window = about["steps"] + max(self.offset.values())
+        self.build()
+
+    def build(self):
+        options = {}
+        if self.simulator == "nest":
+            # PyNN 0.13 lacks these two lines; without them, membranes start at -70 mV.
+            self.sim.IF_curr_delta.variable_map = {"v": "V_m"}
+            self.sim.IF_curr_delta.scale_factors = {"v": 1}
+            tau = max(cell["parameters"].get("tau_syn_E", 0.0) for cell in self.cells.values())
+            options = {"spike_precision": "on_grid", "t_flush": self.window + np.ceil(40 * tau)}
+        self.sim.setup(timestep=self.about["timestep_ms"], min_delay=self.about["timestep_ms"], **options)
+        self.populations = {}
+        for name, cell in [(CLOCK, self.about["clock"]), *self.cells.items()]:
+            model = getattr(self.sim, cell["cell_type"])(**cell["parameters"])
+            self.populations[name] = self.sim.Population(cell["size"], model, label=name)
+            self.populations[name].initialize(v=0.0)
+            self.populations[name].record("spikes")
+        for projection in self.about["projections"]:
+            self.connect(projection["source"], projection["target"])
+
+    def connect(self, source, target):
+        connection = Connection(self.arrays, f"{source}->{target}")
+        cell = self.cells[target]
+        delay = self.offset[target] - self.offset[source] - (self.latency[cell["cell_type"]] - 1)
+        weight = connection.weight * self.weight_scale(cell)
+        for receptor, chosen in (("excitatory", weight > 0), ("inhibitory", weight < 0)):
+            if chosen.any():
+                delays = np.full(chosen.sum(), delay * self.about["timestep_ms"])
+                rows = np.stack([connection.pre[chosen], connection.post[chosen], weight[chosen], delays], 1)
+                connector = self.sim.FromListConnector(rows, column_names=["weight", "delay"])
+                ends = self.populations[source], self.populations[target]
+                self.sim.Projection(*ends, connector, receptor_type=receptor)
+
+    def weight_scale(self, cell):
+        """What a weight is multiplied by, so that a spike raises the membrane by the weight."""
+        if cell["cell_type"] == "IF_curr_delta":
+            return 1.0
+        tau_m, tau_syn, cm = (cell["parameters"][name] for name in ("tau_m", "tau_syn_E", "cm"))
+        if self.simulator == "spynnaker":
+            return 1 / (tau_syn * -np.expm1(-1 / tau_syn))
+        rate = 1 / tau_syn - 1 / tau_m
+        share = -np.expm1(-rate) / rate if rate else 1.0
+        return cm / (np.exp(-1 / tau_m) * share)
+
+    def decide(self, x):
+        """Scores (n,) for one input as the environment gives it, and the spikes (steps, n) of each population."""
+        x = (x.ravel() - self.arrays["input.mean"]) / self.arrays["input.std"]
+        x = np.clip(x, -self.about["input"]["clip"], self.about["input"]["clip"]) if self.about["input"]["clip"] else x
+        for name in self.cells:
+            self.populations[name].set(i_offset=0.0)
+        self.populations[CLOCK].set(i_offset=self.about["clock"]["i_offset"])
+        self.run(x)
+        first = self.spike_times(CLOCK)[1].min(initial=np.inf)
+        spikes = {name: self.spikes(name, first + self.offset[name]) for name in self.cells}
+        self.rest()
+        return self.scores(spikes), spikes
+
+    def run(self, x):
+        currents = {}
+        for drive in self.about["drives"]:
+            name = drive["target"]
+            current = Connection(self.arrays, f"input->{name}")(x, self.cells[name]["size"])
+            currents[name] = current + self.arrays[f"input->{name}.bias"]
+            self.populations[name].set(i_offset=currents[name])
+        decays = {drive["target"]: drive["syn_decay"] for drive in self.about["drives"] if drive["syn_decay"]}
+        if not decays:
+            self.sim.run(self.window * self.about["timestep_ms"])
+            return
+        filtered = {name: currents[name].copy() for name in decays}  # the host also computes the first synapses
+        for _ in range(self.window):
+            for name, decay in decays.items():
+                self.populations[name].set(i_offset=filtered[name])
+                filtered[name] = decay * filtered[name] + currents[name]
+            self.sim.run(self.about["timestep_ms"])
+
+    def spike_times(self, name):
+        """Indices and times in steps of all spikes of a population."""
+        trains = self.populations[name].get_data("spikes", clear=True).segments[-1].spiketrains
+        indices = [np.full(len(train), train.annotations["source_index"]) for train in trains]
+        times = [np.asarray(train, float) / self.about["timestep_ms"] for train in trains]
+        return np.concatenate([[], *indices]).astype(int), np.rint(np.concatenate([[], *times]))
+
+    def spikes(self, name, start):
+        indices, times = self.spike_times(name)
+        spikes = np.zeros((self.about["steps"], self.cells[name]["size"]), bool)
+        counted = (times >= start) & (times < start + len(spikes))
+        spikes[(times[counted] - start).astype(int), indices[counted]] = True
+        return spikes
+
+    def rest(self):
+        """Back to rest. NEST keeps spikes that are under way: they reach silenced neurons before they are reset."""
+        if self.simulator == "nest":
+            for population in self.populations.values():
+                population.set(i_offset=SILENCING)
+        self.sim.reset()
+
+    def scores(self, spikes):
+        scores = self.arrays["readout.bias"].copy()
+        for name in self.about["readout"]:
+            value = self.arrays["readout.steps"] @ spikes[name]
+            scores += Connection(self.arrays, f"{name}->readout")(value, len(scores))
+        return scores
+
+
+def action(about, scores):
+    """What the scores mean: the number of an action or class, or the values of a continuous action."""
+    actions = about["actions"]
+    if actions is None or actions["kind"] == "discrete":
+        return int(scores.argmax())
+    low, high = np.array(actions["low"]), np.array(actions["high"])
+    if actions["squashed"]:
+        return (low + 0.5 * (np.tanh(scores) + 1) * (high - low)).reshape(actions["shape"])
+    return scores.clip(low, high).reshape(actions["shape"])
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Run the spiking network in this folder on a simulator of PyNN.")
+    parser.add_argument("--simulator", choices=MODULES, default="spynnaker")
+    parser.add_argument("--inputs", type=Path, help="inputs (N, …) in an .npy file; default: examples.npz")
+    parser.add_argument("--decisions", type=int, help="only the first ones")
+    parser.add_argument("--out", type=Path, help="write scores and spikes of each decision to this .npz file")
+    arguments = parser.parse_args()
+    about = json.loads((HERE / "network.json").read_text(encoding="utf-8"))
+    arrays = dict(np.load(HERE / "network.npz"))
+    examples = np.load(HERE / "examples.npz")
+    inputs = np.load(arguments.inputs) if arguments.inputs else examples["inputs"]
+    network = Network(about, arrays, arguments.simulator)
+    decisions = []
+    for number, x in enumerate(inputs[: arguments.decisions]):
+        scores, spikes = network.decide(np.asarray(x, np.float64))
+        decisions.append((scores, spikes))
+        line = f"decision {number + 1}: {action(about, scores)}, {sum(s.sum() for s in spikes.values())} spikes"
+        if not arguments.inputs:
+            line += f"; the network in float: {action(about, examples['scores'][number])}"
+        print(line, flush=True)
+    network.sim.end()
+    if arguments.out:
+        recorded = {name: np.array([spikes[name] for _, spikes in decisions]) for name in network.cells}
+        np.savez_compressed(arguments.out, scores=np.array([scores for scores, _ in decisions]), **recorded)
+
+
+if __name__ == "__main__":
+    main()
