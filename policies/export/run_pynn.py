@@ -92,35 +92,41 @@ class Network:
         """Scores (n,) for one input as the environment gives it, and the spikes (steps, n) of each population."""
         x = (x.ravel() - self.arrays["input.mean"]) / self.arrays["input.std"]
         x = np.clip(x, -self.about["input"]["clip"], self.about["input"]["clip"]) if self.about["input"]["clip"] else x
-        for name in self.cells:
-            self.populations[name].set(i_offset=0.0)
-        self.populations[CLOCK].set(i_offset=self.about["clock"]["i_offset"])
         self.run(x)
         first = self.spike_times(CLOCK)[1].min(initial=np.inf)
+        if first == np.inf:
+            print("no recordings, not even of the clock; a virtual board has none")
         spikes = {name: self.spikes(name, first + self.offset[name]) for name in self.cells}
         self.rest()
         return self.scores(spikes), spikes
 
     def run(self, x):
-        currents = {}
-        for drive in self.about["drives"]:
-            name = drive["target"]
-            current = Connection(self.arrays, f"input->{name}")(x, self.cells[name]["size"])
-            currents[name] = current + self.arrays[f"input->{name}.bias"]
-            self.populations[name].set(i_offset=currents[name])
-        decays = {drive["target"]: drive["syn_decay"] for drive in self.about["drives"] if drive["syn_decay"]}
-        if not decays:
-            self.sim.run(self.window * self.about["timestep_ms"])
-            return
-        filtered = {name: currents[name].copy() for name in decays}  # the host also computes the first synapses
-        for _ in range(self.window):
+        """Simulate a decision. The currents of the first neurons are constant, or filtered by synapses on the host."""
+        for population in self.populations.values():
+            population.set(i_offset=0.0)
+        decays = {drive["target"]: drive["syn_decay"] for drive in self.about["drives"]}
+        currents = {name: self.current(name, x) for name in decays}
+        filtered, runs = {name: current.copy() for name, current in currents.items()}, [self.window]
+        if any(decays.values()):
+            runs = [1] * (self.window + 1)  # one more, because NEST records late
+            self.sim.run(self.about["timestep_ms"])  # in NEST, PyNN's first run takes two steps: here, at rest
+        self.populations[CLOCK].set(i_offset=self.about["clock"]["i_offset"])
+        for steps in runs:
             for name, decay in decays.items():
                 self.populations[name].set(i_offset=filtered[name])
                 filtered[name] = decay * filtered[name] + currents[name]
-            self.sim.run(self.about["timestep_ms"])
+            self.sim.run(steps * self.about["timestep_ms"])
+
+    def current(self, name, x):
+        """What the host's synapses give to first neurons (n,), in mV per step."""
+        connection = Connection(self.arrays, f"input->{name}")
+        return connection(x, self.cells[name]["size"]) + self.arrays[f"input->{name}.bias"]
 
     def spike_times(self, name):
-        """Indices and times in steps of all spikes of a population."""
+        """Indices and times in steps of all spikes of a population in this decision."""
+        if self.simulator == "spynnaker":  # get_data would return the decisions before, too
+            spikes = self.populations[name].spinnaker_get_data("spikes").reshape(-1, 2)
+            return spikes[:, 0].astype(int), np.rint(spikes[:, 1] / self.about["timestep_ms"])
         trains = self.populations[name].get_data("spikes", clear=True).segments[-1].spiketrains
         indices = [np.full(len(train), train.annotations["source_index"]) for train in trains]
         times = [np.asarray(train, float) / self.about["timestep_ms"] for train in trains]
