@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn4.policies.coding import CodingConfig
-from snn4.policies.neurons import NeuronConfig
+if TYPE_CHECKING:  # both import torch
+    from snn4.policies.coding import CodingConfig
+    from snn4.policies.neurons import NeuronConfig
 
 Floats = NDArray[np.float32]
 
