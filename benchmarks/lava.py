@@ -13,6 +13,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +21,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-
+from snn4.agent.export.export import export
 from snn4.agent.export.lava import run_lava
 from snn4.agent.export.lava_env import find_lava
-from snn4.agent.export.verification import compare, verify
+from snn4.agent.export.verification import COMPARED, compare, verify
 from snn4.benchmarks.publishing import RESULTS, at_least, markdown, publish
 from snn4.policies.export.bundle import read_arrays, write_bundle
 from snn4.policies.export.integer import IntegerConv, IntegerDense, IntegerLayer, IntegerNeurons
@@ -31,6 +32,74 @@ from snn4.policies.export.integer_network import IntegerNetwork, Readout
 from snn4.policies.export.lava import SCRIPT, network_files, npz
 
 RESULT = RESULTS / "export" / "lava.json"
+
+
+def main() -> None:
+    """Measure what the command line asks for, or print the table of all results."""
+    parser = argparse.ArgumentParser(description="Integer networks beside Lava.")
+    parser.add_argument("--networks", type=at_least(1), help="random networks")
+    parser.add_argument("--steps", type=at_least(1), default=100, help="of each random network")
+    parser.add_argument("--run", help="a run folder or zoo:NAME to export and verify")
+    parser.add_argument("--bits", type=int, default=8)
+    parser.add_argument("--episodes", type=at_least(1), default=5)
+    parser.add_argument("--lava-python", type=Path)
+    parser.add_argument("--table", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print(table())
+        return
+    rows = json.loads(RESULT.read_text(encoding="utf-8"))["seeds"] if RESULT.is_file() else []
+    python = find_lava(arguments.lava_python)
+    if arguments.networks:
+        rows = [row for row in rows if row["measured"] != "random"]
+        rows.append(_random(arguments.networks, arguments.steps, python))
+    if arguments.run:
+        row = _exported(arguments.run, arguments.bits, arguments.episodes, python)
+        rows = [old for old in rows if (old.get("name"), old.get("bits")) != (row["name"], row["bits"])] + [row]
+    print(json.dumps(rows[-1], indent=1))
+    publish(RESULT, "lava", "lava", rows, {})
+
+
+def _random(networks: int, steps: int, python: Path) -> dict[str, Any]:
+    """All random networks; the seed of a network is its number."""
+    started = time.perf_counter()
+    rows: list[dict[str, Any]] = []
+    for first in range(0, networks, 10):
+        numbers = range(first, min(first + 10, networks))
+        rows += compared([random_case(np.random.default_rng(number), steps) for number in numbers], python)
+        print(f"{len(rows)} networks", flush=True)
+    return {
+        "measured": "random", "networks": len(rows), "steps": sum(row["steps"] for row in rows),
+        **{name: min(row[name] for row in rows) for name in COMPARED},
+        "kinds": dict(sorted(Counter(row["kinds"] for row in rows).items())),
+        "spike_rate": float(np.mean([row["spike_rate"] for row in rows])), "seconds": time.perf_counter() - started,
+    }  # fmt: skip
+
+
+def _exported(run: str, bits: int, episodes: int, python: Path) -> dict[str, Any]:
+    """An exported network, with the times of both commands after Python has started."""
+    with tempfile.TemporaryDirectory() as place:
+        started = time.perf_counter()
+        bundle = export(run, "lava", Path(place) / "bundle", {"bits": bits})
+        seconds = time.perf_counter() - started
+        result = verify(bundle, episodes=episodes, python=python)
+    del result["bundle"]
+    return {"measured": "exported", **result, "export_seconds": seconds}
+
+
+def table() -> str:
+    """Markdown: a line for all random networks, and one for each exported network."""
+    head = ["network", "bits", "steps", "spikes, u and v equal", "actions equal", "return in Lava", "trained"]
+    lines = []
+    for row in json.loads(RESULT.read_text(encoding="utf-8"))["seeds"]:
+        layers = row.get("layers", [row])
+        equal = f"{100 * min(layer[name] for layer in layers for name in COMPARED):g} %"
+        name = row.get("name") or f"{row['networks']} random ones"
+        played = row.get("episodes") or {}
+        returns = [f"{np.mean(played['returns'][key]):.1f}" if played else "-" for key in ("lava", "trained")]
+        actions = f"{played['equal']:,} of {played['decisions']:,}" if played else "-"
+        lines.append([name, str(row.get("bits", "-")), f"{row['steps']:,}", equal, actions, *returns])
+    return markdown(head, lines)
 
 
 class Case(NamedTuple):
@@ -72,7 +141,7 @@ def _neurons(rng: Generator, shape: tuple[int, ...]) -> IntegerNeurons:
     bias = rng.integers(-100, 150, shape if rng.random() < 0.5 else (shape[0],) + (1,) * (len(shape) - 1))
     exponent = int(rng.integers(0, 8))
     vth = 131071 if rng.random() < 0.1 else int(rng.integers(5, 400))
-    dv = int(rng.choice([0, 4095, 4096, rng.integers(1, 4000)], p=[0.2, 0.05, 0.05, 0.7]))
+    dv = (0, 4095, 4096, int(rng.integers(1, 4000)))[int(rng.choice(4, p=[0.2, 0.05, 0.05, 0.7]))]
     du = 4095 if rng.random() < 0.5 else int(rng.integers(0, 4095))
     return IntegerNeurons(shape, vth, dv, du, bias.astype(np.int32), exponent)
 
@@ -90,18 +159,20 @@ def _synapses(
     return IntegerDense(weight.astype(np.int32), exponent, bits, sign, message_bits), (len(weight),)
 
 
-def _convolution(
-    rng: Generator, shape: tuple[int, ...], message_bits: int
-) -> tuple[IntegerConv, tuple[int, ...]]:
+def _convolution(rng: Generator, shape: tuple[int, ...], message_bits: int) -> tuple[IntegerConv, tuple[int, ...]]:
     channels, *size = shape
     groups = channels if rng.random() < 0.2 else 1
     kernel, stride, dilation = rng.integers(1, 4, 2), rng.integers(1, 3, 2), rng.integers(1, 3, 2)
     padding = (dilation * (kernel - 1) + 1) // 2  # the kernel fits in
     behind = (np.array(size) + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
     weight = rng.integers(-256, 256, (groups * int(rng.integers(1, 3)), channels // groups, *kernel))
-    stride, padding, dilation = (tuple(map(int, pair)) for pair in (stride, padding, dilation))
-    conv = IntegerConv(weight.astype(np.int32), stride, padding, dilation, groups, message_bits)
+    geometry = (_pair(stride), _pair(padding), _pair(dilation))
+    conv = IntegerConv(weight.astype(np.int32), *geometry, groups, message_bits)
     return conv, (len(weight), *map(int, behind))
+
+
+def _pair(values: NDArray[Any]) -> tuple[int, int]:
+    return int(values[0]), int(values[1])
 
 
 def compared(cases: list[Case], python: Path) -> list[dict[str, Any]]:
@@ -117,7 +188,7 @@ def compared(cases: list[Case], python: Path) -> list[dict[str, Any]]:
     for case, recorded in zip(cases, records, strict=True):
         layers = compare(case.network, case.driven, recorded)
         steps = len(recorded["0.spikes"])
-        equal = {name: min(layer[name] for layer in layers) for name in ("spikes", "u", "v")}
+        equal = {name: min(layer[name] for layer in layers) for name in COMPARED}
         rate = sum(layer["spike_rate"] for layer in layers) / len(layers)
         rows.append({"kinds": _kinds(case.network), "steps": steps, **equal, "spike_rate": rate})
     return rows
@@ -126,3 +197,7 @@ def compared(cases: list[Case], python: Path) -> list[dict[str, Any]]:
 def _kinds(network: IntegerNetwork) -> str:
     names = {IntegerDense: "dense", IntegerConv: "conv", type(None): "biases"}
     return "-".join(names[type(layer.synapses)] for layer in network.layers)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from snn4.agent.export.bundle import write_lava
 from snn4.agent.export.source import Source, open_source
 from snn4.agent.models.files import ModelError
+from snn4.policies.export.description import NotExportable
 
-TARGETS = ()
+TARGETS = ("lava",)
 """Formats by name."""
 
 
@@ -30,12 +32,17 @@ def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: s
         raise ModelError(f"--target: got {target}, allowed are {', '.join(TARGETS)}")
     if out.exists():
         raise ModelError(f"{out}: is there already; allowed is a new place: take another -o, or remove it")
-    write(open_source(run, task), target, out, options)
+    try:
+        write(open_source(run, task), run, target, out, options)
+    except NotExportable as error:
+        raise ModelError(f"{run}: {error}") from error
     return out
 
 
-def write(source: Source, target: str, out: Path, options: Mapping[str, Any]) -> None:
-    """Write ``source`` for ``target``."""
+def write(source: Source, run: str, target: str, out: Path, options: Mapping[str, Any]) -> None:
+    """Write ``source``, which comes from ``run``, for ``target``."""
     match target:
+        case "lava":
+            write_lava(source, run, out, **options)
         case _:
             raise AssertionError(target)

@@ -42,7 +42,8 @@ def find_lava(option: Path | None = None) -> Path:
         option: the Python that was asked for, if one was.
 
     Raises:
-        NoLava: there is none, or the one that was asked for has another version of Lava; the message says how to get it.
+        NoLava: there is none, or the one that was asked for has another version of Lava; the message says how to get
+            it.
     """
     named = {"--lava-python": option, VARIABLE: os.environ.get(VARIABLE)}
     for origin, python in named.items():
@@ -111,9 +112,8 @@ def _candidates() -> Iterator[str | Path]:
         yield python
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     yield from sorted(root.glob("versions/3.10*/bin/python"), reverse=True)
-    if uv := shutil.which("uv"):
-        if found := _output([uv, "python", "find", "3.10"]):
-            yield found
+    if (uv := shutil.which("uv")) and (found := _output([uv, "python", "find", "3.10"])):
+        yield found
 
 
 def _ask(python: str | Path, question: str) -> str | None:

@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from snn4.agent.errors import BadInput
 from snn4.agent.evaluation.episodes import TEST_SEED
 from snn4.agent.export.lava import SILENCE, run_lava
 from snn4.agent.export.lava_env import find_lava
-from snn4.agent.export.source import PolicySource, Source, open_source
+from snn4.agent.export.source import ClassifierSource, PolicySource, Source, open_source
 from snn4.policies.export.bundle import MANIFEST, BundleError, read_arrays, read_bundle
 from snn4.policies.export.integer import simulate
 from snn4.policies.export.integer_network import IntegerNetwork
 from snn4.policies.export.lava import NETWORK, SAMPLES, SCRIPT, read_network
+from snn4.policies.modes import evaluating
 
+COMPARED = ("spikes", "u", "v")
 STEPS = 1_000
 MOST_VALUES = 500_000
 """Recorded by default. Lava hands out about 40,000 a second."""
@@ -70,12 +73,17 @@ def verify(
     lava = Lava(find_lava(python), silence)
     started = time.perf_counter()
     trained = _trained(manifest)
-    result = {"bundle": str(folder), "name": manifest["name"], "bits": bundle.network.bits, **_steps(bundle, lava, steps)}
+    result = {
+        "bundle": str(folder),
+        "name": manifest["name"],
+        "bits": bundle.network.bits,
+        **_steps(bundle, lava, steps),
+    }
     result["samples"] = _samples(bundle, trained)
     if episodes and manifest["environment"] is not None:
         result["episodes"] = _episodes(bundle, lava, episodes, trained)
     result["seconds"] = time.perf_counter() - started
-    compared = [row[name] for row in result["layers"] for name in ("spikes", "u", "v")]
+    compared = [row[name] for row in result["layers"] for name in COMPARED]
     played = result.get("episodes")
     result["equal"] = min(compared) == 1 and (played is None or played["equal"] == played["decisions"])
     return result
@@ -150,7 +158,7 @@ def _episodes(bundle: Bundle, lava: Lava, episodes: int, trained: Decide | None)
         return {"episodes": 0, "decisions": 0, "equal": 0, "skipped": f"run_lava.py has no code {network.coding}"}
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "episodes.npz"
-        arguments = ["episodes", str(episodes), "--seed", str(TEST_SEED), "--out", out]
+        arguments: list[str | Path] = ["episodes", str(episodes), "--seed", str(TEST_SEED), "--out", out]
         run_lava(lava.python, bundle.folder / SCRIPT, arguments, lava.silence)
         played = read_arrays(out)
     run = network.run(played["observations"])
@@ -219,4 +227,14 @@ def _trained(manifest: Mapping[str, Any]) -> Decide | None:
     if isinstance(source, PolicySource):
         policy, shape = source.policy, source.policy.observation_space.shape or ()
         return lambda inputs: policy.predict(inputs.reshape(-1, *shape), deterministic=True)[0]
-    return source.classes
+    return _classes(source)
+
+
+def _classes(source: ClassifierSource) -> Decide:
+    network = source.network
+
+    def classes(inputs: NDArray[Any]) -> NDArray[Any]:
+        with torch.no_grad(), evaluating(network):
+            return network(torch.from_numpy(inputs)).argmax(1).numpy()  # type: ignore[no-any-return]
+
+    return classes

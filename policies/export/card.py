@@ -1,7 +1,8 @@
-"""The deployment card of a bundle: what a network needs on a Loihi chip, what a decision costs, and what is too much."""
+"""The deployment card of a bundle: what a network needs on a Loihi chip, and what a decision costs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snn4.policies.export.description import Conv, Dense
 from snn4.policies.export.host import LARGEST_BIAS
 from snn4.policies.export.integer_network import IntegerNetwork, Run
 from snn4.policies.export.placement import (
@@ -54,7 +56,7 @@ class ChipCost:
 
 
 def chip_cost(network: IntegerNetwork, signal: NDArray[Any], run: Run) -> ChipCost:
-    """The cost of the decisions ``run`` on ``signal``; the neurons are updated in all steps of `IntegerNetwork.window`."""
+    """The cost of the decisions ``run`` on ``signal``; all neurons are updated in all steps of a `window`."""
     samples = run.traces[0].spikes.shape[1]
     events = active = spikes = 0.0
     messages = None if network.host else signal != 0
@@ -76,8 +78,12 @@ def chip_cost(network: IntegerNetwork, signal: NDArray[Any], run: Run) -> ChipCo
 def _host_macs(network: IntegerNetwork) -> int:
     if network.host is None:
         return 0
-    weights = [(layer.part.weight, layer.shape) for layer in network.host.layers if hasattr(layer.part, "weight")]
-    return sum(int(weight.size * np.prod(shape[1:])) for weight, shape in weights)
+    sizes = [
+        layer.part.weight.size * math.prod(layer.shape[1:])
+        for layer in network.host.layers
+        if isinstance(layer.part, (Conv, Dense))
+    ]
+    return sum(sizes)
 
 
 def limits(network: IntegerNetwork, signal: NDArray[Any], run: Run) -> list[str]:
@@ -154,10 +160,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 _TEXT = """# {name} on Loihi
 
-From the run `{run}`, exported at commit {commit}. Weights have {bits} bits.
+From the run `{run}`, with weights of {bits} bits. The exporter's commit is {commit}.
 
-    snn4-agent verify .                  every spike and action beside the integer model
-    python3.10 run_lava.py episodes 1    needs lava-nc 0.10.0, NumPy and gymnasium
+    snn4-agent verify .         compares every spike and action with the integer model
+    python3.10 run_lava.py -h   decides and plays on its own; needs lava-nc 0.10.0 and NumPy
 
 ## Place
 
@@ -169,16 +175,19 @@ convolutions share no weights; a synapse takes the bits of its weight and {addre
 
 ## Time
 
-A decision takes {window} steps: T = {T}, and one for each of the {layers} layers of synapses. Input: {inputs}. Output:
-the membranes of the last layer after the last step.
+- A decision takes {window} steps: T = {T}, and one for each of the {layers} layers of synapses.
+- Input: {inputs}.
+- Output: the membranes of the last layer after the last step.
 
 ## Cost
 
 {cost}
 
-These are estimates from models, without idle power, clock, and transport of spikes. Loihi 1: {source}. 45 nm: Horowitz
-2014; `memory` adds the traffic of weights, states and spikes. There is no published table of Loihi 2's energy by
-operation, so it is not estimated.
+These are estimates from models, without idle power, clock, and transport of spikes.
+
+- Loihi 1: {source}.
+- 45 nm: Horowitz 2014; `memory` adds the traffic of weights, states and spikes.
+- Loihi 2: no table of its energy by operation is published, so it is not estimated.
 
 ## What exceeds the chip
 

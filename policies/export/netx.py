@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import numpy as np
 
-from snn4.policies.export.integer import UNIT, IntegerConv, IntegerDense, IntegerLayer, IntegerNeurons
+from snn4.policies.export.integer import UNIT, IntegerDense, IntegerLayer, IntegerNeurons
 from snn4.policies.export.integer_network import IntegerNetwork
 from snn4.policies.export.placement import message_shape
 
@@ -37,15 +38,16 @@ def _blocks(network: IntegerNetwork) -> list[dict[str, Any]]:
     if first.synapses is None:
         neurons = first.neurons
         blocks = [{"type": "input", "shape": neurons.shape, "bias": 0, "neuron": _neuron(neurons)}]
-        rest = network.layers[1:]
+        shape, rest = neurons.shape, network.layers[1:]
     else:
-        blocks = [{"type": "input", "shape": message_shape(network)}]
-        rest = network.layers
+        shape, rest = message_shape(network), network.layers
+        blocks = [{"type": "input", "shape": shape}]
     for layer in rest:
-        before = blocks[-1]["shape"]
-        if isinstance(layer.synapses, IntegerDense) and len(before) == 3:
-            blocks.append({"type": "flatten", "shape": (int(np.prod(before)),)})
-        blocks.append(_block(layer, blocks[-1]["shape"]))
+        if isinstance(layer.synapses, IntegerDense) and len(shape) == 3:
+            shape = (math.prod(shape),)
+            blocks.append({"type": "flatten", "shape": shape})
+        blocks.append(_block(layer, shape))
+        shape = layer.neurons.shape
     return blocks
 
 

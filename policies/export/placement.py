@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from snn4.policies.export.integer import IntegerConv, IntegerDense, IntegerLayer
+from snn4.policies.export.integer import IntegerConv, IntegerDense
 from snn4.policies.export.integer_network import IntegerNetwork
 
 CORES, NEURONS_PER_CORE, BYTES_PER_CORE, AXONS_PER_CORE = 128, 1024, 128 * 1024, 4096
@@ -47,7 +47,8 @@ class Place(NamedTuple):
 
 def placed(network: IntegerNetwork) -> list[Place]:
     """The cores of each layer, in order."""
-    places, shape = [], message_shape(network)
+    places = []
+    shape = message_shape(network)
     for layer in network.layers:
         neurons = int(np.prod(layer.neurons.shape))
         synapses = 0 if layer.synapses is None else int(crossed(layer.synapses, np.ones((1, 1, *shape), bool)).sum())

@@ -4,15 +4,15 @@
     python3.10 run_lava.py episodes 3 [--seed 0]        whole episodes in its environment; needs gymnasium, too
     python3.10 run_lava.py check FOLDER …               records every spike, u and v; for snn4-agent verify
 
-`manifest.json` describes the network, `network.npz` holds its weights. A decision takes P = T + L steps, because each of
-the L layers of synapses delivers one step later. Every layer is reset when a decision reaches it. The last layer never
-spikes: after P steps, its membranes times `factor` are the scores.
+`manifest.json` describes the network, `network.npz` holds its weights. A decision takes P = T + L steps, because each
+of the L layers of synapses delivers one step later. Every layer is reset when a decision reaches it. The last layer
+never spikes: after P steps, its membranes times `factor` are the scores.
 """
 
 import argparse
 import json
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from lava.magma.core.run_conditions import RunSteps
@@ -23,12 +23,16 @@ from lava.proc.io.source import RingBuffer
 from lava.proc.lif.process import LIF, LIFReset
 from lava.proc.monitor.process import Monitor
 from lava.utils.weightutils import SignMode
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Fields = dict[str, Any]
 
 
 class Bundle:
     """The manifest and the arrays of a folder."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         self.manifest = json.loads((folder / "manifest.json").read_text())
         self.network = self.manifest["network"]
         self.steps = self.manifest["window"]
@@ -36,12 +40,12 @@ class Bundle:
         with np.load(folder / "network.npz") as file:
             self.arrays = dict(file)
 
-    def fields(self, fields, place):
+    def fields(self, fields: Fields, place: str) -> Fields:
         """A record of the manifest, with its arrays."""
         start = f"{place}."
         return {**fields, **{name[len(start) :]: x for name, x in self.arrays.items() if name.startswith(start)}}
 
-    def biases(self, values):
+    def biases(self, values: Array) -> Array:
         """The host: the currents of one input, which are the mantissas of the first neurons' biases."""
         host = self.network["host"]
         if host is None:
@@ -53,7 +57,7 @@ class Bundle:
         return np.rint(last * (host["scale"] * 64 / 2 ** host["exponent"])).clip(-4095, 4095).astype(np.int32)
 
 
-def on_host(part, inputs):
+def on_host(part: Fields, inputs: list[Array]) -> Array:
     """A layer in float, for one input."""
     x = inputs[0]
     if part["type"] == "dense":
@@ -66,49 +70,56 @@ def on_host(part, inputs):
         return seen.mean((3, 4)) if part["kind"] == "average" else seen.max((3, 4))
     if part["type"] == "flatten":
         return x.ravel()
-    return np.maximum(x, 0) if part["type"] == "rectify" else sum(inputs)
+    return np.maximum(x, 0) if part["type"] == "rectify" else np.sum(inputs, 0)
 
 
-def convolution(x, part):
+def convolution(x: Array, part: Fields) -> Array:
     """(C, H, W) -> (C', H', W'), as torch computes it."""
     weight, groups = part["weight"].astype(np.float64), part["groups"]
     seen = windows(x, weight.shape[2:], part["stride"], part["padding"], part["dilation"], 0.0)
-    pairs = zip(np.split(seen, groups), np.split(weight, groups))
+    pairs = zip(np.split(seen, groups), np.split(weight, groups), strict=True)
     return np.concatenate([np.einsum("chwij,ocij->ohw", inputs, kernel) for inputs, kernel in pairs])
 
 
-def windows(x, size, stride, padding, dilation, edge):
+def windows(x: Array, size: Any, stride: Any, padding: Any, dilation: Any, edge: float) -> Array:
     """(C, H, W) -> (C, H', W', *size)."""
     x = np.pad(x, ((0, 0), *((border, border) for border in padding)), constant_values=edge)
-    reach = [(n - 1) * d + 1 for n, d in zip(size, dilation)]
+    reach = [(n - 1) * d + 1 for n, d in zip(size, dilation, strict=True)]
     seen = np.lib.stride_tricks.sliding_window_view(x, reach, (1, 2))
     return seen[:, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
 class Chip:
-    """The network as processes of Lava, which run until `stop`."""
+    """The network as processes of Lava, which run from the first input until `stop`."""
 
-    def __init__(self, bundle, first, recorded=0):
-        """``first``: the first input, biases or (steps, …) spikes. ``recorded``: steps to record."""
-        self.steps, self.configuration = bundle.steps, Loihi2SimCfg(select_tag="fixed_pt")
-        self.neurons = connected(bundle, first.T)  # Lava's axes are (W, H, C), and time comes last
-        self.monitors = [monitors(neurons, recorded) for neurons in self.neurons if recorded]
+    def __init__(self, bundle: Bundle, recorded: int = 0) -> None:
+        """``recorded``: steps of which every spike, u and v is recorded."""
+        self.bundle, self.recorded = bundle, recorded
+        self.configuration = Loihi2SimCfg(select_tag="fixed_pt")
+        self.neurons: list[LIF] = []
+        self.monitors: list[dict[str, Any]] = []
+
+    def start(self, first: Array) -> None:
+        """``first``: biases of the first decision, or all spikes (steps, …) that come from outside."""
+        self.neurons = connected(self.bundle, first.T)  # Lava's axes are (W, H, C), and time comes last
+        if self.recorded:
+            self.monitors = [monitors(neurons, self.recorded) for neurons in self.neurons]
         self.neurons[0].create_runtime(self.configuration)
-        self.fresh = True
 
-    def run(self, steps):
+    def run(self, steps: int) -> None:
         """Go on for some steps."""
         self.neurons[0].run(RunSteps(steps), self.configuration)
-        self.fresh = False
 
-    def decide(self, biases):
+    def decide(self, biases: Array) -> Array:
         """Membranes of the readout for the biases of one input."""
-        if not self.fresh:  # before its first step, Lava has no variables that could be set
+        if self.neurons:
             self.neurons[0].bias_mant.set(biases.T)
-        self.run(self.steps)
-        return self.neurons[-1].v.get().astype(np.int64)
+        else:
+            self.start(biases)
+        self.run(self.bundle.steps)
+        return self.neurons[-1].v.get().astype(np.int64)  # type: ignore[no-any-return]
 
-    def records(self):
+    def records(self) -> dict[str, Array]:
         """Spikes, u and v (steps, …) of every layer, by name."""
         records = {}
         for number, layer in enumerate(self.monitors):
@@ -117,11 +128,13 @@ class Chip:
                 records[f"{number}.{name}"] = x.transpose(0, *range(x.ndim - 1, 0, -1))
         return records
 
-    def stop(self):
-        self.neurons[0].stop()
+    def stop(self) -> None:
+        """End the processes."""
+        if self.neurons:
+            self.neurons[0].stop()
 
 
-def connected(bundle, first):
+def connected(bundle: Bundle, first: Array) -> list[LIF]:
     """The layers of neurons, with their synapses between them."""
     layers, axons, done = bundle.network["layers"], None, []
     if layers[0]["synapses"] is not None:
@@ -136,7 +149,7 @@ def connected(bundle, first):
     return done
 
 
-def population(fields, biases):
+def population(fields: Fields, biases: Array) -> LIF:
     """A layer of neurons."""
     shape = tuple(fields["shape"][::-1])
     constants = {name: fields[name] for name in ("vth", "dv", "du", "bias_exp")}
@@ -147,7 +160,7 @@ def population(fields, biases):
     return LIFReset(shape=shape, bias_mant=biases, **constants, **resets)
 
 
-def connect(axons, fields, neurons):
+def connect(axons: Any, fields: Fields, neurons: LIF) -> None:
     """Synapses from ``axons`` to ``neurons``; Lava's convolution flips its kernel, torch's does not."""
     weight, message_bits = fields["weight"].astype(np.int32), fields["message_bits"]
     if fields["type"] == "conv":
@@ -168,7 +181,7 @@ def connect(axons, fields, neurons):
     synapses.a_out.connect(neurons.a_in)
 
 
-def monitors(neurons, steps):
+def monitors(neurons: LIF, steps: int) -> dict[str, Any]:
     """Recorders of spikes, u and v for ``steps``, with what they record."""
     recorders = {"spikes": (Monitor(), neurons.s_out), "u": (Monitor(), neurons.u), "v": (Monitor(), neurons.v)}
     for recorder, target in recorders.values():
@@ -176,12 +189,12 @@ def monitors(neurons, steps):
     return recorders
 
 
-def scored(bundle, v):
+def scored(bundle: Bundle, v: Array) -> Array:
     """Scores of the readout's membranes."""
     return v * bundle.network["readout"]["factor"]
 
 
-def action(bundle, scores):
+def action(bundle: Bundle, scores: Array) -> Any:
     """The action of a policy, or the class."""
     actions = bundle.network["actions"]
     if actions is None or actions["kind"] == "discrete":
@@ -194,7 +207,7 @@ def action(bundle, scores):
     return values.astype(np.float32).reshape(actions["shape"])
 
 
-def seen(bundle, observation):
+def seen(bundle: Bundle, observation: Any) -> Array:
     """An observation as the network has learned to see it."""
     x = np.asarray(observation, np.float32).ravel()
     statistics = bundle.manifest["normalization"]
@@ -204,70 +217,74 @@ def seen(bundle, observation):
     return x.clip(-statistics["clip"], statistics["clip"]).astype(np.float32)
 
 
-def decide(bundle, inputs):
+def decide(bundle: Bundle, inputs: Array) -> None:
     """Print scores and action for each input."""
-    chip = None
+    chip = Chip(bundle)
     for x in inputs:
-        biases = bundle.biases(x)
-        chip = chip or Chip(bundle, biases)
-        scores = scored(bundle, chip.decide(biases))
-        print(json.dumps({"action": np.asarray(action(bundle, scores)).tolist(), "scores": scores.tolist()}), flush=True)
-    if chip:
-        chip.stop()
+        scores = scored(bundle, chip.decide(bundle.biases(x)))
+        chosen = np.asarray(action(bundle, scores)).tolist()
+        print(json.dumps({"action": chosen, "scores": scores.tolist()}), flush=True)
+    chip.stop()
 
 
-def episodes(bundle, number, seed, out):
+def episodes(bundle: Bundle, number: int, seed: int, out: Path | None) -> None:
     """Play whole episodes; every decision is recorded in the file ``out``."""
     import gymnasium
 
     world = bundle.manifest["environment"]
     if world is None:
         raise SystemExit("this network has no environment of Gymnasium to act in")
-    env = gymnasium.make(world["id"], **world["kwargs"])
-    chip, record = None, {"observations": [], "v": [], "actions": [], "returns": [], "lengths": []}
+    env, chip = gymnasium.make(world["id"], **world["kwargs"]), Chip(bundle)
+    decisions: list[tuple[Any, ...]] = []
+    returns = []
     for episode in range(number):
-        observation, _ = env.reset(seed=seed + episode)
-        total, length, over = 0.0, 0, False
-        while not over:
-            x = seen(bundle, observation)
-            biases = bundle.biases(x)
-            chip = chip or Chip(bundle, biases)
-            v = chip.decide(biases)
-            chosen = action(bundle, scored(bundle, v))
-            observation, reward, terminated, truncated, _ = env.step(chosen)
-            total, length, over = total + float(reward), length + 1, terminated or truncated
-            for name, value in (("observations", x), ("v", v), ("actions", chosen)):
-                record[name].append(value)
-            if length % 100 == 0:
-                print(f"episode {episode + 1}, step {length}", flush=True)
-        record["returns"].append(total)
-        record["lengths"].append(length)
-        print(f"episode {episode + 1}: return {total:g} in {length} steps", flush=True)
+        before = len(decisions)
+        returns.append(play(bundle, env, chip, seed + episode, decisions))
+        print(f"episode {episode + 1}: return {returns[-1]:g} in {len(decisions) - before} decisions", flush=True)
     chip.stop()
     if out is not None:
-        np.savez(out, **{name: np.array(values) for name, values in record.items()})
+        observations, v, actions = (np.array(values) for values in zip(*decisions, strict=True))
+        np.savez(out, observations=observations, v=v, actions=actions, returns=np.array(returns))
 
 
-def check(folder):
+def play(bundle: Bundle, env: Any, chip: Chip, seed: int, decisions: list[tuple[Any, ...]]) -> float:
+    """The return of one episode; its observations, membranes and actions are appended to ``decisions``."""
+    observation, _ = env.reset(seed=seed)
+    total, over = 0.0, False
+    while not over:
+        x = seen(bundle, observation)
+        v = chip.decide(bundle.biases(x))
+        chosen = action(bundle, scored(bundle, v))
+        decisions.append((x, v, chosen))
+        observation, reward, terminated, truncated, _ = env.step(chosen)
+        total, over = total + float(reward), terminated or truncated
+        if len(decisions) % 100 == 0:
+            print(f"{len(decisions)} decisions", flush=True)
+    return total
+
+
+def check(folder: Path) -> None:
     """Run the inputs of ``folder``/inputs.npz, and write what every neuron did to records.npz beside it."""
     bundle = Bundle(folder)
     with np.load(folder / "inputs.npz") as file:
         inputs = dict(file)
     if "messages" in inputs:  # (steps, …)
         steps = len(inputs["messages"])
-        chip = Chip(bundle, inputs["messages"], steps)
+        chip = Chip(bundle, steps)
+        chip.start(inputs["messages"])
         chip.run(steps)
     else:  # biases of one decision after the other
-        chip = Chip(bundle, inputs["biases"][0], len(inputs["biases"]) * bundle.steps)
+        chip = Chip(bundle, len(inputs["biases"]) * bundle.steps)
         for number, biases in enumerate(inputs["biases"], start=1):
             chip.decide(biases)
             print(f"{folder.name}: decision {number} of {len(inputs['biases'])}", flush=True)
-    np.savez(folder / "records.npz", **chip.records())
+    records: Fields = chip.records()
+    np.savez(folder / "records.npz", **records)
     chip.stop()
     print(f"{folder.name}: recorded", flush=True)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description="This folder's spiking network under Lava.")
     commands = parser.add_subparsers(dest="command", required=True)
     deciding = commands.add_parser("decide", help="scores and actions for the rows of an array")
@@ -290,4 +307,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
