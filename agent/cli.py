@@ -158,7 +158,7 @@ def export(
     run: Annotated[str, typer.Argument(help="The run folder of a life, a training or a conversion, or zoo:NAME.")],
     target: Annotated[str, typer.Option(help="Format.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="New folder or file.")],
-    bits: Annotated[int | None, typer.Option(help="Of the weights: 8, 6 or 4; default: 8 where integers count.")] = None,
+    bits: Annotated[int | None, typer.Option(help="Of the weights: 8, 6, 4 or 2; default: 8.")] = None,
     task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks; default: the first.")] = None,  # noqa: UP045
 ) -> None:
     """Write the spiking network of RUN for a chip or another library."""
@@ -167,6 +167,33 @@ def export(
     options = {"bits": bits}
     given = {name: value for name, value in options.items() if value is not None}
     print(f"exported: {write(run, target, out, given, task)}")
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A folder that export --target lava wrote.")],
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps to compare; default: 1000, fewer for large networks.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=0, help="Policies: whole episodes inside Lava.")] = 1,
+    lava_python: Annotated[Optional[Path], typer.Option(help="A Python with lava-nc.")] = None,  # noqa: UP045
+    silence: Annotated[float, typer.Option(min=1, help="Seconds without a sign of Lava before it is ended.")] = 120,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Run BUNDLE under Lava, and compare every spike and action with its integer model and the trained network."""
+    from snn4.agent.export import lava_tables, verification
+
+    lava_tables.show(verification.verify(bundle, steps, episodes, lava_python, silence), json)
+
+
+@app.command()
+def lava_env(
+    python: Annotated[Optional[Path], typer.Option(help="A Python 3.10; default: look for one.")] = None,  # noqa: UP045
+) -> None:
+    """Make the environment in which verify runs Lava, once, in the user's cache; prints its Python."""
+    from snn4.agent.export.lava_env import make_environment
+
+    print(make_environment(python))
 
 
 @app.command()

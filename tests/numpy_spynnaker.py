@@ -16,17 +16,17 @@ projections: list[Projection] = []
 clock = {"time": 0}
 
 
-class IF_curr_delta:  # noqa: N801 - PyNN's name
+class IF_curr_delta:
     """A spike that arrives raises the membrane by its weight, as a current does in a step of 1 ms with this cm."""
 
-    tau_syn_E = tau_syn_I = None  # noqa: N815
+    tau_syn_E = tau_syn_I = None
 
     def __init__(self, **parameters: Any) -> None:
         assert parameters["tau_refrac"] == 0
         vars(self).update(parameters)
 
 
-class IF_curr_exp(IF_curr_delta):  # noqa: N801
+class IF_curr_exp(IF_curr_delta):
     """The current of a spike decays exponentially; its mean during the first step is what its weight says."""
 
 

@@ -7,23 +7,51 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from snn4.agent.export.examples import Floats, examples
+from snn4.agent.export.calibration import typical_inputs
 from snn4.agent.export.source import PolicySource, Source
-from snn4.policies.export.pynn import Examples, Normalization, write_pynn
+from snn4.agent.run.provenance import commit, installed_version
+from snn4.policies.export.bundle import write_bundle
+from snn4.policies.export.description import Floats
+from snn4.policies.export.pynn import Examples, Normalization, pynn_files
 
 EXAMPLES = 10
 """Decisions in a bundle."""
 EPSILON, LIMIT = 1e-8, 10.0
-"""With which VecNormalize divides and clips observations."""
+"""With which `VecNormalize` divides and clips observations."""
 
 
-def write_spinnaker(source: Source, folder: Path) -> None:
-    """Write the bundle of ``source`` into ``folder``; see `write_pynn`."""
-    given, seen = examples(source, EXAMPLES)
-    write_pynn(folder, source.name, source.description, _normalization(source), Examples(given, _scores(source, seen)))
+def write_spinnaker(source: Source, run: str, out: Path) -> None:
+    """Write the bundle of ``source`` into the new folder ``out``, completely or not at all.
+
+    Args:
+        run: where it comes from, as it was typed.
+
+    Raises:
+        NotExportable: the message names what PyNN's neurons cannot do.
+    """
+    normalization = input_normalization(source)
+    seen = typical_inputs(source)[:EXAMPLES]
+    given = seen if normalization is None else seen * normalization.std + normalization.mean
+    examples = Examples(given.astype(np.float32), float_scores(source, seen))
+    files = pynn_files(source.name, source.description, normalization, examples)
+    about = {"target": "spinnaker", "name": source.name, "run": run, "version": installed_version("snn4-agent")}
+    write_bundle(out, files, {**about, **commit()})
 
 
-def _scores(source: Source, seen: Floats) -> Floats:
+def input_normalization(source: Source) -> Normalization | None:
+    """How what the environment or the data set gives becomes what the network sees; None if it does not change."""
+    if not isinstance(source, PolicySource):
+        if source.description.mean is None:
+            return None
+        mean, std = (np.array(x).reshape(-1, 1, 1) for x in (source.description.mean, source.description.std))
+        return Normalization(mean, std)
+    if source.normalization is None:
+        return None
+    statistics = source.normalization["observation"]
+    return Normalization(statistics["mean"].ravel(), np.sqrt(statistics["var"].ravel() + EPSILON), LIMIT)
+
+
+def float_scores(source: Source, seen: Floats) -> Floats:
     """Scores (N, n) of the network in float."""
     x = torch.from_numpy(seen)
     with torch.no_grad():
@@ -31,13 +59,3 @@ def _scores(source: Source, seen: Floats) -> Floats:
             return source.network(x).numpy()  # type: ignore[no-any-return]
         _, body, head, _ = source.policy.acting_layers()  # type: ignore[operator]
         return head(body(x)).numpy()  # type: ignore[no-any-return]
-
-
-def _normalization(source: Source) -> Normalization | None:
-    if not isinstance(source, PolicySource):
-        mean, std = source.description.mean, source.description.std
-        return None if mean is None else Normalization(*(np.array(x).reshape(-1, 1, 1) for x in (mean, std)))
-    if source.normalization is None:
-        return None
-    statistics = source.normalization["observation"]
-    return Normalization(statistics["mean"].ravel(), np.sqrt(statistics["var"].ravel() + EPSILON), LIMIT)

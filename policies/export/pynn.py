@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from snn4.policies.export.description import INPUT, Description, Layer, Neurons, NotExportable
+from snn4.policies.export.lava import npz
 from snn4.policies.export.synapses import Synapses, synapses_between
 from snn4.policies.neurons import NeuronConfig, dynamics
 
@@ -47,19 +47,21 @@ class Examples(NamedTuple):
     """(N, n)."""
 
 
-def write_pynn(
-    folder: Path, name: str, description: Description, normalization: Normalization | None, examples: Examples
-) -> None:
-    """Write network.npz, network.json, examples.npz and run_pynn.py into the existing ``folder``.
+def pynn_files(
+    name: str, description: Description, normalization: Normalization | None, examples: Examples
+) -> dict[str, bytes]:
+    """The files of a bundle by name: network.npz, network.json, examples.npz and run_pynn.py.
 
     Raises:
         NotExportable: see `pynn_network`.
     """
     arrays, about = pynn_network(name, description, normalization)
-    np.savez_compressed(folder / "network.npz", **arrays)
-    np.savez_compressed(folder / "examples.npz", **examples._asdict())
-    (folder / "network.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    shutil.copyfile(SCRIPT, folder / SCRIPT.name)
+    return {
+        "network.npz": npz(arrays),
+        "network.json": (json.dumps(about, indent=1) + "\n").encode(),
+        "examples.npz": npz(examples._asdict()),
+        SCRIPT.name: SCRIPT.read_bytes(),
+    }
 
 
 def pynn_network(

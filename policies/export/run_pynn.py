@@ -7,10 +7,13 @@ The host computes the currents of the first neurons (``i_offset``) and reads the
 ones. Everything between runs on the simulator. docs/spinnaker.md of snn4-agent says what the files hold.
 """
 
+from __future__ import annotations
+
 import argparse
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,19 +26,19 @@ SILENCING = -1e6
 class Connection:
     """Weights (pre, post, weight) and a bias: of the host, or between two populations."""
 
-    def __init__(self, arrays, name):
+    def __init__(self, arrays: dict[str, Any], name: str) -> None:
         self.pre, self.post, self.weight = (arrays[f"{name}.{part}"] for part in ("pre", "post", "weight"))
 
-    def __call__(self, x, n_out):
+    def __call__(self, x: Any, n_out: int) -> Any:
         return np.bincount(self.post, self.weight * x[self.pre], n_out)
 
 
 class Network:
     """The network on a simulator: built once, then run for one decision after the other."""
 
-    def __init__(self, about, arrays, simulator):
+    def __init__(self, about: Any, arrays: dict[str, Any], simulator: str) -> None:
         self.about, self.arrays, self.simulator = about, arrays, simulator
-        self.sim = importlib.import_module(MODULES[simulator])
+        self.sim: Any = importlib.import_module(MODULES[simulator])
         # In NEST, the membrane of IF_curr_exp sees the synapse's current of the step before: one more step of delay.
         self.latency = {"IF_curr_delta": 1, "IF_curr_exp": 2 if simulator == "nest" else 1}
         self.cells = {population["name"]: population for population in about["populations"]}
@@ -46,8 +49,8 @@ class Network:
         self.window = about["steps"] + max(self.offset.values())
         self.build()
 
-    def build(self):
-        options = {}
+    def build(self) -> None:
+        options: dict[str, Any] = {}
         if self.simulator == "nest":
             # PyNN 0.13 lacks these two lines; without them, membranes start at -70 mV.
             self.sim.IF_curr_delta.variable_map = {"v": "V_m"}
@@ -55,7 +58,7 @@ class Network:
             tau = max(cell["parameters"].get("tau_syn_E", 0.0) for cell in self.cells.values())
             options = {"spike_precision": "on_grid", "t_flush": self.window + np.ceil(40 * tau)}
         self.sim.setup(timestep=self.about["timestep_ms"], min_delay=self.about["timestep_ms"], **options)
-        self.populations = {}
+        self.populations: dict[str, Any] = {}
         for name, cell in [(CLOCK, self.about["clock"]), *self.cells.items()]:
             model = getattr(self.sim, cell["cell_type"])(**cell["parameters"])
             self.populations[name] = self.sim.Population(cell["size"], model, label=name)
@@ -64,7 +67,7 @@ class Network:
         for projection in self.about["projections"]:
             self.connect(projection["source"], projection["target"])
 
-    def connect(self, source, target):
+    def connect(self, source: str, target: str) -> None:
         connection = Connection(self.arrays, f"{source}->{target}")
         cell = self.cells[target]
         delay = self.offset[target] - self.offset[source] - (self.latency[cell["cell_type"]] - 1)
@@ -77,18 +80,18 @@ class Network:
                 ends = self.populations[source], self.populations[target]
                 self.sim.Projection(*ends, connector, receptor_type=receptor)
 
-    def weight_scale(self, cell):
+    def weight_scale(self, cell: Any) -> float:
         """What a weight is multiplied by, so that a spike raises the membrane by the weight."""
         if cell["cell_type"] == "IF_curr_delta":
             return 1.0
         tau_m, tau_syn, cm = (cell["parameters"][name] for name in ("tau_m", "tau_syn_E", "cm"))
         if self.simulator == "spynnaker":
-            return 1 / (tau_syn * -np.expm1(-1 / tau_syn))
+            return float(1 / (tau_syn * -np.expm1(-1 / tau_syn)))
         rate = 1 / tau_syn - 1 / tau_m
         share = -np.expm1(-rate) / rate if rate else 1.0
-        return cm / (np.exp(-1 / tau_m) * share)
+        return float(cm / (np.exp(-1 / tau_m) * share))
 
-    def decide(self, x):
+    def decide(self, x: Any) -> tuple[Any, dict[str, Any]]:
         """Scores (n,) for one input as the environment gives it, and the spikes (steps, n) of each population."""
         x = (x.ravel() - self.arrays["input.mean"]) / self.arrays["input.std"]
         x = np.clip(x, -self.about["input"]["clip"], self.about["input"]["clip"]) if self.about["input"]["clip"] else x
@@ -100,7 +103,7 @@ class Network:
         self.rest()
         return self.scores(spikes), spikes
 
-    def run(self, x):
+    def run(self, x: Any) -> None:
         """Simulate a decision. The currents of the first neurons are constant, or filtered by synapses on the host."""
         for population in self.populations.values():
             population.set(i_offset=0.0)
@@ -117,12 +120,12 @@ class Network:
                 filtered[name] = decay * filtered[name] + currents[name]
             self.sim.run(steps * self.about["timestep_ms"])
 
-    def current(self, name, x):
+    def current(self, name: str, x: Any) -> Any:
         """What the host's synapses give to first neurons (n,), in mV per step."""
         connection = Connection(self.arrays, f"input->{name}")
         return connection(x, self.cells[name]["size"]) + self.arrays[f"input->{name}.bias"]
 
-    def spike_times(self, name):
+    def spike_times(self, name: str) -> tuple[Any, Any]:
         """Indices and times in steps of all spikes of a population in this decision."""
         if self.simulator == "spynnaker":  # get_data would return the decisions before, too
             spikes = self.populations[name].spinnaker_get_data("spikes").reshape(-1, 2)
@@ -132,21 +135,21 @@ class Network:
         times = [np.asarray(train, float) / self.about["timestep_ms"] for train in trains]
         return np.concatenate([[], *indices]).astype(int), np.rint(np.concatenate([[], *times]))
 
-    def spikes(self, name, start):
+    def spikes(self, name: str, start: float) -> Any:
         indices, times = self.spike_times(name)
         spikes = np.zeros((self.about["steps"], self.cells[name]["size"]), bool)
         counted = (times >= start) & (times < start + len(spikes))
         spikes[(times[counted] - start).astype(int), indices[counted]] = True
         return spikes
 
-    def rest(self):
+    def rest(self) -> None:
         """Back to rest. NEST keeps spikes that are under way: they reach silenced neurons before they are reset."""
         if self.simulator == "nest":
             for population in self.populations.values():
                 population.set(i_offset=SILENCING)
         self.sim.reset()
 
-    def scores(self, spikes):
+    def scores(self, spikes: dict[str, Any]) -> Any:
         scores = self.arrays["readout.bias"].copy()
         for name in self.about["readout"]:
             value = self.arrays["readout.steps"] @ spikes[name]
@@ -154,7 +157,7 @@ class Network:
         return scores
 
 
-def action(about, scores):
+def action(about: Any, scores: Any) -> Any:
     """What the scores mean: the number of an action or class, or the values of a continuous action."""
     actions = about["actions"]
     if actions is None or actions["kind"] == "discrete":
@@ -165,7 +168,7 @@ def action(about, scores):
     return scores.clip(low, high).reshape(actions["shape"])
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description="Run the spiking network in this folder on a simulator of PyNN.")
     parser.add_argument("--simulator", choices=MODULES, default="spynnaker")
     parser.add_argument("--inputs", type=Path, help="inputs (N, …) in an .npy file; default: examples.npz")
@@ -187,7 +190,7 @@ def main():
         print(line, flush=True)
     network.sim.end()
     if arguments.out:
-        recorded = {name: np.array([spikes[name] for _, spikes in decisions]) for name in network.cells}
+        recorded: dict[str, Any] = {name: np.array([spikes[name] for _, spikes in decisions]) for name in network.cells}
         np.savez_compressed(arguments.out, scores=np.array([scores for scores, _ in decisions]), **recorded)
 
 

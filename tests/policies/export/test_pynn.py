@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 
 from snn4.policies.export import pynn
+from snn4.policies.export.bundle import write_bundle
 from snn4.policies.export.describing import describe_classifier
 from snn4.policies.export.description import Description, NotExportable
 from snn4.policies.export.policies import describe_policy
-from snn4.policies.export.pynn import Examples, Normalization, pynn_network, write_pynn
+from snn4.policies.export.pynn import Examples, Normalization, pynn_files, pynn_network
 from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.networks.perception import make_network
 from snn4.policies.neurons import NeuronConfig
@@ -67,9 +68,10 @@ def inputs_for(description: Description, n: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(0, 1, (n, *description.input_shape)).astype(np.float32)
 
 
-def bundle(folder: Path, description: Description, inputs: NDArray[np.float32]) -> None:
+def bundle(folder: Path, description: Description, inputs: NDArray[np.float32]) -> Path:
     examples = Examples(inputs, spikes_of(description, inputs)[1].numpy().astype(np.float32))
-    write_pynn(folder, "test", description, None, examples)
+    write_bundle(folder / "bundle", pynn_files("test", description, None, examples), {})
+    return folder / "bundle"
 
 
 def require_equal(description: Description, inputs: NDArray[np.float32], found: dict[str, NDArray[Any]]) -> None:
@@ -85,7 +87,8 @@ def require_equal(description: Description, inputs: NDArray[np.float32], found: 
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     """run_pynn.py as a module, which simulates sPyNNaker in NumPy."""
     spec = importlib.util.spec_from_file_location("run_pynn", pynn.SCRIPT)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setitem(module.MODULES, "spynnaker", "numpy_spynnaker")
@@ -94,9 +97,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_script_spikes_as_the_description(script: Any, description: Description, tmp_path: Path) -> None:
     inputs = inputs_for(description, 3)
-    bundle(tmp_path, description, inputs)
-    about = json.loads((tmp_path / "network.json").read_text())
-    network = script.Network(about, dict(np.load(tmp_path / "network.npz")), "spynnaker")
+    folder = bundle(tmp_path, description, inputs)
+    about = json.loads((folder / "network.json").read_text())
+    network = script.Network(about, dict(np.load(folder / "network.npz")), "spynnaker")
     decisions = [network.decide(x.astype(np.float64)) for x in inputs]
     found = {name: np.array([spikes[name] for _, spikes in decisions]) for name in network.cells}
     require_equal(description, inputs, {**found, "scores": np.array([scores for scores, _ in decisions])})
@@ -172,10 +175,10 @@ DEEP = {"two layers, 300 steps": lambda: policy(HARD, T=300), "three layers": la
 def test_nest_spikes_as_the_description(name: str, tmp_path: Path) -> None:
     description = {**NETWORKS, **DEEP}[name]()
     inputs = inputs_for(description, 3)
-    bundle(tmp_path, description, inputs)
-    out = run_script(str(NEST), tmp_path, "--simulator", "nest", "--out", "decisions.npz")
+    folder = bundle(tmp_path, description, inputs)
+    out = run_script(str(NEST), folder, "--simulator", "nest", "--out", "decisions.npz")
     assert "decision 3: " in out
-    require_equal(description, inputs, dict(np.load(tmp_path / "decisions.npz")))
+    require_equal(description, inputs, dict(np.load(folder / "decisions.npz")))
 
 
 @pytest.mark.skipif(
@@ -184,8 +187,8 @@ def test_nest_spikes_as_the_description(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["lif", "vgg"])  # not cuba: on a virtual board, parameters cannot change between runs
 def test_spynnaker_maps_the_network_onto_a_virtual_board(name: str, tmp_path: Path) -> None:
     description = NETWORKS[name]()
-    bundle(tmp_path, description, inputs_for(description, 2))
+    folder = bundle(tmp_path, description, inputs_for(description, 2))
     (tmp_path / ".spynnaker.cfg").write_text("[Machine]\nversion = 5\nvirtual_board = True\n")
-    out = run_script(str(SPYNNAKER), tmp_path, "--simulator", "spynnaker", home=tmp_path)
+    out = run_script(str(SPYNNAKER), folder, "--simulator", "spynnaker", home=tmp_path)
     assert "decision 2: " in out
-    assert list(tmp_path.glob("reports/*/finished"))
+    assert list(folder.glob("reports/*/finished"))
