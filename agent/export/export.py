@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from snn4.agent.export.bundle import write_lava
+from snn4.agent.export.c import write_c
 from snn4.agent.export.source import Source, open_source
 from snn4.agent.export.spinnaker import write_spinnaker
 from snn4.agent.models.files import ModelError
 from snn4.policies.export.description import NotExportable
 
-OPTIONS: dict[str, tuple[str, ...]] = {"lava": ("bits",), "spinnaker": ()}
+OPTIONS: dict[str, tuple[str, ...]] = {"lava": ("bits",), "spinnaker": (), "c": ("bits",)}
 """What each target can be told."""
 
 
@@ -50,5 +51,7 @@ def write(source: Source, run: str, target: str, out: Path, options: Mapping[str
             write_lava(source, run, out, **options)
         case "spinnaker":
             write_spinnaker(source, run, out)
+        case "c":
+            write_c(source, out, **options)
         case _:
             raise AssertionError(target)

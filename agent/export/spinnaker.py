@@ -8,16 +8,15 @@ import numpy as np
 import torch
 
 from snn4.agent.export.calibration import typical_inputs
+from snn4.agent.export.normalizing import input_normalization
 from snn4.agent.export.source import PolicySource, Source
 from snn4.agent.run.provenance import commit, installed_version
 from snn4.policies.export.bundle import write_bundle
 from snn4.policies.export.description import Floats
-from snn4.policies.export.pynn import Examples, Normalization, pynn_files
+from snn4.policies.export.pynn import Examples, pynn_files
 
 EXAMPLES = 10
 """Decisions in a bundle."""
-EPSILON, LIMIT = 1e-8, 10.0
-"""With which `VecNormalize` divides and clips observations."""
 
 
 def write_spinnaker(source: Source, run: str, out: Path) -> None:
@@ -36,19 +35,6 @@ def write_spinnaker(source: Source, run: str, out: Path) -> None:
     files = pynn_files(source.name, source.description, normalization, examples)
     about = {"target": "spinnaker", "name": source.name, "run": run, "version": installed_version("snn4-agent")}
     write_bundle(out, files, {**about, **commit()})
-
-
-def input_normalization(source: Source) -> Normalization | None:
-    """How what the environment or the data set gives becomes what the network sees; None if it does not change."""
-    if not isinstance(source, PolicySource):
-        if source.description.mean is None:
-            return None
-        mean, std = (np.array(x).reshape(-1, 1, 1) for x in (source.description.mean, source.description.std))
-        return Normalization(mean, std)
-    if source.normalization is None:
-        return None
-    statistics = source.normalization["observation"]
-    return Normalization(statistics["mean"].ravel(), np.sqrt(statistics["var"].ravel() + EPSILON), LIMIT)
 
 
 def float_scores(source: Source, seen: Floats) -> Floats:

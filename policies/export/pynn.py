@@ -13,6 +13,7 @@ from scipy import sparse
 
 from snn4.policies.export.description import INPUT, Description, Layer, Neurons, NotExportable
 from snn4.policies.export.lava import npz
+from snn4.policies.export.normalization import Normalization
 from snn4.policies.export.synapses import Synapses, synapses_between
 from snn4.policies.neurons import NeuronConfig, dynamics
 
@@ -27,15 +28,6 @@ CLOCK, READOUT = "clock", "readout"
 SCRIPT = Path(__file__).with_name("run_pynn.py")
 
 Arrays = dict[str, NDArray[Any]]
-
-
-class Normalization(NamedTuple):
-    """How inputs are normalised before the network: (x - mean) / std, then clipped to +-clip."""
-
-    mean: NDArray[np.float64]
-    """Of a shape that broadcasts to an input."""
-    std: NDArray[np.float64]
-    clip: float | None = None
 
 
 class Examples(NamedTuple):

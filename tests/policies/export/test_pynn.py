@@ -12,41 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from descriptions import spikes_of
+from descriptions import HARD, classifier, policy, spikes_of
 from numpy.typing import NDArray
-from stable_baselines3 import PPO
 
 from snn4.policies.export import pynn
 from snn4.policies.export.bundle import write_bundle
-from snn4.policies.export.describing import describe_classifier
 from snn4.policies.export.description import Description, NotExportable
-from snn4.policies.export.policies import describe_policy
-from snn4.policies.export.pynn import Examples, Normalization, pynn_files, pynn_network
-from snn4.policies.networks.config import NetworkConfig
-from snn4.policies.networks.perception import make_network
+from snn4.policies.export.normalization import Normalization
+from snn4.policies.export.pynn import Examples, pynn_files, pynn_network
 from snn4.policies.neurons import NeuronConfig
-from snn4.policies.sb3 import SpikingActorCriticPolicy
-
-HARD = NeuronConfig(reset="hard", v_threshold=0.5)
-
-
-def policy(neuron: NeuronConfig, T: int = 12, environment: str = "CartPole-v1", **settings: Any) -> Description:
-    kwargs = {"net_arch": [24, 16], "T": T, "neuron": neuron, **settings}
-    model = PPO(SpikingActorCriticPolicy, environment, policy_kwargs=kwargs, seed=0)
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.policy.parameters():  # biases, which start at 0, and lively neurons
-        parameter.data += 0.4 * torch.randn(parameter.shape, generator=generator)
-    return describe_policy(model.policy)
-
-
-def classifier(name: str, options: dict[str, Any], neuron: NeuronConfig) -> Description:
-    torch.manual_seed(0)
-    network = make_network(NetworkConfig(name, T=5, neuron=neuron, options=options).resolve(1, (8, 8), 3)).train()
-    for _ in range(3):  # the norms learn statistics
-        network(torch.rand(16, 1, 8, 8))
-    return describe_classifier(network.eval())
-
 
 NETWORKS = {
     "lif": lambda: policy(HARD),
