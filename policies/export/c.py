@@ -88,6 +88,7 @@ class _File:
     def _about(self) -> Iterator[str]:
         n, continuous = self.network, _is_continuous(self.network)
         needs = "math.h" if continuous and n.actions is not None and n.actions.squashed else ""
+        c99 = "C99, and tanh of the C library" if needs else "C99 alone"
         sizes = [math.prod(layer.neurons.shape) for layer in n.layers]
         out, call = ("action", "") if continuous else ("scores", "int number = ")
         yield f"""\
@@ -100,7 +101,7 @@ class _File:
  * A decision starts from rest: NAME_decide calls NAME_reset, NAME_observe, and NAME_step {n.T} times.
  * Neurons of each layer: {", ".join(map(str, sizes))}; the last ones do not spike, their membranes are the scores.
  * Weights have {n.bits} bits. The arrays take {self.flash:,} bytes of flash and {self.ram:,} bytes of RAM.
- * The file needs C99{" and tanh of the C library" if needs else ""}. All variables are static: it holds one network, for one thread.
+ * The file needs {c99}. All variables are static: it holds one network, for one thread.
  */"""
         yield "#include <stdint.h>\n" + (f"#include <{needs}>\n" if needs else "")
 
