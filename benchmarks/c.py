@@ -4,6 +4,7 @@
     python -m snn4.benchmarks.c --table
 
 Each decides on one observation at a time, on one core. They take turns, and ratios are computed within each round.
+Seconds are those of the process.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import ctypes
 import json
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ void loop(const float *observations, int n, int passes, float *out) {
         for (int i = 0; i < n; i++) NAME_decide(observations + i * WIDTH, out);
 }
 """
-PASSES = 50
+PASSES = 20
 """Over all observations, in the loop of C, which would be too short to time otherwise."""
 COMPILE = ("cc", "-std=c99", "-O2", "-shared", "-fPIC", "loop.c", "-o", "loop.so", "-lm")
 CONTENDERS = {
@@ -78,7 +80,7 @@ def measure(run: str, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         export(run, "c", Path(folder) / "net.c", {})
         library = _compiled(Path(folder), c_name(source.name), raw.shape[1])
-    times = take_turns(_contenders(source, library, seen, raw), rounds)
+    times = take_turns(_contenders(source, library, seen, raw), rounds, clock=time.process_time)
     decisions = {name: len(seen) * (PASSES if name == "c" else 1) for name in times}
     times = {name: [seconds / decisions[name] for seconds in each] for name, each in times.items()}
     return {
