@@ -47,6 +47,7 @@ class Network:
             sources = [p["source"] for p in about["projections"] if p["target"] == name and p["source"] != CLOCK]
             self.offset[name] = max((self.offset[s] + self.latency[cell["cell_type"]] for s in sources), default=0)
         self.window = about["steps"] + max(self.offset.values())
+        self.recorded = False  # whether the simulator returned the spikes of the last decision
         self.build()
 
     def build(self) -> None:
@@ -97,8 +98,7 @@ class Network:
         x = np.clip(x, -self.about["input"]["clip"], self.about["input"]["clip"]) if self.about["input"]["clip"] else x
         self.run(x)
         first = self.spike_times(CLOCK)[1].min(initial=np.inf)
-        if first == np.inf:
-            print("no recordings, not even of the clock; a virtual board has none")
+        self.recorded = first < np.inf
         spikes = {name: self.spikes(name, first + self.offset[name]) for name in self.cells}
         self.rest()
         return self.scores(spikes), spikes
@@ -185,7 +185,9 @@ def main() -> None:
         scores, spikes = network.decide(np.asarray(x, np.float64))
         decisions.append((scores, spikes))
         line = f"decision {number + 1}: {action(about, scores)}, {sum(s.sum() for s in spikes.values())} spikes"
-        if not arguments.inputs:
+        if not network.recorded:
+            line = f"decision {number + 1}: nothing was recorded, not even the clock; a virtual board records nothing"
+        elif not arguments.inputs:
             line += f"; the network in float: {action(about, examples['scores'][number])}"
         print(line, flush=True)
     network.sim.end()

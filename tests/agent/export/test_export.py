@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -42,6 +43,19 @@ def test_a_bundle_for_spinnaker_is_whole(life: Path, cli: Callable[..., Any], tm
     seen = ((examples["inputs"] - arrays["input.mean"]) / arrays["input.std"]).astype(np.float32)
     expected, _ = source.policy.predict(seen, deterministic=True)
     np.testing.assert_array_equal(examples["scores"].argmax(1), expected)
+
+
+NEST = os.environ.get("SNN4_PYNN_PYTHON")
+
+
+@pytest.mark.skipif(NEST is None, reason="SNN4_PYNN_PYTHON is not set: a Python with PyNN and NEST (docs/spinnaker.md)")
+def test_nest_decides_as_the_policy(life: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    assert cli("export", life, "--target", "spinnaker", "-o", tmp_path / "bundle").status == 0
+    command = [str(NEST), "-W", "ignore", "run_pynn.py", "--simulator", "nest", "--out", "out.npz"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    subprocess.run(command, cwd=tmp_path / "bundle", env=environment, check=True, capture_output=True, timeout=120)
+    expected = np.load(tmp_path / "bundle" / "examples.npz")["scores"]
+    np.testing.assert_allclose(np.load(tmp_path / "bundle" / "out.npz")["scores"], expected, atol=1e-5)
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="cc is not there: install a C compiler")
