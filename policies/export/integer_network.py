@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snn4.policies.export.description import Actions
 from snn4.policies.export.host import Doubles, Host
-from snn4.policies.export.integer import IntegerLayer, Ints, Trace, simulate
+from snn4.policies.export.integer import LARGEST_STATE, IntegerLayer, Ints, Trace, simulate
 
 
 class Readout(NamedTuple):
@@ -39,7 +39,8 @@ class Run(NamedTuple):
     @property
     def saturated(self) -> NDArray[np.bool_]:
         """Whether the readout of an input reached the end of its range, so that its scores are wrong (B,)."""
-        return np.asarray(self.traces[-1].spikes.any((0, 2)))
+        readout = self.traces[-1]
+        return np.asarray((readout.spikes | (readout.v == 1 - LARGEST_STATE)).any((0, 2)))
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,15 @@ class IntegerNetwork:
     def window(self) -> int:
         """Steps of a decision on the chip, T + L."""
         return self.T + sum(layer.synapses is not None for layer in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases, on the chip and on its host."""
+        parts: list[Any] = [layer.part for layer in self.host.layers] if self.host else []
+        sizes = [part.weight.size + part.bias.size for part in parts if hasattr(part, "weight")]
+        for layer in self.layers:
+            sizes += [0 if layer.synapses is None else layer.synapses.weight.size, layer.neurons.bias_mant.size]
+        return sum(sizes)
 
     def windowed(self, delays: bool = True) -> tuple[IntegerLayer, ...]:
         """The layers with resets before each decision, for one decision after the other on the chip.
