@@ -16,11 +16,11 @@ from side_environment import lava_python
 from snn4.agent import runner
 from snn4.agent.export.export import export
 from snn4.agent.export.lava_tables import Mismatch, show
-from snn4.agent.export.verification import compare, drive, verify
+from snn4.agent.export.verification import compare, verify
 from snn4.agent.life import kind
 from snn4.agent.models.files import ModelError
 from snn4.policies.export.bundle import BundleError, read_arrays, read_bundle
-from snn4.policies.export.integer import simulate
+from snn4.policies.export.chip import drive, on_chip
 from snn4.policies.export.lava import SAMPLES, read_network
 
 Tiny = Callable[..., Any]
@@ -64,25 +64,22 @@ def test_spikes_of_a_code_drive_a_window(tiny: Tiny, tmp_path: Path) -> None:
     bundle = bundle_of(tiny, tmp_path, "policy.coding.kind=population")
     network = read_network(bundle, read_bundle(bundle))
     samples = read_arrays(bundle / SAMPLES)
-    driven = drive(network, samples, 3)
+    driven = drive(network, samples["signal"][:, :3])
     assert driven["messages"].shape == (3 * network.window, samples["signal"].shape[2])
-    traces = simulate(network.layers, len(driven["messages"]), driven["messages"][:, None], delays=True)
-    v = traces[-1].v[network.window - 1 :: network.window, 0]
+    v = on_chip(network, driven)[-1].v[network.window - 1 :: network.window, 0]
     np.testing.assert_array_equal(v, network.run_signal(samples["signal"][:, :3]).traces[-1].v[-1])
 
 
 def test_a_difference_is_counted_and_ends_with_a_status(bundle: Path) -> None:
     network = read_network(bundle, read_bundle(bundle))
-    driven = drive(network, read_arrays(bundle / SAMPLES), 2)
-    steps = 2 * network.window
-    biases = np.repeat(driven["biases"], network.window, 0)[:, None]
-    traces = simulate(network.layers, steps, bias_mant=biases, delays=True)
+    driven = drive(network, read_arrays(bundle / SAMPLES)["inputs"][None, :2])
+    traces = on_chip(network, driven)
     records = {f"{i}.{name}": getattr(t, name)[:, 0].astype(int) for i, t in enumerate(traces) for name in t._fields}
     assert [row["v"] for row in compare(network, driven, records)] == [1, 1, 1]
     records["1.v"][3, 2] += 1
     layers = compare(network, driven, records)
     assert layers[1]["v"] == 1 - 1 / records["1.v"].size
-    about = {"name": "tiny", "bits": 8, "steps": steps, "samples": {"samples": 1, "saturated": 0}, "seconds": 0}
+    about = {"name": "tiny", "bits": 8, "steps": 8, "samples": {"samples": 1, "saturated": 0}, "seconds": 0}
     with pytest.raises(Mismatch, match="Lava differs") as caught:
         show({**about, "bundle": "b", "layers": layers, "equal": False})
     assert caught.value.exit_status == 1
