@@ -134,11 +134,18 @@ def evaluate(
     steps: Annotated[int | None, typer.Option(min=1, help="Classifiers: inner steps; default: the config's T.")] = None,
     report: Annotated[Optional[Path], typer.Option(help="Write an HTML report here.")] = None,  # noqa: UP045
     json: Annotated[bool, typer.Option("--json", help="Print the content of summary.json.")] = False,
+    engine: Annotated[Optional[str], typer.Option(help="loihi: in the integers of the chip, beside float.")] = None,  # noqa: UP045
+    bits: Annotated[int | None, typer.Option(help="With --engine loihi: bits of a weight, 8, 6 or 4.")] = None,
 ) -> None:
     """Test a run as far as it has come, or a model, on test episodes or test data, beside its ANN twin."""
     from snn4.agent import runner
 
     options = {"episodes": episodes, "data": data, "root": root, "steps": steps}
+    if engine is not None or bits is not None:
+        from snn4.agent.export.evaluating import evaluate_on
+
+        evaluate_on(engine, run, bits, {**options, "report": report}, json)
+        return
     runner.evaluate(run, {name: value for name, value in options.items() if value is not None}, report, json)
 
 

@@ -11,14 +11,13 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from snn4.agent.export.calibration import typical_inputs
+from snn4.agent.export.integers import calibration, integers_of
 from snn4.agent.export.source import PolicySource, Source
 from snn4.agent.run.provenance import commit, installed_version
 from snn4.envs.world import TaskConfig
 from snn4.policies.export.bundle import write_bundle
 from snn4.policies.export.card import card
 from snn4.policies.export.lava import SAMPLES, network_files, npz
-from snn4.policies.export.loihi import integer_network
 from snn4.policies.export.netx import net_file
 from snn4.policies.metering.meter import Meter
 
@@ -35,11 +34,10 @@ def write_lava(source: Source, run: str, out: Path, bits: int = 8) -> None:
         bits: of a weight.
 
     Raises:
-        NotExportable: the message names the layer that Loihi cannot compute.
+        ModelError: Loihi cannot compute the network; the message names the layer.
     """
-    inputs = typical_inputs(source)
-    network = integer_network(source.description, inputs, bits)
-    samples = inputs[: KEPT_OBSERVATIONS if isinstance(source, PolicySource) else KEPT_IMAGES]
+    network = integers_of(source, bits)
+    samples = calibration(source)[: KEPT_OBSERVATIONS if isinstance(source, PolicySource) else KEPT_IMAGES]
     signal = source.description.encode(samples)
     files, described = network_files(network)
     about = {**_about(source, run), **described}

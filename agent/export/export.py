@@ -9,7 +9,6 @@ from typing import Any
 from snn4.agent.export.bundle import write_lava
 from snn4.agent.export.source import Source, open_source
 from snn4.agent.models.files import ModelError
-from snn4.policies.export.description import NotExportable
 
 TARGETS = ("lava",)
 """Formats by name."""
@@ -32,10 +31,7 @@ def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: s
         raise ModelError(f"--target: got {target}, allowed are {', '.join(TARGETS)}")
     if out.exists():
         raise ModelError(f"{out}: is there already; allowed is a new place: take another -o, or remove it")
-    try:
-        write(open_source(run, task), run, target, out, options)
-    except NotExportable as error:
-        raise ModelError(f"{run}: {error}") from error
+    write(open_source(run, task), run, target, out, options)
     return out
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn4.policies.export.chip import drive, on_chip
-from snn4.policies.export.description import Conv, Dense
+from snn4.policies.export.chip_activity import host_operations
 from snn4.policies.export.host import LARGEST_BIAS
 from snn4.policies.export.integer_network import IntegerNetwork, Run
 from snn4.policies.export.placement import (
@@ -75,18 +75,7 @@ def chip_cost(network: IntegerNetwork, signal: NDArray[Any]) -> ChipCost:
         messages = trace.spikes
     decisions = signal.shape[1]
     updates = float(network.window * sum(math.prod(layer.neurons.shape) for layer in network.layers))
-    return ChipCost(events / decisions, updates, active / decisions, _host_macs(network), spikes / decisions)
-
-
-def _host_macs(network: IntegerNetwork) -> int:
-    if network.host is None:
-        return 0
-    sizes = [
-        layer.part.weight.size * math.prod(layer.shape[1:])
-        for layer in network.host.layers
-        if isinstance(layer.part, (Conv, Dense))
-    ]
-    return sum(sizes)
+    return ChipCost(events / decisions, updates, active / decisions, host_operations(network), spikes / decisions)
 
 
 def limits(network: IntegerNetwork, signal: NDArray[Any], run: Run) -> list[str]:

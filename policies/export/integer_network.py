@@ -93,6 +93,15 @@ class IntegerNetwork:
         """Steps of a decision on the chip, T + L."""
         return self.T + sum(layer.synapses is not None for layer in self.layers)
 
+    @property
+    def parameters(self) -> int:
+        """Weights and biases, on the chip and on its host."""
+        parts: list[Any] = [layer.part for layer in self.host.layers] if self.host else []
+        sizes = [part.weight.size + part.bias.size for part in parts if hasattr(part, "weight")]
+        for layer in self.layers:
+            sizes += [0 if layer.synapses is None else layer.synapses.weight.size, layer.neurons.bias_mant.size]
+        return sum(sizes)
+
     def windowed(self, delays: bool = True) -> tuple[IntegerLayer, ...]:
         """The layers with resets before each decision, for one decision after the other on the chip.
 
