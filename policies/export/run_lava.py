@@ -229,12 +229,7 @@ def decide(bundle: Bundle, inputs: Array) -> None:
 
 def episodes(bundle: Bundle, number: int, seed: int, out: Path | None) -> None:
     """Play whole episodes; every decision is recorded in the file ``out``."""
-    import gymnasium
-
-    world = bundle.manifest["environment"]
-    if world is None:
-        raise SystemExit("this network has no environment of Gymnasium to act in")
-    env, chip = gymnasium.make(world["id"], **world["kwargs"]), Chip(bundle)
+    env, chip = environment(bundle), Chip(bundle)
     decisions: list[tuple[Any, ...]] = []
     returns = []
     for episode in range(number):
@@ -245,6 +240,20 @@ def episodes(bundle: Bundle, number: int, seed: int, out: Path | None) -> None:
     if out is not None:
         observations, v, actions = (np.array(values) for values in zip(*decisions, strict=True))
         np.savez(out, observations=observations, v=v, actions=actions, returns=np.array(returns))
+
+
+def environment(bundle: Bundle) -> Any:
+    """The environment in which the network has learned to act."""
+    world = bundle.manifest["environment"]
+    if world is None:
+        raise SystemExit("this network has no environment of Gymnasium to act in")
+    try:
+        import gymnasium
+
+        return gymnasium.make(world["id"], **world["kwargs"])
+    except Exception as error:  # of a missing package, most often
+        message = f"{world['id']} cannot be made ({error}): install what it needs beside Lava, or play no episodes"
+        raise SystemExit(message) from error
 
 
 def play(bundle: Bundle, env: Any, chip: Chip, seed: int, decisions: list[tuple[Any, ...]]) -> float:
