@@ -5,23 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
-from stable_baselines3.common.policies import BasePolicy
-from torch import Tensor, nn
 
 from snn4.agent import kinds
 from snn4.agent.evaluation.accuracy import Recognizer, recognize
 from snn4.agent.evaluation.episodes import TEST_SEED, EvaluationConfig, Evaluator, evaluation, normalized, play
 from snn4.agent.evaluation.indicators import Indicators, meter, spread
 from snn4.agent.evaluation.shown import InOrder
-from snn4.agent.export.integers import data_of, features, integers_of, require_images
+from snn4.agent.export.integers import data_of, integers_of, require_images
+from snn4.agent.export.on_chip import OnChip, spikes_of
 from snn4.agent.export.source import ClassifierSource, PolicySource, open_source
 from snn4.agent.life.page import score_rows
 from snn4.agent.models.files import ModelError
@@ -33,7 +29,6 @@ from snn4.agent.show.text import percent
 from snn4.learners.generators import result_of
 from snn4.policies.export.chip_activity import ChipActivity
 from snn4.policies.export.integer_network import IntegerNetwork
-from snn4.policies.neurons import Neuron
 
 Summary = dict[str, Any]
 FLOAT, LOIHI = "float", "loihi"
@@ -97,34 +92,6 @@ def evaluated_policy(source: PolicySource, bits: int, settings: EvaluationConfig
     return _summary(source.name, network, {FLOAT: in_float, LOIHI: row}, chip.activity, {"task": source.task.name})
 
 
-class OnChip:
-    """Acts as Loihi would, with the interface of a policy, and compares itself with the policy in float.
-
-    Args:
-        source: the policy.
-        network: its integers.
-    """
-
-    def __init__(self, source: PolicySource, network: IntegerNetwork) -> None:
-        assert network.actions is not None
-        self.policy, self.network, self.actions = source.policy, network, network.actions
-        self.activity = ChipActivity(network)
-
-    def predict(self, observation: Any, state: Any = None, *_: Any, **__: Any) -> tuple[NDArray[Any], Any]:
-        """Actions (B, …) for observations (B, …); it has no state."""
-        inputs = features(self.policy, observation)
-        run = self.network.run(inputs)
-        actions = self.actions.chosen(run.scores.astype(np.float32))
-        trains = spikes_of(_body(self.policy), torch.from_numpy(inputs))[0]
-        expected = self.policy.predict(observation, deterministic=True)[0]
-        self.activity.add(run, trains, self.actions.agreement(actions, expected))
-        return actions, state
-
-
-def _body(policy: BasePolicy) -> nn.Module:
-    return policy.acting_layers().body  # type: ignore[operator, union-attr, no-any-return]
-
-
 def evaluated_classifier(source: ClassifierSource, bits: int) -> Summary:
     """The test data, recognised by the chip and in float."""
     network, data = integers_of(source, bits), data_of(source)
@@ -149,25 +116,6 @@ def evaluated_classifier(source: ClassifierSource, bits: int) -> Summary:
     return _summary(source.name, network, {FLOAT: in_float, LOIHI: row}, activity, {"data": source.data.name})
 
 
-@contextmanager
-def _recording(network: nn.Module) -> Iterator[list[NDArray[Any]]]:
-    trains: list[NDArray[Any]] = []
-    neurons = [module for module in network.modules() if isinstance(module, Neuron)]
-    hooks = [neuron.register_forward_hook(lambda _, __, y: trains.append(y[0].cpu().numpy())) for neuron in neurons]
-    try:
-        yield trains
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def spikes_of(network: nn.Module, x: Tensor) -> tuple[list[NDArray[Any]], Tensor]:
-    """The spike trains (T, B, …) of all layers of neurons for ``x`` (B, …), in order, and the output."""
-    with torch.no_grad(), _recording(network) as trains:
-        output = network(x)
-    return trains, output
-
-
 def _summary(
     name: str, network: IntegerNetwork, rows: dict[str, Summary], activity: ChipActivity, about: dict[str, str]
 ) -> Summary:
@@ -179,24 +127,24 @@ def _summary(
 
 def tables(summary: Summary) -> RenderableType:
     """Both tests in the table of ``evaluate``, and the agreement of the chip with float below it."""
+    about = summary.get("task", summary.get("data"))
     chip = f"Loihi, {summary['bits']} bits"
     if "task" in summary:
         rows = score_rows({"tasks": {FLOAT: summary["rows"][FLOAT], chip: summary["rows"][LOIHI]}})
         rows = [["", *rows[0][1:]], *([name, *row[1:]] for name, row in zip((FLOAT, chip), rows[1:], strict=True))]
+        forms = [rows, [row[:-1] for row in rows]]
     else:
         rows = indicator_rows({"indicators": list(summary["rows"].values())})
+        forms = [rows, [list(column) for column in zip(*rows, strict=True)]]
+    table = Fitting(f"{summary['name']}, {about}: test, per decision", *forms, framed="task" in summary)
+    return Group(table, *map(Text, _lines(summary)))
+
+
+def _lines(summary: Summary) -> Iterator[str]:
     agreement = summary["agreement"]
     layers = ", ".join(f"{name} {percent(share)}" for name, share in agreement["spikes"].items())
-    lines = [
-        f"as in float, %: decisions {percent(agreement['decisions'])}; spikes {layers}",
-        f"{agreement['compared']:,} decisions, each of {summary['steps_per_decision']} steps of the chip; "
-        f"ACs: spikes that cross its synapses, with pooling in them",
-    ]
-    if summary["saturated"]:
-        lines.append(
-            f"{summary['saturated']:,} decisions reached the end of the readout's range: their scores are wrong"
-        )
-    about = summary.get("task", summary.get("data"))
-    return Group(
-        Fitting(f"{summary['name']}, {about}: test, per decision", rows, [row[:-1] for row in rows]), *map(Text, lines)
-    )
+    yield f"as in float, %: decisions {percent(agreement['decisions'])}; spikes {layers}"
+    steps = summary["steps_per_decision"]
+    yield f"{agreement['compared']:,} decisions, of {steps} steps of the chip each; ACs count the synapses of the chip"
+    if number := summary["saturated"]:
+        yield f"{number:,} decisions reached the end of the readout's range, and their scores are wrong"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snn4.policies.export.description import Actions
 from snn4.policies.export.host import Doubles, Host
-from snn4.policies.export.integer import IntegerLayer, Ints, Trace, simulate
+from snn4.policies.export.integer import LARGEST_STATE, IntegerLayer, Ints, Trace, simulate
 
 
 class Readout(NamedTuple):
@@ -39,7 +39,8 @@ class Run(NamedTuple):
     @property
     def saturated(self) -> NDArray[np.bool_]:
         """Whether the readout of an input reached the end of its range, so that its scores are wrong (B,)."""
-        return np.asarray(self.traces[-1].spikes.any((0, 2)))
+        readout = self.traces[-1]
+        return np.asarray((readout.spikes | (readout.v == 1 - LARGEST_STATE)).any((0, 2)))
 
 
 @dataclass(frozen=True)
