@@ -39,7 +39,7 @@ def write_lava(source: Source, run: str, out: Path, bits: int = 8) -> None:
     network = integers_of(source, bits)
     samples = calibration(source)[: KEPT_OBSERVATIONS if isinstance(source, PolicySource) else KEPT_IMAGES]
     signal = source.description.encode(samples)
-    files, described = network_files(network)
+    files, described = network_files(network, _code(source))
     about = {**_about(source, run), **described}
     coded = {} if network.coding == "direct" else {"signal": signal.astype(np.int8)}
     files[SAMPLES] = npz({"inputs": samples, **coded})
@@ -72,6 +72,14 @@ def _environment(source: PolicySource) -> dict[str, Any] | None:
     if not entry.startswith("gymnasium.") or not isinstance(source.policy.observation_space, spaces.Box):
         return None
     return {"id": task.environment, "kwargs": dict(task.kwargs)}
+
+
+def _code(source: Source) -> dict[str, NDArray[Any]]:
+    """The parameters of a population code."""
+    if not isinstance(source, PolicySource) or source.description.coding.kind != "population":
+        return {}
+    encoder = source.policy.acting_layers().body.encoder  # type: ignore[operator, union-attr]
+    return {name: getattr(encoder, name).detach().cpu().numpy() for name in ("centres", "log_widths")}
 
 
 def _normalization(source: PolicySource) -> dict[str, Any] | None:

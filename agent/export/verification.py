@@ -20,12 +20,14 @@ from snn4.agent.export.lava_env import find_lava
 from snn4.agent.export.source import ClassifierSource, PolicySource, Source, open_source
 from snn4.policies.export.bundle import MANIFEST, BundleError, read_arrays, read_bundle
 from snn4.policies.export.chip import Driven, drive, on_chip
-from snn4.policies.export.integer_network import IntegerNetwork
+from snn4.policies.export.integer_network import IntegerNetwork, Run
 from snn4.policies.export.lava import NETWORK, SAMPLES, SCRIPT, read_network
 from snn4.policies.modes import evaluating
 
 COMPARED = ("spikes", "u", "v")
 STEPS = 1_000
+CODES = ("direct", "population")
+"""Those that ``run_lava.py`` can make."""
 MOST_VALUES = 500_000
 """Recorded by default. Lava hands out about 40,000 a second."""
 Decide = Callable[[NDArray[Any]], NDArray[Any]]
@@ -136,25 +138,34 @@ def _signal(samples: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
 def _episodes(bundle: Bundle, lava: Lava, episodes: int, trained: Decide | None) -> dict[str, Any]:
     """Whole episodes inside Lava; the integer model and the trained policy also see each observation."""
     network = bundle.network
-    if network.host is None:
+    if network.coding not in CODES:
         return {"episodes": 0, "decisions": 0, "equal": 0, "skipped": f"run_lava.py has no code {network.coding}"}
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "episodes.npz"
         arguments: list[str | Path] = ["episodes", str(episodes), "--seed", str(TEST_SEED), "--out", out]
         run_lava(lava.python, bundle.folder / SCRIPT, arguments, lava.silence)
         played = read_arrays(out)
-    run = network.run(played["observations"])
+    run = _integers_of(network, played)
     actions = _chosen(network, run.scores)
     same = (run.traces[-1].v[-1] == played["v"]).all(1)
     same &= np.isclose(actions, played["actions"], rtol=0, atol=1e-6).reshape(len(same), -1).all(1)
     result: dict[str, Any] = {
         "episodes": episodes, "decisions": len(same), "equal": int(same.sum()),
-        "returns": {"lava": played["returns"].tolist(), "integers": _returns(bundle, episodes, _integers(network))},
+        "returns": {"lava": played["returns"].tolist()},
     }  # fmt: skip
+    if network.host is not None:
+        result["returns"]["integers"] = _returns(bundle, episodes, _integers(network))
     if trained is not None:
         result["as_trained"] = _agreement(actions, trained(played["observations"]))
         result["returns"]["trained"] = _returns(bundle, episodes, trained)
     return result
+
+
+def _integers_of(network: IntegerNetwork, played: Mapping[str, NDArray[Any]]) -> Run:
+    """The decisions of the integer model on the observations, or on their spikes where a code has made some."""
+    if network.host is not None:
+        return network.run(played["observations"])
+    return network.run_signal(played["driven"][:, : network.T].swapaxes(0, 1))
 
 
 def _returns(bundle: Bundle, episodes: int, decide: Decide) -> list[float]:

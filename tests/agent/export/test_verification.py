@@ -68,6 +68,10 @@ def test_spikes_of_a_code_drive_a_window(tiny: Tiny, tmp_path: Path) -> None:
     assert driven["messages"].shape == (3 * network.window, samples["signal"].shape[2])
     v = on_chip(network, driven)[-1].v[network.window - 1 :: network.window, 0]
     np.testing.assert_array_equal(v, network.run_signal(samples["signal"][:, :3]).traces[-1].v[-1])
+    result = verify(bundle, steps=8, python=lava_python())
+    assert result["equal"]
+    assert result["episodes"]["equal"] == result["episodes"]["decisions"] > 5
+    assert result["episodes"]["as_trained"]["equal"] > 0.9
 
 
 def test_a_difference_is_counted_and_ends_with_a_status(bundle: Path) -> None:
