@@ -1,7 +1,7 @@
 """Integer networks beside Lava: random ones and exported ones, as published in ``benchmarks/results/export/``.
 
     python -m snn4.benchmarks.lava --networks 100 --steps 100
-    python -m snn4.benchmarks.lava --run runs/cartpole-… --episodes 5
+    python -m snn4.benchmarks.lava --run runs/cartpole-… --bits 8 4 --episodes 5
     python -m snn4.benchmarks.lava --table
 
 Every spike, u and v of every step is compared. Each measurement is kept in the result file as soon as it is done.
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--networks", type=at_least(1), help="random networks")
     parser.add_argument("--steps", type=at_least(1), default=100, help="of each random network")
     parser.add_argument("--run", help="a run folder or zoo:NAME to export and verify")
-    parser.add_argument("--bits", type=int, default=8)
+    parser.add_argument("--bits", type=int, nargs="+", default=[8])
     parser.add_argument("--episodes", type=at_least(1), default=5)
     parser.add_argument("--lava-python", type=Path)
     parser.add_argument("--table", action="store_true")
@@ -53,11 +53,12 @@ def main() -> None:
     if arguments.networks:
         rows = [row for row in rows if row["measured"] != "random"]
         rows.append(_random(arguments.networks, arguments.steps, python))
-    if arguments.run:
-        row = _exported(arguments.run, arguments.bits, arguments.episodes, python)
+        publish(RESULT, "lava", "lava", rows, {})
+    for bits in arguments.bits if arguments.run else ():
+        row = _exported(arguments.run, bits, arguments.episodes, python)
         rows = [old for old in rows if (old.get("name"), old.get("bits")) != (row["name"], row["bits"])] + [row]
-    print(json.dumps(rows[-1], indent=1))
-    publish(RESULT, "lava", "lava", rows, {})
+        publish(RESULT, "lava", "lava", rows, {})
+    print(table())
 
 
 def _random(networks: int, steps: int, python: Path) -> dict[str, Any]:

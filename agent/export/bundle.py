@@ -11,14 +11,13 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from snn4.agent.export.calibration import typical_inputs
+from snn4.agent.export.integers import calibration, integers_of
 from snn4.agent.export.source import PolicySource, Source
 from snn4.agent.run.provenance import commit, installed_version
 from snn4.envs.world import TaskConfig
 from snn4.policies.export.bundle import write_bundle
 from snn4.policies.export.card import card
 from snn4.policies.export.lava import SAMPLES, network_files, npz
-from snn4.policies.export.loihi import integer_network
 from snn4.policies.export.netx import net_file
 from snn4.policies.metering.meter import Meter
 
@@ -35,13 +34,12 @@ def write_lava(source: Source, run: str, out: Path, bits: int = 8) -> None:
         bits: of a weight.
 
     Raises:
-        NotExportable: the message names the layer that Loihi cannot compute.
+        ModelError: Loihi cannot compute the network; the message names the layer.
     """
-    inputs = typical_inputs(source)
-    network = integer_network(source.description, inputs, bits)
-    samples = inputs[: KEPT_OBSERVATIONS if isinstance(source, PolicySource) else KEPT_IMAGES]
+    network = integers_of(source, bits)
+    samples = calibration(source)[: KEPT_OBSERVATIONS if isinstance(source, PolicySource) else KEPT_IMAGES]
     signal = source.description.encode(samples)
-    files, described = network_files(network)
+    files, described = network_files(network, _code(source))
     about = {**_about(source, run), **described}
     coded = {} if network.coding == "direct" else {"signal": signal.astype(np.int8)}
     files[SAMPLES] = npz({"inputs": samples, **coded})
@@ -74,6 +72,14 @@ def _environment(source: PolicySource) -> dict[str, Any] | None:
     if not entry.startswith("gymnasium.") or not isinstance(source.policy.observation_space, spaces.Box):
         return None
     return {"id": task.environment, "kwargs": dict(task.kwargs)}
+
+
+def _code(source: Source) -> dict[str, NDArray[Any]]:
+    """The parameters of a population code."""
+    if not isinstance(source, PolicySource) or source.description.coding.kind != "population":
+        return {}
+    encoder = source.policy.acting_layers().body.encoder  # type: ignore[operator, union-attr]
+    return {name: getattr(encoder, name).detach().cpu().numpy() for name in ("centres", "log_widths")}
 
 
 def _normalization(source: PolicySource) -> dict[str, Any] | None:

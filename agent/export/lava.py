@@ -15,7 +15,7 @@ from snn4.agent.errors import CannotGoOn
 
 SILENCE = 120.0
 """Seconds without a line of output after which Lava counts as hanging."""
-_LAST_LINES = 8
+_LAST_LINES = 15
 _GRACE = 5.0
 
 

@@ -19,13 +19,15 @@ from snn4.agent.export.lava import SILENCE, run_lava
 from snn4.agent.export.lava_env import find_lava
 from snn4.agent.export.source import ClassifierSource, PolicySource, Source, open_source
 from snn4.policies.export.bundle import MANIFEST, BundleError, read_arrays, read_bundle
-from snn4.policies.export.integer import simulate
-from snn4.policies.export.integer_network import IntegerNetwork
+from snn4.policies.export.chip import Driven, drive, on_chip
+from snn4.policies.export.integer_network import IntegerNetwork, Run
 from snn4.policies.export.lava import NETWORK, SAMPLES, SCRIPT, read_network
 from snn4.policies.modes import evaluating
 
 COMPARED = ("spikes", "u", "v")
 STEPS = 1_000
+CODES = ("direct", "population")
+"""Those that ``run_lava.py`` can make."""
 MOST_VALUES = 500_000
 """Recorded by default. Lava hands out about 40,000 a second."""
 Decide = Callable[[NDArray[Any]], NDArray[Any]]
@@ -95,7 +97,7 @@ def _steps(bundle: Bundle, lava: Lava, steps: int | None) -> dict[str, Any]:
     neurons = sum(int(np.prod(layer.neurons.shape)) for layer in network.layers)
     wanted = steps or max(1, min(STEPS, MOST_VALUES // (3 * neurons)))
     decisions = -(-wanted // network.window)
-    driven = drive(network, bundle.samples, decisions)
+    driven = drive(network, _signal(bundle.samples)[:, np.arange(decisions) % len(bundle.samples["inputs"])])
     with tempfile.TemporaryDirectory() as place:
         case = Path(place) / "bundle"
         case.mkdir()
@@ -107,31 +109,10 @@ def _steps(bundle: Bundle, lava: Lava, steps: int | None) -> dict[str, Any]:
     return {"steps": decisions * network.window, "decisions": decisions, "layers": compare(network, driven, records)}
 
 
-def drive(network: IntegerNetwork, samples: Mapping[str, NDArray[Any]], decisions: int) -> dict[str, NDArray[Any]]:
-    """The input of a number of decisions on the chip: biases (decisions, …), or spikes (steps, …) as messages."""
-    rows = np.arange(decisions) % len(samples["inputs"])
-    signal = samples["signal"][:, rows] if "signal" in samples else samples["inputs"][None, rows]
-    if network.host is not None:
-        return {"biases": network.host.biases(signal)[0]}
-    messages = np.zeros((decisions, network.window, *signal.shape[2:]), np.int32)
-    messages[:, : network.T] = signal.swapaxes(0, 1)
-    return {"messages": messages.reshape(-1, *messages.shape[2:])}
-
-
-def compare(
-    network: IntegerNetwork, driven: Mapping[str, NDArray[Any]], records: Mapping[str, NDArray[Any]]
-) -> list[dict[str, Any]]:
-    """For each layer of a bundle's network: the fractions of spikes, u and v that are equal, over all steps."""
-    messages, biases = driven.get("messages"), driven.get("biases")
-    steps = len(messages) if messages is not None else len(biases) * network.window  # type: ignore[arg-type]
-    traces = simulate(
-        network.layers, steps,
-        None if messages is None else messages[:, None],
-        None if biases is None else np.repeat(biases, network.window, 0)[:, None],
-        delays=True,
-    )  # fmt: skip
+def compare(network: IntegerNetwork, driven: Driven, records: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    """For each layer: the fractions of spikes, u and v in Lava's ``records`` that are equal, over all steps."""
     rows = []
-    for number, (layer, trace) in enumerate(zip(network.layers, traces, strict=True)):
+    for number, (layer, trace) in enumerate(zip(network.layers, on_chip(network, driven), strict=True)):
         equal = {
             name: float((getattr(trace, name)[:, 0] == records[f"{number}.{name}"]).mean()) for name in trace._fields
         }
@@ -143,36 +124,48 @@ def compare(
 def _samples(bundle: Bundle, trained: Decide | None) -> dict[str, Any]:
     """How often the integer model decides as what was trained, on the samples of the bundle."""
     inputs = bundle.samples["inputs"]
-    signal = bundle.samples.get("signal", inputs[None])
-    run = bundle.network.run_signal(signal)
+    run = bundle.network.run_signal(_signal(bundle.samples))
     result: dict[str, Any] = {"samples": len(inputs), "saturated": int(run.saturated.sum())}
     if trained is not None:
         result["as_trained"] = _agreement(_chosen(bundle.network, run.scores), trained(inputs))
     return result
 
 
+def _signal(samples: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    return samples["signal"] if "signal" in samples else samples["inputs"][None]
+
+
 def _episodes(bundle: Bundle, lava: Lava, episodes: int, trained: Decide | None) -> dict[str, Any]:
     """Whole episodes inside Lava; the integer model and the trained policy also see each observation."""
     network = bundle.network
-    if network.host is None:
+    if network.coding not in CODES:
         return {"episodes": 0, "decisions": 0, "equal": 0, "skipped": f"run_lava.py has no code {network.coding}"}
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "episodes.npz"
         arguments: list[str | Path] = ["episodes", str(episodes), "--seed", str(TEST_SEED), "--out", out]
         run_lava(lava.python, bundle.folder / SCRIPT, arguments, lava.silence)
         played = read_arrays(out)
-    run = network.run(played["observations"])
+    run = _integers_of(network, played)
     actions = _chosen(network, run.scores)
     same = (run.traces[-1].v[-1] == played["v"]).all(1)
     same &= np.isclose(actions, played["actions"], rtol=0, atol=1e-6).reshape(len(same), -1).all(1)
     result: dict[str, Any] = {
         "episodes": episodes, "decisions": len(same), "equal": int(same.sum()),
-        "returns": {"lava": played["returns"].tolist(), "integers": _returns(bundle, episodes, _integers(network))},
+        "returns": {"lava": played["returns"].tolist()},
     }  # fmt: skip
+    if network.host is not None:
+        result["returns"]["integers"] = _returns(bundle, episodes, _integers(network))
     if trained is not None:
         result["as_trained"] = _agreement(actions, trained(played["observations"]))
         result["returns"]["trained"] = _returns(bundle, episodes, trained)
     return result
+
+
+def _integers_of(network: IntegerNetwork, played: Mapping[str, NDArray[Any]]) -> Run:
+    """The decisions of the integer model on the observations, or on their spikes where a code has made some."""
+    if network.host is not None:
+        return network.run(played["observations"])
+    return network.run_signal(played["driven"][:, : network.T].swapaxes(0, 1))
 
 
 def _returns(bundle: Bundle, episodes: int, decide: Decide) -> list[float]:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn4.policies.export.description import Conv, Dense
+from snn4.policies.export.chip import drive, on_chip
+from snn4.policies.export.chip_activity import host_operations
 from snn4.policies.export.host import LARGEST_BIAS
 from snn4.policies.export.integer_network import IntegerNetwork, Run
 from snn4.policies.export.placement import (
@@ -55,35 +56,26 @@ class ChipCost:
         return joules
 
 
-def chip_cost(network: IntegerNetwork, signal: NDArray[Any], run: Run) -> ChipCost:
-    """The cost of the decisions ``run`` on ``signal``; all neurons are updated in all steps of a `window`."""
-    samples = run.traces[0].spikes.shape[1]
+def chip_cost(network: IntegerNetwork, signal: NDArray[Any]) -> ChipCost:
+    """The cost of decisions on ``signal`` (S, decisions, …), one after the other, in all their steps."""
+    driven = drive(network, signal)
     events = active = spikes = 0.0
-    messages = None if network.host else signal != 0
-    for layer, trace in zip(network.layers, run.traces, strict=True):
+    messages = driven["messages"][:, None] != 0 if "messages" in driven else None
+    traces = on_chip(network, driven)
+    for layer, trace in zip(network.layers, traces, strict=True):
         if layer.synapses is None:  # biases drive them, in every step
-            received = np.broadcast_to(network.host.biases(signal) if network.host else 0, trace.spikes.shape)
+            received = np.repeat(driven["biases"], network.window, 0)[:, None]
         else:
             assert messages is not None
             received = crossed(layer.synapses, messages)
             events += float(received.sum())
+            received = np.concatenate([np.zeros_like(received[:1]), received[:-1]])
         active += float(((received != 0) | trace.spikes).sum())
         spikes += float(trace.spikes.sum())
         messages = trace.spikes
-    neurons = sum(int(np.prod(layer.neurons.shape)) for layer in network.layers)
-    updates = float(neurons * network.window)
-    return ChipCost(events / samples, updates, active / samples, _host_macs(network), spikes / samples)
-
-
-def _host_macs(network: IntegerNetwork) -> int:
-    if network.host is None:
-        return 0
-    sizes = [
-        layer.part.weight.size * math.prod(layer.shape[1:])
-        for layer in network.host.layers
-        if isinstance(layer.part, (Conv, Dense))
-    ]
-    return sum(sizes)
+    decisions = signal.shape[1]
+    updates = float(network.window * sum(math.prod(layer.neurons.shape) for layer in network.layers))
+    return ChipCost(events / decisions, updates, active / decisions, host_operations(network), spikes / decisions)
 
 
 def limits(network: IntegerNetwork, signal: NDArray[Any], run: Run) -> list[str]:
@@ -109,7 +101,7 @@ def card(
         joules: energy of a decision of the trained network at 45 nm, by model.
     """
     run, places = network.run_signal(signal), placed(network)
-    cost, over = chip_cost(network, signal, run), limits(network, signal, run)
+    cost, over = chip_cost(network, signal), limits(network, signal, run)
     return _TEXT.format(
         name=about["name"], bits=network.bits, T=network.T, window=network.window, layers=network.window - network.T,
         run=about["run"], commit=about["commit_hash"] or "unknown", placement=_placement(places),
@@ -143,7 +135,13 @@ def _cost(cost: ChipCost, samples: int, joules: Mapping[str, float | None]) -> s
 
 
 def _energy(joules: float | None) -> str:
-    return "-" if joules is None else f"{joules * 1e9:,.3g} nJ"
+    if joules is None:
+        return "-"
+    unit, size = next(((unit, size) for unit, size in _UNITS if joules >= size), _UNITS[-1])
+    return f"{joules / size:,.3g} {unit}"
+
+
+_UNITS = (("mJ", 1e-3), ("µJ", 1e-6), ("nJ", 1e-9), ("pJ", 1e-12))
 
 
 def _inputs(network: IntegerNetwork) -> str:

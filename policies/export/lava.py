@@ -18,12 +18,18 @@ from snn4.policies.export.integer_network import IntegerNetwork
 NETWORK, SAMPLES, SCRIPT = "network.npz", "samples.npz", "run_lava.py"
 
 
-def network_files(network: IntegerNetwork) -> tuple[dict[str, bytes], dict[str, Any]]:
+def network_files(
+    network: IntegerNetwork, code: Mapping[str, NDArray[Any]] | None = None
+) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Arrays and script of a bundle by file name, and what its manifest says about ``network``.
 
     The layers have their resets for one decision after the other, so that Lava runs them as they are.
+
+    Args:
+        code: arrays of the code, for the script: of ``population``, the fields' ``centres`` and ``log_widths`` (n, k).
     """
     arrays, about = to_arrays(dataclasses.replace(network, layers=network.windowed()))
+    arrays |= {f"code.{name}": values for name, values in (code or {}).items()}
     script = Path(__file__).with_name(SCRIPT).read_bytes()
     return {NETWORK: npz(arrays), SCRIPT: script}, {"window": network.window, "network": about}
 

@@ -16,9 +16,10 @@ from snn4.policies.export.placement import message_shape
 def net_file(network: IntegerNetwork) -> bytes | None:
     """The content of the file; None without h5py, which is no dependency.
 
-    ``netx`` gives every bias the exponent 6: biases are rounded to whole units here, so its neurons do almost what
-    those of the bundle do. Where a host drives the first neurons, ``netx`` has the bias 0 there, to be set for every
-    decision. It resets with ``hdf5.Network(path, reset_interval=window, reset_offset=1)``.
+    ``netx`` gives every bias the exponent 6. Biases are rounded to whole units here; with the mantissas and exponents
+    of the bundle set in its neurons, it computes the same as the bundle. Where a host drives the first neurons, their
+    biases are 0 here, and are set before each decision. Resets: ``hdf5.Network(path, reset_interval=window,
+    reset_offset=0)`` behind a host, else ``reset_offset=1``.
     """
     try:
         import h5py

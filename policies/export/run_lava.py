@@ -45,16 +45,33 @@ class Bundle:
         start = f"{place}."
         return {**fields, **{name[len(start) :]: x for name, x in self.arrays.items() if name.startswith(start)}}
 
+    def driven(self, values: Array) -> Array:
+        """What the host gives to the chip for one input: biases, or the spikes (steps, n) of a code."""
+        return self.spikes(values) if self.network["host"] is None else self.biases(values)
+
     def biases(self, values: Array) -> Array:
-        """The host: the currents of one input, which are the mantissas of the first neurons' biases."""
+        """The currents of one input, as mantissas of the first neurons' biases."""
         host = self.network["host"]
-        if host is None:
-            raise SystemExit(f"the code {self.network['coding']} of the inputs is not in this file; use snn4-agent")
         outputs = {"input": np.asarray(values, np.float64)}
         for number, layer in enumerate(host["layers"]):
             part = self.fields(layer["part"], f"host.{number}")
             last = outputs[layer["name"]] = on_host(part, [outputs[name] for name in layer["inputs"]])
         return np.rint(last * (host["scale"] * 64 / 2 ** host["exponent"])).clip(-4095, 4095).astype(np.int32)
+
+    def spikes(self, values: Array) -> Array:
+        """The population code: Gaussian receptive fields drive neurons that integrate and fire, for T steps."""
+        if self.network["coding"] != "population":
+            raise SystemExit(f"the code {self.network['coding']} is not in this file; allowed are direct, population")
+        code = self.fields({}, "code")
+        distances = (np.asarray(values, np.float32)[:, None] - code["centres"]) * np.exp(-code["log_widths"])
+        activity = np.exp(np.float32(-0.5) * distances**2).ravel()
+        v = np.full_like(activity, 0.5)
+        spikes = np.zeros((self.steps, len(v)), np.int32)
+        for step in range(self.network["T"]):
+            v += activity
+            spikes[step] = v >= 1
+            v -= spikes[step]
+        return spikes
 
 
 def on_host(part: Fields, inputs: list[Array]) -> Array:
@@ -97,11 +114,12 @@ class Chip:
         self.bundle, self.recorded = bundle, recorded
         self.configuration = Loihi2SimCfg(select_tag="fixed_pt")
         self.neurons: list[LIF] = []
+        self.inlet: Any = None
         self.monitors: list[dict[str, Any]] = []
 
     def start(self, first: Array) -> None:
         """``first``: biases of the first decision, or all spikes (steps, …) that come from outside."""
-        self.neurons = connected(self.bundle, first.T)  # Lava's axes are (W, H, C), and time comes last
+        self.inlet, self.neurons = connected(self.bundle, first.T)  # Lava's axes are (W, H, C), and time comes last
         if self.recorded:
             self.monitors = [monitors(neurons, self.recorded) for neurons in self.neurons]
         self.neurons[0].create_runtime(self.configuration)
@@ -110,12 +128,12 @@ class Chip:
         """Go on for some steps."""
         self.neurons[0].run(RunSteps(steps), self.configuration)
 
-    def decide(self, biases: Array) -> Array:
-        """Membranes of the readout for the biases of one input."""
+    def decide(self, driven: Array) -> Array:
+        """Membranes of the readout for one input (`Bundle.driven`)."""
         if self.neurons:
-            self.neurons[0].bias_mant.set(biases.T)
+            self.inlet.set(driven.T)
         else:
-            self.start(biases)
+            self.start(driven)
         self.run(self.bundle.steps)
         return self.neurons[-1].v.get().astype(np.int64)  # type: ignore[no-any-return]
 
@@ -134,19 +152,22 @@ class Chip:
             self.neurons[0].stop()
 
 
-def connected(bundle: Bundle, first: Array) -> list[LIF]:
-    """The layers of neurons, with their synapses between them."""
+def connected(bundle: Bundle, first: Array) -> tuple[Any, list[LIF]]:
+    """The variable that takes inputs, and the layers of neurons, with their synapses between them."""
     layers, axons, done = bundle.network["layers"], None, []
     if layers[0]["synapses"] is not None:
-        axons = RingBuffer(data=first.astype(np.int32)).s_out
+        source = RingBuffer(data=first.astype(np.int32))
+        inlet, axons = source.data, source.s_out
     for number, layer in enumerate(layers):
         fields = bundle.fields(layer["neurons"], f"layers.{number}.neurons")
         neurons = population(fields, first if axons is None else fields["bias_mant"].T)
-        if axons is not None:
+        if axons is None:
+            inlet = neurons.bias_mant
+        else:
             connect(axons, bundle.fields(layer["synapses"], f"layers.{number}.synapses"), neurons)
         axons = neurons.s_out
         done.append(neurons)
-    return done
+    return inlet, done
 
 
 def population(fields: Fields, biases: Array) -> LIF:
@@ -221,7 +242,7 @@ def decide(bundle: Bundle, inputs: Array) -> None:
     """Print scores and action for each input."""
     chip = Chip(bundle)
     for x in inputs:
-        scores = scored(bundle, chip.decide(bundle.biases(x)))
+        scores = scored(bundle, chip.decide(bundle.driven(x)))
         chosen = np.asarray(action(bundle, scores)).tolist()
         print(json.dumps({"action": chosen, "scores": scores.tolist()}), flush=True)
     chip.stop()
@@ -229,12 +250,7 @@ def decide(bundle: Bundle, inputs: Array) -> None:
 
 def episodes(bundle: Bundle, number: int, seed: int, out: Path | None) -> None:
     """Play whole episodes; every decision is recorded in the file ``out``."""
-    import gymnasium
-
-    world = bundle.manifest["environment"]
-    if world is None:
-        raise SystemExit("this network has no environment of Gymnasium to act in")
-    env, chip = gymnasium.make(world["id"], **world["kwargs"]), Chip(bundle)
+    env, chip = environment(bundle), Chip(bundle)
     decisions: list[tuple[Any, ...]] = []
     returns = []
     for episode in range(number):
@@ -243,19 +259,34 @@ def episodes(bundle: Bundle, number: int, seed: int, out: Path | None) -> None:
         print(f"episode {episode + 1}: return {returns[-1]:g} in {len(decisions) - before} decisions", flush=True)
     chip.stop()
     if out is not None:
-        observations, v, actions = (np.array(values) for values in zip(*decisions, strict=True))
-        np.savez(out, observations=observations, v=v, actions=actions, returns=np.array(returns))
+        x, driven, v, actions = (np.array(values) for values in zip(*decisions, strict=True))
+        np.savez(out, observations=x, driven=driven, v=v, actions=actions, returns=np.array(returns))
+
+
+def environment(bundle: Bundle) -> Any:
+    """The environment in which the network has learned to act."""
+    world = bundle.manifest["environment"]
+    if world is None:
+        raise SystemExit("this network has no environment of Gymnasium to act in")
+    try:
+        import gymnasium
+
+        return gymnasium.make(world["id"], **world["kwargs"])
+    except Exception as error:  # of a missing package, most often
+        message = f"{world['id']} cannot be made ({error}): install what it needs beside Lava, or play no episodes"
+        raise SystemExit(message) from error
 
 
 def play(bundle: Bundle, env: Any, chip: Chip, seed: int, decisions: list[tuple[Any, ...]]) -> float:
-    """The return of one episode; its observations, membranes and actions are appended to ``decisions``."""
+    """The return of one episode; observations, inputs, membranes and actions are appended to ``decisions``."""
     observation, _ = env.reset(seed=seed)
     total, over = 0.0, False
     while not over:
         x = seen(bundle, observation)
-        v = chip.decide(bundle.biases(x))
+        driven = bundle.driven(x)
+        v = chip.decide(driven)
         chosen = action(bundle, scored(bundle, v))
-        decisions.append((x, v, chosen))
+        decisions.append((x, driven, v, chosen))
         observation, reward, terminated, truncated, _ = env.step(chosen)
         total, over = total + float(reward), terminated or truncated
         if len(decisions) % 100 == 0:
