@@ -22,14 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from snn4.agent.export.calibration import typical_inputs
 from snn4.agent.export.export import export
+from snn4.agent.export.integers import calibration, integers_of
 from snn4.agent.export.normalizing import input_normalization
 from snn4.agent.export.source import PolicySource, open_source
 from snn4.benchmarks.publishing import RESULTS, at_least, markdown, publish
 from snn4.benchmarks.timing import ratio, take_turns
 from snn4.policies.export.c import c_name, c_sizes
-from snn4.policies.export.loihi import integer_network
 
 RESULT = RESULTS / "export" / "c.json"
 LOOP = """
@@ -74,9 +73,9 @@ def measure(run: str, rounds: int) -> dict[str, Any]:
     source = open_source(run)
     if not isinstance(source, PolicySource):
         raise SystemExit(f"{run}: got a classifier, allowed is the run folder of a life")
-    seen, normalization = typical_inputs(source), input_normalization(source)
+    seen, normalization = calibration(source), input_normalization(source)
     raw = seen if normalization is None else (seen * normalization.std + normalization.mean).astype(np.float32)
-    network = integer_network(source.description, seen)
+    network = integers_of(source)
     with tempfile.TemporaryDirectory() as folder:
         export(run, "c", Path(folder) / "net.c", {})
         library = _compiled(Path(folder), c_name(source.name), raw.shape[1])

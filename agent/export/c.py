@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snn4.agent.export.calibration import typical_inputs
+from snn4.agent.export.integers import integers_of
 from snn4.agent.export.normalizing import input_normalization
 from snn4.agent.export.source import Source
 from snn4.agent.models.files import ModelError
 from snn4.policies.export.c import c_source
-from snn4.policies.export.loihi import integer_network
 
 
 def write_c(source: Source, out: Path, bits: int = 8) -> None:
@@ -19,13 +18,12 @@ def write_c(source: Source, out: Path, bits: int = 8) -> None:
         bits: of a weight.
 
     Raises:
-        ModelError: ``out`` is no name of a C file.
-        NotExportable: the message names what the integers cannot do.
+        ModelError: ``out`` is no name of a C file, or the integers cannot do it; the message names the layer.
+        NotExportable: C cannot do it; the message names the layer.
     """
     if out.suffix != ".c":
         raise ModelError(f"-o: got {out}, allowed is the name of a C file: take {out.name}.c")
-    network = integer_network(source.description, typical_inputs(source), bits)
-    text = c_source(network, source.name, input_normalization(source))
+    text = c_source(integers_of(source, bits), source.name, input_normalization(source))
     partial = out.with_name(f".{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from snn4.agent.export.c import write_c
 from snn4.agent.export.source import Source, open_source
 from snn4.agent.export.spinnaker import write_spinnaker
 from snn4.agent.models.files import ModelError
+from snn4.policies.export.description import NotExportable
 
 OPTIONS: dict[str, tuple[str, ...]] = {"lava": ("bits",), "spinnaker": (), "c": ("bits",)}
 """What each target can be told."""
@@ -36,7 +37,10 @@ def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: s
         raise ModelError(f"--{unknown[0]}: is no option of --target {target}; allowed are {allowed}: leave it out")
     if out.exists():
         raise ModelError(f"{out}: is there already; allowed is a new place: take another -o, or remove it")
-    write(open_source(run, task), run, target, out, options)
+    try:
+        write(open_source(run, task), run, target, out, options)
+    except NotExportable as error:
+        raise ModelError(f"{run}: {error}") from error
     return out
 
 

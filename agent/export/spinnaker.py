@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from snn4.agent.export.calibration import typical_inputs
+from snn4.agent.export.integers import calibration
 from snn4.agent.export.normalizing import input_normalization
 from snn4.agent.export.source import PolicySource, Source
 from snn4.agent.run.provenance import commit, installed_version
@@ -29,7 +29,7 @@ def write_spinnaker(source: Source, run: str, out: Path) -> None:
         NotExportable: the message names what PyNN's neurons cannot do.
     """
     normalization = input_normalization(source)
-    seen = typical_inputs(source)[:EXAMPLES]
+    seen = calibration(source)[:EXAMPLES]
     given = seen if normalization is None else seen * normalization.std + normalization.mean
     examples = Examples(given.astype(np.float32), float_scores(source, seen))
     files = pynn_files(source.name, source.description, normalization, examples)
