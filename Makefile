@@ -18,7 +18,7 @@ ALSO_dev  := .venv/.installed-run .venv/.installed-test
 .DELETE_ON_ERROR:
 # Two pips must not write into one .venv at the same time, so -j is ignored.
 .NOTPARALLEL:
-.PHONY: help run test test-portable lint types layers check install-run install-test install-dev clean
+.PHONY: help run test test-portable lint types layers check lava install-run install-test install-dev clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [CONFIG=configs/x.yaml] [ARGS="more arguments"]'
@@ -54,6 +54,9 @@ layers: .venv/.installed-dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
 check: lint types layers test ## all of the above but run
+
+lava: .venv/.installed-run ## make the environment with Python 3.10 in which verify and the tests run Lava
+	@$(BIN)/snn4-agent lava-env
 
 install-run: .venv/.installed-run ## make .venv with what run needs
 install-test: .venv/.installed-test ## make .venv with what test needs

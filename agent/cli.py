@@ -134,11 +134,18 @@ def evaluate(
     steps: Annotated[int | None, typer.Option(min=1, help="Classifiers: inner steps; default: the config's T.")] = None,
     report: Annotated[Optional[Path], typer.Option(help="Write an HTML report here.")] = None,  # noqa: UP045
     json: Annotated[bool, typer.Option("--json", help="Print the content of summary.json.")] = False,
+    engine: Annotated[Optional[str], typer.Option(help="loihi: in the integers of the chip, beside float.")] = None,  # noqa: UP045
+    bits: Annotated[int | None, typer.Option(help="With --engine loihi: bits of a weight, 8, 6 or 4.")] = None,
 ) -> None:
     """Test a run as far as it has come, or a model, on test episodes or test data, beside its ANN twin."""
     from snn4.agent import runner
 
     options = {"episodes": episodes, "data": data, "root": root, "steps": steps}
+    if engine is not None or bits is not None:
+        from snn4.agent.export.evaluating import evaluate_on
+
+        evaluate_on(engine, run, bits, {**options, "report": report}, json)
+        return
     runner.evaluate(run, {name: value for name, value in options.items() if value is not None}, report, json)
 
 
@@ -158,9 +165,7 @@ def export(
     run: Annotated[str, typer.Argument(help="The run folder of a life, a training or a conversion, or zoo:NAME.")],
     target: Annotated[str, typer.Option(help="Format.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="New folder or file.")],
-    bits: Annotated[
-        int | None, typer.Option(help="Of the weights: 8, 6 or 4; default: 8 where integers count.")
-    ] = None,
+    bits: Annotated[int | None, typer.Option(help="Of the weights: 8, 6, 4 or 2; default: 8.")] = None,
     task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks; default: the first.")] = None,  # noqa: UP045
     readout: Annotated[bool, typer.Option("--readout", help="NIR: end the graph with the integration.")] = False,
     allow_soft_reset: Annotated[
@@ -188,6 +193,33 @@ def film(
     from snn4.agent.film.film import film as write
 
     print(f"film: {out}, {write(run, out, task, decisions, fps, seed)} frames")
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A folder that export --target lava wrote.")],
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps to compare; default: 1000, fewer for large networks.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=0, help="Policies: whole episodes inside Lava.")] = 1,
+    lava_python: Annotated[Optional[Path], typer.Option(help="A Python with lava-nc.")] = None,  # noqa: UP045
+    silence: Annotated[float, typer.Option(min=1, help="Seconds without a sign of Lava before it is ended.")] = 120,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Run BUNDLE under Lava, and compare every spike and action with its integer model and the trained network."""
+    from snn4.agent.export import lava_tables, verification
+
+    lava_tables.show(verification.verify(bundle, steps, episodes, lava_python, silence), json)
+
+
+@app.command()
+def lava_env(
+    python: Annotated[Optional[Path], typer.Option(help="A Python 3.10; default: look for one.")] = None,  # noqa: UP045
+) -> None:
+    """Make the environment in which verify runs Lava, once, in the user's cache; prints its Python."""
+    from snn4.agent.export.lava_env import make_environment
+
+    print(make_environment(python))
 
 
 @app.command()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -130,10 +131,13 @@ class NeuronConfig:
             raise ValueError(f"surrogate: got {self.surrogate!r}, allowed are {', '.join(SURROGATES)}")
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> dict[str, Any]:
-        # pydantic asks a type for its schema, which is plain data: this one accepts a name in place of the mapping.
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> dict[str, Any]:
+        # pydantic asks a type for its schema, which is plain data: this one accepts a name in place of the mapping. It
+        # takes the place of the mapping's under its reference, which stands for the type everywhere else in a config.
+        fields = dict(handler.resolve_ref_schema(handler(source)))
+        reference = {"ref": fields.pop("ref")} if "ref" in fields else {}
         word = {"type": "no-info", "function": _word}
-        return {"type": "function-before", "function": word, "schema": handler(source)}
+        return {"type": "function-before", "function": word, "schema": fields, **reference}
 
     @property
     def decay(self) -> float:
@@ -156,6 +160,24 @@ def _require(name: str, value: float, condition: Callable[[float], bool], allowe
         raise ValueError(f"{name}: got {value}, allowed is {allowed}")
 
 
+def _on_loihi(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """``fields`` of a neuron, with the decay on Loihi's grid and a strict threshold.
+
+    Loihi's decays are ``1 - dv / 4096``, and it spikes above the threshold, not at it. In float32, spiking above a
+    threshold is the same as spiking at the next larger number.
+    """
+    numbers = {name: fields[name] for name in ("tau_mem", "dt", "v_threshold")}
+    if not all(isinstance(x, (int, float)) and 0 < x < math.inf for x in numbers.values()):
+        return dict(fields)  # the checks of the fields say what is wrong
+    steps = min(max(round(4096 * (1 - math.exp(-numbers["dt"] / numbers["tau_mem"]))), 1), 4095)
+    threshold = np.float32(numbers["v_threshold"])
+    return {
+        **fields,
+        "tau_mem": -numbers["dt"] / math.log1p(-steps / 4096),
+        "v_threshold": float(np.nextafter(threshold, np.float32(np.inf))),
+    }
+
+
 PROFILES = {
     # dt / ln 2 and dt / ln 4: decays of 0.5 and 0.25
     "spikformer": NeuronConfig(
@@ -164,18 +186,25 @@ PROFILES = {
     "ms-resnet": NeuronConfig(
         tau_mem=1e-3 / math.log(4), v_threshold=0.5, reset="hard", surrogate="rectangle", slope=1.0
     ),
+    "loihi": NeuronConfig(**_on_loihi(asdict(NeuronConfig(reset="hard")))),
 }
-"""Neurons of published papers, by name.
+"""Neurons of published papers and of a chip, by name.
 
 spikformer: SpikingJelly's LIF with tau = 2, the neuron of Spikformer, Spikingformer and the Spike-driven Transformer.
 
 ms-resnet: the neuron of MS-ResNet (Hu et al. 2024). The authors' neurons spike above the threshold; these also spike
 exactly at the threshold.
+
+loihi: a LIF that Loihi computes step by step (docs/loihi.md): a decay of ``1 - dv / 4096``, a hard reset to 0, and a
+spike above the threshold, not at it: v_threshold is the next float32 after it.
 """
 
 
 def neuron_config(value: NeuronConfig | Mapping[str, Any] | str) -> NeuronConfig:
     """The config for ``value``: a config, a mapping of its fields, a kind of `KINDS` or a profile of `PROFILES`.
+
+    In a mapping, ``profile`` names a profile, of which the other fields are changes. With loihi, tau_mem then moves to
+    the nearest decay of its grid, and v_threshold to the next float32.
 
     Raises:
         ValueError: for an unknown name or field, and for values that `NeuronConfig` refuses.
@@ -192,15 +221,34 @@ def neuron_config(value: NeuronConfig | Mapping[str, Any] | str) -> NeuronConfig
             f"neuron: got {type(value).__name__}, allowed is a NeuronConfig, a mapping of its fields, or a name"
         )
     names = [field.name for field in fields(NeuronConfig)]
+    value = with_profile(value)
     for key in value:
         if key not in names:
             raise ValueError(f"neuron: got the key {key!r}, allowed are {', '.join(names)}")
     return NeuronConfig(**value)
 
 
+def with_profile(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of ``value``, where a profile stands for its own; ValueError for an unknown one."""
+    if "profile" not in value:
+        return value
+    name = value["profile"]
+    if not isinstance(name, str) or name not in PROFILES:
+        raise ValueError(f"neuron.profile: got {name!r}, allowed are {', '.join(PROFILES)}")
+    changes = {key: changed for key, changed in value.items() if key != "profile"}
+    whole = {**asdict(PROFILES[name]), **changes}
+    if name != "loihi" or not changes:
+        return whole
+    if whole["reset"] != "hard":
+        raise ValueError(f"neuron.reset: got {whole['reset']!r}, allowed with profile loihi is hard; leave it out")
+    return _on_loihi(whole)
+
+
 def _word(value: Any) -> Any:
-    """The config of a name; pydantic checks all other values."""
+    """The config of a name, and the fields of a profile; pydantic checks all other values."""
     try:
+        if isinstance(value, dict):
+            return with_profile(value)
         return neuron_config(value) if isinstance(value, str) else value
     except ValueError as error:  # pydantic adds the neuron's place in the config
         raise ValueError(str(error).removeprefix("neuron.")) from error

@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from snn4.agent.export.bundle import write_lava
+from snn4.agent.export.c import write_c
 from snn4.agent.export.nir_file import write_nir_file
 from snn4.agent.export.source import Source, open_source
+from snn4.agent.export.spinnaker import write_spinnaker
 from snn4.agent.models.files import ModelError
 from snn4.policies.export.description import NotExportable
 
-TARGETS = ("nir",)
-"""Formats by name."""
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "lava": ("bits",), "nir": ("readout", "allow_soft_reset"), "spinnaker": (), "c": ("bits",)
+}  # fmt: skip
+"""What each target can be told."""
 
 
 def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: str | None = None) -> Path:
@@ -20,7 +25,7 @@ def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: s
 
     Args:
         run: see `open_source`.
-        target: one of `TARGETS`.
+        target: one of `OPTIONS`.
         out: a new folder or file.
         options: of the target, only those that were given.
         task: of a life with several tasks.
@@ -28,21 +33,34 @@ def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: s
     Raises:
         ModelError: nothing can be exported from there, or the target cannot express it; ``out`` exists already.
     """
-    if target not in TARGETS:
-        raise ModelError(f"--target: got {target}, allowed are {', '.join(TARGETS)}")
+    if target not in OPTIONS:
+        raise ModelError(f"--target: got {target}, allowed are {', '.join(OPTIONS)}")
+    if unknown := [_typed(name) for name in options if name not in OPTIONS[target]]:
+        allowed = ", ".join(map(_typed, OPTIONS[target])) or "none"
+        raise ModelError(f"{unknown[0]}: is no option of --target {target}; allowed are {allowed}: leave it out")
     if out.exists():
         raise ModelError(f"{out}: is there already; allowed is a new place: take another -o, or remove it")
     try:
-        write(open_source(run, task), target, out, options)
+        write(open_source(run, task), run, target, out, options)
     except NotExportable as error:
         raise ModelError(f"{run}: {error}") from error
     return out
 
 
-def write(source: Source, target: str, out: Path, options: Mapping[str, Any]) -> None:
-    """Write ``source`` for ``target``."""
+def write(source: Source, run: str, target: str, out: Path, options: Mapping[str, Any]) -> None:
+    """Write ``source``, which comes from ``run``, for ``target``."""
     match target:
+        case "lava":
+            write_lava(source, run, out, **options)
+        case "spinnaker":
+            write_spinnaker(source, run, out)
+        case "c":
+            write_c(source, out, **options)
         case "nir":
             write_nir_file(source, out, options)
         case _:
             raise AssertionError(target)
+
+
+def _typed(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -11,19 +11,14 @@ import numpy as np
 from snn4.agent.export.source import ClassifierSource, Source
 from snn4.agent.models.files import ModelError
 
-OPTIONS = ("readout", "allow_soft_reset")
-"""Options that the target has."""
-
 
 def write_nir_file(source: Source, out: Path, options: Mapping[str, Any]) -> None:
     """Write the network of ``source`` into ``out``, completely or not at all.
 
     Raises:
-        ModelError: an option that NIR does not have, a file that is none of NIR, or nir is not installed.
+        ModelError: a file that is none of NIR, or nir is not installed.
         NotExportable: NIR cannot express the network.
     """
-    if wrong := [f"--{name.replace('_', '-')}" for name in options if name not in OPTIONS]:
-        raise ModelError(f"{wrong[0]}: not allowed with --target nir, whose weights are floats; leave it out")
     if out.suffix != ".nir":
         raise ModelError(f"--out: got {out}, allowed with --target nir is a file NAME.nir")
     try:

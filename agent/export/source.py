@@ -45,6 +45,8 @@ class ClassifierSource:
     description: Description
     network: SpikingClassifier
     data: DataConfig
+    trained: bool = True
+    """Whether it comes from a training, not from a conversion."""
 
 
 Source = PolicySource | ClassifierSource
@@ -88,4 +90,4 @@ def _of_classifier(folder: Path, config: Any) -> ClassifierSource:
     description = dataclasses.replace(
         describe_classifier(network), classes=about.classes, mean=about.mean, std=about.std
     )
-    return ClassifierSource(config.name, folder, description, network, config.data)
+    return ClassifierSource(config.name, folder, description, network, config.data, config.kind == "training")

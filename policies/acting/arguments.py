@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-from snn4.policies.neurons import PROFILES, NeuronConfig
+from snn4.policies.neurons import PROFILES, NeuronConfig, with_profile
 
 Config = TypeVar("Config")
 
@@ -97,8 +97,10 @@ def config_of(name: str, value: Any, config: type[Config]) -> Config:
 
 
 def neuron_of(value: Any) -> NeuronConfig:
-    """``value`` as a neuron, like `config_of`; also the name of a paper's neuron (`PROFILES`)."""
-    return config_of("neuron", PROFILES.get(value, value) if isinstance(value, str) else value, NeuronConfig)
+    """``value`` as a neuron, like `config_of`; also the name of a profile (`PROFILES`), or a mapping with one."""
+    if isinstance(value, str):
+        value = PROFILES.get(value, value)
+    return config_of("neuron", with_profile(value) if isinstance(value, Mapping) else value, NeuronConfig)
 
 
 def parameters_of(policy: type) -> dict[str, inspect.Parameter]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn4.policies.coding import CodingConfig
-from snn4.policies.neurons import NeuronConfig
+if TYPE_CHECKING:  # both import torch
+    from snn4.policies.coding import CodingConfig
+    from snn4.policies.neurons import NeuronConfig
 
 Floats = NDArray[np.float32]
 
@@ -110,6 +111,17 @@ class Actions:
         else:
             actions = scores.clip(low, high)
         return actions.reshape(len(scores), *self.shape)
+
+    def agreement(self, actions: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
+        """Of each of two lists of actions (B, …), (B,): whether they are equal, or 1 less their distance by the range.
+
+        Ranges without bounds count as 2.
+        """
+        if self.kind == "discrete":
+            return (actions == others).astype(np.float64)
+        width = np.subtract(self.high, self.low)
+        distance = np.abs(actions - others).reshape(len(actions), -1) / np.where(np.isfinite(width), width, 2.0)
+        return 1 - distance.mean(1)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,10 @@ from snn4.agent.run.journal import Journal
 
 Cli = Callable[..., Any]
 SHORT = ["world.0.steps=64", "evaluation.episodes=1", "evaluation.test_episodes=1"]
-COMMANDS = ("run", "train", "distill", "evolve", "resume", "watch", "evaluate", "report", "world", "doctor")
+COMMANDS = (
+    "run", "train", "distill", "evolve", "resume", "watch", "evaluate", "report", "export", "verify", "lava-env",
+    "world", "doctor",
+)  # fmt: skip
 
 
 def test_help_imports_nothing_heavy() -> None:

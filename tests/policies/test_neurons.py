@@ -63,6 +63,8 @@ class Holder:
     [
         ("cuba", NeuronConfig("cuba")),
         ("ms-resnet", PROFILES["ms-resnet"]),
+        ({"profile": "ms-resnet", "v_threshold": 0.25}, replace(PROFILES["ms-resnet"], v_threshold=0.25)),
+        ({"profile": "loihi"}, PROFILES["loihi"]),
         ({"kind": "plif", "tau_mem": 5e-3}, NeuronConfig("plif", 5e-3)),
         (NeuronConfig("alif"), NeuronConfig("alif")),
     ],
@@ -72,8 +74,21 @@ def test_a_word_or_a_mapping_means_a_neuron_in_python_and_in_a_config(value: Any
     assert pydantic.TypeAdapter(Holder).validate_python({"neuron": value}) == Holder(expected)
 
 
+@dataclass(frozen=True)
+class Several:
+    first: Holder
+    second: Holder
+    third: NeuronConfig
+
+
+def test_a_word_means_a_neuron_wherever_a_config_has_one() -> None:
+    raw = {"first": {"neuron": {}}, "second": {"neuron": "cuba"}, "third": {"profile": "ms-resnet"}}
+    several = Several(Holder(NeuronConfig()), Holder(NeuronConfig("cuba")), PROFILES["ms-resnet"])
+    assert pydantic.TypeAdapter(Several).validate_python(raw) == several
+
+
 def test_words_and_mappings_that_mean_no_neuron() -> None:
-    names = "lif, cuba, alif, multi, plif, if, signed_if, li, spikformer, ms-resnet$"
+    names = "lif, cuba, alif, multi, plif, if, signed_if, li, spikformer, ms-resnet, loihi$"
     with pytest.raises(ValueError, match=rf"^neuron.kind: got 'cubaa', allowed are {names}"):
         neuron_config("cubaa")
     with pytest.raises(ValueError, match=r"^neuron: got the key 'tau', allowed are kind, tau_mem"):
@@ -103,6 +118,31 @@ def test_neurons_of_papers(name: str, decay: int, gain: int, threshold: float) -
     s = (4 * distance).sigmoid()
     derivative = 4 * s * (1 - s) if name == "spikformer" else (distance.abs() < 0.5).float()
     torch.testing.assert_close(gradient, derivative / gain)
+
+
+@pytest.mark.parametrize("tau", [1e-5, 2e-3, 20e-3, 1.0, 1e6])
+def test_a_neuron_of_loihi_has_a_decay_of_its_grid_and_spikes_above_its_threshold(tau: float) -> None:
+    config = neuron_config({"profile": "loihi", "tau_mem": tau, "v_threshold": 0.5})
+    dv = float(4096 * (1 - torch.tensor(config.decay)))
+    assert dv in range(1, 4096)
+    if 2e-3 <= tau <= 1:
+        assert config.decay == pytest.approx(math.exp(-1e-3 / tau), abs=0.5 / 4096 + 1e-9)
+    current = torch.tensor([0.5, 0.5 + 2**-24, 0.5 - 2**-25]).view(1, 1, 3)
+    spikes, _ = Neuron(config)(current)
+    assert spikes.flatten().tolist() == [0, 1, 0]
+    assert (config.reset, config.v_reset, config.v_leak, config.r) == ("hard", 0, 0, None)
+
+
+def test_a_profile_that_there_is_not() -> None:
+    with pytest.raises(ValueError, match=r"^neuron.profile: got 'loiho', allowed are spikformer, ms-resnet, loihi"):
+        neuron_config({"profile": "loiho"})
+    with pytest.raises(
+        ValueError, match=r"^neuron.reset: got 'soft', allowed with profile loihi is hard; leave it out"
+    ):
+        neuron_config({"profile": "loihi", "reset": "soft"})
+    for wrong in ({"profile": "loihi", "tau_mem": "long"}, {"profile": "loihi", "tau_mem": -1}, {"profile": [3]}):
+        with pytest.raises(pydantic.ValidationError, match=r"tau_mem|profile"):
+            pydantic.TypeAdapter(Holder).validate_python({"neuron": wrong})
 
 
 def test_decay_and_gain() -> None:

@@ -1,0 +1,83 @@
+"""The command export writes for SpiNNaker and in C, or says in a line what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from run_folders import only
+
+from snn4.agent import runner
+from snn4.agent.export.source import PolicySource, open_source
+from snn4.agent.life import kind
+from snn4.policies.export.bundle import read_bundle
+
+HARD = ("policy.neuron={reset: hard, v_threshold: 0.5}", "world.0.steps=64")
+
+
+@pytest.fixture(scope="module")
+def life(tiny: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    runner.begin(kind, tiny(*HARD, "learner.normalize=true"), runs, quiet=True)  # type: ignore[arg-type]
+    return only(runs)
+
+
+def test_a_bundle_for_spinnaker_is_whole(life: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    done = cli("export", life, "--target", "spinnaker", "-o", tmp_path / "bundle")
+    assert (done.status, done.out) == (0, f"exported: {tmp_path / 'bundle'}\n")
+    manifest = read_bundle(tmp_path / "bundle")
+    assert set(manifest["files"]) == {"network.npz", "network.json", "examples.npz", "run_pynn.py"}
+    about = json.loads((tmp_path / "bundle" / "network.json").read_text())
+    assert [population["size"] for population in about["populations"]] == [16, 16]
+    assert (about["steps"], about["input"]) == (2, {"shape": [4], "clip": 10.0})
+    examples, source = np.load(tmp_path / "bundle" / "examples.npz"), open_source(str(life))
+    assert isinstance(source, PolicySource)
+    arrays = np.load(tmp_path / "bundle" / "network.npz")
+    seen = ((examples["inputs"] - arrays["input.mean"]) / arrays["input.std"]).astype(np.float32)
+    expected, _ = source.policy.predict(seen, deterministic=True)
+    np.testing.assert_array_equal(examples["scores"].argmax(1), expected)
+
+
+NEST = os.environ.get("SNN4_PYNN_PYTHON")
+
+
+@pytest.mark.skipif(NEST is None, reason="SNN4_PYNN_PYTHON is not set: a Python with PyNN and NEST (docs/spinnaker.md)")
+def test_nest_decides_as_the_policy(life: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    assert cli("export", life, "--target", "spinnaker", "-o", tmp_path / "bundle").status == 0
+    command = [str(NEST), "-W", "ignore", "run_pynn.py", "--simulator", "nest", "--out", "out.npz"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    subprocess.run(command, cwd=tmp_path / "bundle", env=environment, check=True, capture_output=True, timeout=120)
+    expected = np.load(tmp_path / "bundle" / "examples.npz")["scores"]
+    np.testing.assert_allclose(np.load(tmp_path / "bundle" / "out.npz")["scores"], expected, atol=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="cc is not there: install a C compiler")
+def test_a_c_file_compiles(life: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    assert cli("export", life, "--target", "c", "--bits", "4", "-o", tmp_path / "net.c").status == 0
+    command = ["cc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-O2", "-c", "net.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert "int tiny_decide(const float *observation, float *scores)" in (tmp_path / "net.c").read_text()
+
+
+def test_what_is_wrong_is_said_and_nothing_is_written(
+    life: Path, tiny: Callable[..., Any], cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    runner.begin(kind, tiny("world.0.steps=64"), tmp_path / "runs", quiet=True)  # type: ignore[arg-type]
+    soft, out = only(tmp_path / "runs"), tmp_path / "out"
+    for run, options, message in [
+        (life, ("--target", "abacus"), "--target: got abacus, allowed are lava, spinnaker, c"),
+        (life, ("--target", "spinnaker", "--bits", "8"), "--bits: is no option of --target spinnaker"),
+        (life, ("--target", "c"), f"-o: got {out}, allowed is the name of a C file: take out.c"),
+        (soft, ("--target", "spinnaker"), "policy.neuron.reset=hard policy.initial=RUN"),
+    ]:
+        done = cli("export", run, *options, "-o", out)
+        assert done.status == 2
+        assert message in " ".join(done.err.split())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
