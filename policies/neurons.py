@@ -237,7 +237,11 @@ def with_profile(value: Mapping[str, Any]) -> Mapping[str, Any]:
         raise ValueError(f"neuron.profile: got {name!r}, allowed are {', '.join(PROFILES)}")
     changes = {key: changed for key, changed in value.items() if key != "profile"}
     whole = {**asdict(PROFILES[name]), **changes}
-    return _on_loihi(whole) if name == "loihi" and changes else whole
+    if name != "loihi" or not changes:
+        return whole
+    if whole["reset"] != "hard":
+        raise ValueError(f"neuron.reset: got {whole['reset']!r}, allowed with profile loihi is hard; leave it out")
+    return _on_loihi(whole)
 
 
 def _word(value: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
@@ -83,7 +84,9 @@ def evaluated_policy(source: PolicySource, bits: int, settings: EvaluationConfig
     in_float = result_of(evaluation(source.policy, env, settings.test_episodes, TEST_SEED, source.normalization))
     seen = normalized(env, source.normalization)
     seen.seed(TEST_SEED)
-    played = result_of(play(chip, seen, settings.test_episodes, lambda: False))
+    with torch.random.fork_rng():
+        torch.manual_seed(TEST_SEED)  # for codes with random spikes
+        played = result_of(play(chip, seen, settings.test_episodes, lambda: False))
     returns = [episode.episode_return for episode in played]
     row = {
         "return_mean": float(np.mean(returns)), "return_std": float(np.std(returns)), "episodes": len(returns),

@@ -46,11 +46,12 @@ def complete_network(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes``, mapping by mapping."""
+    """``base`` with ``changes``, mapping by mapping; a neuron with a profile is a whole one."""
 
     def changed(key: str, value: Any) -> Any:
         old = base.get(key)
-        return _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        both = isinstance(old, dict) and isinstance(value, dict) and "profile" not in value
+        return _merged(old, value) if both else value  # type: ignore[arg-type]
 
     return {**base, **{key: changed(key, value) for key, value in changes.items()}}
 

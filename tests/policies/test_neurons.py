@@ -136,6 +136,10 @@ def test_a_neuron_of_loihi_has_a_decay_of_its_grid_and_spikes_above_its_threshol
 def test_a_profile_that_there_is_not() -> None:
     with pytest.raises(ValueError, match=r"^neuron.profile: got 'loiho', allowed are spikformer, ms-resnet, loihi"):
         neuron_config({"profile": "loiho"})
+    with pytest.raises(
+        ValueError, match=r"^neuron.reset: got 'soft', allowed with profile loihi is hard; leave it out"
+    ):
+        neuron_config({"profile": "loihi", "reset": "soft"})
     for wrong in ({"profile": "loihi", "tau_mem": "long"}, {"profile": "loihi", "tau_mem": -1}, {"profile": [3]}):
         with pytest.raises(pydantic.ValidationError, match=r"tau_mem|profile"):
             pydantic.TypeAdapter(Holder).validate_python({"neuron": wrong})

@@ -234,3 +234,10 @@ def test_steps_of_which_the_readout_counts_none(digits: Digits, graph: tuple[str
     changes = "network.options.burn_in=2", "training.T=[[1, 2], [1, 4]]"
     line = refused(digits, *graph, *changes)
     assert line.endswith("training.T: got 2 steps, allowed with a burn_in of 2 are more")
+
+
+def test_a_profile_takes_the_place_of_the_neuron(digits: Digits) -> None:
+    config = digits(*OF_THE_ZOO, "network={neuron: {profile: loihi, v_threshold: 0.25}}")
+    neuron = config.network.neuron
+    assert (neuron.reset, neuron.surrogate) == ("hard", "arctan")
+    assert neuron.v_threshold == pytest.approx(0.25)
