@@ -70,8 +70,6 @@ def table() -> str:
     lines = []
     for path in sorted(EXPORT.glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        if result["config"] == "lava":  # `snn4.benchmarks.lava` has a table of its own
-            continue
         for bits in dict.fromkeys(row["bits"] for row in result["seeds"]):
             rows = [row for row in result["seeds"] if row["bits"] == bits]
             lines.append([result["config"], str(len(rows)), str(rows[0]["T"]), str(bits), *_cells(rows)])

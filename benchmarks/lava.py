@@ -1,4 +1,4 @@
-"""Integer networks beside Lava: random ones and exported ones, as published in ``benchmarks/results/export/``.
+"""Integer networks beside Lava: random ones and exported ones, as published in ``benchmarks/results/lava.json``.
 
     python -m snn4.benchmarks.lava --networks 100 --steps 100
     python -m snn4.benchmarks.lava --run runs/cartpole-… --bits 8 4 --episodes 5
@@ -31,7 +31,7 @@ from snn4.policies.export.integer import IntegerConv, IntegerDense, IntegerLayer
 from snn4.policies.export.integer_network import IntegerNetwork, Readout
 from snn4.policies.export.lava import SCRIPT, network_files, npz
 
-RESULT = RESULTS / "export" / "lava.json"
+RESULT = RESULTS / "lava.json"
 
 
 def main() -> None:

@@ -66,7 +66,7 @@ def cached() -> Path:
 
 
 def make_environment(option: Path | None = None) -> Path:
-    """The Python of the cached environment, which is made if it is not there: about 300 MB, in about half a minute.
+    """The Python of the cached environment, which is made if it is not there: about 350 MB, in about a minute.
 
     Args:
         option: the Python 3.10 to make it with; None looks for one.

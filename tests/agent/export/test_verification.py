@@ -108,3 +108,15 @@ def test_an_altered_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
     (altered / "network.npz").write_bytes(b"nothing")
     with pytest.raises(BundleError, match=r"network\.npz: was altered"):
         verify(altered)
+
+
+def test_the_commands_say_what_is_wrong(cli: Callable[..., Any], tmp_path: Path) -> None:
+    result = cli("verify", tmp_path)
+    assert (result.status, result.err.count("\n")) == (2, 1)
+    assert "has no manifest.json; allowed is a folder that snn4-agent export wrote" in result.err
+    result = cli("export", "zoo:digits", "--target", "paper", "-o", tmp_path / "out")
+    assert result.status == 2
+    assert "--target: got paper, allowed are lava" in result.err
+    result = cli("export", "zoo:digits", "--target", "lava", "-o", tmp_path / "out")
+    assert (result.status, (tmp_path / "out").exists()) == (2, False)
+    assert "got neurons with reset soft, allowed is hard" in result.err
