@@ -72,7 +72,7 @@ def test_what_is_wrong_is_said_and_nothing_is_written(
     runner.begin(kind, tiny("world.0.steps=64"), tmp_path / "runs", quiet=True)  # type: ignore[arg-type]
     soft, out = only(tmp_path / "runs"), tmp_path / "out"
     for run, options, message in [
-        (life, ("--target", "abacus"), "--target: got abacus, allowed are lava, spinnaker, c"),
+        (life, ("--target", "abacus"), "--target: got abacus, allowed are lava, nir, spinnaker, c"),
         (life, ("--target", "spinnaker", "--bits", "8"), "--bits: is no option of --target spinnaker"),
         (life, ("--target", "c"), f"-o: got {out}, allowed is the name of a C file: take out.c"),
         (soft, ("--target", "spinnaker"), "policy.neuron.reset=hard policy.initial=RUN"),

@@ -87,7 +87,7 @@ def test_wrong_options_are_named(trained: Path, file: Path, cli: Cli, tmp_path: 
     wrong = {
         (*target, tmp_path / "net.nir"): "got neurons with reset: soft, allowed is hard",
         (*target, tmp_path / "net.h5"): "net.h5, allowed with --target nir is a file NAME.nir",
-        (*target, tmp_path / "net.nir", "--bits", "8"): "--bits: not allowed with --target nir",
+        (*target, tmp_path / "net.nir", "--bits", "8"): "--bits: is no option of --target nir",
         (*target, file): "is there already",
         ("convert", file, "--method", "qcfs"): "--method: not allowed for",
         ("convert", tmp_path / "none.nir"): "none.nir: no such file",
