@@ -13,6 +13,7 @@ from snn4.policies.engine.event_driven import is_watched
 from snn4.policies.fused import is_fused, run_in_threads
 from snn4.policies.network import is_stateful
 from snn4.policies.normalization import BatchNorm2d
+from snn4.policies.sparse import SparseConv2d, SparseLinear
 
 DENSE = 0.35
 """Fraction of non-zero values above which a dense convolution is faster."""
@@ -118,15 +119,23 @@ def _compile(module: nn.Module, spiking: bool) -> bool:
     if isinstance(module, nn.Sequential):
         _fold_norms(module)
     for name, layer in list(module.named_children()):
-        if spiking and type(layer) is nn.Linear:
+        if spiking and _is_linear(layer):
             setattr(module, name, EventLinear(layer))
-        elif spiking and type(layer) is nn.Conv2d and _is_plain(layer):
+        elif spiking and _is_conv(layer) and _is_plain(layer):
             setattr(module, name, EventConv2d(layer))
         elif list(layer.children()):
             spiking = _compile(layer, spiking)
         elif is_stateful(layer):
             spiking = True
     return spiking
+
+
+def _is_linear(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    return type(layer) in (nn.Linear, SparseLinear)  # other subclasses may compute something else
+
+
+def _is_conv(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return type(layer) in (nn.Conv2d, SparseConv2d)
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:
@@ -142,7 +151,7 @@ def _fold_norms(layers: nn.Sequential) -> None:
         if isinstance(pooling, (nn.AvgPool2d, nn.MaxPool2d)) and after + 1 < len(layers):
             after += 1
         norm = layers[after]
-        if type(conv) is not nn.Conv2d or not _is_norm(norm) or not _commutes(pooling, norm):
+        if not _is_conv(conv) or not _is_norm(norm) or not _commutes(pooling, norm):
             continue
         layers[number], layers[after] = fuse_conv_bn_eval(conv, norm), nn.Identity()
     for number in reversed(range(len(layers))):

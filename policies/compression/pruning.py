@@ -1,0 +1,45 @@
+"""Unstructured pruning: synapses that become absent, by their weights alone or N of every M inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from snn4.policies.sparse import Sparse
+
+
+def sparse_layers(network: nn.Module) -> dict[str, Sparse]:
+    """The sparse layers of ``network`` by name."""
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, Sparse)}
+
+
+def check_pattern(layers: Mapping[str, Sparse], kept: tuple[int, int]) -> None:
+    """ValueError unless the inputs of each of ``layers`` divide into groups of M."""
+    n, m = kept
+    for name, layer in layers.items():
+        if layer.weight.shape[1] % m:
+            raise ValueError(
+                f"pattern: got {n}:{m}, but {name} has {layer.weight.shape[1]} inputs; allowed is an M that divides "
+                "them; or set prune instead"
+            )
+
+
+@torch.no_grad()
+def patterned(weight: Tensor, kept: tuple[int, int]) -> Tensor:
+    """``weight`` (outputs, inputs, …) with 0 for all but the N largest of each M neighbouring inputs."""
+    n, m = kept
+    groups = weight.transpose(1, -1).unflatten(-1, (-1, m))
+    largest = groups.abs().argsort(dim=-1, descending=True, stable=True)[..., :n]
+    present = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, largest, True)
+    return (groups * present).flatten(-2).transpose(1, -1)
+
+
+def apply_pattern(network: nn.Module, kept: tuple[int, int]) -> None:
+    """Keep N of every M inputs in the sparse layers of ``network``, whose sparsity is 1 - N / M."""
+    layers = sparse_layers(network)
+    check_pattern(layers, kept)
+    for layer in layers.values():
+        layer.weight.data.copy_(patterned(layer.weight, kept))
+        layer.prune()
