@@ -17,6 +17,7 @@ from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.transformation.comparison import AFTER, BEFORE, ORIGINAL, grid_of, indicators
 from snn4.agent.transformation.config import TransformationConfig
 from snn4.envs.data.datasets import Data
+from snn4.policies.compression.config import CompressionConfig
 from snn4.policies.networks.classifier import Network, SpikingClassifier
 from snn4.policies.networks.config import NetworkConfig
 
@@ -44,13 +45,20 @@ def tested_beside(config: TransformationConfig, folder: Path, steps: int | None)
     path = folder / "model.safetensors"
     about = read_about(path)
     data = read_for(path, about, config.data, config.name)
-    pair = {name: _spiking(folder / f"{file}.safetensors") for name, file in ((BEFORE, ORIGINAL), (AFTER, "model"))}
-    examination = _examined({NETWORK: pair[AFTER]}, data, folder, about, steps)
-    grids = {BEFORE: None, AFTER: grid_of(config.compress)}
-    part = InOrder(data.test)
-    rows = {name: indicators(network, part, len(data.test), grids[name], steps) for name, network in pair.items()}
-    compressed = dataclasses.asdict(config.compress)
-    return {**examination.to_json(), "comparison": rows, "part": "test", "compressed": compressed}
+    examination = _examined({NETWORK: _spiking(path)}, data, folder, about, steps)
+    rows = beside(config.compress, folder, data, steps)
+    return {
+        **examination.to_json(), "comparison": rows, "part": "test", "compressed": dataclasses.asdict(config.compress)
+    }  # fmt: skip
+
+
+def beside(compress: CompressionConfig, folder: Path, data: Data, steps: int | None = None) -> dict[str, Any]:
+    """The indicators of the uncompressed and of the compressed network in ``folder``, on test data."""
+    files = {BEFORE: (ORIGINAL, None), AFTER: ("model", grid_of(compress))}
+    return {
+        name: indicators(_spiking(folder / f"{file}.safetensors"), InOrder(data.test), len(data.test), grid, steps)
+        for name, (file, grid) in files.items()
+    }
 
 
 def _spiking(path: Path) -> SpikingClassifier:
