@@ -112,7 +112,8 @@ def engine_rows(rounds: int) -> list[dict[str, Any]]:
         deciding = {name: _decisions(policy, observations) for name, policy in policies.items()}
         times = take_turns(deciding, rounds)
         for name, policy in policies.items():
-            rates = [float(spikes.mean()) for spikes in policy.spikes(torch.from_numpy(observations[:, 0]))]
+            with torch.no_grad():
+                rates = [float(spikes.mean()) for spikes in policy.spikes(torch.from_numpy(observations[:, 0]))]
             seconds = float(np.median(times[name])) / len(observations)
             quotient = ratio(times, name, "128-128")
             rows.append(
@@ -128,7 +129,7 @@ def _policy(widths: tuple[int, int], sparsity: float, steps: int) -> SpikingMLP:
     for layer in policy.layers[::2]:
         weight: Any = layer.weight.detach()
         weight.mul_(2 * len(weight) ** 0.5 / weight.norm())
-    return policy.requires_grad_(False)
+    return policy
 
 
 def _decisions(policy: SpikingMLP, observations: Any) -> Any:

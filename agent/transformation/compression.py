@@ -24,7 +24,7 @@ from snn4.learners.supervised import SupervisedLearner
 from snn4.learners.teachers import Teacher
 from snn4.policies.compression.config import CompressionConfig
 from snn4.policies.compression.learning import Rounding, charge_neurons, neuron_steps, quantize, synapses
-from snn4.policies.compression.pruning import apply_pattern
+from snn4.policies.compression.pruning import with_pattern
 from snn4.policies.compression.shrinking import shrunk
 from snn4.policies.gene import genome
 from snn4.policies.networks.classifier import SpikingClassifier
@@ -221,9 +221,8 @@ def compressed(
         small = shrunk(network, images, compress, named.backend)
     sparsity = max(compress.sparsity, network.config.sparsity)
     sparse = make_network(dataclasses.replace(small.config, sparsity=sparsity), named.backend)
-    sparse.load_state_dict(small.state_dict())
-    if compress.kept is not None:
-        apply_pattern(sparse, compress.kept)
+    weights = small.state_dict()
+    sparse.load_state_dict(weights if compress.kept is None else with_pattern(sparse, weights, compress.kept))
     return sparse
 
 

@@ -30,6 +30,7 @@ from snn4.agent.run.work import File, Pause, State, Stop
 from snn4.agent.transformation.comparison import AFTER, BEFORE, grid_of, policy_indicators, seconds_per_decision
 from snn4.agent.transformation.config import TransformationConfig
 from snn4.agent.transformation.policy import AGENT, Named, save_agent
+from snn4.learners.algorithms import make_policy
 from snn4.learners.policy_distillation import PolicyTeacherConfig
 from snn4.learners.policy_teacher import misfit, teacher_from
 from snn4.learners.protection import acting_optimizer
@@ -38,7 +39,7 @@ from snn4.learners.taught import TaughtLearner
 from snn4.policies.acting.activity import activity
 from snn4.policies.compression.config import CompressionConfig
 from snn4.policies.compression.learning import Rounding, quantize, synapses
-from snn4.policies.compression.pruning import apply_pattern
+from snn4.policies.compression.pruning import with_pattern
 from snn4.policies.gene import genome
 from snn4.policies.inheritance import inherit, inheritance
 from snn4.policies.sb3 import PolicyConfig, acting_modules
@@ -193,12 +194,16 @@ class PolicyCompression:
     def _compress(self, compress: CompressionConfig) -> None:
         """Give the learner's policy the weights of the trained one, in their new form."""
         policy, parent = self.learner.policy, self.trained.policy
+        dense = dataclasses.replace(self.smaller, sparsity=self.trained.config.sparsity)
+        child = make_policy(self.trained.learner, dense, self.evaluator.environment(self.task, 1))
         uses = [activity(parent, self.observations)]
-        inherit(policy, parent, inheritance([parent], policy, uses, self.config.seed))
+        inherit(child, parent, inheritance([parent], child, uses, self.config.seed))
+        weights = child.state_dict()
+        if compress.kept is not None:
+            weights = with_pattern(policy, weights, compress.kept)
+        policy.load_state_dict(weights)  # sparse layers keep the largest
         self.learner.normalize_as(self.trained.normalization)
         acting = nn.ModuleList(acting_modules(policy))
-        if compress.kept is not None:
-            apply_pattern(acting, compress.kept)
         if self.grid is not None and compress.recover:
             self.rounding = Rounding(synapses(acting), self.grid, [acting_optimizer(policy)])
         elif self.grid is not None:

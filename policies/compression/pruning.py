@@ -15,17 +15,6 @@ def sparse_layers(network: nn.Module) -> dict[str, Sparse]:
     return {name: layer for name, layer in network.named_modules() if isinstance(layer, Sparse)}
 
 
-def check_pattern(layers: Mapping[str, Sparse], kept: tuple[int, int]) -> None:
-    """ValueError unless the inputs of each of ``layers`` divide into groups of M."""
-    n, m = kept
-    for name, layer in layers.items():
-        if layer.weight.shape[1] % m:
-            raise ValueError(
-                f"pattern: got {n}:{m}, but {name} has {layer.weight.shape[1]} inputs; allowed is an M that divides "
-                "them; or set prune instead"
-            )
-
-
 @torch.no_grad()
 def patterned(weight: Tensor, kept: tuple[int, int]) -> Tensor:
     """``weight`` (outputs, inputs, …) with 0 for all but the N largest of each M neighbouring inputs."""
@@ -36,10 +25,25 @@ def patterned(weight: Tensor, kept: tuple[int, int]) -> Tensor:
     return (groups * present).flatten(-2).transpose(1, -1)
 
 
-def apply_pattern(network: nn.Module, kept: tuple[int, int]) -> None:
-    """Keep N of every M inputs in the sparse layers of ``network``, whose sparsity is 1 - N / M."""
+def with_pattern(network: nn.Module, weights: Mapping[str, Tensor], kept: tuple[int, int]) -> dict[str, Tensor]:
+    """The state dict ``weights`` of a dense network for the sparse ``network``, whose sparsity is 1 - N / M: with N of
+    every M inputs in the sparse layers.
+
+    Raises:
+        ValueError: the inputs of a sparse layer do not divide into groups of M.
+    """
     layers = sparse_layers(network)
-    check_pattern(layers, kept)
-    for layer in layers.values():
-        layer.weight.data.copy_(patterned(layer.weight, kept))
-        layer.prune()
+    _check_pattern(layers, kept)
+    names = {f"{name}.weight" for name in layers}
+    return {name: patterned(x, kept) if name in names else x for name, x in weights.items()}
+
+
+def _check_pattern(layers: Mapping[str, Sparse], kept: tuple[int, int]) -> None:
+    """ValueError unless the inputs of each of ``layers`` divide into groups of M."""
+    n, m = kept
+    for name, layer in layers.items():
+        if layer.weight.shape[1] % m:
+            raise ValueError(
+                f"pattern: got {n}:{m}, but {name} has {layer.weight.shape[1]} inputs; allowed is an M that divides "
+                "them; or set prune instead"
+            )
