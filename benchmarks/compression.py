@@ -127,8 +127,8 @@ def _policy(widths: tuple[int, int], sparsity: float, steps: int) -> SpikingMLP:
     torch.manual_seed(0)
     policy = SpikingMLP(8, widths, steps, sparsity=sparsity).eval()
     for layer in policy.layers[::2]:
-        weight: Any = layer.weight.detach()
-        weight.mul_(2 * len(weight) ** 0.5 / weight.norm())
+        weight: Any = layer.weight
+        weight.data.mul_(2 * len(weight) ** 0.5 / weight.norm())
     return policy
 
 

@@ -73,7 +73,7 @@ class Compression:
         self.rows[AFTER] = self._measured(network, compressed=True)
         yield self._model(ORIGINAL, self.original, self.named, None)
         yield self._model("model", network, self.smaller, self.grid)
-        score = {name: x for name, x in self.rows[AFTER].items() if name != "bits"}
+        score = {name: x for name, x in self.rows[AFTER].items() if name != "latency_seconds"}
         yield Evaluated(NETWORK, self.data.name, self.age, {self.data.name: score}, best=True)
 
     def _recover(self, learner: SupervisedLearner, stop: Stop) -> Iterator[Event | Pause]:
@@ -95,6 +95,8 @@ class Compression:
         network: Any = self.learner.learned.eval().cpu()
         if self.grid is not None and self.learner.average is not None:  # a mean of values on a grid is beside it
             quantize(network, self.grid)
+        if self.config.finetune.T is not None:  # learned with fewer steps, whose currents differ
+            _measure_norms(network, self.images)
         return network  # type: ignore[no-any-return]
 
     def _measured(self, network: SpikingClassifier, compressed: bool) -> dict[str, Any]:
@@ -121,13 +123,14 @@ class Compression:
         self.notes = list(data.notes)
         self.rows: dict[str, dict[str, Any]] = {}
         """Indicators before and after."""
-        images = first_of(data.train.batches(50, shuffle_seed=config.seed, augment=False), config.examined)
-        self.network = compressed(network, named, images, config.compress)
+        batches = data.train.batches(50, shuffle_seed=config.seed, augment=False)
+        self.images = first_of(batches, config.examined)
+        self.network = compressed(network, named, self.images, config.compress)
         self.smaller = _named(named, self.network)
         if config.compress.recover:
             self.learner = self._learner(config.compress)
         else:
-            _measure_norms(self.network, images)
+            _measure_norms(self.network, self.images)
             if self.grid is not None:
                 quantize(self.network, self.grid)
             self.network.eval()

@@ -69,8 +69,8 @@ class TransformationConfig:
     episodes: int = 100
     """Test episodes of an agent and its conversion; validation and test episodes of a compressed policy."""
     examined: int = 500
-    """Validation images on which a conversion is diagnosed. Training images on which the use of channels is measured
-    for compress.shrink."""
+    """Validation images on which a conversion is diagnosed. Training images on which a compression measures the use
+    of channels, and the norms where finetune.T or compress.recover asks for it."""
     seed: int = 0
     """Seed of the drawn calibration images, and of the finetuning."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
@@ -103,6 +103,8 @@ class TransformationConfig:
             raise ValueError("finetune.T: not allowed, because an ANN has no inner steps; set null")
 
     def _check_compression(self) -> None:
+        if self.compress is not None and self.compress.does_nothing:
+            raise ValueError("compress: got nothing to do, allowed is one or more of shrink, prune, pattern, bits")
         if self.environment is not None:
             raise ValueError(f"environment: got {self.environment}, allowed with compress is null; see task")
         if self.model.architecture is not None:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from snn4.agent.config.file import ConfigError, built, checked
 from snn4.agent.config.file import read as read_config
+from snn4.agent.errors import BadInput
 from snn4.agent.models.files import ModelError, find_model
 from snn4.agent.models.other_data import on_other_data
 from snn4.agent.models.other_data import read as read_data
@@ -83,6 +84,8 @@ class Transformations:
 
                 return PolicyCompression(config, self.policy_of(folder, config.task))
             return _classifier_compression(config, folder)
+        except BadInput:
+            raise
         except ValueError as error:
             raise ConfigError(config.name, [f"{source}: {error}"]) from error
 

@@ -14,7 +14,7 @@ PATTERN = re.compile(r"([1-9]\d*):([1-9]\d*)")
 
 @dataclass(frozen=True)
 class CompressionConfig:
-    """What becomes smaller; at least one part must."""
+    """What becomes smaller."""
 
     shrink: float = 0.0
     """Fraction of neurons (of channels) that each hidden layer loses, from 0 to 0.95: those that are used least on
@@ -54,8 +54,6 @@ class CompressionConfig:
             raise ValueError(f"steps: got {self.steps}, allowed is a whole number >= 1; or set recover: false")
         if self.power_of_two and self.bits is None:
             raise ValueError("power_of_two: not allowed without bits; set bits: 8")
-        if not (self.shrink or self.sparsity or self.bits or self.spike_cost):
-            raise ValueError("compress: got nothing to do, allowed is one or more of shrink, prune, pattern, bits")
 
     def _check_pattern(self, pattern: str) -> None:
         n, m = self.kept or (0, 0)
@@ -65,6 +63,11 @@ class CompressionConfig:
             raise ValueError(f"pattern: got {pattern!r} and prune: {self.prune}, allowed is one of them; set prune: 0")
         if 1 - n / m > SPARSEST:
             raise ValueError(f"pattern: got {pattern!r}, allowed are patterns that keep {1 - SPARSEST:.0%} or more")
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether nothing becomes smaller."""
+        return not (self.shrink or self.sparsity or self.bits or self.spike_cost)
 
     @property
     def kept(self) -> tuple[int, int] | None:

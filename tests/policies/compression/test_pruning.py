@@ -155,7 +155,6 @@ def test_spikformers_are_pruned_too() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "compress: got nothing to do"),
         ({"bits": 3}, "bits: got 3, allowed are 8, 6, 4, 2, or null"),
         ({"prune": 0.99}, r"prune: got 0\.99, allowed is a number from 0 to 0\.95"),
         ({"shrink": -0.1}, r"shrink: got -0\.1"),
