@@ -103,8 +103,6 @@ class TransformationConfig:
             raise ValueError("finetune.T: not allowed, because an ANN has no inner steps; set null")
 
     def _check_compression(self) -> None:
-        if self.compress is not None and self.compress.does_nothing:
-            raise ValueError("compress: got nothing to do, allowed is one or more of shrink, prune, pattern, bits")
         if self.environment is not None:
             raise ValueError(f"environment: got {self.environment}, allowed with compress is null; see task")
         if self.model.architecture is not None:

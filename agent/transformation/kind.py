@@ -64,6 +64,9 @@ class Transformations:
     def prepare(self, config: TransformationConfig, processes: Processes) -> Work:
         _set_up(config)
         if config.compress is not None:
+            if config.compress.does_nothing:
+                allowed = "allowed is one or more of shrink, prune, pattern, bits"
+                raise ConfigError(config.name, [f"compress: got nothing to do, {allowed}"])
             return self._compression(config)
         if config.environment is not None:
             from snn4.agent.transformation.policy import PolicyTransformation  # imports stable-baselines3

@@ -35,7 +35,7 @@ def life(tiny: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> 
 def small(life: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its policy with half of the neurons, half of the synapses and four bits."""
     runs = tmp_path_factory.mktemp("small")
-    given = {"compress.shrink": 0.5, "compress.prune": 0.5, "compress.bits": 4, "compress.steps": 512}
+    given = {"compress.shrink": 0.5, "compress.prune": 0.5, "compress.bits": 4, "compress.steps": 256}
     runner.begin(*compression_of(str(life), given, QUICK), runs, quiet=True)
     return only(runs)
 
@@ -59,7 +59,7 @@ def test_the_table_says_what_it_saves(cli: Cli, small: Path) -> None:
     before, after = (summary["comparison"][name] for name in ("before", "after"))
     assert before["synapses"] == 4 * 16 + 16 * 16 + 32
     assert 0.8 * (4 * 4 + 4 * 8 + 16) <= after["synapses"] <= 4 * 4 + 4 * 8 + 16  # few bits round some to 0
-    assert (summary["part"], summary["recovered_steps"], before["episodes"]) == ("test", 512, 3)
+    assert (summary["part"], summary["recovered_steps"], before["episodes"]) == ("test", 256, 3)
     assert after["bytes"] < before["bytes"] / 4
     cli("report", small)
     page = (small / "report.html").read_text()
@@ -67,7 +67,7 @@ def test_the_table_says_what_it_saves(cli: Cli, small: Path) -> None:
         "Before and after",
         "50% of the neurons of each hidden layer removed",
         "agreement",
-        "Recovered for 512",
+        "Recovered for 256",
     ):
         assert part in page
     refused = cli("evaluate", small)
@@ -92,8 +92,8 @@ def test_a_stopped_recovery_goes_on(life: Path, tmp_path: Path) -> None:
     """To the same weights and validations as one that was not stopped."""
 
     def new() -> Any:
-        given = {"compress.shrink": 0.5, "compress.bits": 2, "compress.steps": 256}
-        kind, config = compression_of(str(life), given, QUICK)
+        given = {"compress.shrink": 0.5, "compress.bits": 2, "compress.steps": 64}
+        kind, config = compression_of(str(life), given, ("episodes=1", "threads=1"))
         return kind.prepare(config, OneProcess())
 
     whole, stopped = Story(new(), tmp_path / "whole"), Story(new(), tmp_path / "stopped")
