@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,11 +77,16 @@ def _measure_all(arguments: argparse.Namespace) -> None:
 
 
 def compressed(model: str, changes: Sequence[str], runs: Path) -> dict[str, Any]:
-    """The summary of a compression, with its indicators on test data and, of classifiers, on validation data."""
+    """What `measured` says of a new compression."""
     runs.mkdir(parents=True, exist_ok=True)
-    before = set(runs.iterdir())
-    runner.begin(*runner.compression_of(model, {}, ["threads=1", *changes]), runs, quiet=True)
-    (folder,) = (path for path in set(runs.iterdir()) - before if path.is_dir())
+    place = Path(tempfile.mkdtemp(dir=runs))  # of its own, because others may begin runs beside it
+    runner.begin(*runner.compression_of(model, {}, ["threads=1", *changes]), place, quiet=True)
+    (folder,) = place.iterdir()
+    return measured(folder)
+
+
+def measured(folder: Path) -> dict[str, Any]:
+    """The indicators of a compression on test data and, of classifiers, on validation data."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     if summary["part"] == "test":
         return {"compressed": summary["compressed"], "test": summary["comparison"]}
