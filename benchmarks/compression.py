@@ -3,7 +3,7 @@
     python -m snn4.benchmarks.compression zoo:fashion-mnist compress.shrink=0.3 finetune.epochs=2 --seeds 0
     python -m snn4.benchmarks.compression runs/cartpole-… compress.prune=0.83 --name cartpole --seeds 0 1 2
     python -m snn4.benchmarks.compression --engine
-    python -m snn4.benchmarks.compression --table
+    python -m snn4.benchmarks.compression --table networks
 
 Settings are chosen on validation data. Test data are used once per cell, a setting with a seed; each cell is kept in
 the result file as soon as it is measured, and is not measured again.
@@ -50,11 +50,11 @@ def main() -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks/compression"))
     parser.add_argument("--engine", action="store_true", help="measure the event-driven engine instead")
     parser.add_argument("--rounds", type=at_least(1), default=500)
-    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--table", choices=["networks", "engine"], help="measure nothing; print published results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.table:
-        print(table())
+        print(network_table() if arguments.table == "networks" else engine_table())
     elif arguments.engine:
         publish(ENGINE, "compression", "engine", engine_rows(arguments.rounds), {})
     elif arguments.model is None:
@@ -146,18 +146,20 @@ def _decisions(policy: SpikingMLP, observations: Any) -> Any:
     return decide
 
 
-def table() -> str:
-    """Markdown: one line per setting of each network, means over seeds; then the engine."""
+def network_table() -> str:
+    """Markdown: one line per setting of each network, means over seeds."""
     lines = [line for path in sorted(COMPRESSION.glob("*.json")) if path != ENGINE for line in _lines(path)]
     head = ["network", "setting", "seeds", "before", "after", "parameters", "synapses", "accumulates", "bytes"]
-    parts = [markdown(head, lines)] if lines else []
-    if ENGINE.is_file():
-        rows = json.loads(ENGINE.read_text(encoding="utf-8"))["seeds"]
-        cells = [
-            [row["policy"], str(row["T"]), f"{1e6 * row['seconds']:.1f}", f"{row['times_as_fast']:.2f}"] for row in rows
-        ]
-        parts.append(markdown(["policy", "T", "µs a decision", "times as fast"], cells))
-    return "\n\n".join(parts)
+    return markdown(head, lines)
+
+
+def engine_table() -> str:
+    """Markdown: one line per policy and number of steps."""
+    rows = json.loads(ENGINE.read_text(encoding="utf-8"))["seeds"]
+    cells = [
+        [row["policy"], str(row["T"]), f"{1e6 * row['seconds']:.1f}", f"{row['times_as_fast']:.2f}"] for row in rows
+    ]
+    return markdown(["policy", "T", "µs a decision", "times as fast"], cells)
 
 
 def _lines(path: Path) -> Iterator[list[str]]:

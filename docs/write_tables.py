@@ -1,4 +1,4 @@
-"""Writes the tables of results.md and speed.md from the published results: python docs/write_tables.py"""
+"""Writes the tables of the pages below from the published results: python docs/write_tables.py"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snn4.benchmarks import speed
 from snn4.benchmarks.cli import app
 
 DOCS = Path(__file__).parent
-PAGES = ("results.md", "speed.md")
+PAGES = ("compression.md", "results.md", "speed.md")
 _TABLE = re.compile(r"(<!-- begin: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
