@@ -82,6 +82,34 @@ def convert(
 
 
 @app.command()
+def compress(
+    model: Annotated[str, typer.Argument(help="The run folder of a life, training or conversion, or zoo:NAME.")],
+    overrides: _Overrides = None,
+    bits: Annotated[int | None, typer.Option(help="Bits of a weight: 8, 6, 4 or 2.")] = None,
+    scale: Annotated[Optional[str], typer.Option(help="One scale of the weights per channel or layer.")] = None,  # noqa: UP045
+    power_of_two: Annotated[bool, typer.Option("--power-of-two", help="Scales are powers of two, for chips.")] = False,
+    prune: Annotated[float | None, typer.Option(help="Fraction of synapses to remove, up to 0.95.")] = None,
+    pattern: Annotated[Optional[str], typer.Option(help="N of every M inputs that stay: 2:4.")] = None,  # noqa: UP045
+    shrink: Annotated[float | None, typer.Option(help="Fraction of neurons or channels to remove, to 0.95.")] = None,
+    spike_cost: Annotated[float | None, typer.Option(help="Cost of spikes in the recovery.")] = None,
+    recover: Annotated[Optional[bool], typer.Option(help="Whether to learn from the uncompressed network.")] = None,  # noqa: UP045
+    epochs: Annotated[int | None, typer.Option(help="Classifiers: epochs of the recovery; default: 5.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Policies: steps of the recovery; default: 20,000.")] = None,
+    task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks.")] = None,  # noqa: UP045
+    runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
+) -> None:  # fmt: skip
+    """Make a trained spiking network smaller: fewer bits, synapses or neurons; then it learns from its former self."""
+    from snn4.agent import runner
+
+    given = {"compress.bits": bits, "compress.scale": scale, "compress.power_of_two": power_of_two or None,
+             "compress.prune": prune, "compress.pattern": pattern, "compress.shrink": shrink,
+             "compress.spike_cost": spike_cost, "compress.recover": recover, "compress.steps": steps,
+             "finetune.epochs": epochs, "task": task}  # fmt: skip
+    kind, checked = runner.compression_of(model, given, overrides or [])
+    runner.begin(kind, checked, runs_dir, quiet)
+
+
+@app.command()
 def evolve(
     config: _Config,
     overrides: Annotated[
@@ -166,7 +194,7 @@ def export(
     target: Annotated[str, typer.Option(help="Format.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="New folder or file.")],
     bits: Annotated[int | None, typer.Option(help="Of the weights: 8, 6, 4 or 2; default: 8.")] = None,
-    task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks; default: the first.")] = None,  # noqa: UP045
+    task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks; default: the last.")] = None,  # noqa: UP045
     readout: Annotated[bool, typer.Option("--readout", help="NIR: end the graph with the integration.")] = False,
     allow_soft_reset: Annotated[
         bool, typer.Option("--allow-soft-reset", help="NIR: write neurons with reset: soft; only convert reads them.")
@@ -184,7 +212,7 @@ def export(
 def film(
     run: _Run,
     out: Annotated[Path, typer.Option("-o", "--out", help="A .gif, or an .mp4 (needs ffmpeg).")] = Path("life.gif"),
-    task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks; default: the first.")] = None,  # noqa: UP045
+    task: Annotated[Optional[str], typer.Option(help="Of a life with several tasks; default: the last.")] = None,  # noqa: UP045
     decisions: Annotated[int, typer.Option(min=1, max=10_000, help="Frames, one for each decision.")] = 200,
     fps: Annotated[int, typer.Option(min=1, max=50, help="Frames per second.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the episodes.")] = 0,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snn4.agent.config.file import ConfigError, read
 from snn4.agent.config.keys import Key, keys
 from snn4.agent.run.kind import Kind
+
+if TYPE_CHECKING:
+    from snn4.agent.models.policies import TrainedPolicy
 
 NAMES = ("life", "training", "stream", "transformation", "evolution")
 
@@ -33,14 +36,20 @@ def named(name: str) -> Kind:
 
             return stream
         case "transformation":
-            from snn4.agent.transformation import kind as transformation
+            from snn4.agent.transformation.kind import Transformations
 
-            return transformation
+            return Transformations(_trained_policy)
         case "evolution":
             from snn4.agent.search.kind import Evolution
 
             return Evolution(kind_of)  # which other kinds it evolves, this module alone knows
     raise ValueError(f"kind: got {name!r}, allowed are {', '.join(NAMES)}")
+
+
+def _trained_policy(folder: Path, task: str | None) -> TrainedPolicy:
+    from snn4.agent.life.trained import trained_policy  # imports stable-baselines3
+
+    return trained_policy(folder, task)
 
 
 def kind_of(raw: dict[str, Any], source: str) -> Kind:

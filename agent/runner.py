@@ -79,8 +79,7 @@ def transformation_of(model: str, given: Mapping[str, Any], overrides: Sequence[
         overrides: ``key=value``.
     """
     kind = kinds.named("transformation")
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(model).stem or model).strip("-") or "model"
-    raw: dict[str, Any] = {"name": f"{name}-snn", "kind": kind.name, "model": {"source": model}}
+    raw: dict[str, Any] = {"name": f"{_name_of(model)}-snn", "kind": kind.name, "model": {"source": model}}
     if is_nir(model):
         raw |= _of_nir(model, given)
     elif given.get("data.name") is None and (learned := data_of(model)) is not None:
@@ -102,6 +101,32 @@ def _of_nir(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
         raise RunError(f"{model}: does not say how many steps a decision takes; give them with --steps")
     said: dict[str, Any] = {"data": {"name": known["data"]}} if "data" in known else {}
     return said | ({"convert": {"T": known["T"]}} if "T" in known else {})
+
+
+def _name_of(model: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(model).stem or model).strip("-") or "model"
+
+
+def compression_of(model: str, given: Mapping[str, Any], overrides: Sequence[str]) -> tuple[Kind, Any]:
+    """Kind and checked config of the compression of ``model``, without a file.
+
+    Args:
+        model: the run folder of a life, training or conversion, or zoo:NAME.
+        given: values by key, of options; None for those that were not given.
+        overrides: ``key=value``.
+    """
+    kind, folder = kinds.named("transformation"), find_model(model)
+    raw: dict[str, Any] = {"name": f"{_name_of(model)}-small", "kind": kind.name, "model": {"source": model}}
+    raw |= {"compress": {}, "finetune": dict(RECOVERY), "distillation": 0.5}
+    if (folder / CONFIG).is_file() and "data" in (learned := kinds.opened(folder / CONFIG)[1]):
+        raw["data"] = {**learned["data"], "root": None}
+    changes = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    return kind, kind.read(raw, f"compress {model}", [*changes, *overrides])
+
+
+RECOVERY = {"epochs": 5, "batch_size": 64, "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "cosine",
+            "warmup": 0.05, "final": 0.0}  # fmt: skip
+"""The recipe by which a compressed classifier recovers, where no other is given."""
 
 
 def evolution_of(config: str, given: Mapping[str, Any], overrides: Sequence[str]) -> tuple[Kind, Any]:

@@ -16,7 +16,7 @@ from snn4.benchmarks import speed
 from snn4.benchmarks.cli import app
 
 DOCS = Path(__file__).parent
-PAGES = ("loihi.md", "results.md", "speed.md")
+PAGES = ("compression.md", "loihi.md", "results.md", "speed.md")
 _TABLE = re.compile(r"(<!-- begin: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

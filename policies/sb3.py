@@ -289,3 +289,11 @@ def trunk_names(policy: nn.Module) -> dict[str, str]:
             inner = enumerate(chain.synapses[1:])
             names |= {f"{chain.role}.{i}.{p}": f"{name}.{p}" for i, name in inner for p in ("weight", "bias")}
     return names
+
+
+def acting_modules(policy: Any) -> list[nn.Module]:
+    """The modules with which a spiking ``policy`` decides, in order: features, hidden layers, action head."""
+    if hasattr(policy, "lstm_actor"):
+        return [policy.pi_features_extractor, policy.lstm_actor, policy.action_net]
+    extractor, body, head, _ = policy.acting_layers()
+    return [part for part in (extractor, body, head) if part is not None]

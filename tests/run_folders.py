@@ -10,7 +10,7 @@ from snn4.agent.run import checkpoint
 from snn4.agent.run.events import Event
 from snn4.agent.run.journal import read_events
 
-TIMED = ("wall_seconds", "env_steps_per_second", "latency", "commit_hash", "commit_dirty")
+TIMED = ("wall_seconds", "env_steps_per_second", "latency", "latency_seconds", "commit_hash", "commit_dirty")
 """What differs between equal runs."""
 
 

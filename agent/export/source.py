@@ -1,8 +1,9 @@
-"""What can leave for a chip: the organism of a life in one of its tasks, or a spiking classifier."""
+"""What can leave for a chip: the policy of a life in one of its tasks, a compressed one, or a spiking classifier."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 from stable_baselines3.common.policies import BasePolicy
 
 from snn4.agent import kinds
-from snn4.agent.life.acting import acting
+from snn4.agent.life import kind as life
+from snn4.agent.life.initial import LIFE
+from snn4.agent.life.trained import trained_policy
 from snn4.agent.models.files import ModelError, find_model
 from snn4.agent.models.sources import open_model
 from snn4.agent.run.journal import CONFIG
@@ -57,7 +60,7 @@ def open_source(run: str, task: str | None = None) -> Source:
 
     Args:
         run: where it is.
-        task: of a life with several tasks, the name of one; None takes the first.
+        task: of a life with several tasks, the name of one; None takes the last that it has learned.
 
     Raises:
         ModelError, ConfigError: there is none, or a part of it has no description; the message names the run.
@@ -68,19 +71,32 @@ def open_source(run: str, task: str | None = None) -> Source:
     try:
         kind, config = kinds.load(folder / CONFIG)
         if kind.name == "life":
-            return _of_life(folder, config, task)
+            return _of_life(folder, config.name, task)
+        if (folder / LIFE).is_file():
+            return _of_compressed(folder, config.name)
         if kind.name not in ("training", "transformation") or getattr(config, "environment", None) is not None:
-            raise ModelError(
-                f"{run}: got a {kind.name}, allowed are a life, a training, the conversion of a classifier"
-            )
+            got = "the conversion of an agent" if kind.name == "transformation" else f"a {kind.name}"
+            raise ModelError(f"{run}: got {got}, allowed are a life, a training, a converted classifier, a compression")
         return _of_classifier(folder, config)
     except NotExportable as error:
         raise ModelError(f"{run}: {error}") from error
 
 
-def _of_life(folder: Path, config: Any, name: str | None) -> PolicySource:
-    policy, task, normalization = acting(folder, config, name)
-    return PolicySource(config.name, folder, describe_policy(policy), policy, task, normalization)
+def _of_life(folder: Path, name: str, task: str | None) -> PolicySource:
+    trained = trained_policy(folder, task)
+    described = describe_policy(trained.policy)
+    return PolicySource(name, folder, described, trained.policy, trained.task, trained.normalization)
+
+
+def _of_compressed(folder: Path, name: str) -> PolicySource:
+    """The policy with which the life that a compression has written would begin."""
+    _, config = kinds.load(folder / LIFE, [f"policy.initial={json.dumps(str(folder))}"])
+    being = life.prepare(config, life.processes(config)).beings[0]
+    task = being.world.tasks[0]
+    policy = being.policy(task)
+    policy.set_training_mode(False)
+    normalization = being.organism.tasks[task.name].normalization
+    return PolicySource(name, folder, describe_policy(policy), policy, task, normalization)
 
 
 def _of_classifier(folder: Path, config: Any) -> ClassifierSource:

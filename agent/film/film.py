@@ -19,7 +19,8 @@ from snn4.agent.errors import BadInput
 from snn4.agent.evaluation.episodes import TEST_SEED, normalized
 from snn4.agent.film.drawing import frame
 from snn4.agent.film.recorder import Recorder
-from snn4.agent.life.acting import Acting, acting
+from snn4.agent.life.trained import trained_policy
+from snn4.agent.models.policies import TrainedPolicy
 from snn4.agent.run.journal import CONFIG, require_place, require_run
 from snn4.policies.metering.meter import Meter
 
@@ -40,7 +41,7 @@ def film(run: Path, out: Path, task: str | None = None, decisions: int = 200, fp
     Args:
         run: the folder of a life.
         out: a .gif or .mp4.
-        task: the name of one of the life's tasks; None takes the first.
+        task: the name of one of the life's tasks; None takes the last that it has learned.
         decisions: frames; episodes follow one another until then.
         fps: frames per second.
         seed: of the episodes; the first one is the first test episode.
@@ -54,15 +55,15 @@ def film(run: Path, out: Path, task: str | None = None, decisions: int = 200, fp
         raise NoFilm(f"{out}: got {out.suffix or 'no ending'}, allowed are {', '.join(SUFFIXES)}")
     if out.suffix == ".mp4" and shutil.which("ffmpeg") is None:
         raise NoFilm(f"{out}: needs the program ffmpeg, which is not on the PATH; install it, or take .gif")
-    kind, config = kinds.load(run / CONFIG)
+    kind, _ = kinds.load(run / CONFIG)
     if kind.name != "life":
         raise NoFilm(f"{run}: got a {kind.name}, allowed is a life")
-    frames = list(_frames(acting(run, config, task), decisions, TEST_SEED + seed))
+    frames = list(_frames(trained_policy(run, task), decisions, TEST_SEED + seed))
     _write(frames, out, fps)
     return len(frames)
 
 
-def _frames(organism: Acting, decisions: int, seed: int) -> Iterator[Image.Image]:
+def _frames(organism: TrainedPolicy, decisions: int, seed: int) -> Iterator[Image.Image]:
     """Episodes, one after the other, a frame for each decision."""
     env = _visible(organism)
     env.seed(seed)
@@ -87,10 +88,8 @@ def _frames(organism: Acting, decisions: int, seed: int) -> Iterator[Image.Image
         env.close()
 
 
-def _visible(organism: Acting) -> VecEnv:
+def _visible(organism: TrainedPolicy) -> VecEnv:
     task = organism.task
-    if task.data is not None:
-        raise NoFilm(f"task: got images ({task.name}), allowed is an environment")
     kwargs = {**task.kwargs, "render_mode": "rgb_array"}
     env = dataclasses.replace(task, kwargs=kwargs).make(1)
     if env.get_attr("render_mode")[0] != "rgb_array":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from stable_baselines3.common.policies import BasePolicy
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 AGENT = "agent.zip"
 """The agent of a transformation, in its run folder."""
+LIFE, NORMALIZATION = "life.yaml", "normalization.json"
+"""Of a compressed policy: the config of a life that goes on from it, and the statistics of its observations."""
 MODEL = "model.safetensors"
 """The network of a training, in its run folder."""
 
@@ -68,15 +71,28 @@ def start(beings: list[Being], initial: str) -> list[str]:
 
 
 def _require_same_neurons(folder: Path, policy: PolicyConfig) -> None:
-    """Raise Misfit unless ``policy`` has the neurons and steps for which the agent in ``folder`` was converted."""
-    raw, _ = read_config(folder / "config.yaml")
-    convert = raw["convert"]
-    wanted = {"T": convert["T"], "neuron.kind": convert["neuron"], "neuron.v_leak": convert["v_initial"]}
-    found = {"T": policy.T, "neuron.kind": policy.neuron.kind, "neuron.v_leak": policy.neuron.v_leak}
+    """Raise Misfit unless ``policy`` has the neurons and steps of the converted or compressed agent in ``folder``."""
+    wanted = _compressed(folder) if (folder / LIFE).is_file() else _converted(folder)
+    neuron = policy.neuron
+    found = {"T": policy.T, "neuron.kind": neuron.kind, "neuron.v_leak": neuron.v_leak, "sparsity": policy.sparsity}
     if wrong := [
         f"policy.{key}: got {found[key]}, allowed is {wanted[key]}" for key in wanted if found[key] != wanted[key]
     ]:
-        raise Misfit(f"{folder} was converted for other neurons: {'; '.join(wrong)}")
+        raise Misfit(f"{folder} was made for other neurons or synapses: {'; '.join(wrong)}")
+
+
+def _converted(folder: Path) -> dict[str, Any]:
+    convert = read_config(folder / "config.yaml")[0]["convert"]
+    return {"T": convert["T"], "neuron.kind": convert["neuron"], "neuron.v_leak": convert["v_initial"]}
+
+
+def _compressed(folder: Path) -> dict[str, Any]:
+    policy = read_config(folder / LIFE)[0]["policy"]
+    neuron = policy["neuron"]
+    return {
+        "T": policy["T"], "neuron.kind": neuron["kind"], "neuron.v_leak": neuron["v_leak"],
+        "sparsity": policy["sparsity"],
+    }  # fmt: skip
 
 
 def _from_zip(being: Being, source: Path) -> None:
@@ -86,7 +102,9 @@ def _from_zip(being: Being, source: Path) -> None:
     _require_same(str(source), weights, policy)
     names = trunk_names(policy)
     being.organism.trunk = {shared: weights.pop(name) for shared, name in names.items()}
-    being.organism.tasks[task.name] = TaskMemory(weights)
+    statistics = source.with_name(NORMALIZATION)
+    known = json.loads(statistics.read_text(encoding="utf-8")) if statistics.is_file() else None
+    being.organism.tasks[task.name] = TaskMemory(weights, known)
 
 
 def _from_life(being: Being, life: Lived) -> Iterator[str]:

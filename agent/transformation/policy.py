@@ -71,7 +71,7 @@ class PolicyTransformation:
         states = self._states()
         actor = self.actor = convert_actor(self.agent, states, self.config.convert)
         model = self._chosen(actor)
-        yield File(AGENT, lambda path: _save(model, path))
+        yield File(AGENT, lambda path: save_agent(model, path))
         players = {NETWORK: model.policy, ANN_TWIN: ann_policy(self.agent, model)}
         for name, policy in players.items():
             try:
@@ -227,7 +227,8 @@ def _require_fit(agent: SavedAgent, env: Any) -> None:
             raise ModelError(f"{agent.source}: got {name} {got}, allowed is that of the environment, {allowed}")
 
 
-def _save(model: BaseAlgorithm, path: Path) -> None:
+def save_agent(model: BaseAlgorithm, path: Path) -> None:
+    """Save ``model`` as SB3 does, completely or not at all."""
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
         model.save(file)  # type: ignore[arg-type]

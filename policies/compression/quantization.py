@@ -1,15 +1,19 @@
-"""Eight-bit simulation: a trained network as integer hardware would compute it, to measure its effect.
+"""Weights of few bits, and the simulation of a network in eight bits, as integer hardware would compute it.
 
-Weights are quantized per output channel, to -127 … 127 times a scale. Inputs of synapses are quantized per tensor: to
-0 … 255 if they are never negative, else to -128 … 127 (uniform quantization, Krishnamoorthi 2018). Sums, biases, norms
-and membranes keep their precision, like accumulators, and so do products of activations (attention).
+A quantized weight is a whole number from -(2^(bits - 1) - 1) to 2^(bits - 1) - 1 times a scale: symmetric, uniform
+quantization (Krishnamoorthi 2018). It is stored as float32, on its grid.
+
+**In simulated int8**, inputs of synapses are quantized as well, per tensor: to 0 … 255 if they are never negative, else
+to -128 … 127. Sums, biases, norms and membranes keep their precision, like accumulators, and so do products of
+activations (attention).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +22,61 @@ from snn4.policies.metering.synaptic_operations import SYNAPSES
 from snn4.policies.modes import device, evaluating
 
 Module = TypeVar("Module", bound=nn.Module)
+
+CLIPS = tuple(1 - 0.05 * k for k in range(18))
+"""Ranges that are tried below eight bits, as fractions of the largest weight: weights beyond a range are cut."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values that weights may have."""
+
+    bits: int = 8
+    scale: Literal["channel", "layer"] = "channel"
+    """One scale per output, or one for all."""
+    power_of_two: bool = False
+
+    @property
+    def top(self) -> int:
+        """The largest whole number."""
+        return int(2 ** (self.bits - 1)) - 1
+
+    def rounded(self, weight: Tensor) -> Tensor:
+        """``weight`` (outputs, …) on the grid of its own `scales`."""
+        return self.round(weight, self.scales(weight))
+
+    @torch.no_grad()
+    def round(self, weight: Tensor, scales: Tensor) -> Tensor:
+        """``weight`` (outputs, …) on the grid with these ``scales``."""
+        scale = scales.view(-1, *[1] * (weight.dim() - 1))
+        return (weight / scale).round().clamp(-self.top, self.top) * scale
+
+    @torch.no_grad()
+    def scales(self, weight: Tensor) -> Tensor:
+        """The scale of each output (outputs,), or of all (1,), for ``weight`` (outputs, …).
+
+        With eight bits, the largest weight is the end of the range. With fewer, the range is the one with the smallest
+        squared error.
+        """
+        rows = weight.reshape(len(weight) if self.scale == "channel" else 1, -1)
+        peak = rows.abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny)
+        best, smallest = peak, torch.full_like(peak, torch.inf)
+        for scales in self._candidates(peak / self.top):
+            error = (self.round(rows, scales) - rows).square().sum(1)
+            best = torch.where(error < smallest, scales, best)
+            smallest = torch.minimum(error, smallest)
+        return best
+
+    def _candidates(self, whole: Tensor) -> Iterator[Tensor]:
+        """Scales to try; ``whole`` ones reach the largest weight."""
+        if self.power_of_two:
+            upper = whole.log2().ceil()
+            return ((upper - k).exp2() for k in range(4))
+        return (whole * clip for clip in (CLIPS if self.bits < 8 else CLIPS[:1]))
+
+
+INT8 = Grid()
+"""The weights of simulated int8."""
 
 
 def quantized(network: Module, inputs: Iterable[Tensor]) -> Module:
@@ -31,16 +90,9 @@ def quantized(network: Module, inputs: Iterable[Tensor]) -> Module:
             duplicate(x.to(device(duplicate)))
         for layer, handle in zip(layers, handles, strict=True):
             handle.remove()
-            layer.weight.copy_(rounded_weights(layer.weight))
+            layer.weight.copy_(INT8.rounded(layer.weight))
             layer.register_forward_pre_hook(ranges[layer].round)
     return duplicate
-
-
-def rounded_weights(weight: Tensor) -> Tensor:
-    """``weight`` (outputs, …) in 255 levels per output, scaled by the largest absolute value of the output."""
-    peak = weight.abs().flatten(1).amax(1).clamp(min=torch.finfo(weight.dtype).tiny)
-    scale = (peak / 127).view(-1, *[1] * (weight.dim() - 1))
-    return (weight / scale).round() * scale
 
 
 def int8_bytes(network: nn.Module) -> int:

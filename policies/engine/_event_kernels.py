@@ -1,7 +1,9 @@
 """numba kernels of event-driven acting: decisions of a spiking multi-layer perceptron, and single layers.
 
 Only non-zero inputs and spiking neurons cost synaptic work: each adds its row of weights (in, out) to the current of
-the next layer. Neurons are updated with the operations of `_scan_kernels`, in the same order.
+the next layer. The rows of a sparse layer hold its present synapses alone: those of presynaptic neuron j are numbers
+``starts[j]`` to ``starts[j + 1]`` of ``targets`` and ``values`` (compressed sparse rows). Neurons are updated with the
+operations of `_scan_kernels`, in the same order.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ SYN_DECAY, SYN_GAIN, THRESHOLD, V_RESET, ADAPTATION, ADAPT_DECAY = range(6)
 
 @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
 def decide(
-    signal: Any, steps: int, weights: Any, biases: Any, decays: Any, gains: Any, leaks: Any, constants: Any,
-    flags: Any, states: Any, decoder: Any, out: Any, record: Any,
+    signal: Any, steps: int, weights: Any, starts: Any, targets: Any, values: Any, biases: Any, decays: Any,
+    gains: Any, leaks: Any, constants: Any, flags: Any, states: Any, decoder: Any, out: Any, record: Any,
 ) -> None:  # fmt: skip
     """Run the network, and add the weight in ``decoder`` (T,) of every spike of the last layer to ``out`` (B, n).
 
     Args:
         signal: (T, B, n) input values, or (1, B, n) values for all steps.
         weights, biases: (in, out) and (out,) per layer.
+        starts, targets, values: (in + 1,), (n,) and (n,) per sparse layer; empty for layers that use ``weights``.
         decays, gains, leaks: (membranes, out) per layer.
         constants, flags: (layers, 6) and (layers, 4), indexed by the names above.
         states: (rows, B, out) per layer: membranes, then synapse, then adaptation; updated in place.
@@ -39,7 +42,7 @@ def decide(
     emitted = np.empty((2, width), np.int64)
     for b in range(signal.shape[1]):
         if len(signal) == 1:
-            _drive(signal[0, b], weights[0], biases[0], constant)
+            _drive(signal[0, b], weights[0], starts[0], targets[0], values[0], biases[0], constant)
         for t in range(steps):
             count, side = 0, 0
             for layer in range(len(weights)):
@@ -47,12 +50,11 @@ def decide(
                 c = current[:n]
                 if layer > 0:
                     c[:] = biases[layer]
-                    for e in range(count):
-                        _add(c, weights[layer][emitted[side, e]])
+                    _receive(c, weights[layer], starts[layer], targets[layer], values[layer], emitted[side, :count])
                 elif len(signal) == 1:
                     c[:] = constant
                 else:
-                    _drive(signal[t, b], weights[0], biases[0], c)
+                    _drive(signal[t, b], weights[0], starts[0], targets[0], values[0], biases[0], c)
                 side = 1 - side
                 count = _step(
                     c, states[layer][:, b], decays[layer], gains[layer], leaks[layer], constants[layer], flags[layer],
@@ -66,13 +68,13 @@ def decide(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
-def refresh(weights: Any, seen: Any, rows: Any, vectors: Any) -> bool:
+def refresh(weights: Any, seen: Any, rows: Any, vectors: Any) -> tuple[bool, bool]:
     """Copy ``weights`` (out, in) that differ from ``seen`` to ``seen`` and, transposed, to ``rows``.
 
-    Returns whether weights and ``vectors`` (n,) are finite. Weights that are not finite are not copied, so the next
-    call detects them again.
+    Returns whether weights and ``vectors`` (n,) are finite, and whether a weight differed. Weights that are not finite
+    are not copied, so the next call detects them again.
     """
-    finite = True
+    finite, changed = True, False
     for vector in vectors:
         for value in vector:
             finite &= np.isfinite(value)
@@ -84,21 +86,54 @@ def refresh(weights: Any, seen: Any, rows: Any, vectors: Any) -> bool:
             differ = False
             for i in range(len(now)):
                 differ |= now[i] != before[i]
-            if differ and np.isfinite(now).all():
+            if not differ:
+                continue
+            changed = True
+            if np.isfinite(now).all():
                 before[:] = now
                 row[:, o] = now
-            elif differ:
+            else:
                 finite = False
-    return finite
+    return finite, changed
 
 
 @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
-def _drive(values: Any, weight: Any, bias: Any, current: Any) -> None:
+def present(rows: Any, starts: Any, targets: Any, values: Any) -> None:
+    """Write the non-zero weights of ``rows`` (in, out) to ``values``, their columns to ``targets``, and where each row
+    ends to ``starts``."""
+    number = 0
+    for j in range(len(rows)):
+        for m in range(rows.shape[1]):
+            if rows[j, m] != 0:
+                targets[number], values[number] = m, rows[j, m]
+                number += 1
+        starts[j + 1] = number
+
+
+@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+def _drive(signal: Any, weight: Any, starts: Any, targets: Any, values: Any, bias: Any, current: Any) -> None:
     current[:] = bias
-    for j in range(len(values)):
-        value = values[j]
-        if value != 0:
-            _add_scaled(current, weight[j], value)
+    for j in range(len(signal)):
+        x = signal[j]
+        if x == 0:
+            continue
+        if len(starts):
+            for k in range(starts[j], starts[j + 1]):
+                current[targets[k]] += x * values[k]
+        else:
+            _add_scaled(current, weight[j], x)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
+def _receive(current: Any, weight: Any, starts: Any, targets: Any, values: Any, spiking: Any) -> None:
+    """Add the synapses of the neurons with indices ``spiking``."""
+    if len(starts) == 0:
+        for j in spiking:
+            _add(current, weight[j])
+        return
+    for j in spiking:
+        for k in range(starts[j], starts[j + 1]):
+            current[targets[k]] += values[k]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]

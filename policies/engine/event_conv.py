@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from snn4.policies.engine.event_driven import is_watched
 from snn4.policies.fused import is_fused, run_in_threads
 from snn4.policies.network import is_stateful
-from snn4.policies.networks.folding import fold_norms
+from snn4.policies.networks.folding import fold_norms, is_conv, is_linear
 
 DENSE = 0.35
 """Fraction of non-zero values above which a dense convolution is faster."""
@@ -117,9 +117,9 @@ def _compile(module: nn.Module, spiking: bool) -> bool:
     if isinstance(module, nn.Sequential):
         fold_norms(module)
     for name, layer in list(module.named_children()):
-        if spiking and type(layer) is nn.Linear:
+        if spiking and is_linear(layer):
             setattr(module, name, EventLinear(layer))
-        elif spiking and type(layer) is nn.Conv2d and _is_plain(layer):
+        elif spiking and is_conv(layer) and _is_plain(layer):
             setattr(module, name, EventConv2d(layer))
         elif list(layer.children()):
             spiking = _compile(layer, spiking)

@@ -1,7 +1,7 @@
 """Event-driven acting on a CPU: a decision takes a few microseconds, and only neurons that spike cost synaptic work.
 
-The engine stores weights by presynaptic neuron. Before each decision it compares them with the parameters of the
-module, so it never acts with outdated weights, however they were changed.
+The engine stores weights by presynaptic neuron; of a layer with many zeros, only the present ones. Before each decision
+it compares them with the parameters of the module, so it never acts with outdated weights, however they were changed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ Floats = NDArray[np.float32]
 
 EVENT_DRIVEN_BATCH = 16
 """Largest batch for which the engine, which decides sample by sample, is faster than torch."""
+SPARSE = 0.9
+"""Fraction of zeros from which the present synapses of a layer are faster than whole rows of weights, of which
+processors add 8 or 16 at a time. Measured on rows of 64 to 1024 weights, compiled for AVX2 and for AVX-512."""
 
 
 def is_watched(*layers: nn.Module) -> bool:
@@ -101,10 +104,10 @@ class EventDriven:
         batch = self._check(signal, len(decoder))
         states = self.rest(batch) if states is None else self._checked(states, batch)
         out = np.zeros((batch, self.linears[-1].out_features), np.float32)
-        weights, biases = self._weights()
+        copies = self._weights()
         decide(  # type: ignore[call-arg]
-            signal, len(decoder), weights, biases, *self._neurons.arrays(), states, decoder, out,
-            self._nothing if record is None else tuple(record),
+            signal, len(decoder), copies.rows, *copies.present, copies.biases, *self._neurons.arrays(), states, decoder,
+            out, self._nothing if record is None else tuple(record),
         )  # fmt: skip
         return out
 
@@ -141,8 +144,8 @@ class EventDriven:
         """States (rows, B, n) of each layer at rest."""
         return self._neurons.rest(batch)
 
-    def _weights(self) -> Any:
-        """Current weights (in, out) and biases (out,) of each layer; ValueError unless all parameters are finite."""
+    def _weights(self) -> _Copies:
+        """Current weights and biases of each layer; ValueError unless all parameters are finite."""
         from snn4.policies.engine._event_kernels import refresh
 
         addresses = tuple(p.data_ptr() for p in (*(linear.weight for linear in self.linears), *self._vectors))
@@ -150,9 +153,12 @@ class EventDriven:
         if self._local.copies.addresses != addresses:
             self._local.copies = _copies(addresses, self.linears, self._vectors)
         copies = self._local.copies
-        if not refresh(copies.weights, copies.seen, copies.rows, copies.vectors):  # type: ignore[call-arg]
+        finite, changed = refresh(copies.weights, copies.seen, copies.rows, copies.vectors)  # type: ignore[call-arg]
+        if changed:
+            copies = self._local.copies = copies._replace(present=_present(copies.rows))
+        if not finite:
             require_finite(self._learned)
-        return copies.rows, copies.biases
+        return copies
 
 
 class _Copies(NamedTuple):
@@ -168,6 +174,8 @@ class _Copies(NamedTuple):
     """The weights from which ``rows`` were written."""
     rows: tuple[Floats, ...] = ()
     """The weights by presynaptic neuron (in, out)."""
+    present: tuple[Any, Any, Any] = ((), (), ())
+    """Starts, targets and values of each layer's present synapses; empty for layers with few zeros."""
 
 
 class _Local(local):
@@ -184,6 +192,22 @@ def _copies(addresses: tuple[int, ...], linears: Sequence[nn.Linear], learned: S
     return _Copies(
         addresses, weights, biases, vectors, seen, tuple(np.empty(w.shape[::-1], np.float32) for w in weights)
     )
+
+
+def _present(rows: Sequence[Floats]) -> tuple[Any, Any, Any]:
+    from snn4.policies.engine._event_kernels import present
+
+    found = []
+    for weights in rows:
+        number = int(np.count_nonzero(weights))
+        is_sparse = number <= (1 - SPARSE) * weights.size
+        size = number if is_sparse else 0
+        # Unsigned: the compiler need not look for negative places, which count from the end.
+        starts = np.zeros(len(weights) + 1 if is_sparse else 0, np.uint64)
+        found.append((starts, np.empty(size, np.uint64), np.empty(size, np.float32)))
+        if is_sparse:
+            present(weights, *found[-1])  # type: ignore[call-arg]
+    return tuple(zip(*found, strict=True))  # type: ignore[return-value]
 
 
 class _NeuronArrays:

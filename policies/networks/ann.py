@@ -26,7 +26,7 @@ class Residual(nn.Module):
 
 def twin(config: ClassifierConfig) -> Classifier:
     """The ANN with the same layers and as many parameters (except plif's time constants and those of step norms)."""
-    plain = dataclasses.replace(config, neuron=NeuronConfig())
+    plain = dataclasses.replace(config, neuron=NeuronConfig(), sparsity=0.0)
     if isinstance(plain, ConvNetConfig) and plain.norm != "none":
         # Norms for thresholds or steps have no meaning here; a batch norm takes their place.
         plain = dataclasses.replace(plain, norm="batch")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from snn4.policies.network import SpikingSequential, State
 from snn4.policies.neurons import NeuronConfig, neuron_config
+from snn4.policies.sparse import SPARSEST
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,9 @@ class ClassifierConfig:
     """Inner steps per image. Events have their own number of steps, which may not exceed T with norm: step."""
     neuron: NeuronConfig = dataclasses.field(default_factory=NeuronConfig)
     """Also the name of a kind, or of a paper's neuron (spikformer, ms-resnet), as for `neuron_config`."""
+    sparsity: float = 0.0
+    """Fraction of synapses, up to 0.95, that are absent from each layer but the readout and a convolution of the image
+    (`snn4.policies.sparse.Sparse`). The twin is dense."""
 
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}
     """Fields with a fixed set of values, and these values."""
@@ -36,6 +40,8 @@ class ClassifierConfig:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(allowed)}")
         if not self.neuron.spikes:
             raise ValueError(f"neuron.kind: got {self.neuron.kind!r}, which does not spike; it is for readouts")
+        if not 0 <= self.sparsity <= SPARSEST:
+            raise ValueError(f"sparsity: got {self.sparsity}, allowed is a number from 0 to {SPARSEST}")
         for name in ("in_channels", "n_classes", "T"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, allowed is a whole number >= 1")

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from snn4.policies.normalization import BatchNorm1d, BatchNorm2d
+from snn4.policies.sparse import SparseConv2d, SparseLinear
 
 
 def fold_norms(layers: nn.Sequential) -> None:
@@ -18,13 +19,23 @@ def fold_norms(layers: nn.Sequential) -> None:
         if isinstance(pooling, (nn.AvgPool2d, nn.MaxPool2d)) and after + 1 < len(layers):
             after += 1
         norm = layers[after]
-        if type(synapses) is nn.Linear and type(norm) in (nn.BatchNorm1d, BatchNorm1d) and norm.track_running_stats:
+        if is_linear(synapses) and type(norm) in (nn.BatchNorm1d, BatchNorm1d) and norm.track_running_stats:
             layers[number], layers[after] = fuse_linear_bn_eval(synapses, norm), nn.Identity()  # type: ignore[arg-type]
-        elif type(synapses) is nn.Conv2d and is_norm(norm) and _commutes(pooling, norm):
+        elif is_conv(synapses) and is_norm(norm) and _commutes(pooling, norm):
             layers[number], layers[after] = fuse_conv_bn_eval(synapses, norm), nn.Identity()
     for number in reversed(range(len(layers))):
         if isinstance(layers[number], nn.Identity):
             del layers[number]
+
+
+def is_linear(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether ``layer`` is linear, perhaps without some synapses; other subclasses may compute something else."""
+    return type(layer) in (nn.Linear, SparseLinear)
+
+
+def is_conv(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether ``layer`` is a convolution of images, perhaps without some synapses."""
+    return type(layer) in (nn.Conv2d, SparseConv2d)
 
 
 def is_norm(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:

@@ -8,6 +8,7 @@ from snn4.policies.networks.dense import DENSE, Dense, DenseConfig
 from snn4.policies.networks.graph import GRAPHS, GraphConfig, GraphNet
 from snn4.policies.networks.hybrid import HYBRIDS, Hybrid, HybridConfig
 from snn4.policies.networks.spikformer import SPIKFORMERS, Spikformer, SpikformerConfig
+from snn4.policies.sparse import sparsify
 
 NETWORKS: dict[str, ClassifierConfig] = {**CONVNETS, **HYBRIDS, **SPIKFORMERS, **DENSE, **GRAPHS}
 """All named networks."""
@@ -17,6 +18,13 @@ def make_network(
     config: ClassifierConfig, backend: str = "torch", checkpoint_steps: int | None = None
 ) -> SpikingClassifier:
     """The spiking network of ``config``, with neurons of ``backend``; TypeError for an unknown type of config."""
+    network = _dense(config, backend, checkpoint_steps)
+    if config.sparsity:
+        sparsify(network, config.sparsity)
+    return network
+
+
+def _dense(config: ClassifierConfig, backend: str, checkpoint_steps: int | None) -> SpikingClassifier:
     match config:
         case ConvNetConfig():
             return SpikingConvNet(config, backend, checkpoint_steps)

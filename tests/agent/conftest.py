@@ -67,6 +67,20 @@ threads: 1
 """The ANN twin of the tiny training, finetuned by five batches an epoch."""
 
 
+TINY_COMPRESSION = """\
+name: tiny-small
+kind: transformation
+model: {{source: "{source}"}}
+data: {{name: digits, limit: 160}}
+compress: {{shrink: 0.5, prune: 0.3, bits: 4}}
+finetune: {{epochs: 2, batch_size: 32, learning_rate: 0.001}}
+distillation: 0.5
+examined: 60
+threads: 1
+"""
+"""The spiking network of the tiny training with half of its channels, in five batches an epoch."""
+
+
 TINY_EVOLUTION = """\
 name: tiny-evolution
 kind: evolution
@@ -135,9 +149,18 @@ def transformation_yaml(trained: Path, tmp_path_factory: pytest.TempPathFactory)
     return path
 
 
+@pytest.fixture(scope="session")
+def compression_yaml(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "config.yaml"
+    path.write_text(TINY_COMPRESSION.format(source=trained))
+    return path
+
+
 evolution_yaml, evolved = file_with(TINY_EVOLUTION), config_in("evolution_yaml")
 transformed = config_in("transformation_yaml")
 converted = finished("transformed")
+compression = config_in("compression_yaml")
+compressed = finished("compression")
 
 
 class Result(NamedTuple):

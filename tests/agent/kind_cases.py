@@ -67,6 +67,16 @@ CASES = [
         tested=False,
     ),
     Case(
+        "transformation", "compression_yaml", "run finished at 320 images", "finetune.epochs=100000",
+        {"compress.bits=3": "compress.bits: got 3", "compress.prune=0.99": "compress.prune: got 0.99",
+         "compress={}": "compress: got nothing to do", "compress.pattern=3": "compress.pattern: got 3",
+         "model.source=/nowhere": "/nowhere: no such folder", "environment=CartPole-v1": "environment: got CartPole-v1",
+         "compress={pattern: '1:3'}": "pattern: got 1:3, but network.4 has 4 inputs",
+         "finetune.batch_size=500": "finetune.batch_size: got 500"},
+        ("tiny-small: ", "Before and after", "top-1 %", "synapses", "Recovery", "learning rate"), "--episodes",
+        tested=False,
+    ),
+    Case(
         "evolution", "evolution_yaml", "run finished at", "search.generations=100000",
         {"search.generations=0": "search.generations: got 0", "search.population=1": "search.population: got 1",
          "search.sampler=luck": "search.sampler: got 'luck'", "search.genes=[policy.size]": "got 'policy.size'",

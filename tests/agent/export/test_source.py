@@ -12,6 +12,7 @@ from run_folders import only
 from snn4.agent import runner
 from snn4.agent.export.source import ClassifierSource, PolicySource, open_source
 from snn4.agent.life import kind
+from snn4.agent.life.lived import NotLived
 from snn4.agent.models.files import ModelError
 
 
@@ -26,7 +27,7 @@ def test_a_life_has_a_policy(tiny: Callable[..., Any], tmp_path: Path) -> None:
     assert isinstance(source, PolicySource)
     assert source.task.environment == "CartPole-v1"
     assert [layer.shape for layer in source.description.neurons()] == [(16,), (16,)]
-    with pytest.raises(ModelError, match=r"task: got Acrobot, allowed are those that .* has met: CartPole-v1"):
+    with pytest.raises(NotLived, match=r"task: got 'Acrobot', allowed are those that .* has learned: CartPole-v1"):
         open_source(str(folder), "Acrobot")
 
 

@@ -25,7 +25,6 @@ from snn4.agent.run.events import Ended
 from snn4.agent.run.work import Model, OneProcess
 from snn4.agent.training.config import TrainingConfig
 from snn4.agent.training.students import data_and_students
-from snn4.agent.transformation import kind as transformation
 
 Digits = Callable[..., TrainingConfig]
 OF_THE_ZOO = ("network=null", "initial=zoo:digits", "ann_twin=false")
@@ -55,7 +54,7 @@ def conversion(transformed: Callable[..., Any], tmp_path_factory: pytest.TempPat
     """The folder of a conversion without finetuning."""
     folder = tmp_path_factory.mktemp("conversion")
     config = transformed("convert.method=calibrate")
-    for part in transformation.prepare(config, OneProcess()).live(lambda: False):
+    for part in kinds.named("transformation").prepare(config, OneProcess()).live(lambda: False):
         if isinstance(part, Model):
             save_model(folder / f"{part.name}.safetensors", part.weights, part.about)
     (folder / "config.yaml").write_text(dump(config))

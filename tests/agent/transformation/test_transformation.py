@@ -7,15 +7,15 @@ import pytest
 import torch
 from run_folders import through_disk
 
+from snn4.agent import kinds
 from snn4.agent.run.events import Evaluated, Learned
 from snn4.agent.run.work import Model, OneProcess, Pause
-from snn4.agent.transformation import kind
 
 Config = Callable[..., Any]
 
 
 def prepared(config: Any) -> Any:
-    return kind.prepare(config, OneProcess())
+    return kinds.named("transformation").prepare(config, OneProcess())
 
 
 def told(work: Any, stop: Callable[[], bool] = lambda: False) -> list[Any]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snn4.agent.evaluation.accuracy import Recognizer
-from snn4.policies.compression.quantization import Range, int8_bytes, quantized, rounded_weights
+from snn4.policies.compression.quantization import INT8, Range, int8_bytes, quantized
 from snn4.policies.networks.ann import twin
 from snn4.policies.networks.convnet import ConvNetConfig, SpikingConvNet
 from snn4.policies.neurons import NeuronConfig
@@ -53,7 +53,7 @@ def test_inputs_go_to_where_the_network_is() -> None:
 
 def test_weights_have_255_levels_for_each_output() -> None:
     weight = torch.randn(4, 3, 3, 3) * torch.tensor([0.01, 1.0, 100.0, 0.0]).view(4, 1, 1, 1)
-    rounded = rounded_weights(weight)
+    rounded = INT8.rounded(weight)
     for row, given in zip(rounded, weight, strict=True):
         steps = given.abs().max() / 127
         assert torch.all((row - given).abs() <= steps / 2 * 1.001)

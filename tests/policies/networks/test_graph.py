@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from snn4.agent.config.document import parse, write
 from snn4.policies.backends import BACKENDS
-from snn4.policies.compression.quantization import Range, quantized, rounded_weights
+from snn4.policies.compression.quantization import INT8, Range, quantized
 from snn4.policies.engine.event_conv import EventConv2d, event_driven
 from snn4.policies.network import map_state
 from snn4.policies.networks.ann import twin, without_time
@@ -184,7 +184,7 @@ def test_eight_bits_lose_nothing_of_spikes() -> None:
     with torch.no_grad():
         for layer in by_hand.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                layer.weight.copy_(rounded_weights(layer.weight))
+                layer.weight.copy_(INT8.rounded(layer.weight))
         seen.see(small, (x,))
         torch.testing.assert_close(small.run(x)[0], by_hand.run(*seen.round(small, (x,)))[0])
 

@@ -1,0 +1,55 @@
+"""The policy of a life, for runs of other kinds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from snn4.agent.config.file import dump
+from snn4.agent.life.config import LifeConfig, LifeTask
+from snn4.agent.life.lived import Lived, NotLived
+from snn4.agent.models.policies import TrainedPolicy
+from snn4.agent.run.beings import ORGANISM
+from snn4.learners.algorithms import make_policy
+from snn4.policies.sb3 import PolicyConfig
+
+
+def trained_policy(folder: Path, name: str | None) -> TrainedPolicy:
+    """The organism's policy of the life in ``folder``, in the task ``name``; None takes the last one.
+
+    Raises:
+        NotLived, RunError, ConfigError, Damaged: there is none, or it cannot be read.
+    """
+    life = Lived.of(folder)
+    organism, config = life.organism(ORGANISM), life.config_of(ORGANISM)
+    task = _task(life, name, set(organism.tasks))
+    policy_config = task.policy(organism.config)
+    env = task.make(1)
+    policy = make_policy(config.learner_of(task), policy_config, env)
+    env.close()
+    organism.prepare(task.name, policy)
+    policy.set_training_mode(False)
+    return TrainedPolicy(
+        str(folder), task, config.learner_of(task), policy_config, policy, organism.tasks[task.name].normalization,
+        config.evaluation.max_episode_steps, lambda changed: _alone(config, task, changed),
+    )  # fmt: skip
+
+
+def _task(life: Lived, name: str | None, learned: set[str]) -> LifeTask:
+    acting = [task for task in life.config.world if task.data is None and task.name in learned]
+    named = [task for task in acting if name in (None, task.name, task.label)]
+    if not named:
+        names = ", ".join(dict.fromkeys(task.name for task in acting)) or "none yet, without images"
+        raise NotLived(f"task: got {name!r}, allowed are those that {life.folder} has learned: {names}")
+    return named[-1]
+
+
+def _alone(config: LifeConfig, task: LifeTask, policy: PolicyConfig) -> str:
+    """``config`` in the world of ``task`` alone, with ``policy``, without twins and evolution."""
+    plain = dataclasses.replace(task, coding=None, encoder=None, teacher=None)
+    return dump(
+        dataclasses.replace(
+            config, name=f"{config.name}-on", world=(plain,), policy=policy, teacher=None, evolution=None,
+            ann_twin=False, relu_twin=False,
+        )
+    )  # fmt: skip

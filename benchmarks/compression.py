@@ -1,0 +1,182 @@
+"""Compressed networks beside their uncompressed selves, as published in ``benchmarks/results/compression/``.
+
+    python -m snn4.benchmarks.compression zoo:fashion-mnist compress.shrink=0.3 finetune.epochs=2 --seeds 0
+    python -m snn4.benchmarks.compression runs/cartpole-… compress.prune=0.83 --name cartpole --seeds 0 1 2
+    python -m snn4.benchmarks.compression --engine
+    python -m snn4.benchmarks.compression --table networks
+
+Settings are chosen on validation data. Test data are used once per cell, a setting with a seed; each cell is kept in
+the result file as soon as it is measured, and is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from snn4.agent import kinds, runner
+from snn4.agent.models.files import read_about
+from snn4.agent.models.other_data import read_for
+from snn4.agent.transformation.test import beside
+from snn4.benchmarks.publishing import RESULTS, at_least, markdown, publish
+from snn4.benchmarks.timing import take_turns
+from snn4.policies.acting.mlp import SpikingMLP
+
+COMPRESSION = RESULTS / "compression"
+ENGINE = COMPRESSION / "engine.json"
+UNPRUNED = "128-128"
+CONTENDERS: dict[str, tuple[tuple[int, int], float]] = {
+    UNPRUNED: ((128, 128), 0.0), "80 % of synapses removed": ((128, 128), 0.8),
+    "95 % of synapses removed": ((128, 128), 0.95), "57-57, 80 % fewer synapses": ((57, 57), 0.0),
+    "26-26, 80 % fewer neurons": ((26, 26), 0.0),
+}  # fmt: skip
+"""Widths and sparsity of the policies that the engine runs."""
+
+
+def main() -> None:
+    """Measure the cells of the command line, or print the tables of all results."""
+    parser = argparse.ArgumentParser(description="Compression of classifiers and policies.")
+    parser.add_argument("model", nargs="?", help="the run folder of a life, training or conversion, or zoo:NAME")
+    parser.add_argument("changes", nargs="*", help="compress.bits=8 finetune.epochs=2 …")
+    parser.add_argument("--name", help="of the result file; default: the model's name")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks/compression"))
+    parser.add_argument("--engine", action="store_true", help="measure the event-driven engine instead")
+    parser.add_argument("--rounds", type=at_least(1), default=500)
+    parser.add_argument("--table", choices=["networks", "engine"], help="measure nothing; print published results")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.table:
+        print(network_table() if arguments.table == "networks" else engine_table())
+    elif arguments.engine:
+        publish(ENGINE, "compression", "engine", engine_rows(arguments.rounds), {})
+    elif arguments.model is None:
+        parser.error("model: got none, allowed is the run folder of a life, training or conversion, or zoo:NAME")
+    else:
+        _measure_all(arguments)
+
+
+def _measure_all(arguments: argparse.Namespace) -> None:
+    name = arguments.name or Path(arguments.model).name.removeprefix("zoo:")
+    path = COMPRESSION / f"{name}.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["seeds"] if path.is_file() else []
+    for seed in arguments.seeds:
+        cell = {"changes": sorted(arguments.changes), "seed": seed}
+        if any(all(row[key] == value for key, value in cell.items()) for row in rows):
+            continue
+        rows.append({**cell, **compressed(arguments.model, [*arguments.changes, f"seed={seed}"], arguments.runs_dir)})
+        print(json.dumps({**cell, **_scores(rows[-1])}), flush=True)
+        publish(path, "compression", name, rows, {})
+
+
+def compressed(model: str, changes: Sequence[str], runs: Path) -> dict[str, Any]:
+    """What `measured` says of a new compression."""
+    runs.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(dir=runs))  # of its own, because others may begin runs beside it
+    runner.begin(*runner.compression_of(model, {}, ["threads=1", *changes]), place, quiet=True)
+    (folder,) = place.iterdir()
+    return measured(folder)
+
+
+def measured(folder: Path) -> dict[str, Any]:
+    """The indicators of a compression on test data and, of classifiers, on validation data."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    if summary["part"] == "test":
+        return {"compressed": summary["compressed"], "test": summary["comparison"]}
+    config = kinds.load(folder / "config.yaml")[1]
+    file = folder / "model.safetensors"
+    data = read_for(file, read_about(file), config.data, config.name)
+    test = beside(config.compress, folder, data)
+    epochs = summary["recovered_epochs"]
+    return {"compressed": summary["compressed"], "epochs": epochs, "validation": summary["comparison"], "test": test}
+
+
+def _scores(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        f"{part}_{name}": row[part][name]["return_mean"]
+        for part in ("validation", "test")
+        if part in row
+        for name in ("before", "after")
+    }
+
+
+def engine_rows(rounds: int) -> list[dict[str, Any]]:
+    """Seconds per decision of policies with random weights, in the fastest of ``rounds`` in which they take turns.
+
+    All of them spike alike: weights of sparse layers are larger, so that currents have the spread of dense ones.
+    """
+    rows = []
+    observations = np.random.default_rng(0).standard_normal((20, 1, 8)).astype(np.float32)
+    for steps in (4, 16):
+        policies = {name: _policy(widths, sparsity, steps) for name, (widths, sparsity) in CONTENDERS.items()}
+        times = take_turns({name: _decisions(policy, observations) for name, policy in policies.items()}, rounds)
+        seconds = {name: min(times[name]) / len(observations) for name in policies}
+        for name, policy in policies.items():
+            with torch.no_grad():
+                rates = [float(spikes.mean()) for spikes in policy.spikes(torch.from_numpy(observations[:, 0]))]
+            rows.append({
+                "policy": name, "T": steps, "seconds": seconds[name], "spike_rates": rates,
+                "times_as_fast": seconds[UNPRUNED] / seconds[name],
+            })  # fmt: skip
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def _policy(widths: tuple[int, int], sparsity: float, steps: int) -> SpikingMLP:
+    torch.manual_seed(0)
+    policy = SpikingMLP(8, widths, steps, sparsity=sparsity).eval()
+    for layer in policy.layers[::2]:
+        weight: Any = layer.weight
+        weight.data.mul_(2 * len(weight) ** 0.5 / weight.norm())
+    return policy
+
+
+def _decisions(policy: SpikingMLP, observations: Any) -> Any:
+    def decide() -> None:
+        for x in observations:
+            policy.decide(x)
+
+    return decide
+
+
+def network_table() -> str:
+    """Markdown: one line per setting of each network, means over seeds."""
+    lines = [line for path in sorted(COMPRESSION.glob("*.json")) if path != ENGINE for line in _lines(path)]
+    head = ["network", "setting", "seeds", "before", "after", "parameters", "synapses", "accumulates", "bytes"]
+    return markdown(head, lines)
+
+
+def engine_table() -> str:
+    """Markdown: one line per policy and number of steps."""
+    rows = json.loads(ENGINE.read_text(encoding="utf-8"))["seeds"]
+    cells = [
+        [row["policy"], str(row["T"]), f"{1e6 * row['seconds']:.1f}", f"{row['times_as_fast']:.2f}"] for row in rows
+    ]
+    return markdown(["policy", "T", "µs a decision", "times as fast"], cells)
+
+
+def _lines(path: Path) -> Iterator[list[str]]:
+    result = json.loads(path.read_text(encoding="utf-8"))
+    for changes in dict.fromkeys(tuple(row["changes"]) for row in result["seeds"]):
+        same = [row["test"] for row in result["seeds"] if tuple(row["changes"]) == changes]
+        mean = {part: float(np.mean([row[part]["return_mean"] for row in same])) for part in ("before", "after")}
+        is_return = "episodes" in same[0]["before"]
+        scores = [f"{value:.1f}" if is_return else f"{100 * value:.2f}" for value in mean.values()]
+        costs = [_saved(same, key) for key in ("parameters", "synapses", "effective_acs", "bytes")]
+        yield [result["config"], ", ".join(changes), str(len(same)), *scores, *costs]
+
+
+def _saved(rows: list[dict[str, Any]], key: str) -> str:
+    """The change in percent."""
+    return f"{100 * float(np.mean([row['after'][key] / row['before'][key] for row in rows])) - 100:+.0f} %"
+
+
+if __name__ == "__main__":
+    main()
