@@ -120,6 +120,18 @@ def test_without_recovery(cli: Cli, life: Path, tmp_path: Path, pattern: str) ->
         assert (groups <= int(pattern[0])).all()
 
 
+def test_a_policy_with_memory_only_without_recovery(cli: Cli, tiny: Callable[..., Any], tmp_path: Path) -> None:
+    config = tiny("policy.state=carry", "policy.T=1", "world.0.steps=128")
+    runner.begin(kinds.named("life"), config, tmp_path / "lives", quiet=True)
+    life = only(tmp_path / "lives")
+    arguments = ("compress", life, "--shrink", "0.5", "--bits", "8", *QUICK)
+    refused = cli(*arguments, "--runs-dir", tmp_path / "none")
+    assert (refused.status, "set compress.recover=false" in refused.err) == (2, True)
+    assert cli(*arguments, "--no-recover", "--runs-dir", tmp_path / "small").status == 0
+    going_on = cli("run", only(tmp_path / "small") / "life.yaml", "--runs-dir", tmp_path / "on")
+    assert (going_on.status, going_on.err) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
