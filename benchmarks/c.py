@@ -1,4 +1,4 @@
-"""How fast exported C decides, beside the event-driven engine, as published in ``benchmarks/results/export/c.json``.
+"""How fast exported C decides, beside the event-driven engine, as published in ``benchmarks/results/c.json``.
 
     python -m snn4.benchmarks.c runs/cartpole-…
     python -m snn4.benchmarks.c --table
@@ -30,7 +30,7 @@ from snn4.benchmarks.publishing import RESULTS, at_least, markdown, publish
 from snn4.benchmarks.timing import ratio, take_turns
 from snn4.policies.export.c import c_name, c_sizes
 
-RESULT = RESULTS / "export" / "c.json"
+RESULT = RESULTS / "c.json"
 LOOP = """
 #include "net.c"
 void loop(const float *observations, int n, int passes, float *out) {

@@ -72,9 +72,10 @@ def test_links_lead_somewhere(page: str) -> None:
 
 def test_commands_and_imports_are_there() -> None:
     texts = "\n".join(map(text_of, PAGES))
-    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    names = (command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
+    known = {name.replace("_", "-") for name in names}
     for command, argument in re.findall(
-        r"^(?:\| .*`)?snn4-agent ([a-z]+)(?: ([a-z]\w*)\b(?![/-]))?", texts, re.MULTILINE
+        r"^(?:\| .*`)?snn4-agent ([a-z][a-z-]*)(?: ([a-z]\w*)\b(?![/-]))?", texts, re.MULTILINE
     ):
         assert command in known | {"bench"}, command
         if argument and command in ("run", "train", "world"):
