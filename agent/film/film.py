@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -90,6 +91,7 @@ def _frames(organism: TrainedPolicy, decisions: int, seed: int) -> Iterator[Imag
 
 def _visible(organism: TrainedPolicy) -> VecEnv:
     task = organism.task
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame looks for a screen, and complains without one
     kwargs = {**task.kwargs, "render_mode": "rgb_array"}
     env = dataclasses.replace(task, kwargs=kwargs).make(1)
     if env.get_attr("render_mode")[0] != "rgb_array":
