@@ -118,7 +118,8 @@ def _how(config: Any) -> dict[str, Any]:
     if config.kind == "training":
         return {"method": "calibrate, training", "neuron": config.network.neuron.kind, "epochs": config.training.epochs}
     convert = config.convert
-    about = {"method": "qcfs", "neuron": convert.neuron, "images": convert.images, "levels": convert.levels}
+    method = "qcfs, taught" if config.distillation else "qcfs"
+    about = {"method": method, "neuron": convert.neuron, "images": convert.images, "levels": convert.levels}
     return {**about, "epochs": config.finetune.epochs}
 
 
