@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.run.beings import NETWORK
-from snn4.agent.run.events import Evaluated, Event, Learned, Measure, Task
+from snn4.agent.run.events import Evaluated, Event, Measure, Task
 from snn4.agent.run.work import Model, Pause, State, Stop
 from snn4.agent.transformation.comparison import AFTER, BEFORE, ORIGINAL, first_of, grid_of, indicators
 from snn4.agent.transformation.config import TransformationConfig
+from snn4.agent.transformation.steps import finetuning
 from snn4.envs.data.datasets import Data
 from snn4.learners.distillation import Distillation
 from snn4.learners.lessons import Lessons
@@ -30,9 +31,6 @@ from snn4.policies.gene import genome
 from snn4.policies.networks.classifier import SpikingClassifier
 from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.networks.perception import make_network
-
-REPORT_EVERY = 2.0
-"""Seconds between reports."""
 
 
 class Compressed:
@@ -66,7 +64,7 @@ class Compression:
             self.rows[BEFORE] = self._measured(self.original, compressed=False)
             yield Pause()
         if self.learner is not None:
-            yield from self._recover(self.learner, stop)
+            yield from finetuning(self.learner, self.data.name, stop)
             if self.learner.epoch < self.learner.config.epochs:
                 return
         network = self._final()
@@ -75,18 +73,6 @@ class Compression:
         yield self._model("model", network, self.smaller, self.grid)
         score = {name: x for name, x in self.rows[AFTER].items() if name != "latency_seconds"}
         yield Evaluated(NETWORK, self.data.name, self.age, {self.data.name: score}, best=True)
-
-    def _recover(self, learner: SupervisedLearner, stop: Stop) -> Iterator[Event | Pause]:
-        """Learn from the labels and from the uncompressed network, epoch by epoch."""
-        total = learner.config.epochs * learner.n_batches * learner.config.batch_size
-        while learner.epoch < learner.config.epochs and not learner.stopped:
-            for fit in learner.learn(stop, REPORT_EVERY):
-                losses = {"loss": fit.loss, "learning_rate": fit.learning_rate}
-                yield Learned(
-                    NETWORK, self.data.name, 0, fit.images, total, self.age, fit.accuracy, [], losses, fit.seconds,
-                    fit.epoch,
-                )  # fmt: skip
-            yield Pause()
 
     def _final(self) -> SpikingClassifier:
         """The compressed network, on its grid."""

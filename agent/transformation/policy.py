@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +18,15 @@ from snn4.agent.evaluation.episodes import (
     VALIDATION_SEED,
     Evaluator,
     Interrupted,
-    Underway,
     evaluate,
     evaluation,
 )
 from snn4.agent.models.files import ModelError
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
-from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Measure, Score, Task
+from snn4.agent.run.events import Compared, Evaluated, Event, Measure, Score, Task
 from snn4.agent.run.work import File, Model, Pause, State, Stop
 from snn4.agent.transformation.config import TransformationConfig
+from snn4.agent.transformation.steps import playing
 from snn4.envs.control import UnknownEnvironment
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import ALGORITHMS
@@ -150,16 +149,9 @@ class PolicyTransformation:
 
     def _play(self, name: str, policy: BasePolicy, stop: Stop) -> Generator[Event, None, Score]:
         """Test episodes, the same for every player, with reports."""
-        episodes, started = self.config.episodes, time.perf_counter()
-        steps = evaluation(policy, self.evaluator.environment(self.task, episodes), episodes, TEST_SEED, stop=stop)
-        while True:
-            try:
-                underway: Underway = next(steps)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            seconds = time.perf_counter() - started
-            yield Learned(name, "test episodes", 0, underway.done, underway.episodes, self.age, None, [], {}, seconds)
-            started = time.perf_counter()
+        episodes = self.config.episodes
+        env = self.evaluator.environment(self.task, episodes)
+        return (yield from playing(name, evaluation(policy, env, episodes, TEST_SEED, stop=stop), self.age))
 
     @property
     def tasks(self) -> list[Task]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import time
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from snn4.agent.evaluation.episodes import (
     VALIDATION_SEED,
     Evaluator,
     Interrupted,
-    Underway,
     evaluation,
     observe,
 )
@@ -30,6 +28,7 @@ from snn4.agent.run.work import File, Pause, State, Stop
 from snn4.agent.transformation.comparison import AFTER, BEFORE, grid_of, policy_indicators, seconds_per_decision
 from snn4.agent.transformation.config import TransformationConfig
 from snn4.agent.transformation.policy import AGENT, Named, save_agent
+from snn4.agent.transformation.steps import playing
 from snn4.learners.algorithms import make_policy
 from snn4.learners.policy_distillation import PolicyTeacherConfig
 from snn4.learners.policy_teacher import misfit, teacher_from
@@ -138,17 +137,9 @@ class PolicyCompression:
         self, policy: BasePolicy, seed: int, normalization: dict[str, Any] | None, stop: Stop
     ) -> Generator[Event, None, Score]:
         """Whole episodes, with reports."""
-        episodes, started = self.config.episodes, time.perf_counter()
+        episodes = self.config.episodes
         env = self.evaluator.environment(self.task, episodes)
-        steps = evaluation(policy, env, episodes, seed, normalization, stop)
-        while True:
-            try:
-                underway: Underway = next(steps)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            seconds = time.perf_counter() - started
-            yield Learned(NETWORK, "episodes", 0, underway.done, underway.episodes, self.age, None, [], {}, seconds)
-            started = time.perf_counter()
+        return (yield from playing(NETWORK, evaluation(policy, env, episodes, seed, normalization, stop), self.age))
 
     def _files(self) -> Iterator[File]:
         yield File(AGENT, lambda path: save_agent(self.learner.model, path))

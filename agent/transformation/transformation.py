@@ -16,6 +16,7 @@ from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.run.events import Evaluated, Event, Learned, Measure, Task
 from snn4.agent.run.work import Model, Pause, State, Stop
 from snn4.agent.transformation.config import TransformationConfig
+from snn4.agent.transformation.steps import REPORT_EVERY, finetuning
 from snn4.envs.data.datasets import Data
 from snn4.learners.conversion.conversion import Conversion, converting, graph_of
 from snn4.learners.conversion.diagnosis import Diagnosis, diagnosed
@@ -34,9 +35,6 @@ from snn4.policies.gene import genome
 from snn4.policies.networks.classifier import Classifier, ClassifierConfig
 from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.networks.graph import GraphConfig
-
-REPORT_EVERY = 2.0
-"""Seconds between reports."""
 
 
 class Converted:
@@ -68,7 +66,7 @@ class Transformation:
     def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
         """Finetune, convert, diagnose."""
         if self.learner is not None:
-            yield from self._finetune(self.learner, stop)
+            yield from finetuning(self.learner, self.data.name, stop)
             if self.learner.epoch < self.config.finetune.epochs:
                 return
         self.original = self._accuracy_of_original()
@@ -80,18 +78,6 @@ class Transformation:
         self.diagnosis = yield from self._reported(diagnosed(self.conversion, *self.examined))
         score = {"return_mean": self.diagnosis.accuracy_by_step[-1]}
         yield Evaluated(NETWORK, self.data.name, self.age, {self.data.name: score}, best=True)
-
-    def _finetune(self, learner: SupervisedLearner, stop: Stop) -> Iterator[Event | Pause]:
-        """Learn with quantized activations, epoch by epoch."""
-        total = learner.config.epochs * learner.n_batches * learner.config.batch_size
-        while learner.epoch < learner.config.epochs and not learner.stopped:
-            for fit in learner.learn(stop, REPORT_EVERY):
-                losses = {"loss": fit.loss, "learning_rate": fit.learning_rate}
-                yield Learned(
-                    NETWORK, self.data.name, 0, fit.images, total, self.age, fit.accuracy, [], losses, fit.seconds,
-                    fit.epoch,
-                )  # fmt: skip
-            yield Pause()
 
     def _convert(self) -> Generator[Progress, None, Conversion]:
         config, graph = self.config.convert, self.graph
