@@ -186,6 +186,7 @@ def test_errors() -> None:
         model().policy.predict(np.full((1, 2), np.nan, np.float32))
 
 
+@pytest.mark.slow
 def test_remembers_a_cue() -> None:
     """Without its membranes a policy is no better than a coin."""
     torch.manual_seed(0)

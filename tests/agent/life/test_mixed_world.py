@@ -67,7 +67,9 @@ def test_encoders_and_heads_are_each_task_s_own(tiny: Tiny, tmp_path: Path) -> N
     assert torch.equal(*hidden)
 
 
-@pytest.mark.parametrize("protection", ["none", "freeze", "ewc", "replay"])
+@pytest.mark.parametrize(
+    "protection", ["none", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("freeze", "ewc")), "replay"]
+)
 def test_a_mixed_life_that_is_killed(tiny: Tiny, whole: Callable[..., Any], protection: str) -> None:
     whole(tiny(*MIXED, f"protection={{kind: {protection}, samples: 40, batch_size: 8}}"))
 

@@ -29,8 +29,12 @@ STREAM = [
 DQN = [
     "learner={algorithm: DQN, hyperparameters: {learning_starts: 40, buffer_size: 200, batch_size: 16, train_freq: 4}}"
 ]
-PROTECTIONS = ["{kind: freeze}", "{kind: freeze, fraction: 0.5, samples: 30}", "{kind: ewc, samples: 30}",
-               "{kind: replay, samples: 100, batch_size: 8}"]  # fmt: skip
+PROTECTIONS = [
+    pytest.param("{kind: freeze}", marks=pytest.mark.slow),
+    "{kind: freeze, fraction: 0.5, samples: 30}",
+    pytest.param("{kind: ewc, samples: 30}", marks=pytest.mark.slow),
+    "{kind: replay, samples: 100, batch_size: 8}",
+]
 
 
 def lived(life: Life, folder: Path) -> list[Event]:
@@ -60,7 +64,7 @@ def test_what_is_replayed_acts_as_in_the_latest_stay(
     assert lengths == [64], "the stay from whose end the memory is"
 
 
-@pytest.mark.parametrize("kind", ["spiking", "ann"])
+@pytest.mark.parametrize("kind", ["spiking", pytest.param("ann", marks=pytest.mark.slow)])
 def test_protection_acts_from_the_second_task_on(tiny: Tiny, tmp_path: Path, kind: str) -> None:
     def learned(protection: str) -> list[Learned]:
         config = tiny(*STREAM, f"protection={protection}", f"policy.kind={kind}",

@@ -113,7 +113,10 @@ def test_images_have_no_teacher(tiny: Tiny, saved: Path) -> None:
     "changes",
     [
         ["ann_twin=true", "learner.normalize=true"],
-        ["learner={algorithm: DQN, n_envs: 2, hyperparameters: {learning_starts: 40, buffer_size: 300}}"],
+        pytest.param(
+            ["learner={algorithm: DQN, n_envs: 2, hyperparameters: {learning_starts: 40, buffer_size: 300}}"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )  # fmt: skip
 def test_killed_and_resumed_is_uninterrupted(tiny: Tiny, saved: Path, whole: Any, changes: list[str]) -> None:

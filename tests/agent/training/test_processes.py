@@ -55,6 +55,7 @@ def test_two_processes_learn_what_one_does(cli: Cli, digits_yaml: Path, tmp_path
             assert (value - weights[1][key]).abs().max() < tolerance, key
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_projection_of_their_lessons(cli: Cli, digits_yaml: Path, tmp_path: Path) -> None:
     """It is no part of the network, whose gradients are averaged by themselves."""
     lessons = ["teacher={source: zoo:digits, features: 1.0}"]

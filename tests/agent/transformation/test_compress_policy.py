@@ -120,6 +120,7 @@ def test_without_recovery(cli: Cli, life: Path, tmp_path: Path, pattern: str) ->
         assert (groups <= int(pattern[0])).all()
 
 
+@pytest.mark.slow
 def test_a_policy_with_memory_only_without_recovery(cli: Cli, tiny: Callable[..., Any], tmp_path: Path) -> None:
     config = tiny("policy.state=carry", "policy.T=1", "world.0.steps=128")
     runner.begin(kinds.named("life"), config, tmp_path / "lives", quiet=True)

@@ -174,7 +174,7 @@ def right_answers(model: Any) -> float:
     return float((actions == np.array(right)).mean())
 
 
-@pytest.mark.parametrize("policy", ["spiking", "ann"])
+@pytest.mark.parametrize("policy", [pytest.param("spiking", marks=pytest.mark.slow), "ann"])
 def test_a_policy_learns_from_images(policy: str) -> None:
     model: Any = sides("vgg", policy)
     before = {name: x.clone() for name, x in model.policy.features_extractor.state_dict().items()}

@@ -76,9 +76,12 @@ def test_backend_and_segments_reach_the_network(name: str) -> None:
     [
         ({"name": "vgg-smal"}, "name: got 'vgg-smal', did you mean vgg-small. Allowed are vgg-small, vgg-11"),
         ({"name": "?"}, "name: got '.', allowed are vgg-small, vgg-11"),
-        ({"options": {"chanels": [4]}}, "options: got 'chanels', allowed for vgg-small are kind, channels, blocks"),
+        (
+            {"options": {"chanels": [4]}},
+            "options: got 'chanels', allowed for vgg-small are sparsity, kind, channels, blocks",
+        ),
         ({"T": 0}, "T: got 0, allowed is a whole number >= 1"),
-        ({"options": {"T": 4}}, "options: got 'T', allowed for vgg-small are kind"),
+        ({"options": {"T": 4}}, "options: got 'T', allowed for vgg-small are sparsity, kind"),
         (
             {"name": "hybrid-small", "options": {"stem": "large"}},
             "options: got 'stem', allowed for hybrid-small are ",
