@@ -29,19 +29,17 @@ STREAM = [
 DQN = [
     "learner={algorithm: DQN, hyperparameters: {learning_starts: 40, buffer_size: 200, batch_size: 16, train_freq: 4}}"
 ]
-PROTECTIONS = [
-    pytest.param("{kind: freeze}", marks=pytest.mark.slow),
-    "{kind: freeze, fraction: 0.5, samples: 30}",
-    pytest.param("{kind: ewc, samples: 30}", marks=pytest.mark.slow),
-    "{kind: replay, samples: 100, batch_size: 8}",
-]
+PROTECTIONS = ["{kind: freeze}", "{kind: freeze, fraction: 0.5, samples: 30}", "{kind: ewc, samples: 30}",
+               "{kind: replay, samples: 100, batch_size: 8}"]  # fmt: skip
 
 
 def lived(life: Life, folder: Path) -> list[Event]:
     return Story(life, folder).tell()
 
 
-@pytest.mark.parametrize("protection", PROTECTIONS)
+@pytest.mark.parametrize(
+    "protection", [*PROTECTIONS[1::2], *(pytest.param(kind, marks=pytest.mark.slow) for kind in PROTECTIONS[::2])]
+)
 @pytest.mark.parametrize("learner", ["PPO", pytest.param("DQN", marks=pytest.mark.slow)])
 def test_a_protected_life_that_is_killed(tiny: Tiny, whole: Callable[..., Any], protection: str, learner: str) -> None:
     whole(tiny(*STREAM, *(DQN if learner == "DQN" else []), f"protection={protection}"))
