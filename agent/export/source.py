@@ -67,11 +67,14 @@ def open_source(run: str, task: str | None = None) -> Source:
     """
     folder = find_model(run)
     if not (folder / CONFIG).is_file():
-        raise ModelError(f"{run}: has no {CONFIG}; allowed are the folder of a finished run, and zoo:NAME")
+        got = f"has no {CONFIG}" if folder.is_dir() else "no such folder"
+        raise ModelError(f"{run}: {got}; allowed are the folder of a run, and zoo:NAME")
     try:
         kind, config = kinds.load(folder / CONFIG)
         if kind.name == "life":
             return _of_life(folder, config.name, task)
+        if task is not None:
+            raise ModelError(f"--task: not allowed for {run}, which is no life; leave it out")
         if (folder / LIFE).is_file():
             return _of_compressed(folder, config.name)
         if kind.name not in ("training", "transformation") or getattr(config, "environment", None) is not None:
