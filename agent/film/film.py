@@ -99,7 +99,7 @@ def _visible(organism: TrainedPolicy) -> VecEnv:
     try:
         env = dataclasses.replace(task, kwargs=kwargs).make(1)
     except UnknownEnvironment as error:  # the life has made it, but without render_mode
-        raise NoFilm(f"{task.environment}: cannot be drawn ({error}); {allowed}") from error
+        raise NoFilm(f"{error}; {allowed}") from error
     if env.get_attr("render_mode")[0] != "rgb_array":
         raise NoFilm(f"{task.environment}: cannot be drawn; {allowed}")
     return normalized(env, organism.normalization)

@@ -83,7 +83,7 @@ def test_what_cannot_be_filmed(folder: Path, trained: Path, tmp_path: Path, monk
 def test_an_environment_that_cannot_be_drawn(tiny: Callable[..., Any], tmp_path: Path) -> None:
     config = tiny("world.0.steps=64", "world.0.environment=strange_worlds:NotANumber-v0", "world.0.kwargs.after=900")
     runner.begin(kind, config, tmp_path / "runs", quiet=True)  # type: ignore[arg-type]
-    with pytest.raises(NoFilm, match=r"NotANumber-v0: cannot be drawn .*; allowed are environments with render_mode"):
+    with pytest.raises(NoFilm, match=r"NotANumber-v0 cannot be made .*; allowed are environments with render_mode"):
         film(only(tmp_path / "runs"), tmp_path / "life.gif")
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
