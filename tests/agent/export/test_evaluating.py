@@ -12,6 +12,8 @@ import pytest
 from run_folders import only
 
 from snn4.agent import kinds, runner
+from snn4.agent.export.source import PolicySource, open_source
+from snn4.agent.models.files import ModelError
 
 Cli = Callable[..., Any]
 
@@ -62,6 +64,9 @@ def test_a_compressed_policy(tiny: Callable[..., Any], tmp_path: Path, cli: Cli)
     assert cli("compress", life, "--shrink", "0.5", *runs).status == 0
     result = cli("evaluate", only(tmp_path / "small"), "--engine", "loihi", "--json")
     rows = json.loads(result.out)["rows"]
+    with pytest.raises(ModelError, match="--task: got Acrobot, allowed is CartPole-v1"):
+        open_source(str(only(tmp_path / "small")), "Acrobot")
+    assert isinstance(open_source(str(only(tmp_path / "small")), "CartPole-v1"), PolicySource)
     assert rows["loihi"]["episodes"] == rows["float"]["episodes"] == 5, "as many as in the life's test"
 
 
