@@ -163,7 +163,7 @@ def evaluate(
     report: Annotated[Optional[Path], typer.Option(help="Write an HTML report here.")] = None,  # noqa: UP045
     json: Annotated[bool, typer.Option("--json", help="Print the content of summary.json.")] = False,
     engine: Annotated[Optional[str], typer.Option(help="loihi: in the integers of the chip, beside float.")] = None,  # noqa: UP045
-    bits: Annotated[int | None, typer.Option(help="With --engine loihi: bits of a weight, 8, 6 or 4.")] = None,
+    bits: Annotated[int | None, typer.Option(help="With --engine loihi: bits of a weight, 8, 6, 4 or 2.")] = None,
 ) -> None:
     """Test a run as far as it has come, or a model, on test episodes or test data, beside its ANN twin."""
     from snn4.agent import runner

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 class BadInput(ValueError):
     """The input is wrong; exit status 2."""
@@ -13,6 +15,11 @@ class CannotGoOn(RuntimeError):
     """A run cannot continue; exit status 1."""
 
     exit_status = 1
+
+
+def why(error: OSError) -> str:
+    """The reason in the words of the operating system, without the path, which the message around it names."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def exit_status(error: BaseException) -> int | None:

@@ -118,10 +118,22 @@ def compression_of(model: str, given: Mapping[str, Any], overrides: Sequence[str
     kind, folder = kinds.named("transformation"), find_model(model)
     raw: dict[str, Any] = {"name": f"{_name_of(model)}-small", "kind": kind.name, "model": {"source": model}}
     raw |= {"compress": {}, "finetune": dict(RECOVERY), "distillation": 0.5}
-    if (folder / CONFIG).is_file() and "data" in (learned := kinds.opened(folder / CONFIG)[1]):
-        raw["data"] = {**learned["data"], "root": None}
+    if (folder / CONFIG).is_file():
+        source, learned, _ = kinds.opened(folder / CONFIG)
+        _require_compressible(model, source.name, given)
+        if "data" in learned:
+            raw["data"] = {**learned["data"], "root": None}
     changes = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     return kind, kind.read(raw, f"compress {model}", [*changes, *overrides])
+
+
+def _require_compressible(model: str, kind: str, given: Mapping[str, Any]) -> None:
+    """Refuse runs without a network of their own, and options that would do nothing."""
+    if kind not in ("life", "training", "transformation"):
+        raise RunError(f"{model}: got a {kind}, allowed are a life, a training and a conversion")
+    useless = {"--epochs": "finetune.epochs"} if kind == "life" else {"--steps": "compress.steps", "--task": "task"}
+    if wrong := [option for option, key in useless.items() if given.get(key) is not None]:
+        raise RunError(f"{model}: {', '.join(wrong)}: not allowed for a {kind}; leave it out")
 
 
 RECOVERY = {"epochs": 5, "batch_size": 64, "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "cosine",

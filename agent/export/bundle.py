@@ -12,6 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from snn4.agent.export.integers import calibration, integers_of
+from snn4.agent.export.normalizing import EPSILON, LIMIT
 from snn4.agent.export.source import PolicySource, Source
 from snn4.agent.run.provenance import commit, installed_version
 from snn4.envs.world import TaskConfig
@@ -88,8 +89,8 @@ def _normalization(source: PolicySource) -> dict[str, Any] | None:
         return None
     statistics = source.normalization["observation"]
     return {
-        "mean": statistics["mean"].ravel().tolist(), "var": statistics["var"].ravel().tolist(), "epsilon": 1e-8,
-        "clip": 10.0,
+        "mean": statistics["mean"].ravel().tolist(), "var": statistics["var"].ravel().tolist(), "epsilon": EPSILON,
+        "clip": LIMIT,
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ def write_c(source: Source, out: Path, bits: int = 8) -> None:
         NotExportable: C cannot do it; the message names the layer.
     """
     if out.suffix != ".c":
-        raise ModelError(f"-o: got {out}, allowed is the name of a C file: take {out.name}.c")
+        raise ModelError(f"-o: got {out}, allowed with --target c is a file NAME.c")
     text = c_source(integers_of(source, bits), source.name, input_normalization(source))
     partial = out.with_name(f".{out.name}.partial")
     try:

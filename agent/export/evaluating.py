@@ -20,6 +20,7 @@ from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.export.integers import data_of, integers_of, require_images
 from snn4.agent.export.on_chip import OnChip, spikes_of
 from snn4.agent.export.source import ClassifierSource, PolicySource, open_source
+from snn4.agent.life.initial import LIFE
 from snn4.agent.life.page import score_rows
 from snn4.agent.models.files import ModelError
 from snn4.agent.run.journal import CONFIG, RUN, commit_of
@@ -51,7 +52,9 @@ def evaluate_on(
         ModelError: it cannot run on the chip, or an option is not for this engine or not for its kind.
     """
     if engine != LOIHI:
-        raise ModelError(f"--engine: got {engine}, allowed is {LOIHI}{'; --bits needs it' if engine is None else ''}")
+        raise ModelError(
+            "--bits: needs --engine loihi" if engine is None else f"--engine: got {engine}, allowed is {LOIHI}"
+        )
     source = open_source(run)
     allowed = "episodes" if isinstance(source, PolicySource) else "root"
     given = {name: value for name, value in options.items() if value is not None}
@@ -70,7 +73,8 @@ def evaluate_on(
 
 
 def _settings(source: PolicySource, episodes: int | None = None) -> EvaluationConfig:
-    _, config = kinds.load(source.folder / CONFIG)
+    compressed = (source.folder / LIFE).is_file()  # the test is that of the life from which it comes
+    _, config = kinds.load(source.folder / (LIFE if compressed else CONFIG))
     changes = {} if episodes is None else {"test_episodes": episodes}
     return dataclasses.replace(config.evaluation, **changes)  # type: ignore[no-any-return]
 

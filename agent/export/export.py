@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from snn4.agent.errors import why
 from snn4.agent.export.bundle import write_lava
 from snn4.agent.export.c import write_c
 from snn4.agent.export.nir_file import write_nir_file
@@ -40,10 +41,13 @@ def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: s
         raise ModelError(f"{unknown[0]}: is no option of --target {target}; allowed are {allowed}: leave it out")
     if out.exists():
         raise ModelError(f"{out}: is there already; allowed is a new place: take another -o, or remove it")
+    source = open_source(run, task)
     try:
-        write(open_source(run, task), run, target, out, options)
+        write(source, run, target, out, options)
     except NotExportable as error:
         raise ModelError(f"{run}: {error}") from error
+    except OSError as error:
+        raise ModelError(f"-o: cannot write {out} ({why(error)}); name another place") from error
     return out
 
 

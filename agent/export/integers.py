@@ -10,6 +10,7 @@ from stable_baselines3.common.policies import BasePolicy
 
 from snn4.agent.evaluation.episodes import VALIDATION_SEED, Evaluator, observe
 from snn4.agent.export.source import ClassifierSource, PolicySource, Source
+from snn4.agent.life.initial import LIFE
 from snn4.agent.models.files import ModelError, read_about
 from snn4.agent.models.other_data import read_for
 from snn4.envs.data.datasets import Data
@@ -34,7 +35,7 @@ def integers_of(source: Source, bits: int = 8, evaluator: Evaluator | None = Non
     try:
         require_loihi(source.description)
     except NotExportable as error:
-        raise ModelError(f"{source.folder}: {error}; from these weights: {_finetuning(source)}") from error
+        raise ModelError(f"{source.folder}: {error}; {_finetuning(source)}") from error
     try:
         return integer_network(source.description, calibration(source, evaluator), bits)
     except NotExportable as error:
@@ -42,11 +43,14 @@ def integers_of(source: Source, bits: int = 8, evaluator: Evaluator | None = Non
 
 
 def _finetuning(source: Source) -> str:
-    """The command that trains the network of ``source`` on, with Loihi's neurons."""
+    """How to train the network of ``source`` on, with Loihi's neurons."""
+    place, start = f"{source.folder}/config.yaml", f"initial={source.folder}"
     if isinstance(source, PolicySource):
-        return f"snn4-agent run {source.folder}/config.yaml policy.neuron=loihi policy.initial={source.folder}"
-    config = f"{source.folder}/config.yaml" if source.trained else f"CONFIG (a training on {source.data.name})"
-    return f"snn4-agent run {config} network.neuron=loihi initial={source.folder}"
+        if (source.folder / LIFE).is_file():
+            return "before its compression: train its life on, and compress that"
+        return f"from these weights: snn4-agent run {place} policy.neuron=loihi policy.{start}"
+    config = place if source.trained else f"CONFIG (a training on {source.data.name})"
+    return f"from these weights: snn4-agent run {config} network.neuron=loihi {start}"
 
 
 def calibration(source: Source, evaluator: Evaluator | None = None) -> NDArray[np.float32]:

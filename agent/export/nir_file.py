@@ -20,7 +20,7 @@ def write_nir_file(source: Source, out: Path, options: Mapping[str, Any]) -> Non
         NotExportable: NIR cannot express the network.
     """
     if out.suffix != ".nir":
-        raise ModelError(f"--out: got {out}, allowed with --target nir is a file NAME.nir")
+        raise ModelError(f"-o: got {out}, allowed with --target nir is a file NAME.nir")
     try:
         from snn4.policies.export.nir import to_nir, write_nir
     except ImportError as error:

@@ -67,13 +67,16 @@ def open_source(run: str, task: str | None = None) -> Source:
     """
     folder = find_model(run)
     if not (folder / CONFIG).is_file():
-        raise ModelError(f"{run}: has no {CONFIG}; allowed are the folder of a finished run, and zoo:NAME")
+        got = f"has no {CONFIG}" if folder.is_dir() else "no such folder"
+        raise ModelError(f"{run}: {got}; allowed are the folder of a run, and zoo:NAME")
     try:
         kind, config = kinds.load(folder / CONFIG)
         if kind.name == "life":
             return _of_life(folder, config.name, task)
         if (folder / LIFE).is_file():
-            return _of_compressed(folder, config.name)
+            return _of_compressed(folder, config.name, task)
+        if task is not None:
+            raise ModelError(f"--task: not allowed for {run}, which is no life; leave it out")
         if kind.name not in ("training", "transformation") or getattr(config, "environment", None) is not None:
             got = "the conversion of an agent" if kind.name == "transformation" else f"a {kind.name}"
             raise ModelError(f"{run}: got {got}, allowed are a life, a training, a converted classifier, a compression")
@@ -88,11 +91,13 @@ def _of_life(folder: Path, name: str, task: str | None) -> PolicySource:
     return PolicySource(name, folder, described, trained.policy, trained.task, trained.normalization)
 
 
-def _of_compressed(folder: Path, name: str) -> PolicySource:
+def _of_compressed(folder: Path, name: str, wanted: str | None) -> PolicySource:
     """The policy with which the life that a compression has written would begin."""
     _, config = kinds.load(folder / LIFE, [f"policy.initial={json.dumps(str(folder))}"])
     being = life.prepare(config, life.processes(config)).beings[0]
     task = being.world.tasks[0]
+    if wanted not in (None, task.name, task.label):
+        raise ModelError(f"--task: got {wanted}, allowed is {task.name}, that of {folder}; leave it out")
     policy = being.policy(task)
     policy.set_training_mode(False)
     normalization = being.organism.tasks[task.name].normalization

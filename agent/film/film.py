@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from PIL import Image
 from stable_baselines3.common.vec_env import VecEnv
 
 from snn4.agent import kinds
-from snn4.agent.errors import BadInput
+from snn4.agent.errors import BadInput, why
 from snn4.agent.evaluation.episodes import TEST_SEED, normalized
 from snn4.agent.film.drawing import frame
 from snn4.agent.film.recorder import Recorder
 from snn4.agent.life.trained import trained_policy
 from snn4.agent.models.policies import TrainedPolicy
 from snn4.agent.run.journal import CONFIG, require_place, require_run
+from snn4.envs.control import UnknownEnvironment
 from snn4.policies.metering.meter import Meter
 
 ENERGY = "45nm_fp32_memory"
@@ -84,7 +86,7 @@ def _frames(organism: TrainedPolicy, decisions: int, seed: int) -> Iterator[Imag
                 observation, reward, start, _ = env.step(action)
                 gained = 0.0 if start[0] else gained + float(reward[0])
     except ValueError as error:
-        raise NoFilm(str(error)) from error
+        raise NoFilm(f"{organism.source}: {error}") from error
     finally:
         env.close()
 
@@ -93,9 +95,13 @@ def _visible(organism: TrainedPolicy) -> VecEnv:
     task = organism.task
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame looks for a screen, and complains without one
     kwargs = {**task.kwargs, "render_mode": "rgb_array"}
-    env = dataclasses.replace(task, kwargs=kwargs).make(1)
+    allowed = "allowed are environments with render_mode rgb_array"
+    try:
+        env = dataclasses.replace(task, kwargs=kwargs).make(1)
+    except UnknownEnvironment as error:  # the life has made it, but without render_mode
+        raise NoFilm(f"{error}; {allowed}") from error
     if env.get_attr("render_mode")[0] != "rgb_array":
-        raise NoFilm(f"{task.environment}: cannot be drawn; allowed are environments with render_mode rgb_array")
+        raise NoFilm(f"{task.environment}: cannot be drawn; {allowed}")
     return normalized(env, organism.normalization)
 
 
@@ -109,9 +115,11 @@ def _write(frames: list[Image.Image], out: Path, fps: int) -> None:
     try:
         _save(frames, partial, fps)
         partial.replace(out)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise NoFilm(f"-o: cannot write {out} ({why(error)}); name another place") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _save(frames: list[Image.Image], path: Path, fps: int) -> None:

@@ -38,8 +38,10 @@ def trained_policy(folder: Path, name: str | None) -> TrainedPolicy:
 def _task(life: Lived, name: str | None, learned: set[str]) -> LifeTask:
     acting = [task for task in life.config.world if task.data is None and task.name in learned]
     named = [task for task in acting if name in (None, task.name, task.label)]
+    if not acting:
+        raise NotLived(f"{life.folder}: has learned no environment yet, allowed is a life with a policy of one")
     if not named:
-        names = ", ".join(dict.fromkeys(task.name for task in acting)) or "none yet, without images"
+        names = ", ".join(dict.fromkeys(task.name for task in acting))
         raise NotLived(f"task: got {name!r}, allowed are those that {life.folder} has learned: {names}")
     return named[-1]
 

@@ -158,6 +158,11 @@ def _classifier_compression(config: TransformationConfig, folder: Path) -> Work:
     from snn4.agent.transformation.compression import Compression
 
     file = folder / MODEL
+    if (folder / AGENT).is_file():
+        raise ModelError(
+            f"{config.model.source}: holds a policy that was converted or compressed already; allowed is a life: that "
+            "from which it comes, or one that goes on from it"
+        )
     if not file.is_file():
         raise ModelError(
             f"{config.model.source}: has no {MODEL}; allowed is what has trained at least once, or zoo:NAME"

@@ -12,6 +12,8 @@ import pytest
 from run_folders import only
 
 from snn4.agent import kinds, runner
+from snn4.agent.export.source import PolicySource, open_source
+from snn4.agent.models.files import ModelError
 
 Cli = Callable[..., Any]
 
@@ -56,6 +58,27 @@ def test_a_classifier(digits: Callable[..., Any], tmp_path: Path, cli: Cli) -> N
     assert "as in float, %: decisions" in table
 
 
+def test_a_compressed_policy(tiny: Callable[..., Any], tmp_path: Path, cli: Cli) -> None:
+    life = run_of(tiny("world.0.steps=64", "policy.neuron={profile: loihi, v_threshold: 0.3}"), tmp_path / "lives")
+    runs = ("--no-recover", "episodes=2", "--runs-dir", tmp_path / "small", "-q")
+    assert cli("compress", life, "--shrink", "0.5", *runs).status == 0
+    result = cli("evaluate", only(tmp_path / "small"), "--engine", "loihi", "--json")
+    rows = json.loads(result.out)["rows"]
+    with pytest.raises(ModelError, match="--task: got Acrobot, allowed is CartPole-v1"):
+        open_source(str(only(tmp_path / "small")), "Acrobot")
+    assert isinstance(open_source(str(only(tmp_path / "small")), "CartPole-v1"), PolicySource)
+    assert rows["loihi"]["episodes"] == rows["float"]["episodes"] == 5, "as many as in the life's test"
+
+
+def test_a_compressed_policy_with_a_soft_reset(tiny: Callable[..., Any], tmp_path: Path, cli: Cli) -> None:
+    """Its weights were made for its neurons: no run goes on from them with others."""
+    life = run_of(tiny("world.0.steps=64"), tmp_path / "lives")
+    runs = ("--no-recover", "episodes=2", "--runs-dir", tmp_path / "small", "-q")
+    assert cli("compress", life, "--shrink", "0.5", *runs).status == 0
+    result = cli("evaluate", only(tmp_path / "small"), "--engine", "loihi")
+    assert (result.status, "before its compression: train its life on" in result.err) == (2, True)
+
+
 def test_a_soft_reset_is_refused_with_the_command_that_trains_it_off(
     tiny: Callable[..., Any], tmp_path: Path, cli: Cli
 ) -> None:
@@ -85,7 +108,7 @@ def test_so_is_a_classifier(trained: Path, converted: Path, tmp_path: Path, cli:
     ("options", "message"),
     [
         (("--engine", "gpu"), "--engine: got gpu, allowed is loihi"),
-        (("--bits", "8"), "--engine: got None, allowed is loihi; --bits needs it"),
+        (("--bits", "8"), "--bits: needs --engine loihi"),
         (("--engine", "loihi", "--steps", "3"), "--steps: not allowed with --engine loihi; allowed is --root"),
         (("--engine", "loihi", "--episodes", "3"), "--episodes: not allowed with --engine loihi; allowed is --root"),
     ],

@@ -74,10 +74,25 @@ def test_what_is_wrong_is_said_and_nothing_is_written(
     for run, options, message in [
         (life, ("--target", "abacus"), "--target: got abacus, allowed are lava, nir, spinnaker, c"),
         (life, ("--target", "spinnaker", "--bits", "8"), "--bits: is no option of --target spinnaker"),
-        (life, ("--target", "c"), f"-o: got {out}, allowed is the name of a C file: take out.c"),
+        (life, ("--target", "c"), f"-o: got {out}, allowed with --target c is a file NAME.c"),
         (soft, ("--target", "spinnaker"), "policy.neuron.reset=hard policy.initial=RUN"),
     ]:
         done = cli("export", run, *options, "-o", out)
         assert done.status == 2
         assert message in " ".join(done.err.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [("lava", "net"), ("spinnaker", "net"), ("c", "net.c"), ("nir", "net.nir")]
+)
+def test_a_place_that_cannot_be_written(
+    life: Path, cli: Callable[..., Any], tmp_path: Path, target: str, name: str
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    out = tmp_path / "file" / name
+    done = cli("export", life, "--target", target, "-o", out)
+    assert done.status == 2
+    assert done.err.startswith(f"-o: cannot write {out} (")
+    assert done.err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

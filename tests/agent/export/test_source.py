@@ -42,10 +42,20 @@ def test_trainings_and_conversions_have_a_classifier(trained: Path, converted: P
 
 
 def test_what_cannot_leave_is_named(tiny: Callable[..., Any], tmp_path: Path, lived: Path) -> None:
-    with pytest.raises(ModelError, match=r"nothing: has no config\.yaml"):
+    with pytest.raises(ModelError, match="nothing: no such folder"):
         open_source("nothing")
+    with pytest.raises(ModelError, match=r"has no config\.yaml"):
+        open_source(str(tmp_path))
+    with pytest.raises(ModelError, match="--task: not allowed for zoo:digits, which is no life"):
+        open_source("zoo:digits", "digits")
     with pytest.raises(ModelError, match="got a stream, allowed are"):
         open_source(str(lived))
     folder = life_of(tiny, tmp_path, "policy.readout=first_spike")
     with pytest.raises(ModelError, match=f"{folder.name}: readout: got first_spike, allowed are rate"):
         open_source(str(folder))
+
+
+def test_a_life_among_images_alone_has_no_policy(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    runner.begin(kind, tiny("world=[{data: {name: digits, limit: 200}, steps: 64}]"), tmp_path, quiet=True)  # type: ignore[arg-type]
+    with pytest.raises(NotLived, match="has learned no environment yet"):
+        open_source(str(only(tmp_path)))

@@ -77,3 +77,25 @@ def test_what_cannot_be_filmed(folder: Path, trained: Path, tmp_path: Path, monk
     with pytest.raises(NoFilm, match="needs the program ffmpeg"):
         film(folder, tmp_path / "life.mp4")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("strange_worlds")
+def test_an_environment_that_cannot_be_drawn(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    config = tiny("world.0.steps=64", "world.0.environment=strange_worlds:NotANumber-v0", "world.0.kwargs.after=900")
+    runner.begin(kind, config, tmp_path / "runs", quiet=True)  # type: ignore[arg-type]
+    with pytest.raises(NoFilm, match=r"NotANumber-v0 cannot be made .*; allowed are environments with render_mode"):
+        film(only(tmp_path / "runs"), tmp_path / "life.gif")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_an_ann_has_nothing_to_show(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    runner.begin(kind, tiny("world.0.steps=64", "policy.kind=ann"), tmp_path / "runs", quiet=True)  # type: ignore[arg-type]
+    life = only(tmp_path / "runs")
+    with pytest.raises(NoFilm, match=f"{life.name}: policy: got no spiking layer"):
+        film(life, tmp_path / "life.gif")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder in which not even root can write")
+def test_a_place_that_cannot_be_written(folder: Path) -> None:
+    with pytest.raises(NoFilm, match=r"-o: cannot write /proc/life\.gif \(.*\); name another place"):
+        film(folder, Path("/proc/life.gif"), decisions=2)

@@ -155,3 +155,15 @@ def test_a_life_that_has_learned_nothing(cli: Cli, life: Path, tmp_path: Path) -
         (empty / name).write_text((life / name).read_text())
     result = cli("compress", empty, "--bits", "8", *QUICK, "--runs-dir", tmp_path / "runs")
     assert (result.status, "has no checkpoint yet" in result.err) == (2, True)
+
+
+def test_what_cannot_be_compressed_in_this_way(cli: Cli, life: Path, small: Path, lived: Path, tmp_path: Path) -> None:
+    for run, option, message in [
+        (life, ("--epochs", "3"), f"{life}: --epochs: not allowed for a life; leave it out"),
+        ("zoo:digits", ("--task", "x", "--steps", "9"), "zoo:digits: --steps, --task: not allowed for a training"),
+        (small, (), f"{small}: holds a policy that was converted or compressed already"),
+        (lived, (), f"{lived}: got a stream, allowed are a life, a training and a conversion"),
+    ]:
+        result = cli("compress", run, "--prune", "0.5", *option, "--runs-dir", tmp_path / "runs")
+        assert (result.status, message in result.err) == (2, True), result.err
+    assert not list(tmp_path.iterdir())
