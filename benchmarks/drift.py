@@ -12,19 +12,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from snn4.agent.run.beings import ORGANISM
-from snn4.agent.run.events import Evaluated, Event
+from snn4.agent.run.events import Evaluated, Event, Score
 from snn4.agent.run.journal import read_events
 from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown, publish, typed
 
 DRIFT = RESULTS / "drift"
 ALONE = ("ann_twin=false", "relu_twin=false")
+MEASURES: dict[str, Callable[[Score], float]] = {
+    "return_mean": lambda score: score["return_mean"],
+    "synaptic_operations": lambda score: score["effective_acs"] + score["effective_macs"],
+}
 
 
 def main() -> None:
@@ -61,29 +65,31 @@ def _events(folder: Path) -> Iterable[Event]:
 
 
 def life(events: Iterable[Event]) -> dict[str, float]:
-    """Means over the whole life, and its age in the end.
+    """Means over the whole life, its age in the end, and means of the test over all worlds of the life.
 
     Between two validations, the return in the present task is taken to change evenly. While the organism sleeps, its
     own return counts, not those of candidates.
     """
+    evaluated = [event for event in events if isinstance(event, Evaluated) and event.being == ORGANISM]
+    tests = [score for event in evaluated if event.part == "test" for score in event.scores.values()]
     validations = [
         (event.age, event.scores[event.task])
-        for event in events
-        if isinstance(event, Evaluated) and event.being == ORGANISM and event.part == "validation"
-        if event.task in event.scores
+        for event in evaluated
+        if event.part == "validation" and event.task in event.scores
     ]
     ages = np.array([age for age, _ in validations], float)
-    costs = [
-        {**score, "synaptic_operations": score["effective_acs"] + score["effective_macs"]} for _, score in validations
-    ]
-    means = {name: np.array([score[name] for score in costs]) for name in ("return_mean", "synaptic_operations")}
-    return {**{name: float(np.trapezoid(x, ages) / (ages[-1] - ages[0])) for name, x in means.items()}, "age": ages[-1]}
+    found = {"age": float(ages[-1])}
+    for name, measure in MEASURES.items():
+        values = np.array([measure(score) for _, score in validations])
+        found[name] = float(np.trapezoid(values, ages) / (ages[-1] - ages[0]))
+        found[f"tested_{name}"] = float(np.mean([measure(score) for score in tests]))
+    return found
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over seeds, and paired differences, with 95 % intervals."""
     found: dict[str, Any] = {}
-    for name in ("return_mean", "synaptic_operations"):
+    for name in (*MEASURES, *(f"tested_{name}" for name in MEASURES)):
         evolving, awake = ([row[kind][name] for row in rows] for kind in ("evolving", "awake"))
         differences = [a - b for a, b in zip(evolving, awake, strict=True)]
         found[name] = {"evolving": interval(evolving), "awake": interval(awake), "difference": interval(differences)}
@@ -91,14 +97,15 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line per config, with means over the whole life."""
-    head = ("life", "seeds", "mean return, evolving", "without", "difference", "operations, evolving", "without")
+    """Markdown: two lines per config, with means over the whole life, and over all its worlds in the end."""
+    head = ("life", "seeds", "measured", "return, evolving", "without", "difference", "operations, evolving", "without")
     lines = []
     for result in results:
-        value, cost = result["summary"]["return_mean"], result["summary"]["synaptic_operations"]
-        returns = [_shown(value[name], 1) for name in ("evolving", "awake", "difference")]
-        costs = [_shown(cost[name], 0) for name in ("evolving", "awake")]
-        lines.append([result["config"], str(len(result["seeds"])), *returns, *costs])
+        for prefix, measured in (("", "over the whole life"), ("tested_", "in all its worlds, in the end")):
+            value, cost = (result["summary"][f"{prefix}{name}"] for name in MEASURES)
+            returns = [_shown(value[name], 1) for name in ("evolving", "awake", "difference")]
+            costs = [_shown(cost[name], 0) for name in ("evolving", "awake")]
+            lines.append([result["config"], str(len(result["seeds"])), measured, *returns, *costs])
     return markdown(head, lines)
 
 
