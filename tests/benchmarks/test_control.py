@@ -45,6 +45,7 @@ def test_the_table_shows_the_mean_over_seeds(tiny: str, tmp_path: Path) -> None:
     assert {"command", "commit_hash", "versions", "machine"} <= set(result)
 
 
+@pytest.mark.slow
 def test_a_stream_says_what_is_left_of_each_task(tiny: str, tmp_path: Path) -> None:
     config = yaml.safe_load(Path(tiny).read_text())
     cartpole = config["world"][0] | {"steps": 500}

@@ -54,6 +54,7 @@ def test_twin_learns_from_the_same_step() -> None:
     assert all(p.grad is not None for p in net.parameters())
 
 
+@pytest.mark.slow
 def test_decisions_are_timed() -> None:
     times = act_mlp(1, 1)
     assert set(times) == {"snn4 predict", "sb3 forward", "sb3 actor", "sb3 predict"}

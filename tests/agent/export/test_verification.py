@@ -60,6 +60,7 @@ def test_what_loihi_cannot_compute_is_named(tiny: Tiny, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
+@pytest.mark.slow
 def test_spikes_of_a_code_drive_a_window(tiny: Tiny, tmp_path: Path) -> None:
     bundle = bundle_of(tiny, tmp_path, "policy.coding.kind=population")
     network = read_network(bundle, read_bundle(bundle))

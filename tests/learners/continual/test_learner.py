@@ -179,6 +179,7 @@ def test_heads_of_other_tasks_are_not_asked(make_learner: Any) -> None:
     assert answers(naive)[-1] == before
 
 
+@pytest.mark.slow
 def test_a_bf16_life(make_learner: Any) -> None:
     one, full = make_learner("replay", precision="bf16"), make_learner("replay")
     live(one)
