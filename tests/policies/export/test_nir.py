@@ -211,3 +211,19 @@ def test_a_file_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_nir(graph, tmp_path / "net.nir")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("library", ["snntorch", "norse"])
+def test_other_libraries_decide_as_a_policy(library: str, tmp_path: Path) -> None:
+    pytest.importorskip(library)
+    neuron = {"reset": "hard", "v_threshold": 0.3}
+    model = PPO(SpikingActorCriticPolicy, "CartPole-v1", policy_kwargs={"net_arch": [24, 16], "neuron": neuron}, seed=0)
+    description = describe_policy(model.policy)
+    path = written(description, tmp_path)
+    observations = np.random.default_rng(0).normal(0, 1, (20, 4)).astype(np.float32)
+    signal = torch.from_numpy(description.encode(observations)).expand(description.T, 20, 4)
+    outputs = torch.stack([steps_of(read_by(library, path), signal[:, n : n + 1]) for n in range(20)], 1)
+    scores = np.einsum("t,tbn->bn", nir.read(path).metadata["readout"], outputs.numpy())
+    expected, _ = model.predict(observations, deterministic=True)
+    assert (scores.argmax(1) == expected).mean() >= 0.95
