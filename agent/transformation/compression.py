@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.run.beings import NETWORK
 from snn4.agent.run.events import Evaluated, Event, Measure, Task
 from snn4.agent.run.work import Model, Pause, State, Stop
+from snn4.agent.transformation.classifiers import about_network, finetuner, finetuning
 from snn4.agent.transformation.comparison import AFTER, BEFORE, ORIGINAL, first_of, grid_of, indicators
 from snn4.agent.transformation.config import TransformationConfig
-from snn4.agent.transformation.steps import finetuning
 from snn4.envs.data.datasets import Data
 from snn4.learners.distillation import Distillation
 from snn4.learners.lessons import Lessons
@@ -91,14 +90,10 @@ class Compression:
         return indicators(network, part, len(self.data.validation), self.grid if compressed else None)
 
     def _model(self, name: str, network: nn.Module, named: NetworkConfig, grid: Any) -> Model:
-        data = self.data
-        about = {
-            "data": data.name, "in_channels": data.in_channels, "image_size": data.image_size,
-            "n_classes": data.n_classes, "classes": data.classes, "mean": data.mean, "std": data.std,
-            "seed": self.config.seed, "network": dataclasses.asdict(named), "source": self.config.model.source,
-            "quantization": None if grid is None else dataclasses.asdict(grid),
-        }  # fmt: skip
-        return Model(name, network.state_dict(), about)
+        about = about_network(self.config, self.data, named)
+        return Model(
+            name, network.state_dict(), {**about, "quantization": None if grid is None else dataclasses.asdict(grid)}
+        )
 
     def __init__(
         self, config: TransformationConfig, data: Data, network: SpikingClassifier, named: NetworkConfig
@@ -123,24 +118,11 @@ class Compression:
 
     def _learner(self, compress: CompressionConfig) -> SupervisedLearner:
         """The learner of the compressed network, whose weights stay on their grid."""
-        config, data, recipe = self.config, self.data, self.config.finetune
-        if recipe.batch_size > len(data.train):
-            allowed = f"allowed are at most the {len(data.train)} training samples"
-            raise ValueError(f"finetune.batch_size: got {recipe.batch_size}, {allowed}")
-        fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)
-        fabric.launch()
-
-        def batches(epoch: int, first: int) -> Iterable[tuple[Tensor, Tensor]]:
-            return data.train.batches(
-                recipe.batch_size, shuffle_seed=config.seed, epoch=epoch, first=first, augment=True, drop_last=True
-            )
-
         if compress.spike_cost:
-            x = next(iter(data.train.batches(1, augment=False)))[0]
+            x = next(iter(self.data.train.batches(1, augment=False)))[0]
             charge_neurons(self.network, compress.spike_cost, neuron_steps(self.network, x))
-        n_batches = data.train.n_batches(recipe.batch_size, True)
-        lessons = self._lessons() if config.distillation else None
-        learner = SupervisedLearner(recipe, self.network, batches, n_batches, config.seed, fabric, lessons)
+        lessons = self._lessons() if self.config.distillation else None
+        learner = finetuner(self.config, self.data, self.network, lessons)
         if self.grid is not None:
             self.rounding = Rounding(synapses(learner.module), self.grid, [learner.optimizer.optimizer])
         return learner

@@ -14,9 +14,9 @@ from snn4.agent.models.other_data import read as read_data
 from snn4.agent.run.beings import NETWORK
 from snn4.agent.run.events import Evaluated, Event, Measure, Task
 from snn4.agent.run.work import Model, Pause, State, Stop
+from snn4.agent.transformation.classifiers import about_network, named_graph
 from snn4.agent.transformation.config import TransformationConfig
 from snn4.policies.gene import genome
-from snn4.policies.networks.config import NetworkConfig
 
 
 class Imported:
@@ -44,7 +44,8 @@ class NirImport:
 
     def live(self, stop: Stop) -> Iterator[Event | Pause | Model]:
         """Keep the network, and test it on validation images; without a pause, since all of it takes seconds."""
-        yield Model("model", self.network.state_dict(), self._about())
+        about = about_network(self.config, self.data, named_graph(self.network))
+        yield Model("model", self.network.state_dict(), {**about, "classes": self.classes})
         images, labels = self.examined
         with torch.no_grad():
             self.accuracy = float((self.network(images).argmax(1) == labels).double().mean())
@@ -69,17 +70,6 @@ class NirImport:
         self.notes = list(data.notes)
         batches = data.validation.batches(config.examined, shuffle_seed=config.seed)  # files are sorted by class
         self.examined = next(iter(batches))
-
-    def _about(self) -> dict[str, Any]:
-        data, made = self.data, self.network.config
-        nodes = [[node.name, node.kind, list(node.inputs), dict(node.options)] for node in made.nodes]  # type: ignore[attr-defined]
-        options = {"nodes": nodes, "burn_in": made.burn_in}  # type: ignore[attr-defined]
-        network = NetworkConfig("graph", made.T, made.neuron, options=options)
-        return {
-            "data": data.name, "in_channels": data.in_channels, "image_size": data.image_size,
-            "n_classes": data.n_classes, "classes": self.classes, "mean": data.mean, "std": data.std,
-            "seed": self.config.seed, "network": dataclasses.asdict(network), "source": self.config.model.source,
-        }  # fmt: skip
 
     @property
     def tasks(self) -> list[Task]:

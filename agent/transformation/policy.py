@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,15 +19,15 @@ from snn4.agent.evaluation.episodes import (
     VALIDATION_SEED,
     Evaluator,
     Interrupted,
+    Underway,
     evaluate,
     evaluation,
 )
 from snn4.agent.models.files import ModelError
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
-from snn4.agent.run.events import Compared, Evaluated, Event, Measure, Score, Task
+from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Measure, Score, Task
 from snn4.agent.run.work import File, Model, Pause, State, Stop
 from snn4.agent.transformation.config import TransformationConfig
-from snn4.agent.transformation.steps import playing
 from snn4.envs.control import UnknownEnvironment
 from snn4.envs.world import TaskConfig
 from snn4.learners.algorithms import ALGORITHMS
@@ -192,6 +193,19 @@ class PolicyTransformation:
             ],
             "pieces": self.actor.pieces, "residual": self.residual, "calibration_states": self.age, "agent": AGENT,
         }  # fmt: skip
+
+
+def playing(being: str, episodes: Generator[Underway, None, Score], age: int) -> Generator[Event, None, Score]:
+    """Whole episodes, as ``evaluation`` plays them, with reports; the value is theirs."""
+    started = time.perf_counter()
+    while True:
+        try:
+            underway = next(episodes)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        seconds = time.perf_counter() - started
+        yield Learned(being, "episodes", 0, underway.done, underway.episodes, age, None, [], {}, seconds)
+        started = time.perf_counter()
 
 
 def ann_policy(agent: SavedAgent, like: BaseAlgorithm | None, env: Any = None) -> BasePolicy:

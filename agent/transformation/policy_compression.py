@@ -27,8 +27,7 @@ from snn4.agent.run.events import Evaluated, Event, Learned, Measure, Score, Tas
 from snn4.agent.run.work import File, Pause, State, Stop
 from snn4.agent.transformation.comparison import AFTER, BEFORE, grid_of, policy_indicators, seconds_per_decision
 from snn4.agent.transformation.config import TransformationConfig
-from snn4.agent.transformation.policy import AGENT, Named, save_agent
-from snn4.agent.transformation.steps import playing
+from snn4.agent.transformation.policy import AGENT, Named, playing, save_agent
 from snn4.learners.algorithms import make_policy
 from snn4.learners.policy_distillation import PolicyTeacherConfig
 from snn4.learners.policy_teacher import misfit, teacher_from

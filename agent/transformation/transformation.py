@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from snn4.agent.models.sources import About
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.run.events import Evaluated, Event, Learned, Measure, Task
 from snn4.agent.run.work import Model, Pause, State, Stop
+from snn4.agent.transformation.classifiers import REPORT_EVERY, about_network, finetuner, finetuning, named_graph
 from snn4.agent.transformation.config import TransformationConfig
-from snn4.agent.transformation.steps import REPORT_EVERY, finetuning
 from snn4.envs.data.datasets import Data
 from snn4.learners.conversion.conversion import Conversion, converting, graph_of
 from snn4.learners.conversion.diagnosis import Diagnosis, diagnosed
@@ -33,7 +32,6 @@ from snn4.learners.supervised import SupervisedLearner
 from snn4.learners.teachers import Teacher
 from snn4.policies.gene import genome
 from snn4.policies.networks.classifier import Classifier, ClassifierConfig
-from snn4.policies.networks.config import NetworkConfig
 from snn4.policies.networks.graph import GraphConfig
 
 
@@ -112,17 +110,9 @@ class Transformation:
 
     def _models(self, conversion: Conversion) -> Iterator[Model]:
         """``model.safetensors``, with its nodes, and the ANN in its units as ``ann_twin.safetensors``."""
-        data, made = self.data, conversion.network.config
-        nodes = [[node.name, node.kind, list(node.inputs), dict(node.options)] for node in made.nodes]  # type: ignore[attr-defined]
-        options = {"nodes": nodes, "burn_in": made.burn_in}  # type: ignore[attr-defined]
-        network = NetworkConfig("graph", made.T, made.neuron, options=options)
-        about = {
-            "data": data.name, "in_channels": data.in_channels, "image_size": data.image_size,
-            "n_classes": data.n_classes, "classes": data.classes, "mean": data.mean, "std": data.std,
-            "seed": self.config.seed, "network": dataclasses.asdict(network), "source": self.about.source,
-        }  # fmt: skip
+        about = about_network(self.config, self.data, named_graph(conversion.network))
         yield Model("model", conversion.network.state_dict(), about)
-        original = artificial(scaled(self.graph, conversion.sizes), made)  # type: ignore[arg-type]
+        original = artificial(scaled(self.graph, conversion.sizes), conversion.network.config)  # type: ignore[arg-type]
         yield Model(ANN_TWIN, original.state_dict(), about)
 
     def __init__(
@@ -139,26 +129,12 @@ class Transformation:
     def _learner(self, module: nn.Module) -> SupervisedLearner:
         """The learner of the ANN with quantized activations."""
         config, data = self.config, self.data
-        batch, most = config.finetune.batch_size, len(data.train)
-        if batch > most:
-            raise ValueError(f"finetune.batch_size: got {batch}, allowed are at most the {most} training samples")
         sizes = _sizes(self.graph, self.calibration, config)
         shape = ClassifierConfig(
             image_size=data.image_size, in_channels=data.in_channels, n_classes=data.n_classes, T=config.convert.T
         )
         network = Classifier(shape, quantize(module, self.graph, sizes, config.convert.levels))
-        recipe = config.finetune
-        fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)
-        fabric.launch()
-
-        def batches(epoch: int, first: int) -> Iterable[tuple[Tensor, Tensor]]:
-            return data.train.batches(
-                recipe.batch_size, shuffle_seed=config.seed, epoch=epoch, first=first, augment=True, drop_last=True
-            )
-
-        n_batches = data.train.n_batches(recipe.batch_size, True)
-        lessons = self._lessons(network) if config.distillation else None
-        return SupervisedLearner(recipe, network, batches, n_batches, config.seed, fabric, lessons)
+        return finetuner(config, data, network, self._lessons(network) if config.distillation else None)
 
     def _lessons(self, pupil: Classifier) -> Lessons:
         """The ANN as it came, with weights of its own, teaches the quantized one."""
