@@ -116,8 +116,7 @@ def backward_kernel(variant: Variant) -> Callable[..., None]:
             for t in range(steps - 1, -1, -1):
                 _retreat(
                     grad_out[t, start : start + n], x[t if spiking else 0], before[t if per_feature else 0],
-                    sums[t if signed else 0], gradient,
-                    grad_current[t if rows > 1 else 0, start : start + n],
+                    sums[t if signed else 0], gradient, grad_current[t if rows > 1 else 0, start : start + n],
                     grad_decay[start : start + n] if per_feature else grad_decay,
                     d_s, gain, syn_decay, syn_gain, threshold, adaptation, adapt_decay, slope,
                     membranes, synapse, adaptive, per_feature, spiking, soft, signed, rows, surrogate,
