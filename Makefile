@@ -34,8 +34,8 @@ test: .venv/.installed-test ## run the tests on all cores, e.g. make test ARGS="
 # Other processors round differently. Torch computes without vector instructions; then torch and compiled code compute as
 # on an AMD processor of 2017, whose code is cached beside the usual one.
 OLD_AMD := ATEN_CPU_CAPABILITY=avx2 NUMBA_CPU_NAME=znver1 NUMBA_CPU_FEATURES=+avx2,+fma NUMBA_CACHE_DIR=$(CURDIR)/.venv/numba
-PORTABLE := tests/policies/test_backends.py tests/policies/test_neurons.py tests/policies/acting/test_mlp.py \
-	tests/learners/continual/test_icarl.py tests/agent/evaluation/test_classifier.py
+PORTABLE := tests/policies/test_backends.py tests/policies/test_neurons.py tests/policies/test_neuron_config.py \
+	tests/policies/acting/test_mlp.py tests/learners/continual/test_icarl.py tests/agent/evaluation/test_classifier.py
 
 test-portable: .venv/.installed-test ## run a few tests as other processors compute
 	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n auto --dist loadfile $(PORTABLE) $(ARGS)
