@@ -24,6 +24,7 @@ _OPTIONAL = {
     "nir": ("NIR: export --target nir, convert model.nir", "pip install 'snn4-agent[nir]'"),
     "timm": ("models timm:NAME as teachers", "pip install timm"),
     "minatar": ("MinAtar's games", "pip install 'snn4-agent[minatar]'"),
+    "mujoco": ("MuJoCo's robots: Hopper, HalfCheetah …", "pip install 'snn4-agent[mujoco]'"),
     "ray": ("trials of evolution on several machines", "pip install 'snn4-agent[ray]'"),
     "optuna-dashboard": ("pages on searches in a browser", "pip install 'snn4-agent[dashboard]'"),
     "spikingjelly": ("snn4-agent bench speed", "pip install 'snn4-agent[peers]'"),

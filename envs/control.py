@@ -14,6 +14,7 @@ import snn4.envs.drawn_cartpole
 import snn4.envs.hidden_velocities  # noqa: F401  (both register environments)
 from snn4.envs.channels import channels_first
 from snn4.envs.minatar import FreshGames, register_minatar
+from snn4.envs.mujoco import catch_warnings
 from snn4.envs.spaces import UnfitSpace, plain_spaces
 from snn4.envs.variations import BadVariation, VariationConfig, Varied
 
@@ -66,6 +67,8 @@ def make_control(
     try:
         if minatar:
             register_minatar()
+        if _extra(environment) == "mujoco":
+            catch_warnings()
         copies = Control([make] * n_envs)
         copies.cut_after = cut_after
         return copies
@@ -74,7 +77,9 @@ def make_control(
     except UnfitSpace as error:
         raise UnknownEnvironment(f"{environment} has {error}") from error
     except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
-        raise UnknownEnvironment(f"{environment} needs a package that is not installed: {error}") from error
+        extra = _extra(environment)
+        what = error if extra is None else f"pip install 'snn4-agent[{extra}]'"
+        raise UnknownEnvironment(f"{environment} needs a package that is not installed: {what}") from error
     except gym.error.Error as error:
         near = get_close_matches(environment, gym.registry, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}?" if near else "gymnasium.pprint_registry() lists all of them"
@@ -84,3 +89,14 @@ def make_control(
     except Exception as error:  # a constructor may raise any error for its arguments
         arguments = f" with {dict(kwargs)}" if kwargs else ""
         raise UnknownEnvironment(f"{environment} cannot be made{arguments}: {str(error) or repr(error)}") from error
+
+
+_EXTRAS = {"MinAtar/": "minatar", "gymnasium.envs.box2d.": "box2d", "gymnasium.envs.mujoco.": "mujoco"}
+"""Extras of this package, by the beginning of an environment's name or of the place of its class."""
+
+
+def _extra(environment: str) -> str | None:
+    """The extra of this package that brings what ``environment`` needs; None if none does."""
+    spec = gym.registry.get(environment)
+    beginnings = environment, str(spec.entry_point) if spec else ""
+    return next((extra for start, extra in _EXTRAS.items() if any(text.startswith(start) for text in beginnings)), None)

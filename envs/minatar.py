@@ -24,11 +24,9 @@ def register_minatar() -> None:
     """Register ``MinAtar/Breakout-v1`` and its like (Young & Tian 2019) with Gymnasium, once.
 
     Raises:
-        ModuleNotFoundError: with the package to install.
+        ModuleNotFoundError: if MinAtar is not installed.
     """
-    try:
-        from minatar.gym import register_envs
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("pip install 'snn4-agent[minatar]'") from error
+    from minatar.gym import register_envs
+
     if "MinAtar/Breakout-v1" not in gym.registry:
         register_envs()

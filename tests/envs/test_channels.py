@@ -122,7 +122,20 @@ def test_a_seed_fixes_a_game_of_minatar_whatever_was_played_before() -> None:
     assert not np.array_equal(games(env, 6)[0], first)
 
 
-def test_without_minatar_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "minatar.gym", None)
-    with pytest.raises(UnknownEnvironment, match=r"^MinAtar/Asterix-v1 needs .*: pip install 'snn4-agent\[minatar\]'$"):
-        make_control("MinAtar/Asterix-v1")
+@pytest.mark.parametrize(
+    ("environment", "module", "extra"),
+    [
+        ("MinAtar/Asterix-v1", "minatar.gym", "minatar"),
+        ("HalfCheetah-v5", "mujoco", "mujoco"),
+        ("LunarLander-v3", "Box2D", "box2d"),
+    ],
+)
+def test_what_an_environment_needs_is_named(
+    environment: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    for name in [name for name in sys.modules if name.startswith(("gymnasium.envs.mujoco", "gymnasium.envs.box2d"))]:
+        monkeypatch.delitem(sys.modules, name)
+    message = rf"^{environment} needs .*: pip install 'snn4-agent\[{extra}\]'$"
+    with pytest.raises(UnknownEnvironment, match=message):
+        make_control(environment)

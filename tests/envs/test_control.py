@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -106,3 +107,15 @@ def test_arguments_reach_the_environment() -> None:
     assert env.observation_space.n == 64
     short = make_control("CartPole-v1", kwargs={"max_episode_steps": 4})
     assert [episode["l"] for episode in episodes(short, 0, steps=8)[1]] == [4, 4]
+
+
+def test_mujoco_prints_nothing_and_leaves_no_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mujoco = pytest.importorskip("mujoco")
+    monkeypatch.chdir(tmp_path)
+    make_control("HalfCheetah-v5").close()  # a model with deprecated attributes
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.warns(RuntimeWarning, match=r"^MuJoCo: Nan, Inf or huge value"):
+        mujoco.get_mju_user_warning()("Nan, Inf or huge value in QACC")

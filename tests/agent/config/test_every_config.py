@@ -112,7 +112,7 @@ def test_no_such_kind(name: str, written: Write) -> None:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_configs(path: Path, written: Write) -> None:
     text = path.read_text()
-    for word, module in {"LunarLander": "Box2D", "MinAtar": "minatar"}.items():
+    for word, module in {"LunarLander": "Box2D", "MinAtar": "minatar", "MuJoCo": "mujoco"}.items():
         if word in text and importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
     kind, config = kinds.load(path)
