@@ -142,8 +142,8 @@ def evaluation(
 ) -> Generator[Underway, None, Score]:  # fmt: skip
     """Return and cost per decision over ``episodes`` with ``seed``: the measured part of a row of the summary.
 
-    A data set is tested on all its images; the mean return is the accuracy. ``episodes_cut`` counts episodes that were
-    cut before their end, if there were any.
+    A data set is tested on all its images; the mean return is the accuracy. ``returns`` are those of the episodes, but
+    not of images. ``episodes_cut`` counts episodes that were cut before their end, if there were any.
 
     Raises:
         Interrupted: ``stop``, called before each step, returned True.
@@ -161,6 +161,7 @@ def evaluation(
     return {
         "return_mean": float(np.mean(returns)),
         "return_std": float(np.std(returns)),
+        **({} if isinstance(env, Labelled) else {"returns": returns}),  # an image's is 0 or 1, and there are thousands
         "episodes": episodes,
         **({"episodes_cut": cut} if cut else {}),
         **{name: value for name, value in asdict(meter.cost()).items() if name != "layers"},  # too long for the journal
@@ -256,14 +257,14 @@ _THINNING = 10
 
 
 SUMMARY_KEYS = (
-    "return_mean", "return_std", "episodes", "env_steps", "wall_seconds", "env_steps_per_second",
+    "return_mean", "return_std", "returns", "episodes", "env_steps", "wall_seconds", "env_steps_per_second",
     "spikes_per_decision", "effective_acs", "effective_macs", "neuron_macs", "neuron_acs", "energy_joules",
     "parameters", "bytes",
 )  # fmt: skip
 
 
 def summary_row(score: Score, env_steps: int, wall_seconds: float) -> Score:
-    """A test score and the steps and seconds of learning before it, with exactly `SUMMARY_KEYS`."""
+    """A test score and the steps and seconds of learning before it, with `SUMMARY_KEYS`; images have no ``returns``."""
     speed = env_steps / wall_seconds if wall_seconds else 0.0
     row = {**score, "env_steps": env_steps, "wall_seconds": wall_seconds, "env_steps_per_second": speed}
-    return {key: row[key] for key in SUMMARY_KEYS}
+    return {key: row[key] for key in SUMMARY_KEYS if key in row}

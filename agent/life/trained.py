@@ -14,14 +14,14 @@ from snn4.learners.algorithms import make_policy
 from snn4.policies.sb3 import PolicyConfig
 
 
-def trained_policy(folder: Path, name: str | None) -> TrainedPolicy:
-    """The organism's policy of the life in ``folder``, in the task ``name``; None takes the last one.
+def trained_policy(folder: Path, name: str | None, being: str = ORGANISM) -> TrainedPolicy:
+    """The policy of ``being`` of the life in ``folder``, in the task ``name``; None takes the last one.
 
     Raises:
         NotLived, RunError, ConfigError, Damaged: there is none, or it cannot be read.
     """
     life = Lived.of(folder)
-    organism, config = life.organism(ORGANISM), life.config_of(ORGANISM)
+    organism, config = life.organism(being), life.config_of(being)
     task = _task(life, name, set(organism.tasks))
     policy_config = task.policy(organism.config)
     env = task.make(1)

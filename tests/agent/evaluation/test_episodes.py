@@ -137,10 +137,11 @@ def test_test_episodes_are_used_for_nothing_else(learner: ReinforcementLearner) 
 def test_a_summary_row_has_the_documented_keys(learner: ReinforcementLearner) -> None:
     row = summary_row(score(learner, 2, 0), 300, 1.5)
     assert list(row) == list(SUMMARY_KEYS) == [
-        "return_mean", "return_std", "episodes", "env_steps", "wall_seconds", "env_steps_per_second",
+        "return_mean", "return_std", "returns", "episodes", "env_steps", "wall_seconds", "env_steps_per_second",
         "spikes_per_decision", "effective_acs", "effective_macs", "neuron_macs", "neuron_acs", "energy_joules",
         "parameters", "bytes",
     ]  # fmt: skip
+    assert np.mean(row["returns"]) == row["return_mean"]
     assert (row["env_steps"], row["wall_seconds"], row["env_steps_per_second"]) == (300, 1.5, 200.0)
     assert summary_row(score(learner, 2, 0), 0, 0.0)["env_steps_per_second"] == 0.0
 
