@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -9,28 +10,67 @@ import typer
 
 from snn4.agent.cli import app
 from snn4.agent.cli import main as run_commands
+from snn4.benchmarks.suites import SUITES
 
-bench = typer.Typer(no_args_is_help=True, help="Measure this installation.")
+bench = typer.Typer(no_args_is_help=True, help="Measure this installation, and configs of yours, for several seeds.")
 app.add_typer(bench, name="bench")
 
+_Words = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Argument(help="Configs, or groups of the suite (default: all), and key=value for all of them."),
+]
+_Vary = Annotated[Optional[list[str]], typer.Option(help="KEY=A,B: measure with each of these values. May repeat.")]  # noqa: UP045
+_Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds, from 0. Default: 3; with --quick, 1.")]
+_Jobs = Annotated[int, typer.Option(min=1, help="Cells (a config with changes and a seed) at the same time.")]
+_Runs = Annotated[Path, typer.Option(help="Folder of the run folders.")]
+_Results = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="Folder of the results. Default: results/ with the runs; for --table, the published results."),
+]
+_Quick = Annotated[bool, typer.Option("--quick", help="Minutes instead of hours: tiny budgets, one seed.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print all measurements.")]
+_Table = Annotated[bool, typer.Option("--table", help="Run nothing; print all results as Markdown.")]
+_Figures = Annotated[Optional[Path], typer.Option(help="Write learning curves and profiles (SVG) to this folder.")]  # noqa: UP045
+RUNS = Path("runs/benchmarks")
 
-@bench.command()
-def speed(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of measurements.")] = 7,
-    only: Annotated[str, typer.Option(help="Run only the sections whose names contain this.")] = "",
-    results_dir: Annotated[
-        Path, typer.Option(help="Folder of the results; its subfolder speed/ keeps each finished section.")
-    ] = Path("runs/benchmarks/results"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure kept sections again.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print all measurements.")] = False,
-) -> None:
-    """Compare speed and memory with snnTorch, Norse and SpikingJelly (pip install 'snn4-agent\\[peers]') and SB3.
 
-    An interrupted measurement continues after its last finished section.
-    """
-    from snn4.benchmarks.speed import report
+@bench.command(help=SUITES["control"])
+def control(
+    configs: _Words = None, vary: _Vary = None, seeds: _Seeds = None, quick: _Quick = False, jobs: _Jobs = 1,
+    runs_dir: _Runs = RUNS, results_dir: _Results = None, figures: _Figures = None, json: _Json = False,
+    table: _Table = False,
+) -> None:  # fmt: skip
+    _bench("control", configs, vary, seeds, quick, jobs, runs_dir, results_dir, json, table, figures)
 
-    report(rounds, only, json, results_dir, fresh)
+
+def _command(name: str) -> Callable[..., None]:
+    """The command of a suite without options of its own."""
+
+    def command(
+        configs: _Words = None, vary: _Vary = None, seeds: _Seeds = None, quick: _Quick = False, jobs: _Jobs = 1,
+        runs_dir: _Runs = RUNS, results_dir: _Results = None, json: _Json = False, table: _Table = False,
+    ) -> None:  # fmt: skip
+        _bench(name, configs, vary, seeds, quick, jobs, runs_dir, results_dir, json, table)
+
+    return command
+
+
+for _name in ("classification", "conversion", "distillation", "evolution", "drift", "export"):
+    bench.command(_name, help=SUITES[_name])(_command(_name))
+
+
+def _bench(
+    name: str, words: list[str] | None, vary: list[str] | None, seeds: int | None, quick: bool, jobs: int,
+    runs: Path, results: Path | None, as_json: bool, only_table: bool, figures: Path | None = None,
+) -> None:  # fmt: skip
+    from snn4.benchmarks.suites.commands import bench_suite
+    from snn4.benchmarks.suites.suite import Order
+
+    changes = [word for word in words or [] if "=" in word]
+    sources = [word for word in words or [] if "=" not in word]
+    bench_suite(
+        name, Order(sources, changes, vary or [], seeds, quick, runs, results, jobs), as_json, only_table, figures
+    )
 
 
 @bench.command()
@@ -41,22 +81,50 @@ def continual(
     ] = None,
     benchmark: Annotated[str, typer.Option(help="A shipped stream (split-cifar10), or a YAML file.")] = "",
     strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = "naive,replay",
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, from 0.")] = 5,
-    jobs: Annotated[int, typer.Option(min=1, help="Cells (a strategy with a seed) that run at the same time.")] = 1,
-    runs_dir: Annotated[Path, typer.Option(help="Folder of the run folders.")] = Path("runs/benchmarks"),
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds, from 0. Default: 5; with --quick, 1.")] = None,
+    quick: _Quick = False, jobs: _Jobs = 1, runs_dir: _Runs = RUNS, results_dir: _Results = None, json: _Json = False,
+    table: _Table = False,
+) -> None:  # fmt: skip
+    """Compare strategies against forgetting, for spiking networks and ANN twins. Resumes an interrupted comparison."""
+    from snn4.benchmarks.suites.commands import bench_continual
+    from snn4.benchmarks.suites.suite import Order
+
+    order = Order((), changes or [], (), seeds, quick, runs_dir, results_dir, jobs)
+    bench_continual(order, benchmark, strategies, json, table)
+
+
+@bench.command()
+def speed(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of measurements.")] = 7,
+    only: Annotated[str, typer.Option(help="Run only the sections whose names contain this.")] = "",
+    quick: _Quick = False,
     results_dir: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(
-            help="Folder of the results. Default: results/ in --runs-dir; for --table, the published results."
-        ),
+        typer.Option(help="Folder of the results; its subfolder speed/ keeps each finished section."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print all measurements.")] = False,
-    table: Annotated[bool, typer.Option("--table", help="Run nothing; print all results as a Markdown table.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure kept sections again.")] = False,
+    json: _Json = False,
 ) -> None:
-    """Compare strategies against forgetting, for spiking networks and ANN twins. Resumes an interrupted comparison."""
-    from snn4.benchmarks.continual import command
+    """Compare speed and memory with snnTorch, Norse and SpikingJelly (pip install 'snn4-agent\\[peers]') and SB3.
 
-    command(benchmark, strategies, seeds, changes or [], jobs, runs_dir, results_dir, json, table)
+    An interrupted measurement continues after its last finished section. --quick measures one round of decisions.
+    """
+    from snn4.benchmarks.speed import report
+
+    folder = results_dir or (RUNS / "quick" if quick else RUNS) / "results"
+    report(1 if quick else rounds, only or ("act mlp" if quick else ""), json, folder, fresh)
+
+
+@bench.command("all")
+def every(
+    seeds: _Seeds = None, quick: _Quick = False, jobs: _Jobs = 1, runs_dir: _Runs = RUNS, results_dir: _Results = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of measurements of speed.")] = 7, json: _Json = False,
+) -> None:  # fmt: skip
+    """Measure all suites. What is missing is named before anything runs."""
+    from snn4.benchmarks.suites.commands import bench_all
+    from snn4.benchmarks.suites.suite import Order
+
+    bench_all(Order((), (), (), seeds, quick, runs_dir, results_dir, jobs), rounds, json)
 
 
 def main() -> None:

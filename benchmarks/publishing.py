@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -17,28 +17,12 @@ import numpy as np
 from scipy import stats
 
 from snn4.agent import kinds, runner
-from snn4.agent.config.file import ConfigError, dump
+from snn4.agent.config.file import dump
+from snn4.agent.run.kind import Kind
 from snn4.agent.run.provenance import provenance
 
 Row = TypeVar("Row")
 RESULTS = Path(__file__).parent / "results"
-
-
-def typed(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Configs by their typed names, and changes (key=value) for all; bad arguments end the program before any run.
-
-    Results have the ``name`` of their config, so that names must differ.
-    """
-    changes = [change for change in arguments if "=" in change]
-    try:
-        configs = {name: kinds.load(name, changes)[1] for name in arguments if "=" not in name}
-    except ConfigError as error:
-        parser.error(str(error))
-    if len(names := {config.name for config in configs.values()}) < len(configs):
-        parser.error(
-            f"name: got {', '.join(names)} for several configs, allowed is one per config, which names the result"
-        )
-    return configs, changes
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -54,7 +38,11 @@ def at_least(least: int) -> Callable[[str], int]:
 
 def done_once(name: str | Path, changes: Sequence[str], runs: Path) -> Path:
     """The finished run folder of a config with ``changes`` below ``runs``; the run is begun or resumed if necessary."""
-    kind, config = kinds.load(name, changes)
+    return completed(*kinds.load(name, changes), runs)
+
+
+def completed(kind: Kind, config: Any, runs: Path) -> Path:
+    """The finished run folder of ``config`` below ``runs``; the run is begun or resumed if necessary."""
     if not (folders := _folders_of(config, runs)):
         runner.begin(kind, config, runs, quiet=True)
         folders = _folders_of(config, runs)
@@ -75,10 +63,24 @@ def side_by_side(function: Callable[..., Row], cells: Sequence[Sequence[Any]], j
 
 def publish(path: Path, module: str, config: str, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
     """Write the rows of all seeds, with their summary, command, commit and machine."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", "-m", f"snn4.benchmarks.{module}", *sys.argv[1:]])
     result = {"config": config, "command": command, **provenance(), "summary": summary, "seeds": rows}
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(path, result)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write the whole file or nothing; its folder is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def kept(path: Path, measure: Callable[[], Any]) -> Any:
+    """What ``measure`` returns, plain data; it is written to ``path`` and read from there the next time."""
+    if not path.is_file():
+        write_json(path, measure())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def mean_and_std(values: Sequence[float], more_is_better: bool = False) -> dict[str, float | None]:

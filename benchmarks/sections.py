@@ -1,16 +1,16 @@
-"""A long measurement in sections: each finished section is kept, and the remaining time is shown."""
+"""A long measurement in sections: each finished section is kept."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
+
+from snn4.benchmarks.progress import Forecast, watched
+from snn4.benchmarks.publishing import write_json
 
 
 class Kept:
@@ -36,12 +36,7 @@ class Kept:
 
     def put(self, name: str, result: Any, seconds: float) -> None:
         """Write the whole file or nothing."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self._file(name)
-        partial = file.with_name(f".{file.name}.partial")
-        content = {"settings": self.settings, "seconds": seconds, "result": result}
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(file)
+        write_json(self._file(name), {"settings": self.settings, "seconds": seconds, "result": result})
 
     def forget(self, name: str) -> None:
         """Delete the result."""
@@ -56,28 +51,6 @@ class Kept:
         except (OSError, ValueError):  # missing or damaged
             return {}
         return content if isinstance(content, dict) else {}
-
-
-class Forecast:
-    """Expected durations of sections: the last duration, or the mean of other sections.
-
-    Args:
-        seconds: of each section; None if unknown.
-    """
-
-    def __init__(self, seconds: Mapping[str, float | None]) -> None:
-        self._seconds = {name: duration for name, duration in seconds.items() if duration is not None}
-
-    def learn(self, name: str, seconds: float) -> None:
-        self._seconds[name] = seconds
-
-    def left(self, names: Sequence[str], running: float = 0.0) -> float | None:
-        """Seconds for ``names``, of which the first has run for ``running`` seconds; None if no duration is known."""
-        if not self._seconds:
-            return None
-        mean = sum(self._seconds.values()) / len(self._seconds)
-        first, *others = [self._seconds.get(name, mean) for name in names] or [0.0]
-        return max(first - running, 0.0) + sum(others)
 
 
 def measure(
@@ -98,35 +71,7 @@ def measure(
     if len(missing) < len(sections):
         status = f"{len(sections) - len(missing)} of {len(sections)} sections are in {kept.folder}"
         console.print(f"{status}; --fresh measures them again", soft_wrap=True, highlight=False)
-    with _bar(missing, forecast, console) as bar:
-        task = bar.add_task("", total=len(missing), started=0.0)
-        for number, name in enumerate(missing):
-            started = time.monotonic()
-            bar.update(task, description=name, completed=number, started=started)
-            if not console.is_terminal:
-                line = f"{name}: {number + 1} of {len(missing)}, ETA {_duration(forecast.left(missing[number:]))}"
-                console.print(line, soft_wrap=True, highlight=False)
-            result = sections[name]()
-            seconds = time.monotonic() - started
-            kept.put(name, result, seconds)
-            forecast.learn(name, seconds)
-        bar.update(task, completed=len(missing))
+    results = (sections[name]() for name in missing)
+    for name, result, seconds in watched(missing, results, forecast, console):
+        kept.put(name, result, seconds)
     return {name: kept[name] for name in sections}
-
-
-def _bar(names: Sequence[str], forecast: Forecast, console: Console) -> Progress:
-    class Left(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            running = time.monotonic() - task.fields["started"]
-            return Text(f"ETA {_duration(forecast.left(names[int(task.completed) :], running))}")
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Left()
-    return Progress(*columns, console=console, disable=not console.is_terminal, refresh_per_second=2)
-
-
-def _duration(seconds: float | None) -> str:
-    """Hours, minutes and seconds: ``0:02:05``."""
-    if seconds is None:
-        return "unknown"
-    minutes, remainder = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{remainder:02d}"

@@ -77,12 +77,8 @@ def speed(rounds: int, only: str, folder: Path, fresh: bool = False) -> dict[str
     Raises:
         MissingPeers: before any measurement.
     """
-    missing = [name for name in PEERS if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingPeers(f"{', '.join(missing)}: not installed; pip install 'snn4-agent[peers]' installs the peers")
+    check(only)
     chosen = {name: partial(_runs, name, rounds) for name in _JUDGES if only in name}
-    if not chosen:
-        raise MissingPeers(f"--only: got {only!r}, allowed is a part of one of: {', '.join(_JUDGES)}")
     from snn4.agent.run.provenance import provenance  # slow to import, and sections run in other processes
 
     kept = Kept(folder, {"rounds": rounds, "threads": torch.get_num_threads(), **provenance()})
@@ -96,6 +92,16 @@ def speed(rounds: int, only: str, folder: Path, fresh: bool = False) -> dict[str
         raise
     rows = [row for name, runs in seconds.items() for row in _JUDGES[name](runs)]
     return {**kept.settings, "rows": [{**asdict(row), "reached": row.reached} for row in rows], "seconds": seconds}
+
+
+def check(only: str) -> None:
+    """Raise MissingPeers if no section has a name with ``only``, or if one needs a library that is not installed."""
+    chosen = [name for name in _JUDGES if only in name]
+    if not chosen:
+        raise MissingPeers(f"--only: got {only!r}, allowed is a part of one of: {', '.join(_JUDGES)}")
+    needed = PEERS if any(name.startswith(("train", "memory")) for name in chosen) else ()
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise MissingPeers(f"{', '.join(missing)}: not installed; pip install 'snn4-agent[peers]' installs the peers")
 
 
 def _runs(name: str, rounds: int) -> list[Any]:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from snn4.benchmarks.sections import Forecast, Kept, measure
+from snn4.benchmarks.progress import Forecast
+from snn4.benchmarks.sections import Kept, measure
 
 SETTINGS = {"rounds": 3, "versions": {"torch": "1"}}
 
@@ -95,3 +96,4 @@ def test_the_time_that_is_left() -> None:
     assert forecast.left(["a", "b", "c"], running=4.0) == 6 + 30 + 20
     assert forecast.left(["a"], running=11.0) == forecast.left([]) == 0
     assert Forecast({"a": None}).left(["a"]) is None
+    assert Forecast({}).left(["a", "b"], running=5.0, share=0.25) == 15 + 20

@@ -1,29 +1,37 @@
-"""Evolving lives in worlds that change, against the same lives without evolution, as published in
-``benchmarks/results/drift/``.
-
-    python -m snn4.benchmarks.drift drifting_cartpole --seeds 0 1 2 3 4
-    python -m snn4.benchmarks.drift --table
+"""``snn4-agent bench drift``: evolving lives in worlds that change, against the same lives without evolution, as
+published in ``benchmarks/results/drift/``.
 
 For each seed: the life of the config, and the same life with ``evolution: null``. Both live the same number of
-environment steps, in which those of trials count. Finished lives are not repeated, and interrupted lives are resumed.
+environment steps, in which those of trials count.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from snn4.agent.config.file import ConfigError
 from snn4.agent.run.beings import ORGANISM
 from snn4.agent.run.events import Evaluated, Event, Score
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown, publish, typed
+from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown
+from snn4.benchmarks.suites.checks import ready
+from snn4.benchmarks.suites.suite import Cell
 
-DRIFT = RESULTS / "drift"
+FOLDER = DRIFT = RESULTS / "drift"
+GROUPS = {"drift": ("drifting_cartpole", "drifting_lander")}
+QUICK = {
+    "drifting_cartpole": (
+        "world.0.steps=1024", "world.1.steps=1024", "world.2.steps=512", "world.3.steps=512", "world.4.steps=512",
+        "evaluation={every: 256, episodes: 3, test_episodes: 5}",
+        "evolution={every: 768, population: 2, trial: 64, episodes: 4}",
+    )
+}  # fmt: skip
+VARIED: Sequence[str] = ()
 ALONE = ("ann_twin=false", "relu_twin=false")
 MEASURES: dict[str, Callable[[Score], float]] = {
     "return_mean": lambda score: score["return_mean"],
@@ -31,20 +39,17 @@ MEASURES: dict[str, Callable[[Score], float]] = {
 }
 
 
-def main() -> None:
-    """Run the lives of the command line and write one result file per config; or print the table of all results."""
-    parser = argparse.ArgumentParser(description="Evolving lives against lives without evolution.")
-    parser.add_argument("configs", nargs="*", help="names of shipped lives; and key=value, for all of them")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
-    parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
-    arguments = parser.parse_intermixed_args()
-    configs, changes = typed(parser, arguments.configs)
-    for name, config in configs.items():
-        rows = [compared(name, [*changes, *ALONE, f"seed={seed}"], arguments.runs_dir) for seed in arguments.seeds]
-        publish(DRIFT / f"{config.name}.json", "drift", config.name, rows, summary(rows))
-    if arguments.table:
-        print(table(json.loads(path.read_text(encoding="utf-8")) for path in sorted(DRIFT.glob("*.json"))))
+def result_of(cell: Cell) -> str:
+    """The name of the config, with the variant."""
+    config = ready(cell.source, [*cell.changes, *cell.varied, *ALONE], "life")
+    if config.evolution is None:
+        raise ConfigError(cell.source, ["evolution: got null, allowed is a life that evolves"])
+    return f"{config.name}{cell.variant}"
+
+
+def measure(cell: Cell, runs: Path) -> dict[str, Any]:
+    """Both lives of one seed."""
+    return compared(cell.source, [*cell.changes, *cell.varied, *ALONE, f"seed={cell.seed}"], runs)
 
 
 def compared(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
@@ -112,7 +117,3 @@ def table(results: Iterable[dict[str, Any]]) -> str:
 def _shown(found: dict[str, Any], digits: int) -> str:
     half = found["interval95"]
     return f"{found['mean']:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from snn4.agent.config.file import CONFIGS
-from snn4.benchmarks import evolution
-from snn4.benchmarks.evolution import MODELS
+from snn4.benchmarks.suites import evolution
+from snn4.benchmarks.suites.evolution import MODELS
+from snn4.benchmarks.suites.suite import Cell
 
 
 def row(shipped: float, single: float, evolved: float, single_return: float = 500.0) -> dict[str, Any]:
@@ -64,18 +63,17 @@ def test_hypervolumes_grow_with_the_generations_and_share_a_reference() -> None:
 
 
 @pytest.mark.slow
-def test_a_life_is_compared_with_itself_evolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = yaml.safe_load((CONFIGS / "cartpole.yaml").read_text())
-    config["world"][0]["steps"] = 512
-    config["evaluation"] = {"every": 256, "episodes": 2, "test_episodes": 3}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
-    monkeypatch.setattr(evolution, "EVOLUTION", tmp_path / "results")
-    arguments = [str(tmp_path / "tiny.yaml"), "--seeds", "3", "--steps", "2000", "--runs-dir", str(tmp_path / "runs")]
-    arguments += ["--evolution", "{every: 256, population: 2, trial: 64, episodes: 4}"]
-    monkeypatch.setattr(sys, "argv", ["evolution", *arguments])
-    evolution.main()
-    published = json.loads((tmp_path / "results" / "cartpole.json").read_text())
+def test_a_life_is_compared_with_itself_evolved(tiny: Path, bench: Callable[..., Any]) -> None:
+    evolving = ["evolving:world.0.steps=2000", "evolving:evolution={every: 256, population: 2, trial: 64, episodes: 4}"]
+    output = bench("evolution", tiny, *evolving, "--seeds", "1", "--json")
+    assert output.status == 0, output.err
+    (published,) = json.loads(output.out)
     (found,) = published["seeds"]
     assert list(found["hand_set"]) == ["T=4", "T=1", "T=2"]
     assert found["trials"]["evolved"] > 0
-    assert "cartpole" in evolution.table([published])
+    assert "tiny" in evolution.table([published])
+
+
+def test_changes_of_evolving_lives_are_theirs_alone() -> None:
+    cell = Cell("cartpole", ("policy.T=2", "evolving:world.0.steps=9"), seed=3)
+    assert evolution.split(cell) == (["policy.T=2", "seed=3"], ["world.0.steps=9"])

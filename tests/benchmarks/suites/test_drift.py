@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from snn4.agent.run.events import Evaluated
-from snn4.benchmarks import drift
+from snn4.benchmarks.suites import drift
 
 
 def validated(age: int, task: str, mean: float, operations: float, **more: Any) -> Evaluated:

@@ -1,11 +1,9 @@
-"""Continual learning: strategies on a stream of experiences for several seeds, SNN and ANN twin.
+"""``snn4-agent bench continual``: strategies on a stream of experiences for several seeds, SNN and ANN twin.
 
     snn4-agent bench continual --benchmark split-cifar10 --strategies naive,replay,ewc --seeds 5
-    snn4-agent bench continual --table
 
-A cell is a strategy with a seed and has its own run folder: finished cells are not repeated, interrupted cells are
-resumed. The results are in one ``<benchmark>.json`` with all strategies by name; a call changes only its own. Published
-results are in ``benchmarks/results/continual/``; only ``--results-dir`` writes there.
+A cell is a strategy with a seed and has its own run folder. The results are in one ``<benchmark>.json`` with all
+strategies by name; a call changes only its own. Published results are in ``benchmarks/results/continual/``.
 """
 
 from __future__ import annotations
@@ -15,8 +13,11 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from snn4.agent import kinds
 from snn4.agent.config.file import ConfigError, find, read
@@ -27,19 +28,37 @@ from snn4.agent.run.journal import read_events
 from snn4.agent.run.provenance import provenance
 from snn4.agent.run.work import OneProcess
 from snn4.agent.stream.config import ContinualConfig
-from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown, side_by_side
+from snn4.benchmarks.progress import Forecast, watched
+from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown, side_by_side, write_json
+from snn4.benchmarks.suites.suite import made
+from snn4.benchmarks.suites.underway import underway
 
-CONTINUAL = RESULTS / "continual"
+FOLDER = CONTINUAL = RESULTS / "continual"
 """The folder of published results."""
+QUICK = ("stream.data.limit=500",)
+"""Changes of `split_digits` that make it small."""
 SUMMED_UP = (*MEASURES, "memory_bytes", "replay_bytes", "spikes_per_decision", "effective_acs", "effective_macs")
 BEINGS = (NETWORK, ANN_TWIN)
 
 
-def bench(
-    benchmark: str, strategies: Sequence[str], seeds: Sequence[int], changes: Sequence[str], runs: Path, results: Path,
-    jobs: int = 1,
-) -> dict[str, Any]:  # fmt: skip
-    """Run all unfinished cells, write the result file after each, and return its content.
+@dataclass(frozen=True)
+class Comparison:
+    """Cells that can run: strategies with seeds on one stream."""
+
+    path: Path
+    """The stream's config."""
+    cells: dict[str, tuple[str, Path, list[str], Path]]
+    """Strategy, config, changes with the seed, and folder of the runs, by the name of the cell."""
+    changes: dict[str, list[str]]
+    """Of each strategy, without the seed."""
+    file: Path
+    """The result file."""
+
+
+def compared(
+    benchmark: str, strategies: Sequence[str], seeds: Sequence[int], changes: Sequence[str], runs: Path, results: Path
+) -> Comparison:
+    """The cells of a comparison.
 
     Args:
         benchmark: a shipped config of a stream (``split-cifar10`` is ``split_cifar10.yaml``), or a file.
@@ -48,10 +67,9 @@ def bench(
         changes: ``key=value`` for all strategies, ``NAME:key=value`` for one.
         runs: folder of the run folders, old and new.
         results: folder of the result file, made if it is missing.
-        jobs: cells that run at the same time.
 
     Raises:
-        ConfigError: for anything that cannot run, before anything runs.
+        ConfigError: for anything that cannot run.
     """
     path = _config(benchmark)
     if (kind := kinds.kind_of(*read(path)).name) != "stream":
@@ -63,33 +81,25 @@ def bench(
         stream.prepare(config, OneProcess())
     file = results / f"{path.stem}.json"
     _check_results(file)
-    cells = [(name, path, [*changes_by_name[name], f"seed={seed}"], runs) for seed in seeds for name in strategies]
+    cells = {
+        f"{path.stem} {name}, seed {seed}": (name, path, [*changes_by_name[name], f"seed={seed}"], runs)
+        for seed in seeds
+        for name in strategies
+    }
+    return Comparison(path, cells, changes_by_name, file)
+
+
+def bench(comparison: Comparison, jobs: int = 1) -> dict[str, Any]:
+    """Run all unfinished cells, ``jobs`` at a time, write the result file after each, and return its content."""
     result: dict[str, Any] = {}
-    for (name, *_), row in zip(cells, side_by_side(cell_once, cells, jobs), strict=True):
-        result = add(file, path.stem, name, changes_by_name[name], row)
-        print(f"{name}, seed {row['seed']}: {_accuracies(row)}", file=sys.stderr)
+    cells, console = list(comparison.cells.values()), Console(stderr=True)
+    runs = cells[0][-1]
+    rows = side_by_side(cell_once, cells, jobs)
+    watch = watched(list(comparison.cells), rows, Forecast({}), console, jobs, lambda: underway(runs), least=1.0)
+    for (strategy, *_), (name, row, _) in zip(cells, watch, strict=True):
+        result = add(comparison.file, comparison.path.stem, strategy, comparison.changes[strategy], row)
+        console.print(f"{name}: {_accuracies(row)}", soft_wrap=True, highlight=False)
     return result
-
-
-def command(
-    benchmark: str, strategies: str, seeds: int, changes: list[str], jobs: int, runs: Path, results: Path | None,
-    as_json: bool, only_table: bool,
-) -> None:  # fmt: skip
-    """The command ``snn4-agent bench continual``. Without ``results``, results go below ``runs``, and a table shows
-    `CONTINUAL`."""
-    if only_table:
-        published = [_read(path) for path in sorted((results or CONTINUAL).glob("*.json"))]
-        print(json.dumps(published, indent=1) if as_json else table(published))
-        return
-    if not benchmark:
-        raise ConfigError("--benchmark", ["missing; allowed is a shipped stream (split-cifar10), or a YAML file"])
-    names = [name.strip() for name in strategies.split(",")]
-    try:
-        result = bench(benchmark, names, range(seeds), changes, runs, results or runs / "results", jobs)
-    except SystemExit:  # by a signal, which the cell reports
-        print("the same command resumes all cells", file=sys.stderr)
-        raise
-    print(json.dumps(result, indent=1) if as_json else table([result]))
 
 
 def changes_of(path: Path, name: str, names: Sequence[str], changes: Sequence[str]) -> list[str]:
@@ -119,7 +129,7 @@ def cell_once(name: str, path: Path, changes: list[str], runs: Path) -> dict[str
 
 def add(file: Path, benchmark: str, name: str, changes: list[str], row: dict[str, Any]) -> dict[str, Any]:
     """Add a cell to the result file. Other strategies stay; other seeds of this one stay if its config is the same."""
-    result: dict[str, Any] = _read(file) if file.is_file() else {"config": benchmark, "strategies": {}}
+    result: dict[str, Any] = read_result(file) if file.is_file() else {"config": benchmark, "strategies": {}}
     config, previous = row.pop("config"), result["strategies"].get(name)
     rows = previous["seeds"] if previous and previous["config"] == config else []
     if previous and not rows:
@@ -130,10 +140,7 @@ def add(file: Path, benchmark: str, name: str, changes: list[str], row: dict[str
         "command": command, **provenance(), "changes": changes, "config": config,
         "summary": summary(rows), "seeds": rows,
     }  # fmt: skip
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    partial.replace(file)
+    write_json(file, result)
     return result
 
 
@@ -184,7 +191,8 @@ def _config(benchmark: str) -> Path:
         return find(benchmark.replace("-", "_"))
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_result(file: Path) -> dict[str, Any]:
+    """The content of a result file; ConfigError if it is none."""
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -196,12 +204,9 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _check_results(file: Path) -> None:
     """Make the folder of results before any cell runs, and check an old result file."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError("--results-dir", [f"got {file.parent} ({error.strerror}), allowed is a folder"]) from error
+    made("--results-dir", file.parent)
     if file.is_file():
-        _read(file)
+        read_result(file)
 
 
 def _check_names(benchmark: str, names: Sequence[str], changes: Sequence[str]) -> None:

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from scipy import stats
@@ -12,10 +11,9 @@ from scipy import stats
 from snn4.agent import kinds
 from snn4.agent.config.file import ConfigError, dump
 from snn4.agent.run.journal import Journal
-from snn4.benchmarks import continual
-from snn4.benchmarks.cli import main
-from snn4.benchmarks.continual import add, bench, changes_of, summary, table
 from snn4.benchmarks.publishing import interval
+from snn4.benchmarks.suites import continual
+from snn4.benchmarks.suites.continual import add, changes_of, compared, summary, table
 
 TINY = """\
 name: tiny-stream
@@ -34,33 +32,19 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
-class Output(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Output]:
+def cli(bench: Callable[..., Any]) -> Callable[..., Any]:
     """Runs ``snn4-agent bench continual`` with the given arguments in this process."""
-
-    def call(*arguments: str | Path) -> Output:
-        monkeypatch.setattr(sys, "argv", ["snn4-agent", "bench", "continual", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_info:
-            main()
-        return Output(int(exit_info.value.code or 0), *capsys.readouterr())
-
-    return call
+    return lambda *arguments: bench("continual", *arguments)
 
 
-def test_cells_are_lived_once(cli: Callable[..., Output], tiny: Path, tmp_path: Path) -> None:
+def test_cells_are_lived_once(cli: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
     where = ["--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--results-dir", tmp_path / "results"]
     output = cli(*where, "--strategies", "naive,replay", "--seeds", "2", "--json", "replay:strategy.memory=30")
     assert output.status == 0, output.err
     assert output.err.count("%, ANN twin ") == 4
     result = json.loads(output.out)
-    assert result == json.loads((tmp_path / "results" / "tiny_stream.json").read_text())
+    assert result == json.loads((tmp_path / "results" / "continual" / "tiny_stream.json").read_text())
     folders = {path.name for path in (tmp_path / "runs").iterdir()}
     assert len(folders) == 4
     replay = result["strategies"]["replay"]
@@ -73,7 +57,7 @@ def test_cells_are_lived_once(cli: Callable[..., Output], tiny: Path, tmp_path: 
     assert {row["network"]["replay_bytes"] for row in result["strategies"]["naive"]["seeds"]} == {0}
     again = cli(*where, "--strategies", "replay", "--seeds", "1", "replay:strategy.memory=30")
     assert {path.name for path in (tmp_path / "runs").iterdir()} == folders
-    published = json.loads((tmp_path / "results" / "tiny_stream.json").read_text())["strategies"]
+    published = json.loads((tmp_path / "results" / "continual" / "tiny_stream.json").read_text())["strategies"]
     assert published["naive"] == result["strategies"]["naive"]
     assert published["replay"]["seeds"] == replay["seeds"]
     for line in (again, cli("--table", "--results-dir", tmp_path / "results")):
@@ -85,7 +69,7 @@ def test_a_broken_off_cell_is_resumed(tiny: Path, tmp_path: Path) -> None:
     _, config = kinds.load(tiny, [*changes_of(tiny, "replay", ["replay"], []), "seed=0"])
     with Journal.create(tmp_path / "runs", config.name, dump(config), {}):
         pass
-    bench(str(tiny), ["replay"], [0], [], tmp_path / "runs", tmp_path / "results")
+    continual.bench(compared(str(tiny), ["replay"], [0], [], tmp_path / "runs", tmp_path / "results"))
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "summary.json").is_file()
 
@@ -116,7 +100,7 @@ def test_options_of_the_config_are_its_own_strategy_s(tiny: Path) -> None:
      (["--strategies", "naive", "seed=5"], "seed=5: allowed is no seed; set the number of seeds with --seeds"),
      (["--strategies", "naive", "naive:seed=5"], "naive:seed=5: allowed is no seed")],
 )  # fmt: skip
-def test_bad_input(cli: Callable[..., Output], tiny: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_bad_input(cli: Callable[..., Any], tiny: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     """An error in the second strategy is reported before the first one is lived."""
     output = cli(
         "--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--results-dir", tmp_path / "results", *arguments
@@ -129,11 +113,11 @@ def test_bad_input(cli: Callable[..., Output], tiny: Path, tmp_path: Path, argum
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"config": "tiny"}'])
 def test_damaged_results_stop_before_anything_is_lived(
-    cli: Callable[..., Output], tiny: Path, tmp_path: Path, content: str
+    cli: Callable[..., Any], tiny: Path, tmp_path: Path, content: str
 ) -> None:
     results = tmp_path / "results"
-    results.mkdir()
-    (results / "tiny_stream.json").write_text(content)
+    (results / "continual").mkdir(parents=True)
+    (results / "continual" / "tiny_stream.json").write_text(content)
     for arguments in (["--benchmark", tiny, "--runs-dir", tmp_path / "runs"], ["--table"]):
         output = cli(*arguments, "--results-dir", results)
         assert (output.status, output.out) == (2, "")
@@ -146,17 +130,17 @@ def test_damaged_results_stop_before_anything_is_lived(
 
 
 def test_published_results_change_only_if_their_folder_is_named(
-    cli: Callable[..., Output], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(continual, "CONTINUAL", tmp_path / "published")
+    monkeypatch.setattr(continual, "FOLDER", tmp_path / "published" / "continual")
     output = cli("--benchmark", tiny, "--runs-dir", tmp_path / "runs", "--strategies", "naive", "--seeds", "1")
     assert output.status == 0, output.err
-    assert [path.name for path in (tmp_path / "runs" / "results").iterdir()] == ["tiny_stream.json"]
+    assert [path.name for path in (tmp_path / "runs" / "results" / "continual").iterdir()] == ["tiny_stream.json"]
     assert not (tmp_path / "published").exists()
     assert "tiny_stream" not in cli("--table").out
 
 
-def test_no_such_benchmark(cli: Callable[..., Output]) -> None:
+def test_no_such_benchmark(cli: Callable[..., Any]) -> None:
     assert "did you mean split_cifar10?" in cli("--benchmark", "split-cifar1").err
     assert "--benchmark: missing" in cli().err
     assert "kind: got 'training', allowed is stream" in cli("--benchmark", "digits").err
@@ -213,4 +197,4 @@ def test_without_a_twin(tmp_path: Path) -> None:
 
 def test_problems_are_config_errors(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="allowed are names, each once"):
-        bench(str(tiny), [""], [0], [], tmp_path, tmp_path)
+        compared(str(tiny), [""], [0], [], tmp_path, tmp_path)

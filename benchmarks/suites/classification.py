@@ -1,70 +1,57 @@
-"""Classifiers of images and events: trainings for several seeds, as published in ``benchmarks/results/images/``.
+"""``snn4-agent bench classification``: trainings for several seeds, as published in ``benchmarks/results/images/``.
 
-    python -m snn4.benchmarks.images fashion_mnist --seeds 0 1 2 --jobs 2 threads=1
-    python -m snn4.benchmarks.images nmnist --folds 5
-    python -m snn4.benchmarks.images --table
+    snn4-agent bench classification fashion_mnist --seeds 3 --jobs 2 threads=1
+    snn4-agent bench classification nmnist data.folds=5 --vary data.fold=0,1,2,3,4 --seeds 1
 
-Every seed, or fold of a cross-validation, has its own run folder: finished trainings are not repeated, interrupted
-trainings are resumed. Weights are selected on validation data and tested once.
+Every seed, or fold of a cross-validation, has its own run folder. Weights are selected on validation data and tested
+once.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from snn4.agent.run.events import Learned
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import (
-    RESULTS,
-    at_least,
-    done_once,
-    markdown,
-    mean_and_std,
-    publish,
-    side_by_side,
-    spread,
-    typed,
-)
+from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, spread
+from snn4.benchmarks.suites.checks import ready
+from snn4.benchmarks.suites.suite import Cell
 from snn4.policies.metering.energy import counted
 
-IMAGES = RESULTS / "images"
+FOLDER = IMAGES = RESULTS / "images"
+GROUPS = {
+    "images": ("digits", "mnist", "fashion_mnist", "cifar10"),
+    "events": ("nmnist", "dvs128_gesture"),
+    "spikformer": ("spikformer_fashion_mnist", "spikformer_cifar10"),
+}
+SMALL = (
+    "data.limit=1000", "training.epochs=6", "training.ema=0", "network.T=2", "network.options.channels=[8,16]",
+    "threads=1",
+)  # fmt: skip
+"""Changes that make `digits` a matter of seconds."""
+QUICK = {"digits": (*SMALL, "ann_twin=true")}
+VARIED: Sequence[str] = ()
 LEFT_OUT = ("confusion", "classes", "config")
 """Parts of a summary that are not published, since they follow from the config or are long."""
+FOLD = "data.fold="
 
 
-def main() -> None:
-    """Run the trainings of the command line and write one result file per config; or print the table of all results."""
-    parser = argparse.ArgumentParser(description="Trainings for several seeds, SNN and ANN twin.")
-    parser.add_argument("configs", nargs="*", help="names of shipped configs; and key=value, for all of them")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--folds", type=at_least(2), help="number of parts of a cross-validation, with the first seed")
-    parser.add_argument("--jobs", type=at_least(1), default=1, help="trainings that run at the same time")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
-    parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
-    arguments = parser.parse_intermixed_args()
-    configs, common = typed(parser, arguments.configs)
-    variants = _variants(arguments.seeds, arguments.folds)
-    runs = [(name, [*common, *variant]) for name in configs for variant in variants]
-    rows = list(side_by_side(train_once, [(*run, arguments.runs_dir) for run in runs], arguments.jobs))
-    for typed_name, config in configs.items():
-        rows_of_config = [row for (owner, _), row in zip(runs, rows, strict=True) if owner == typed_name]
-        publish(IMAGES / f"{config.name}.json", "images", config.name, rows_of_config, summary(rows_of_config))
-    if arguments.table:
-        print(table(json.loads(path.read_text(encoding="utf-8")) for path in sorted(IMAGES.glob("*.json"))))
+def result_of(cell: Cell) -> str:
+    """The name of the config, with the variant; the folds of a cross-validation share one."""
+    config = ready(cell.source, cell.overrides, "training")
+    folds = tuple(change for change in cell.varied if not change.startswith(FOLD))
+    return f"{config.name}{Cell(cell.source, varied=folds).variant}"
 
 
-def _variants(seeds: list[int], folds: int | None) -> list[list[str]]:
-    """Changes of the config for each run."""
-    if folds is None:
-        return [[f"seed={seed}"] for seed in seeds]
-    return [[f"seed={seeds[0]}", f"data.folds={folds}", f"data.fold={fold}"] for fold in range(folds)]
+def measure(cell: Cell, runs: Path) -> dict[str, Any]:
+    """The test results and duration of one training."""
+    return train_once(cell.source, cell.overrides, runs)
 
 
-def train_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
+def train_once(config: str, changes: Sequence[str], runs: Path) -> dict[str, Any]:
     """The test results and duration of one training, which is run or resumed unless it is finished in ``runs``."""
     folder = done_once(config, changes, runs)
     measured = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
@@ -74,7 +61,7 @@ def train_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
     row["early_exit"] = {key: value for key, value in row["early_exit"].items() if key != "test_curve"}
     for indicators in row["indicators"]:
         indicators.pop("layers")
-    return {"changes": changes, "training_seconds": seconds, **row}
+    return {"changes": list(changes), "training_seconds": seconds, **row}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -101,7 +88,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def table(results: Iterable[dict[str, Any]]) -> str:
     """Markdown: one line per result; a note below says what the energies include."""
-    head = ["config", "runs", "parameters", "T", "SNN top-1 %", "at T = 1", "ANN top-1 %", "SNN spikes",
+    head = ["config", "runs", "parameters", "T", "SNN top-1 %", "at T = 1", "ANN top-1 %", "ANN int8 %", "SNN spikes",
             "SNN µJ fp32 (int8)", "ANN µJ fp32 (int8)", "training minutes"]  # fmt: skip
     results = list(results)
     measured = [row for result in results for seed in result["seeds"] for row in seed["indicators"]]
@@ -116,7 +103,8 @@ def _line(result: dict[str, Any]) -> list[str]:
         f"{len(rows)} folds" if "folds" in " ".join(rows[0]["changes"]) else str(len(rows)),
         f"{rows[0]['indicators'][0]['parameters'] / 1e6:.2f}M", str(rows[0]["steps"]),
         _percent(means["SNN fp32"].get("top1_accuracy")), _percent(means["top1_accuracy_by_step"][0]),
-        _percent(means["ANN fp32"].get("top1_accuracy")), f"{means['SNN fp32']['spikes_per_decision']['mean']:,.0f}",
+        _percent(means["ANN fp32"].get("top1_accuracy")), _percent(means["ANN int8"].get("top1_accuracy")),
+        f"{means['SNN fp32']['spikes_per_decision']['mean']:,.0f}",
         _energy(means, "SNN"), _energy(means, "ANN"), f"{minutes['mean']:.0f}",
     ]  # fmt: skip
 
@@ -131,7 +119,3 @@ def _energy(means: dict[str, Any], name: str) -> str:
         for precision in ("fp32", "int8")
     )
     return f"{fp32:.1f} ({int8:.2f})"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,75 +1,94 @@
-"""Control tasks: whole lives for several seeds, SNN and ANN twin, as published in ``benchmarks/results/control/``.
+"""``snn4-agent bench control``: whole lives for several seeds, SNN and ANN twin, as published in
+``benchmarks/results/control/``.
 
-    python -m snn4.benchmarks.control cartpole acrobot --seeds 0 1 2 --jobs 2
-    python -m snn4.benchmarks.control control_stream protection.kind=none name=control_stream_unprotected --seeds 0
-    python -m snn4.benchmarks.control --table
+    snn4-agent bench control cartpole acrobot --seeds 5 --jobs 2
+    snn4-agent bench control mujoco --figures figures
+    snn4-agent bench control control_stream protection.kind=none name=control_stream_unprotected --seeds 1
 
-Every seed has its own run folder: finished lives are not repeated, interrupted lives are resumed. Test returns are
-those of the weights with the best validation return.
+Test returns are those of the weights with the best validation return.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from snn4.agent.evaluation.returns import normalized
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM
-from snn4.agent.run.events import Began, Evaluated, Saved
+from snn4.agent.run.events import Began, Evaluated, Event, Saved
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import (
-    RESULTS,
-    at_least,
-    done_once,
-    markdown,
-    mean_and_std,
-    publish,
-    side_by_side,
-    spread,
-    typed,
-)
+from snn4.benchmarks.publishing import RESULTS, done_once, kept, markdown, mean_and_std, spread
+from snn4.benchmarks.suites import efficiency
+from snn4.benchmarks.suites.checks import ready
+from snn4.benchmarks.suites.int8_twin import int8_twin
+from snn4.benchmarks.suites.suite import Cell
 from snn4.policies.metering.energy import counted
 
-CONTROL = RESULTS / "control"
+FOLDER = CONTROL = RESULTS / "control"
+GROUPS = {
+    "classic": ("cartpole", "acrobot", "mountain_car", "mountain_car_continuous", "pendulum"),
+    "box2d": ("lunar_lander",),
+    "minatar": ("minatar_asterix", "minatar_breakout", "minatar_freeway", "minatar_seaquest", "minatar_space_invaders"),
+    "mujoco": ("inverted_double_pendulum", "hopper", "half_cheetah", "walker2d", "swimmer"),
+}
+QUICK = {
+    "cartpole": ("world.0.steps=1024", "evaluation={every: 256, episodes: 5, test_episodes: 10}"),
+    "pendulum": ("world.0.steps=400", "evaluation={every: 200, episodes: 5, test_episodes: 10}"),
+}
+VARIED: Sequence[str] = ()
 _BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN}
 
 
-def main() -> None:
-    """Run the lives of the command line and write one result file per config; or print the table of all results."""
-    parser = argparse.ArgumentParser(description="Whole lives for several seeds, SNN and ANN twin.")
-    parser.add_argument("configs", nargs="*", help="names of shipped configs; and key=value, for all of them")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--jobs", type=at_least(1), default=1, help="lives that run at the same time")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
-    parser.add_argument("--no-twin", action="store_true", help="do not train the ANN twin, which may take far longer")
-    parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
-    arguments = parser.parse_intermixed_args()
-    configs, changes = typed(parser, arguments.configs)
-    changes.append(f"ann_twin={str(not arguments.no_twin).lower()}")
-    lives = [(name, [*changes, f"seed={seed}"], arguments.runs_dir) for name in configs for seed in arguments.seeds]
-    rows = list(side_by_side(live_once, lives, arguments.jobs))
-    for typed_name, config in configs.items():
-        rows_of_config = [row for (owner, *_), row in zip(lives, rows, strict=True) if owner == typed_name]
-        publish(CONTROL / f"{config.name}.json", "control", config.name, rows_of_config, summary(rows_of_config))
-    if arguments.table:
-        print(table(json.loads(path.read_text(encoding="utf-8")) for path in sorted(CONTROL.glob("*.json"))))
+def result_of(cell: Cell) -> str:
+    """The name of the config, with the variant."""
+    return f"{ready(cell.source, _changes(cell), 'life').name}{cell.variant}"
 
 
-def live_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
-    """The summary and durations of one life, which is run or resumed unless it is finished in ``runs``."""
+def measure(cell: Cell, runs: Path) -> dict[str, Any]:
+    """The summary, durations and validations of a life, and the test of its twin in int8."""
+    return live_once(cell.source, _changes(cell), runs)
+
+
+def _changes(cell: Cell) -> list[str]:
+    return ["ann_twin=true", *cell.overrides]
+
+
+def live_once(config: str, changes: Sequence[str], runs: Path) -> dict[str, Any]:
+    """The summary, durations and validations of one life, which is lived or resumed unless ``runs`` has it."""
     folder = done_once(config, changes, runs)
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    kept = ("seed", "commit_hash", "tasks", "ann_twin", "retention")  # retention: only with several tasks
-    return {**{key: summary[key] for key in kept if key in summary}, **_durations(folder)}
-
-
-def _durations(folder: Path) -> dict[str, float | None]:
-    """Seconds from birth to the end of the organism's test (None if interrupted), and of the slowest checkpoint."""
+    copied = ("seed", "commit_hash", "tasks", "ann_twin", "retention")  # retention: only with several tasks
     events = [(when, event) for when, event, _ in read_events(folder)]
+    row = {**{key: summary[key] for key in copied if key in summary}, **_durations(events)}
+    if len(summary["tasks"]) == 1:
+        row["validations"] = {being: validations((event for _, event in events), being) for being in _BEINGS.values()}
+    if summary["ann_twin"]:
+        row["int8_twin"] = kept(folder / "int8_twin.json", lambda: int8_twin(folder))
+    return row
+
+
+def validations(events: Iterable[Event], being: str) -> list[list[float]]:
+    """Environment steps and mean return of each validation in the only task of a life."""
+    return [
+        [event.age, score["return_mean"]]
+        for event in events
+        if isinstance(event, Evaluated) and event.part == "validation" and event.being == being
+        for score in event.scores.values()
+    ]
+
+
+def figures(results: Iterable[dict[str, Any]], folder: Path) -> list[Path]:
+    """Learning curves and performance profiles, as SVG files in ``folder``."""
+    from snn4.benchmarks.suites.figures import draw  # imports matplotlib
+
+    return draw(list(efficiency.learned(results)), folder)
+
+
+def _durations(events: Sequence[tuple[datetime, Event]]) -> dict[str, float | None]:
+    """Seconds from birth to the end of the organism's test (None if interrupted), and of the slowest checkpoint."""
     births = [when for when, event in events if isinstance(event, Began)]
     tests = [when for when, event in events if isinstance(event, Evaluated) and event.part == "test"]
     return {
@@ -115,8 +134,9 @@ def _retention(rows: list[dict[str, Any]], who: str, task: str) -> dict[str, Any
 def table(results: Iterable[dict[str, Any]]) -> str:
     """Markdown: one line per result and task; for several tasks, with the retention in percent.
 
-    A note below the table says what its energies include.
+    A note below the table says what its energies include. Results with validations get a second table.
     """
+    results = list(results)
     head = (
         "task",
         "seeds",
@@ -137,7 +157,10 @@ def table(results: Iterable[dict[str, Any]]) -> str:
             cells = [name, str(len(result["seeds"])), f"{first['env_steps']:,}", _return(snn), _return(ann)]
             cells += [f"{snn['spikes_per_decision']['mean']:.0f}", _energy(snn), _energy(ann)]
             lines.append(cells)
-    return f"{markdown(head, lines)}\n\n{counted(measured)}"
+    parts = [markdown(head, lines), counted(measured)]
+    if new := [result for result in results if "validations" in result["seeds"][0]]:
+        parts.append(efficiency.table(new))
+    return "\n\n".join(parts)
 
 
 def _return(row: dict[str, Any] | None) -> str:
@@ -152,7 +175,3 @@ def _energy(row: dict[str, Any] | None) -> str:
         return "-"
     fp32, int8 = (row[f"energy_joules_45nm_{kind}"]["mean"] * 1e9 for kind in ("fp32", "int8"))
     return f"{fp32:.2f} ({int8:.2f})"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,66 +1,76 @@
-"""Evolution against hand-set genes and random search, as published in ``benchmarks/results/evolution/``.
+"""``snn4-agent bench evolution``: evolution against hand-set genes and random search, as published in
+``benchmarks/results/evolution/``.
 
-    python -m snn4.benchmarks.evolution cartpole acrobot --seeds 0 1 2 3 4 --steps 100000
-    python -m snn4.benchmarks.evolution --table
+    snn4-agent bench evolution cartpole acrobot --seeds 5 evolving:world.0.steps=100000
 
 For each seed: the life of the config at its own T, at T = 1 and at T = 2; then a life that starts from the first one's
-weights and evolves for ``--steps``, and the same with random search. All are tested on the same test episodes. Finished
-lives are not repeated, and interrupted lives are resumed.
+weights and evolves, and the same with random search. All are tested on the same test episodes. A change that begins
+with ``evolving:`` is one of the evolving lives alone.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from snn4.agent import kinds
 from snn4.agent.evolution.front import hypervolume
 from snn4.agent.run.events import Entered
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import RESULTS, at_least, done_once, markdown, mean_and_std, publish, spread, typed
+from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, spread
+from snn4.benchmarks.suites.checks import ready
+from snn4.benchmarks.suites.suite import Cell
 
-EVOLUTION = RESULTS / "evolution"
-EVOLVING = "{every: 2000, population: 8, trial: 1000}"
-"""Mostly asleep: the organism has learned before."""
+FOLDER = EVOLUTION = RESULTS / "evolution"
+GROUPS = {"evolution": ("cartpole", "acrobot")}
+PREFIX = "evolving:"
+QUICK = {
+    "cartpole": (
+        "world.0.steps=512", "evaluation={every: 256, episodes: 2, test_episodes: 5}",
+        "evolving:world.0.steps=1500", "evolving:evolution={every: 256, population: 2, trial: 64, episodes: 4}",
+    )
+}  # fmt: skip
+VARIED: Sequence[str] = ()
+EVOLVING = (
+    "world.0.steps=100000", "evolution={every: 2000, population: 8, trial: 1000}",
+    "learner.hyperparameters.learning_rate=lin_1e-4", "evaluation.every=20000",
+)  # fmt: skip
+"""Changes of the evolving lives, which are mostly asleep: the organism has learned before."""
 HAND_SET = (1, 2)
 """Inner steps beside those of the config."""
 MODELS = ("45nm_fp32_memory", "45nm_int8_memory")
 
 
-def main() -> None:
-    """Run the lives of the command line and write one result file per config; or print the table of all results."""
-    parser = argparse.ArgumentParser(description="Evolving lives against hand-set ones and random search.")
-    parser.add_argument("configs", nargs="*", help="names of shipped lives; and key=value, for all of them")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--steps", type=at_least(1), default=100_000, help="environment steps of evolving lives")
-    parser.add_argument("--evolution", default=EVOLVING, help="their evolution, as in a config")
-    parser.add_argument("--rate", default="lin_1e-4", help="their learning rate")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs/benchmarks"))
-    parser.add_argument("--table", action="store_true", help="print the results as a Markdown table")
-    arguments = parser.parse_intermixed_args()
-    configs, changes = typed(parser, arguments.configs)
-    for name, config in configs.items():
-        rows = [compared(name, [*changes, f"seed={seed}"], config, arguments) for seed in arguments.seeds]
-        publish(EVOLUTION / f"{config.name}.json", "evolution", config.name, rows, summary(rows))
-    if arguments.table:
-        print(table(json.loads(path.read_text(encoding="utf-8")) for path in sorted(EVOLUTION.glob("*.json"))))
+def result_of(cell: Cell) -> str:
+    """The name of the config, with the variant."""
+    own, _ = split(cell)
+    return f"{ready(cell.source, own, 'life').name}{cell.variant}"
 
 
-def compared(config: str, changes: list[str], checked: Any, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(cell: Cell, runs: Path) -> dict[str, Any]:
     """All lives of one seed."""
-    runs, alone = arguments.runs_dir, [*changes, "ann_twin=false", "relu_twin=false"]
-    born = done_once(config, alone, runs)
-    own = checked.policy.T
-    hand_set = {f"T={own}": _test(born)}
+    own, evolving = split(cell)
+    name, alone = ready(cell.source, own, "life").name, [*own, "ann_twin=false", "relu_twin=false"]
+    born = done_once(cell.source, alone, runs)
+    hand_set = {f"T={kinds.load(cell.source, alone)[1].policy.T}": _test(born)}
     for T in HAND_SET:
-        hand_set[f"T={T}"] = _test(done_once(config, [*alone, f"policy.T={T}", f"name={checked.name}_T{T}"], runs))
-    more = [*alone, f"policy.initial={born}", f"evolution={arguments.evolution}", f"world.0.steps={arguments.steps}"]
-    more += [f"learner.hyperparameters.learning_rate={arguments.rate}", "evaluation.every=20000"]
-    evolved = done_once(config, [*more, f"name={checked.name}_evolving"], runs)
-    random = done_once(config, [*more, "evolution.sampler=random", f"name={checked.name}_random"], runs)
+        hand_set[f"T={T}"] = _test(done_once(cell.source, [*alone, f"policy.T={T}", f"name={name}_T{T}"], runs))
+    more = [*alone, f"policy.initial={born}", *EVOLVING, *evolving]
+    evolved = done_once(cell.source, [*more, f"name={name}_evolving"], runs)
+    random = done_once(cell.source, [*more, "evolution.sampler=random", f"name={name}_random"], runs)
+    return _row(born, hand_set, evolved, random)
+
+
+def split(cell: Cell) -> tuple[list[str], list[str]]:
+    """Changes of all lives, and those of evolving lives alone (``evolving:key=value``)."""
+    evolving = [change.removeprefix(PREFIX) for change in cell.overrides if change.startswith(PREFIX)]
+    return [change for change in cell.overrides if not change.startswith(PREFIX)], evolving
+
+
+def _row(born: Path, hand_set: dict[str, Any], evolved: Path, random: Path) -> dict[str, Any]:
     tested = {
         name: _summary(folder)["evolution"]["tested"] for name, folder in (("evolved", evolved), ("random", random))
     }
@@ -159,7 +169,3 @@ def table(results: Iterable[dict[str, Any]]) -> str:
         above = f"above random in {found['hypervolume above random']} of {seeds}"
         lines.append([result["config"], str(seeds), shipped, best, evolved, saved, random, above])
     return markdown(head, lines)
-
-
-if __name__ == "__main__":
-    main()
