@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from stable_baselines3.common.policies import BasePolicy
 
 from snn4.agent import kinds
-from snn4.agent.life import kind as life
 from snn4.agent.life.initial import LIFE
 from snn4.agent.life.trained import trained_policy
 from snn4.agent.models.files import ModelError, find_model
@@ -71,10 +69,8 @@ def open_source(run: str, task: str | None = None) -> Source:
         raise ModelError(f"{run}: {got}; allowed are the folder of a run, and zoo:NAME")
     try:
         kind, config = kinds.load(folder / CONFIG)
-        if kind.name == "life":
-            return _of_life(folder, config.name, task)
-        if (folder / LIFE).is_file():
-            return _of_compressed(folder, config.name, task)
+        if kind.name == "life" or (folder / LIFE).is_file():
+            return _of_policy(folder, config.name, task)
         if task is not None:
             raise ModelError(f"--task: not allowed for {run}, which is no life; leave it out")
         if kind.name not in ("training", "transformation") or getattr(config, "environment", None) is not None:
@@ -85,23 +81,10 @@ def open_source(run: str, task: str | None = None) -> Source:
         raise ModelError(f"{run}: {error}") from error
 
 
-def _of_life(folder: Path, name: str, task: str | None) -> PolicySource:
+def _of_policy(folder: Path, name: str, task: str | None) -> PolicySource:
     trained = trained_policy(folder, task)
     described = describe_policy(trained.policy)
     return PolicySource(name, folder, described, trained.policy, trained.task, trained.normalization)
-
-
-def _of_compressed(folder: Path, name: str, wanted: str | None) -> PolicySource:
-    """The policy with which the life that a compression has written would begin."""
-    _, config = kinds.load(folder / LIFE, [f"policy.initial={json.dumps(str(folder))}"])
-    being = life.prepare(config, life.processes(config)).beings[0]
-    task = being.world.tasks[0]
-    if wanted not in (None, task.name, task.label):
-        raise ModelError(f"--task: got {wanted}, allowed is {task.name}, that of {folder}; leave it out")
-    policy = being.policy(task)
-    policy.set_training_mode(False)
-    normalization = being.organism.tasks[task.name].normalization
-    return PolicySource(name, folder, describe_policy(policy), policy, task, normalization)
 
 
 def _of_classifier(folder: Path, config: Any) -> ClassifierSource:
