@@ -12,8 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snn4.agent.errors import why
-from snn4.agent.run.journal import RunError
+from snn4.agent.errors import BadInput, why
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,13 +59,13 @@ def kept_in(folder: Path | None) -> Iterator[None]:
     """Write every chart that is drawn inside also to files in ``folder``, which is made; None writes none.
 
     Raises:
-        RunError: it exists, or cannot be made.
+        BadInput: it exists, or cannot be made.
     """
     if folder is not None:
         try:
             folder.mkdir()
         except OSError as error:
-            raise RunError(f"--figures: cannot make {folder} ({why(error)}); name a new folder") from error
+            raise BadInput(f"--figures: cannot make {folder} ({why(error)}); name a new folder") from error
     token = _FOLDER.set(folder)
     try:
         yield

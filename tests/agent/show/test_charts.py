@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from snn4.agent.run.journal import RunError
+from snn4.agent.errors import BadInput
 from snn4.agent.show.charts import MOST_POINTS, draw_course, draw_curve, draw_tradeoff, kept_in, svg, thinned
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -79,7 +79,7 @@ def test_charts_are_kept_in_files(tmp_path: Path) -> None:
     assert {"loss", "epoch"} <= words(ElementTree.fromstring(text))
     with Image.open(folder / "01-loss-over-epochs.png") as picture:
         assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
-    with pytest.raises(RunError, match=r"--figures: cannot make .*; name a new folder"), kept_in(folder):
+    with pytest.raises(BadInput, match=r"--figures: cannot make .*; name a new folder"), kept_in(folder):
         pass
 
 
