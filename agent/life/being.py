@@ -267,7 +267,7 @@ class Being:
             arguments = config, policy, env, task.steps, seed, self.config.device
             return ReinforcementLearner(*arguments) if taught is None else TaughtLearner(*arguments, *taught)
         set_random_seed(seed)
-        classifier = make_policy(config, policy, env).to(self.config.device)
+        classifier = make_policy(config, policy, env, learns=True).to(self.config.device)
         return ClassificationLearner(task.recognition, classifier, env.samples, task.steps)
 
     def _learner(self) -> Learner:
