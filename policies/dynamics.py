@@ -1,6 +1,6 @@
 """Dynamics of neurons: the constants of their equations, and their state between steps.
 
-For every neuron and step::
+For every neuron and step:
 
     i[t]   = syn_decay * i[t-1] + syn_gain * I[t]                   I[t] itself without a synapse
     u_k[t] = decay_k * v_k[t-1] + (gain_k * i[t] + leak_k)          for each membrane k
