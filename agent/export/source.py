@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stable_baselines3.common.policies import BasePolicy
 
@@ -55,6 +55,17 @@ class ClassifierSource:
 Source = PolicySource | ClassifierSource
 
 
+class Trained(NamedTuple):
+    """A policy, before it is described."""
+
+    name: str
+    """Of the run."""
+    folder: Path
+    policy: Any
+    task: TaskConfig
+    normalization: dict[str, Any] | None
+
+
 def open_source(run: str, task: str | None = None) -> Source:
     """The spiking network in ``run``: the folder of a life, of a training or a transformation, or ``zoo:NAME``.
 
@@ -65,33 +76,45 @@ def open_source(run: str, task: str | None = None) -> Source:
     Raises:
         ModelError, ConfigError: there is none, or a part of it has no description; the message names the run.
     """
-    folder = find_model(run)
-    if not (folder / CONFIG).is_file():
-        got = f"has no {CONFIG}" if folder.is_dir() else "no such folder"
-        raise ModelError(f"{run}: {got}; allowed are the folder of a run, and zoo:NAME")
+    opened = _opened(run, task)
     try:
-        kind, config = kinds.load(folder / CONFIG)
-        if kind.name == "life":
-            return _of_life(folder, config.name, task)
-        if (folder / LIFE).is_file():
-            return _of_compressed(folder, config.name, task)
-        if task is not None:
-            raise ModelError(f"--task: not allowed for {run}, which is no life; leave it out")
-        if kind.name not in ("training", "transformation") or getattr(config, "environment", None) is not None:
-            got = "the conversion of an agent" if kind.name == "transformation" else f"a {kind.name}"
-            raise ModelError(f"{run}: got {got}, allowed are a life, a training, a converted classifier, a compression")
-        return _of_classifier(folder, config)
+        if not isinstance(opened, Trained):
+            return _of_classifier(*opened)
+        name, folder, policy, world, normalization = opened
+        return PolicySource(name, folder, describe_policy(policy), policy, world, normalization)
     except NotExportable as error:
         raise ModelError(f"{run}: {error}") from error
 
 
-def _of_life(folder: Path, name: str, task: str | None) -> PolicySource:
-    trained = trained_policy(folder, task)
-    described = describe_policy(trained.policy)
-    return PolicySource(name, folder, described, trained.policy, trained.task, trained.normalization)
+def open_policy(run: str, task: str | None = None) -> Trained:
+    """The policy in ``run``, the folder of a life or of its compression; see `open_source`."""
+    opened = _opened(run, task)
+    if not isinstance(opened, Trained):
+        raise ModelError(f"{run}: got a classifier, allowed are a life, and its compression")
+    return opened
 
 
-def _of_compressed(folder: Path, name: str, wanted: str | None) -> PolicySource:
+def _opened(run: str, task: str | None) -> Trained | tuple[Path, Any]:
+    """The policy in ``run``, or the folder and the config of a classifier."""
+    folder = find_model(run)
+    if not (folder / CONFIG).is_file():
+        got = f"has no {CONFIG}" if folder.is_dir() else "no such folder"
+        raise ModelError(f"{run}: {got}; allowed are the folder of a run, and zoo:NAME")
+    kind, config = kinds.load(folder / CONFIG)
+    if kind.name == "life":
+        trained = trained_policy(folder, task)
+        return Trained(config.name, folder, trained.policy, trained.task, trained.normalization)
+    if (folder / LIFE).is_file():
+        return _of_compressed(folder, config.name, task)
+    if task is not None:
+        raise ModelError(f"--task: not allowed for {run}, which is no life; leave it out")
+    if kind.name not in ("training", "transformation") or getattr(config, "environment", None) is not None:
+        got = "the conversion of an agent" if kind.name == "transformation" else f"a {kind.name}"
+        raise ModelError(f"{run}: got {got}, allowed are a life, a training, a converted classifier, a compression")
+    return folder, config
+
+
+def _of_compressed(folder: Path, name: str, wanted: str | None) -> Trained:
     """The policy with which the life that a compression has written would begin."""
     _, config = kinds.load(folder / LIFE, [f"policy.initial={json.dumps(str(folder))}"])
     being = life.prepare(config, life.processes(config)).beings[0]
@@ -100,8 +123,7 @@ def _of_compressed(folder: Path, name: str, wanted: str | None) -> PolicySource:
         raise ModelError(f"--task: got {wanted}, allowed is {task.name}, that of {folder}; leave it out")
     policy = being.policy(task)
     policy.set_training_mode(False)
-    normalization = being.organism.tasks[task.name].normalization
-    return PolicySource(name, folder, describe_policy(policy), policy, task, normalization)
+    return Trained(name, folder, policy, task, being.organism.tasks[task.name].normalization)
 
 
 def _of_classifier(folder: Path, config: Any) -> ClassifierSource:
