@@ -91,9 +91,10 @@ def _bar(
         def render(self, task: Task) -> Text:
             present, running = now(), time.monotonic() - task.fields["started"]
             left = forecast.left(names[int(task.completed) :], running, present.share if present else 0.0)
-            return Text(f"{present.text}  " if present else "") + Text(f"ETA {duration(_shared(left, jobs))}")
+            doing = f"  {present.text}" if present else ""
+            return Text(f"ETA {duration(_shared(left, jobs))}{doing}", no_wrap=True, overflow="ellipsis")
 
-    columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), Left()
+    columns = TextColumn("{task.description}"), BarColumn(10), MofNCompleteColumn(), Left()
     return Progress(*columns, console=console, disable=not console.is_terminal, refresh_per_second=2)
 
 

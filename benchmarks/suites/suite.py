@@ -163,10 +163,10 @@ def measured(plan: Plan, console: Console) -> list[Result]:
     rows: dict[str, list[Row]] = {name: [] for name in plan.cells.values()}
     results: dict[str, Result] = {}
     drawn = side_by_side(suite.measure, [(cell, runs) for cell in plan.cells], order.jobs)
-    names = {cell.name: result for cell, result in plan.cells.items()}
-    for name, row, _ in watched(list(names), drawn, Forecast({}), console, order.jobs, lambda: underway(runs), KEPT):
-        result = names[name]
-        rows[result].append(row)
+    names = [cell.name for cell in plan.cells]
+    watch = watched(names, drawn, Forecast({}), console, order.jobs, lambda: underway(runs), KEPT)
+    for (cell, result), (_, row, _) in zip(plan.cells.items(), watch, strict=True):
+        rows[result].append({"source": cell.source, "changes": cell.overrides, **row})
         results[result] = _result(suite, result, rows[result])
         write_json(folder / f"{result}.json", results[result])
     return list(results.values())
