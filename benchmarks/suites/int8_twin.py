@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
@@ -44,6 +45,10 @@ class Acting(nn.Module):
     def __init__(self, policy: BasePolicy) -> None:
         super().__init__()
         self.policy = policy
+        explorer: Any = getattr(policy, "actor", policy)
+        if getattr(explorer, "use_sde", False):
+            with torch.no_grad():  # gSDE's noise is born with a graph, which cannot be copied
+                explorer.reset_noise()
 
     def forward(self, observations: Tensor) -> Tensor:
         return head_outputs(self.policy, observations)

@@ -192,5 +192,15 @@ def _result(suite: Suite, name: str, rows: list[Row]) -> Result:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """The result files in ``folder``, by name."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    """The result files in ``folder``, by name; ConfigError with the name of a file that is none."""
+    return [_read(path) for path in sorted(folder.glob("*.json"))]
+
+
+def _read(path: Path) -> Result:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(str(path), [f"is no result file ({error}); allowed is a file of a suite"]) from error
+    if not isinstance(result, dict) or not {"config", "summary", "seeds"} <= set(result):
+        raise ConfigError(str(path), ["is no result file; allowed is a file of a suite: config, summary and seeds"])
+    return result

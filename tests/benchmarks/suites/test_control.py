@@ -17,8 +17,11 @@ from snn4.agent.run.beings import ANN_TWIN
 from snn4.benchmarks.publishing import publish
 from snn4.benchmarks.suites import control
 from snn4.benchmarks.suites.int8_twin import Acting
+from snn4.envs.control import make_control
+from snn4.learners.algorithms import LearnerConfig, make_policy
 from snn4.policies.compression.quantization import quantized
 from snn4.policies.metering.energy import COUNTED
+from snn4.policies.sb3 import PolicyConfig
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +138,14 @@ def test_the_twin_in_int8_has_few_levels_and_acts_alike(runs: Path) -> None:
     small = quantized(Acting(policy), [seen])
     outputs, in_int8 = (net(seen).detach().numpy() for net in (Acting(policy), small))
     assert 0 < np.abs(outputs - in_int8).max() < 0.05 * np.abs(outputs).max()
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "SAC"])
+def test_twins_that_explore_with_state_dependent_noise_have_an_int8_twin(algorithm: Any) -> None:
+    learner = LearnerConfig(algorithm, hyperparameters={"use_sde": True})
+    policy = make_policy(learner, PolicyConfig(net_arch=(8,)).ann_twin(), make_control("Pendulum-v1"))
+    seen = torch.randn(20, 3)
+    assert quantized(Acting(policy), [seen])(seen).shape == (20, 1)
 
 
 def test_every_group_names_shipped_configs() -> None:

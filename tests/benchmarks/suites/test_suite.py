@@ -114,3 +114,10 @@ def test_progress_has_a_line_for_each_cell(tmp_path: Path) -> None:
     file = io.StringIO()
     measured(planned(Counting(), Order(["a"], runs=tmp_path)), Console(file=file, force_terminal=True, width=100))
     assert "3/3" in file.getvalue()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"config": "x", "seeds": []}'])
+def test_damaged_results_are_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"a.json: is no result file"):
+        read_results(tmp_path)
