@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.integrate import trapezoid
 
 from snn4.agent.config.file import ConfigError
 from snn4.agent.run.beings import ORGANISM
@@ -86,7 +87,7 @@ def life(events: Iterable[Event]) -> dict[str, float]:
     found = {"age": float(ages[-1])}
     for name, measure in MEASURES.items():
         values = np.array([measure(score) for _, score in validations])
-        found[name] = float(np.trapezoid(values, ages) / (ages[-1] - ages[0]))
+        found[name] = float(trapezoid(values, ages) / (ages[-1] - ages[0]))
         found[f"tested_{name}"] = float(np.mean([measure(score) for score in tests]))
     return found
 

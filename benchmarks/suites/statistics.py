@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.integrate import trapezoid
 
 Scores = NDArray[np.float64]
 REPETITIONS = 2_000
@@ -60,7 +61,7 @@ def area_under_curve(steps: Sequence[float], returns: Sequence[float]) -> float:
     """The mean of ``returns`` over ``steps``, between which they change evenly; the only return of a single step."""
     if len(steps) == 1:
         return float(returns[0])
-    return float(np.trapezoid(returns, steps) / (steps[-1] - steps[0]))
+    return float(trapezoid(returns, steps) / (steps[-1] - steps[0]))
 
 
 def steps_to(steps: Sequence[float], returns: Sequence[float], threshold: float) -> float | None:
