@@ -83,6 +83,7 @@ def measure(run: str, rounds: int) -> dict[str, Any]:
     decisions = {name: len(seen) * (PASSES if name == "c" else 1) for name in times}
     times = {name: [seconds / decisions[name] for seconds in each] for name, each in times.items()}
     return {
+        "seed": None,
         "name": source.name,
         "environment": source.task.environment,
         "neurons": [layer.neurons.shape[0] for layer in network.layers],

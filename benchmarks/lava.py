@@ -70,7 +70,7 @@ def _random(networks: int, steps: int, python: Path) -> dict[str, Any]:
         rows += compared([random_case(np.random.default_rng(number), steps) for number in numbers], python)
         print(f"{len(rows)} networks", flush=True)
     return {
-        "measured": "random", "networks": len(rows), "steps": sum(row["steps"] for row in rows),
+        "measured": "random", "seed": None, "networks": len(rows), "steps": sum(row["steps"] for row in rows),
         **{name: min(row[name] for row in rows) for name in COMPARED},
         "kinds": dict(sorted(Counter(row["kinds"] for row in rows).items())),
         "spike_rate": float(np.mean([row["spike_rate"] for row in rows])), "seconds": time.perf_counter() - started,
@@ -85,7 +85,7 @@ def _exported(run: str, bits: int, episodes: int, python: Path) -> dict[str, Any
         seconds = time.perf_counter() - started
         result = verify(bundle, episodes=episodes, python=python)
     del result["bundle"]
-    return {"measured": "exported", **result, "export_seconds": seconds}
+    return {"measured": "exported", "seed": None, **result, "export_seconds": seconds}
 
 
 def table() -> str:
