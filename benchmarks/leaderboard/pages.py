@@ -9,6 +9,7 @@ from typing import Any
 from snn4.benchmarks.records import Record, RecordError
 from snn4.benchmarks.tables import (
     agents,
+    c,
     compression,
     continual,
     control,
@@ -17,10 +18,19 @@ from snn4.benchmarks.tables import (
     evolution,
     export,
     images,
+    lava,
     speed,
 )
 
-PAGES = ("README.md", "docs/compression.md", "docs/loihi.md", "docs/results.md", "docs/speed.md")
+PAGES = (
+    "README.md",
+    "docs/c.md",
+    "docs/compression.md",
+    "docs/export.md",
+    "docs/loihi.md",
+    "docs/results.md",
+    "docs/speed.md",
+)
 BOARD = "snn4-agent leaderboard"
 """The marker of README's table."""
 _TABLE = re.compile(r"(<!-- begin: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -41,6 +51,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
         results["compression"]
     ),
     "python -m snn4.benchmarks.export --table": lambda results: export.table(results["export"]),
+    "python -m snn4.benchmarks.c --table": lambda results: c.table(results["c"][0]),
+    "python -m snn4.benchmarks.lava --table": lambda results: lava.table(results["lava"][0]),
     "benchmarks/results/speed.json": lambda results: speed.table(results["speed"][0]["rows"]),
 }
 """What each marker stands for: the command prints the same."""

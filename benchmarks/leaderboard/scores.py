@@ -119,10 +119,11 @@ def _transformed(config: str, seed: Mapping[str, Any], _: Any = None) -> Iterato
 def _searched(config: str, seed: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Scored]:
     """Of an evolution over whole runs: what it has tested."""
     measure = "return" if seed["subject"]["kind"] == "life" else "accuracy"
-    for network, tasks in seed["test"].items():
+    networks = {"hand_set": "SNN, hand-set", "chosen": "SNN, evolved"}
+    for key, tasks in seed["test"].items():
         for task, score in tasks.items():
-            named = f"SNN, {network.replace('_', ' ')}" if network not in (ANN_TWIN, RELU_TWIN) else name_of(network)
-            yield Scored(task, config, named, measure, score["return_mean"], score, seed)
+            network = networks.get(key) or name_of(key)
+            yield Scored(task, config, network, measure, score["return_mean"], score, seed)
 
 
 _RUNS: dict[str, Callable[[str, Any, Any], Iterator[Scored]]] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from snn4.agent import kinds
 from snn4.agent.config.file import read
-from snn4.agent.run.journal import CONFIG, RUN, RunError, read_summary, require_run
+from snn4.agent.run.journal import CONFIG, RUN, SUMMARY, RunError, require_run
 from snn4.benchmarks.leaderboard.rows import rows_of
 from snn4.benchmarks.records import RESULTS, SCHEMA, Record, RecordError, check, data_name, require_new, write
 
@@ -25,10 +25,9 @@ def submit(run: Path, results: Path = SUBMITTED) -> Path:
         RecordError: the record is not valid, or the same run is there already.
     """
     require_run(run)
-    summary = read_summary(run)
-    if summary is None:
+    if not (run / SUMMARY).is_file():
         raise RunError(f"{run}: is not finished, allowed is a finished run; continue with: snn4-agent resume {run}")
-    content = record_of(run, summary)
+    content = record_of(run, _read(run / SUMMARY))
     path = results / f"{run.resolve().name}.json"
     check(content, str(run))
     try:
@@ -46,9 +45,9 @@ def record_of(run: Path, summary: dict[str, Any]) -> dict[str, Any]:
     """The record of the run in the folder ``run`` with its ``summary``."""
     about = _read(run / RUN)
     kind = kinds.kind_of(*read(run / CONFIG)).name
-    config = _general({"kind": kind, **(summary.get("config") or {})})
     _require_repeatable(run, summary, about)
     _require_tested(run, kind, summary)
+    config = _general({"kind": kind, **summary["config"]})
     origin: dict[str, Any] = {key: about[key] for key in ("versions", "machine") if key in about}
     origin.update({key: summary[key] for key in ("commit_hash", "commit_dirty") if key in summary})
     row = {"seed": summary["seed"], "run": run.resolve().name, "kind": kind, **_short(summary)}
@@ -61,10 +60,11 @@ def record_of(run: Path, summary: dict[str, Any]) -> dict[str, Any]:
 
 def _require_repeatable(run: Path, summary: dict[str, Any], about: dict[str, Any]) -> None:
     """Refuse a run that nobody can repeat."""
-    if not summary.get("config"):
+    config, seed = summary.get("config"), summary.get("seed")
+    if not isinstance(config, dict) or not isinstance(config.get("name"), str):
         raise RunError(f"{run}: config: missing in summary.json, allowed is a run with its config; run it again")
-    if not isinstance(summary.get("seed"), int):
-        raise RunError(f"{run}: seed: got {summary.get('seed')!r}, allowed is a whole number; run it again")
+    if type(seed) is not int:
+        raise RunError(f"{run}: seed: got {seed!r}, allowed is a whole number; run it again")
     if not summary.get("commit_hash"):
         raise RunError(
             f"{run}: commit_hash: got {summary.get('commit_hash')!r}, allowed is a run of a checkout; run it again in "
