@@ -28,7 +28,7 @@ from snn4.agent.run.provenance import provenance
 from snn4.agent.run.work import OneProcess
 from snn4.agent.stream.config import ContinualConfig
 from snn4.benchmarks.publishing import RESULTS, done_once, interval, side_by_side
-from snn4.benchmarks.records import SCHEMA
+from snn4.benchmarks.record_schema import SCHEMA
 from snn4.benchmarks.tables.continual import table as table
 
 CONTINUAL = RESULTS / "continual"

@@ -19,8 +19,9 @@ from scipy import stats
 from snn4.agent import kinds, runner
 from snn4.agent.config.file import ConfigError, dump
 from snn4.agent.run.provenance import provenance
+from snn4.benchmarks.record_schema import SCHEMA
 from snn4.benchmarks.records import RESULTS as RESULTS
-from snn4.benchmarks.records import SCHEMA, write
+from snn4.benchmarks.records import write
 from snn4.benchmarks.tables.markdown import markdown as markdown
 from snn4.benchmarks.tables.markdown import spread as spread
 

@@ -30,7 +30,7 @@ from rich.console import Console
 from torch.nn import functional as F
 
 from snn4.benchmarks.peers import PEERS, layer_runs, snn4_net
-from snn4.benchmarks.records import SCHEMA
+from snn4.benchmarks.record_schema import SCHEMA
 from snn4.benchmarks.sections import Kept, measure
 from snn4.benchmarks.spikformer_peer import SpikingJellySpikformer, spikformer_config
 from snn4.benchmarks.tables.speed import table as table

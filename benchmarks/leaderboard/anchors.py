@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from snn4.agent.errors import why
-from snn4.benchmarks.records import RecordError
+from snn4.benchmarks.record_schema import RecordError
 
 ANCHORS = Path(__file__).parents[1] / "anchors.json"
 

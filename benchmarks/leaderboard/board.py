@@ -9,7 +9,8 @@ from typing import Any
 
 from snn4.benchmarks.leaderboard.anchors import Anchor
 from snn4.benchmarks.leaderboard.rows import Row
-from snn4.benchmarks.records import SCHEMA, Record
+from snn4.benchmarks.record_schema import SCHEMA
+from snn4.benchmarks.records import Record
 from snn4.benchmarks.tables.markdown import markdown
 
 INTRODUCTION = """\

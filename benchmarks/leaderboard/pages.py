@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from snn4.benchmarks.records import Record, RecordError
+from snn4.benchmarks.record_schema import RecordError
+from snn4.benchmarks.records import Record
 from snn4.benchmarks.tables import (
     agents,
     c,

@@ -8,7 +8,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from snn4.benchmarks.leaderboard.scores import SUITES, Scored
-from snn4.benchmarks.records import Record, RecordError, repetitions
+from snn4.benchmarks.record_schema import RecordError, repetitions
+from snn4.benchmarks.records import Record
 
 Means = dict[str, "float | None"]
 NEUROBENCH = {

@@ -27,7 +27,8 @@ class Scored(NamedTuple):
 
 def lived(config: str, seed: Mapping[str, Any], _: Any = None) -> Iterator[Scored]:
     """Of a life: the organism and its twins in each task."""
-    for key, network in (("tasks", SNN), (ANN_TWIN, TWIN), (RELU_TWIN, name_of(RELU_TWIN))):
+    networks = {"tasks": SNN, ANN_TWIN: TWIN, "int8_twin": f"{TWIN} int8", RELU_TWIN: name_of(RELU_TWIN)}
+    for key, network in networks.items():
         for task, score in seed.get(key, {}).items():
             yield Scored(task, config, network, "return", score["return_mean"], score, seed)
 

@@ -10,7 +10,8 @@ from snn4.agent import kinds
 from snn4.agent.config.file import read
 from snn4.agent.run.journal import CONFIG, RUN, SUMMARY, RunError, require_run
 from snn4.benchmarks.leaderboard.rows import rows_of
-from snn4.benchmarks.records import RESULTS, SCHEMA, Record, RecordError, check, data_name, require_new, write
+from snn4.benchmarks.record_schema import SCHEMA, RecordError, check
+from snn4.benchmarks.records import RESULTS, Record, data_name, require_new, write
 
 SUBMITTED = RESULTS / "submitted"
 LEFT_OUT = ("config", "classes", "confusion", "activity", "layers", "test_curve", "tested", "front")

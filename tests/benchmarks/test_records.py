@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 
 from snn4.benchmarks import records
 from snn4.benchmarks.publishing import publish
-from snn4.benchmarks.records import RESULTS, RecordError, check, contents, read_record, read_records, require_new
+from snn4.benchmarks.record_schema import RecordError, check
+from snn4.benchmarks.records import RESULTS, contents, read_record, read_records, require_new
 
 CARTPOLE = RESULTS / "control" / "cartpole.json"
 STREAM = RESULTS / "continual" / "split_cifar10.json"

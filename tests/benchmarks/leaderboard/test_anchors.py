@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from snn4.benchmarks.leaderboard.anchors import read_anchors
-from snn4.benchmarks.records import RecordError
+from snn4.benchmarks.record_schema import RecordError
 
 GOOD = {
     "task": "CartPole-v1", "measure": "return", "network": "ANN", "method": "PPO", "value": 500.0, "source": "a paper",

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from snn4.benchmarks.leaderboard.pages import BOARD, TABLES, by_suite, tables
-from snn4.benchmarks.records import RESULTS, Record, RecordError, read_records
+from snn4.benchmarks.record_schema import RecordError
+from snn4.benchmarks.records import RESULTS, Record, read_records
 
 
 def test_only_what_stands_between_markers_changes() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from snn4.benchmarks.leaderboard.rows import Row, rows_of
 from snn4.benchmarks.leaderboard.scores import SUITES
-from snn4.benchmarks.records import RESULTS, Record, RecordError, read_records
+from snn4.benchmarks.record_schema import RecordError
+from snn4.benchmarks.records import RESULTS, Record, read_records
 
 
 @pytest.fixture(scope="module")
