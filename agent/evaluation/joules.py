@@ -13,38 +13,34 @@ from pathlib import Path
 POWERCAP = Path("/sys/class/powercap")
 NOT_MEASURABLE = "not measurable here"
 """Stands in summaries and records where no counter can be read."""
-SECONDS = 1.0
+SECONDS = 0.5
 """Least duration of a measurement: counters are updated about once per millisecond."""
 
 
-def joules_per_decision(
-    prepare: Callable[[], Callable[[], object]], powercap: Path = POWERCAP, seconds: float = SECONDS
-) -> float | str:
+def joules_per_decision(prepare: Callable[[], Callable[[], object]]) -> float | str:
     """Mean energy of a decision, or `NOT_MEASURABLE` where no counter can be read.
 
     Args:
         prepare: returns a function that decides once; called only where the energy can be measured.
-        powercap: the folder of the counters.
-        seconds: for which decisions are repeated.
     """
-    if not _microjoules(powercap):
+    if not _microjoules():
         return NOT_MEASURABLE
     decide = prepare()
     decide()  # compiles code, allocates memory
-    before, decisions, started = _microjoules(powercap), 0, time.perf_counter()
-    while decisions == 0 or time.perf_counter() - started < seconds:
+    before, decisions, started = _microjoules(), 0, time.perf_counter()
+    while decisions == 0 or time.perf_counter() - started < SECONDS:
         decide()
         decisions += 1
-    after = _microjoules(powercap)
+    after = _microjoules()
     if before.keys() != after.keys():
         return NOT_MEASURABLE
     return sum(_spent(zone, before[zone], after[zone]) for zone in before) * 1e-6 / decisions
 
 
-def _microjoules(powercap: Path) -> dict[Path, int]:
+def _microjoules() -> dict[Path, int]:
     """The counter of each zone that can be read: packages, and memory, which packages do not include."""
     counters: dict[Path, int] = {}
-    for zone in sorted(powercap.glob("intel-rapl:*")):  # AMD's processors, too
+    for zone in sorted(POWERCAP.glob("intel-rapl:*")):  # AMD's processors, too
         try:
             name = (zone / "name").read_text(encoding="ascii").strip()
             if name.startswith("package") or name == "dram":
