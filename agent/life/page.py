@@ -12,11 +12,10 @@ from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN, name_of
 from snn4.agent.run.events import Entered, Evaluated, Event, Learned
 from snn4.agent.show import evolution_page
 from snn4.agent.show.charts import draw_course, draw_matrix
-from snn4.agent.show.counted import counted
 from snn4.agent.show.page import energy_sources, figure, heading, html_table, paragraph
 from snn4.agent.show.tables import Fitting, measure_rows, rich_table
+from snn4.agent.show.text import counted, prefixed, spread
 from snn4.agent.show.text import figure as number
-from snn4.agent.show.text import prefixed, spread
 from snn4.policies.metering.energy import ENERGY_MODELS
 
 Summary = Mapping[str, Any]

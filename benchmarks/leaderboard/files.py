@@ -33,7 +33,8 @@ def command(results: Path, check: bool, print_json: bool) -> None:
         for path in stale:
             write(path, texts[path])
     if print_json:
-        print(json.dumps({"disagree": list(map(str, stale))}) if check else texts[results.parent / JSON], end="")
+        disagreeing = json.dumps({"disagree": list(map(str, stale))}) + "\n"
+        print(disagreeing if check else texts[results.parent / JSON], end="")
     elif not check:
         for path in texts:
             print(f"{_short(path)}: {'written' if path in stale else 'unchanged'}")

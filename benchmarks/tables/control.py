@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from snn4.agent.show.counted import counted
+from snn4.agent.show.text import counted
 from snn4.benchmarks.tables.markdown import markdown, spread
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from statistics import fmean
 from typing import Any
 
-from snn4.agent.show.counted import counted
+from snn4.agent.show.text import counted
 from snn4.benchmarks.tables.markdown import markdown, spread
 
 
