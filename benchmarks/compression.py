@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
+from stable_baselines3 import PPO
 
 from snn4.agent import kinds, runner
 from snn4.agent.models.files import read_about
@@ -29,7 +31,8 @@ from snn4.benchmarks.publishing import RESULTS, at_least, publish
 from snn4.benchmarks.records import contents, data_name
 from snn4.benchmarks.tables.compression import engine_table, network_table
 from snn4.benchmarks.timing import take_turns
-from snn4.policies.acting.mlp import SpikingMLP
+from snn4.policies.deploy import Deployed, load, save
+from snn4.policies.sb3 import SpikingActorCriticPolicy
 
 COMPRESSION = RESULTS / "compression"
 ENGINE = COMPRESSION / "engine.json"
@@ -112,19 +115,21 @@ def _scores(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def engine_rows(rounds: int) -> list[dict[str, Any]]:
-    """Seconds per decision of policies with random weights, in the fastest of ``rounds`` in which they take turns.
+    """Seconds per decision of deployed policies with random weights, in the fastest of ``rounds``, taken in turns.
 
     All of them spike alike: weights of sparse layers are larger, so that currents have the spread of dense ones.
     """
     rows = []
-    observations = np.random.default_rng(0).standard_normal((20, 1, 8)).astype(np.float32)
+    observations = np.random.default_rng(0).standard_normal((20, 8)).astype(np.float32)
     for steps in (4, 16):
         policies = {name: _policy(widths, sparsity, steps) for name, (widths, sparsity) in CONTENDERS.items()}
-        times = take_turns({name: _decisions(policy, observations) for name, policy in policies.items()}, rounds)
+        deployed = {name: _decisions(_deployed(policy), observations) for name, policy in policies.items()}
+        times = take_turns(deployed, rounds)
         seconds = {name: min(times[name]) / len(observations) for name in policies}
         for name, policy in policies.items():
+            body: Any = policy.policy.mlp_extractor.policy_net
             with torch.no_grad():
-                rates = [float(spikes.mean()) for spikes in policy.spikes(torch.from_numpy(observations[:, 0]))]
+                rates = [float(spikes.mean()) for spikes in body.spikes(torch.from_numpy(observations))]
             rows.append({
                 "seed": None, "policy": name, "T": steps, "seconds": seconds[name], "spike_rates": rates,
                 "times_as_fast": seconds[UNPRUNED] / seconds[name],
@@ -133,19 +138,32 @@ def engine_rows(rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _policy(widths: tuple[int, int], sparsity: float, steps: int) -> SpikingMLP:
+def _policy(widths: tuple[int, int], sparsity: float, steps: int) -> PPO:
+    """With 8 values and 4 actions, as in LunarLander."""
+    kwargs = {"net_arch": list(widths), "T": steps, "sparsity": sparsity}
+    model = PPO(SpikingActorCriticPolicy, _Nowhere(), policy_kwargs=kwargs, seed=0, device="cpu")
     torch.manual_seed(0)
-    policy = SpikingMLP(8, widths, steps, sparsity=sparsity).eval()
-    for layer in policy.layers[::2]:
-        weight: Any = layer.weight
-        weight.data.mul_(2 * len(weight) ** 0.5 / weight.norm())
-    return policy
+    body: Any = model.policy.mlp_extractor.policy_net
+    for layer in body.layers[::2]:
+        layer.weight.data.mul_(2 * len(layer.weight) ** 0.5 / layer.weight.norm())
+    return model
 
 
-def _decisions(policy: SpikingMLP, observations: Any) -> Any:
+class _Nowhere(gymnasium.Env[Any, Any]):
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (8,))
+    action_space = gymnasium.spaces.Discrete(4)
+
+
+def _deployed(model: PPO) -> Deployed:
+    with tempfile.TemporaryDirectory() as place:
+        save(model, Path(place) / "policy.npz")
+        return load(Path(place) / "policy.npz")
+
+
+def _decisions(policy: Deployed, observations: Any) -> Any:
     def decide() -> None:
         for x in observations:
-            policy.decide(x)
+            policy.act(x)
 
     return decide
 

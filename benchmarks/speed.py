@@ -24,11 +24,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch.nn import functional as F
 
+from snn4.benchmarks.acting import act_conv, act_mlp
 from snn4.benchmarks.peers import PEERS, layer_runs, snn4_net
 from snn4.benchmarks.record_schema import SCHEMA
 from snn4.benchmarks.sections import Kept, measure
@@ -179,75 +179,6 @@ def memory(net: torch.nn.Module) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024.0
 
 
-def act_mlp(batch: int, rounds: int) -> Times:
-    """Seconds per decision: 64-64 policies for CartPole, deterministic, T=8."""
-    from stable_baselines3 import PPO
-
-    from snn4.policies.sb3 import SpikingActorCriticPolicy
-
-    spiking: dict[str, Any] = {"net_arch": [64, 64], "T": 8}
-    snn = PPO(SpikingActorCriticPolicy, "CartPole-v1", device="cpu", policy_kwargs=spiking, seed=0).policy
-    ann = PPO("MlpPolicy", "CartPole-v1", device="cpu", seed=0).policy
-    torch.set_num_threads(1)
-    observations = np.random.default_rng(0).normal(size=(batch, 4)).astype(np.float32)
-    tensor = torch.from_numpy(observations)
-
-    def forward() -> None:
-        with torch.no_grad():
-            ann(tensor)
-
-    def actor() -> None:
-        with torch.no_grad():
-            ann._predict(tensor, deterministic=True)
-
-    contenders: dict[str, Callable[[], Any]] = {
-        "snn4 predict": lambda: snn.predict(observations, deterministic=True),
-        "sb3 forward": forward,
-        "sb3 actor": actor,
-        "sb3 predict": lambda: ann.predict(observations, deterministic=True),
-    }
-    return take_turns(contenders, rounds * 3, repeat=100)
-
-
-def act_conv(T: int, rounds: int) -> dict[str, Any]:
-    """Seconds per decision of the convolutional network and of its ANN twin for one image, and the sparsity.
-
-    Pooling is on currents, not spikes: pooled spikes would leave far fewer zeros for the next synapses.
-    """
-    from dataclasses import replace
-
-    from snn4.benchmarks.peers import CONVNET, NEURON
-    from snn4.policies.engine.event_conv import event_driven
-    from snn4.policies.networks.ann import twin
-    from snn4.policies.networks.convnet import SpikingConvNet
-    from snn4.policies.neurons import Neuron
-
-    torch.manual_seed(0)
-    torch.set_num_threads(1)  # as policies act
-    config = replace(CONVNET, T=T, pooling="max", pooled="currents", neuron=replace(NEURON, v_threshold=2.35))
-    net, x = SpikingConvNet(config), torch.randn(1, 3, 32, 32)
-    with torch.no_grad():
-        for _ in range(100):  # statistics of the batch norms, so that all layers spike
-            net(torch.randn(16, 3, 32, 32))
-        net.eval()
-        counts = list[tuple[float, int]]()
-        hooks = [
-            layer.register_forward_hook(lambda _, __, out: counts.append((float(out[0].sum()), out[0].numel())))
-            for layer in net.modules()
-            if isinstance(layer, Neuron)
-        ]
-        net(x)
-        for hook in hooks:
-            hook.remove()
-        compiled, ann = event_driven(net), twin(config).eval()
-        folded = event_driven(ann)  # without spikes, this only folds batch norms and uses channels_last
-        contenders = {"snn4": lambda: compiled(x), "snn4 torch": lambda: net(x), "ann": lambda: ann(x)}
-        contenders["ann folded"] = lambda: folded(x)
-        times = take_turns(contenders, rounds * 3, repeat=10)
-    spikes, neurons = (sum(values) for values in zip(*counts, strict=True))
-    return {"times": times, "sparsity": 1 - spikes / neurons}
-
-
 def ppo(rounds: int) -> dict[str, Any]:
     """Seconds for 2,048 steps of PPO in CartPole, 64-64, with rl-zoo's sizes and a constant learning rate."""
     from stable_baselines3 import PPO
@@ -330,11 +261,15 @@ def _judge_training(what: str, aims: dict[str, float]) -> Callable[[list[Times]]
     return judge
 
 
-def _judge_acting(batch: int, aims: dict[str, float]) -> Callable[[list[Times]], list[Row]]:
+def _judge_acting(batch: int, predict: dict[str, float], deployed: dict[str, float]) -> Callable[[Any], list[Row]]:
+    """Aims of the policy's ``predict``, and of the deployed policy."""
+
     def judge(runs: list[Times]) -> list[Row]:
-        return [
-            Row(f"decision, 64-64, T=8, batch {batch}", other, ratio(runs[0], "snn4 predict", other), aim)
-            for other, aim in aims.items()
+        what = f"decision, 64-64, T=8, batch {batch}"
+        rows = [Row(what, other, ratio(runs[0], "snn4 predict", other), aim) for other, aim in predict.items()]
+        return rows + [
+            Row(f"{what}, deployed", other, ratio(runs[0], "snn4 deployed", other), aim)
+            for other, aim in deployed.items()
         ]
 
     return judge
@@ -369,8 +304,12 @@ _JUDGES: dict[str, Callable[[list[Any]], list[Row]]] = {
     "train conv T=16": _judge_training("conv net, T=16: ", {"snn4": 2.0}),
     "train spikformer": _judge_training("Spikformer-4-256, T=4: ", {"snn4": 2.0, "snn4 bf16": 2.0}),
     "memory": _judge_memory,
-    "act mlp 1": _judge_acting(1, {"sb3 forward": 1 / 0.3, "sb3 actor": 1 / 0.3, "sb3 predict": 1 / 0.3}),
-    "act mlp 8": _judge_acting(8, {"sb3 forward": 1.0, "sb3 actor": 1.0, "sb3 predict": 1.0}),
+    "act mlp 1": _judge_acting(
+        1, {"sb3 forward": 1 / 0.3, "sb3 actor": 1 / 0.3, "sb3 predict": 4.0}, {"sb3 actor": 4.0, "sb3 predict": 8.0}
+    ),
+    "act mlp 8": _judge_acting(
+        8, {"sb3 forward": 1.0, "sb3 actor": 1.0, "sb3 predict": 1.0}, {"sb3 actor": 1.0, "sb3 predict": 1.0}
+    ),
     "act conv T=4": _judge_conv(4),
     "act conv T=2": _judge_conv(2),
     "ppo": _judge_ppo,

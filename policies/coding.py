@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn4.policies.dynamics import Dynamics, NeuronState, state_dtype
+from snn4.policies.engine.plain import Code
 from snn4.policies.gene import Choice, Gene
 from snn4.policies.scan import is_recorded, scan
 from snn4.policies.surrogate import spike
@@ -301,6 +302,21 @@ def make_encoder(n_inputs: int, T: int, config: CodingConfig, bounds: Bounds | N
     if config.kind == "population":
         return PopulationEncoder(n_inputs, T, config, bounds)
     return _RANGE_ENCODERS[config.kind](n_inputs, T, config, bounds)
+
+
+def plain_code(encoder: Encoder, config: CodingConfig) -> Code | None:
+    """The arrays and numbers of ``encoder``, with which NumPy gives the same spikes; None if they are random.
+
+    None also for encoders that are not this module's.
+    """
+    if (config.kind == "rate" and not config.deterministic) or type(encoder).__module__ != __name__:
+        return None
+    options = {name: getattr(config, name) for name in ("latency_threshold", "delta_threshold", "period")}
+    if isinstance(encoder, PopulationEncoder):
+        return Code(config.kind, {}, encoder.centres.detach().numpy(), encoder.log_widths.detach().numpy())
+    if isinstance(encoder, RangeEncoder):
+        return Code(config.kind, options, encoder.low.numpy(), encoder.high.numpy())
+    return Code(config.kind, {}, *[np.zeros(0, np.float32)] * 2)
 
 
 def require_numbers(x: Tensor) -> None:

@@ -9,14 +9,16 @@ from typing import Any
 from snn4.agent.errors import why
 from snn4.agent.export.bundle import write_lava
 from snn4.agent.export.c import write_c
+from snn4.agent.export.deployment import write_deploy
 from snn4.agent.export.nir_file import write_nir_file
-from snn4.agent.export.source import Source, open_source
+from snn4.agent.export.source import open_policy, open_source
 from snn4.agent.export.spinnaker import write_spinnaker
 from snn4.agent.models.files import ModelError
 from snn4.policies.export.description import NotExportable
 
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "lava": ("bits",), "nir": ("readout", "allow_soft_reset"), "spinnaker": (), "c": ("bits",)
+    "lava": ("bits",), "nir": ("readout", "allow_soft_reset"), "spinnaker": (), "c": ("bits",),
+    "deploy": (),
 }  # fmt: skip
 """What each target can be told."""
 
@@ -41,7 +43,7 @@ def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: s
         raise ModelError(f"{unknown[0]}: is no option of --target {target}; allowed are {allowed}: leave it out")
     if out.exists():
         raise ModelError(f"{out}: is there already; allowed is a new place: take another -o, or remove it")
-    source = open_source(run, task)
+    source = open_policy(run, task) if target == "deploy" else open_source(run, task)
     try:
         write(source, run, target, out, options)
     except NotExportable as error:
@@ -51,9 +53,11 @@ def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: s
     return out
 
 
-def write(source: Source, run: str, target: str, out: Path, options: Mapping[str, Any]) -> None:
-    """Write ``source``, which comes from ``run``, for ``target``."""
+def write(source: Any, run: str, target: str, out: Path, options: Mapping[str, Any]) -> None:
+    """Write ``source``, which comes from ``run``, for ``target``: a `Source`, but for deploy a policy, `Trained`."""
     match target:
+        case "deploy":
+            write_deploy(source, out)
         case "lava":
             write_lava(source, run, out, **options)
         case "spinnaker":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from snn4.agent.export.source import PolicySource, Source
@@ -18,7 +21,12 @@ def input_normalization(source: Source) -> Normalization | None:
             return None
         mean, std = (np.array(x).reshape(-1, 1, 1) for x in (source.description.mean, source.description.std))
         return Normalization(mean, std)
-    if source.normalization is None:
+    return of_observations(source.normalization)
+
+
+def of_observations(kept: Mapping[str, Any] | None) -> Normalization | None:
+    """Of the statistics that a run has ``kept``; None where observations do not change."""
+    if kept is None:
         return None
-    statistics = source.normalization["observation"]
+    statistics = kept["observation"]
     return Normalization(statistics["mean"].ravel(), np.sqrt(statistics["var"].ravel() + EPSILON), LIMIT)

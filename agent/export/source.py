@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 from stable_baselines3.common.policies import BasePolicy
 
 from snn4.agent import kinds
-from snn4.agent.life import kind as life
 from snn4.agent.life.initial import LIFE
 from snn4.agent.life.trained import trained_policy
 from snn4.agent.models.files import ModelError, find_model
+from snn4.agent.models.policies import TrainedPolicy
 from snn4.agent.models.sources import open_model
 from snn4.agent.run.journal import CONFIG
 from snn4.envs.data.datasets import DataConfig
@@ -65,43 +64,39 @@ def open_source(run: str, task: str | None = None) -> Source:
     Raises:
         ModelError, ConfigError: there is none, or a part of it has no description; the message names the run.
     """
-    folder = find_model(run)
-    if not (folder / CONFIG).is_file():
-        got = f"has no {CONFIG}" if folder.is_dir() else "no such folder"
-        raise ModelError(f"{run}: {got}; allowed are the folder of a run, and zoo:NAME")
+    folder, config, trained = _opened(run, task)
     try:
-        kind, config = kinds.load(folder / CONFIG)
-        if kind.name == "life":
-            return _of_life(folder, config.name, task)
-        if (folder / LIFE).is_file():
-            return _of_compressed(folder, config.name, task)
-        if task is not None:
-            raise ModelError(f"--task: not allowed for {run}, which is no life; leave it out")
-        if kind.name not in ("training", "transformation") or getattr(config, "environment", None) is not None:
-            got = "the conversion of an agent" if kind.name == "transformation" else f"a {kind.name}"
-            raise ModelError(f"{run}: got {got}, allowed are a life, a training, a converted classifier, a compression")
-        return _of_classifier(folder, config)
+        if trained is None:
+            return _of_classifier(folder, config)
+        description = describe_policy(trained.policy)
+        return PolicySource(config.name, folder, description, trained.policy, trained.task, trained.normalization)
     except NotExportable as error:
         raise ModelError(f"{run}: {error}") from error
 
 
-def _of_life(folder: Path, name: str, task: str | None) -> PolicySource:
-    trained = trained_policy(folder, task)
-    described = describe_policy(trained.policy)
-    return PolicySource(name, folder, described, trained.policy, trained.task, trained.normalization)
+def open_policy(run: str, task: str | None = None) -> TrainedPolicy:
+    """The policy in ``run``, the folder of a life or of its compression; see `open_source`."""
+    *_, trained = _opened(run, task)
+    if trained is None:
+        raise ModelError(f"{run}: got a classifier, allowed are a life, and its compression")
+    return trained
 
 
-def _of_compressed(folder: Path, name: str, wanted: str | None) -> PolicySource:
-    """The policy with which the life that a compression has written would begin."""
-    _, config = kinds.load(folder / LIFE, [f"policy.initial={json.dumps(str(folder))}"])
-    being = life.prepare(config, life.processes(config)).beings[0]
-    task = being.world.tasks[0]
-    if wanted not in (None, task.name, task.label):
-        raise ModelError(f"--task: got {wanted}, allowed is {task.name}, that of {folder}; leave it out")
-    policy = being.policy(task)
-    policy.set_training_mode(False)
-    normalization = being.organism.tasks[task.name].normalization
-    return PolicySource(name, folder, describe_policy(policy), policy, task, normalization)
+def _opened(run: str, task: str | None) -> tuple[Path, Any, TrainedPolicy | None]:
+    """The folder, its config, and the policy in it; None for a classifier."""
+    folder = find_model(run)
+    if not (folder / CONFIG).is_file():
+        got = f"has no {CONFIG}" if folder.is_dir() else "no such folder"
+        raise ModelError(f"{run}: {got}; allowed are the folder of a run, and zoo:NAME")
+    kind, config = kinds.load(folder / CONFIG)
+    if kind.name == "life" or (folder / LIFE).is_file():
+        return folder, config, trained_policy(folder, task)
+    if task is not None:
+        raise ModelError(f"--task: not allowed for {run}, which is no life; leave it out")
+    if kind.name not in ("training", "transformation") or getattr(config, "environment", None) is not None:
+        got = "the conversion of an agent" if kind.name == "transformation" else f"a {kind.name}"
+        raise ModelError(f"{run}: got {got}, allowed are a life, a training, a converted classifier, a compression")
+    return folder, config, None
 
 
 def _of_classifier(folder: Path, config: Any) -> ClassifierSource:

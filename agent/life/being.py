@@ -12,6 +12,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 
+from snn4.agent.evaluation.decisions import decisions
 from snn4.agent.evaluation.episodes import (
     TEST_SEED,
     UNLIMITED_EPISODE,
@@ -224,6 +225,12 @@ class Being:
         learner, env = self.config.learner_of(task), self.evaluator.environment(task, 1)
         return self.organism.prepare(task.name, make_policy(learner, task.policy(self.organism.config), env))
 
+    def decisions(self, number: int) -> list[dict[str, Any]]:
+        """What its neurons do in the first ``number`` decisions of the first test episode in its last task."""
+        task = self.world.tasks[-1]
+        env, normalization = self.evaluator.environment(task, 1), self.organism.tasks[task.name].normalization
+        return decisions(self.policy(task), env, TEST_SEED, number, normalization)
+
     def retention(self) -> dict[str, Any]:
         """The retention of all tasks after each task (`snn4.agent.evaluation.returns`)."""
         tasks = self.config.world
@@ -274,7 +281,7 @@ class Being:
             arguments = config, policy, env, task.steps, seed, self.config.device
             return ReinforcementLearner(*arguments) if taught is None else TaughtLearner(*arguments, *taught)
         set_random_seed(seed)
-        classifier = make_policy(config, policy, env).to(self.config.device)
+        classifier = make_policy(config, policy, env, learns=True).to(self.config.device)
         return ClassificationLearner(task.recognition, classifier, env.samples, task.steps)
 
     def _learner(self) -> Learner:

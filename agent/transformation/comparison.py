@@ -54,16 +54,17 @@ def indicators(
         "return_mean": recognition.top1[-1], "samples": total, "latency_steps": recognition.steps,
         "latency_seconds": fastest.median_milliseconds / 1e3, "energy_joules_measured": measure(recognizer, samples),
         **{name: getattr(cost, name) for name in COSTS},
-        **_size(network, grid),
+        **size_of(network, grid),
     }  # fmt: skip
 
 
 def policy_indicators(score: Score, acting: nn.Module, grid: Grid | None, steps: int, seconds: float) -> dict[str, Any]:
     """Return and costs of a policy whose ``acting`` modules decide in ``steps`` inner steps and ``seconds``."""
-    return {**score, "latency_steps": steps, "latency_seconds": seconds, **_size(acting, grid)}
+    return {**score, "latency_steps": steps, "latency_seconds": seconds, **size_of(acting, grid)}
 
 
-def _size(network: nn.Module, grid: Grid | None) -> dict[str, Any]:
+def size_of(network: nn.Module, grid: Grid | None) -> dict[str, Any]:
+    """Synapses, and the bytes and bits of a network whose weights lie on ``grid``."""
     return {
         "synapses": synapse_count(network), "bytes": stored_bytes(network, grid),
         "bits": 32 if grid is None else grid.bits,

@@ -37,6 +37,18 @@ SHOWN = (
 )  # fmt: skip
 """Task and config of each row in README's table."""
 STRATEGIES = ("replay-distilled",)
+ENGLISH = ("task", "seeds", "SNN", "ANN twin", "best figure of others", "SNN energy", "twin's energy", "not trained")
+JAPANESE = (
+    "タスク",
+    "シード数",
+    "SNN",
+    "ANN ツイン",
+    "他の手法の最良値",
+    "SNN のエネルギー",
+    "ツインのエネルギー",
+    "未学習",
+)
+"""The head of README's table, and what stands for a network that was not trained."""
 
 
 def board(rows: Sequence[Row], anchors: Sequence[Anchor], records: Iterable[Record]) -> str:
@@ -62,13 +74,13 @@ def as_json(rows: Sequence[Row], anchors: Sequence[Anchor]) -> str:
     return json.dumps(_rounded(content), indent=1) + "\n"
 
 
-def first_rows(rows: Sequence[Row], anchors: Sequence[Anchor]) -> str:
+def first_rows(rows: Sequence[Row], anchors: Sequence[Anchor], words: Sequence[str] = ENGLISH) -> str:
     """README's table: a few spiking networks beside their twins and the best figure of others."""
-    head = ["task", "seeds", "SNN", "ANN twin", "best figure of others", "SNN energy", "twin's energy"]
-    return markdown(head, [_first_row(task, config, rows, anchors) for task, config in SHOWN])
+    *head, untrained = words
+    return markdown(head, [_first_row(task, config, rows, anchors, untrained) for task, config in SHOWN])
 
 
-def _first_row(task: str, config: str, rows: Sequence[Row], anchors: Sequence[Anchor]) -> list[str]:
+def _first_row(task: str, config: str, rows: Sequence[Row], anchors: Sequence[Anchor], untrained: str) -> list[str]:
     snn, twin = (
         next((row for row in rows if (row.task, row.config, row.network) == (task, config, network)), None)
         for network in ("SNN", "ANN twin")
@@ -76,7 +88,7 @@ def _first_row(task: str, config: str, rows: Sequence[Row], anchors: Sequence[An
     best = next((anchor for anchor in anchors if anchor.task == task), None)
     return [
         f"{task}, {config}" if config in STRATEGIES else task, str(len(snn.seeds)) if snn else "",
-        *("not trained" if row is None else _score(row) for row in (snn, twin)), _figure(best) if best else "",
+        *(untrained if row is None else _score(row) for row in (snn, twin)), _figure(best) if best else "",
         *(_energy(row, MODELS[0]) for row in (snn, twin)),
     ]  # fmt: skip
 

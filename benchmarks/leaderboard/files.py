@@ -7,8 +7,8 @@ from pathlib import Path
 
 from snn4.agent.errors import CannotGoOn
 from snn4.benchmarks.leaderboard.anchors import read_anchors
-from snn4.benchmarks.leaderboard.board import as_json, board, first_rows
-from snn4.benchmarks.leaderboard.pages import PAGES, tables
+from snn4.benchmarks.leaderboard.board import JAPANESE, as_json, board, first_rows
+from snn4.benchmarks.leaderboard.pages import BOARD, BOARD_JA, PAGES, tables
 from snn4.benchmarks.leaderboard.rows import rows_of
 from snn4.benchmarks.records import RESULTS, read_records, write
 
@@ -51,7 +51,8 @@ def generated(results: Path) -> dict[Path, str]:
         results.parent / JSON: as_json(rows, anchors),
     }
     if results.resolve() == RESULTS:
-        written = tables(records, first_rows(rows, anchors))
+        boards = {BOARD: first_rows(rows, anchors), BOARD_JA: first_rows(rows, anchors, JAPANESE)}
+        written = tables(records, boards)
         texts |= {ROOT / page: written((ROOT / page).read_text(encoding="utf-8")) for page in PAGES}
     return texts
 

@@ -25,6 +25,7 @@ from snn4.benchmarks.tables import (
 
 PAGES = (
     "README.md",
+    "README.ja.md",
     "docs/c.md",
     "docs/compression.md",
     "docs/export.md",
@@ -32,8 +33,8 @@ PAGES = (
     "docs/results.md",
     "docs/speed.md",
 )
-BOARD = "snn4-agent leaderboard"
-"""The marker of README's table."""
+BOARD, BOARD_JA = "snn4-agent leaderboard", "snn4-agent leaderboard, 日本語"
+"""The markers of README's table."""
 _TABLE = re.compile(r"(<!-- begin: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 Results = Mapping[str, Sequence[dict[str, Any]]]
 """The contents of records by suite."""
@@ -67,7 +68,7 @@ def by_suite(records: Sequence[Record]) -> Results:
     return results
 
 
-def tables(records: Sequence[Record], first_rows: str) -> Callable[[str], str]:
+def tables(records: Sequence[Record], boards: Mapping[str, str]) -> Callable[[str], str]:
     """A function that gives the text of a page its present tables.
 
     It raises RecordError for a marker that stands for nothing, or if a record does not hold the figures of its table.
@@ -75,10 +76,10 @@ def tables(records: Sequence[Record], first_rows: str) -> Callable[[str], str]:
     results = by_suite(records)
 
     def table(marker: str) -> str:
-        if marker == BOARD:
-            return first_rows
+        if marker in boards:
+            return boards[marker]
         if marker not in TABLES:
-            raise RecordError(f"begin: got {marker!r}, allowed are {', '.join([BOARD, *TABLES])}")
+            raise RecordError(f"begin: got {marker!r}, allowed are {', '.join([*boards, *TABLES])}")
         try:
             return TABLES[marker](results)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:

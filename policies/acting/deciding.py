@@ -36,6 +36,7 @@ class Copyable:
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
+        state.pop("_head_views", None)
         if "action_dist" in state:
             state["action_dist"] = copy.copy(state["action_dist"])
             state["action_dist"].distribution = None
@@ -102,13 +103,23 @@ class Deciding:
             vars(self)["_all_modules"] = list(self.modules())  # type: ignore[attr-defined]
         return vars(self)["_all_modules"]  # type: ignore[no-any-return]
 
+    def _head_arrays(self, head: nn.Linear) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Views of its weight and bias, made once for each place in memory that they have."""
+        weight, bias = head._parameters["weight"], head._parameters["bias"]
+        assert weight is not None
+        assert bias is not None
+        key = weight.data_ptr(), bias.data_ptr(), weight.stride()
+        if vars(self).get("_head_views", ((),))[0] != key:
+            vars(self)["_head_views"] = key, weight.detach().numpy(), bias.detach().numpy()
+        return vars(self)["_head_views"][1:]  # type: ignore[no-any-return]
+
     def _decide(self, observation: NDArray[Any]) -> NDArray[Any] | None:
         """Actions, or None if only torch can decide."""
         actions, (extractor, body, head, bounded) = self.action_space, self.acting_layers()
         if type(body) is not SpikingMLP or not isinstance(actions, (spaces.Box, spaces.Discrete)):
             return None
         # Subclasses may compute anything, and modules may have been replaced since the policy was built.
-        if type(extractor) is not FlattenExtractor or type(head) is not nn.Linear or head.bias is None:
+        if type(extractor) is not FlattenExtractor or type(head) is not nn.Linear or head._parameters["bias"] is None:
             return None
         acting = (extractor, body, head, *self._modules_once())
         for module in acting:
@@ -117,7 +128,8 @@ class Deciding:
         latent = body.decide(np.ascontiguousarray(observation.reshape(-1, body.n_inputs), np.float32))
         if latent is None:
             return None
-        values = latent @ head.weight.detach().numpy().T + head.bias.detach().numpy()
+        weight, bias = self._head_arrays(head)
+        values = latent @ weight.T + bias
         flat = values.reshape(-1)
         if math.isnan(flat.dot(flat)):
             raise diverged("values of the acting head", "NaN")

@@ -17,9 +17,10 @@ from snn4.policies.acting.residues import Residues
 from snn4.policies.acting.spike_cost import charge
 from snn4.policies.acting.waking import Waking
 from snn4.policies.backends import make_neuron
-from snn4.policies.coding import Bounds, CodingConfig, DirectEncoder, make_encoder, require_numbers
+from snn4.policies.coding import Bounds, CodingConfig, make_encoder, plain_code, require_numbers
 from snn4.policies.decoding import WeightedDecoder, make_decoder
 from snn4.policies.dynamics import rest_state
+from snn4.policies.engine.codes import encode
 from snn4.policies.engine.event_driven import EVENT_DRIVEN_BATCH, EventDriven
 from snn4.policies.finite import require_finite
 from snn4.policies.fused import fused_backward, fused_forward
@@ -71,7 +72,8 @@ class SpikingMLP(nn.Module):
         T, sizes = whole_number("T", T), layer_sizes("net_arch", net_arch)
         neuron = neuron or NeuronConfig()
         self.T, self.n_inputs, self.n_neurons = T, n_inputs, sum(sizes)
-        self.encoder = make_encoder(n_inputs, T, coding or CodingConfig(), bounds)
+        self.coding = coding or CodingConfig()
+        self.encoder = make_encoder(n_inputs, T, self.coding, bounds)
         if not neuron.spikes:
             raise ValueError(f"neuron.kind: got {neuron.kind!r}, which does not spike; it is for readouts")
         self.layers = nn.ModuleList()
@@ -133,10 +135,11 @@ class SpikingMLP(nn.Module):
         flat = x.reshape(-1)
         if engine is None or math.isnan(flat.dot(flat)):  # `forward` refuses NaN
             return None
-        if isinstance(self.encoder, DirectEncoder):
-            return engine(x[None])
-        with torch.no_grad():
-            return engine(self.encoder(torch.from_numpy(x)).numpy())
+        code = plain_code(self.encoder, self.coding)
+        if code is None:
+            with torch.no_grad():
+                return engine(self.encoder(torch.from_numpy(x)).numpy())
+        return engine(encode(code, x, self.T))
 
     def spikes(self, x: Tensor) -> list[Tensor]:
         """The spike trains (T, B, n) of every layer for input ``x`` (B, n_inputs), computed in torch."""

@@ -18,6 +18,8 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from snn4.policies.decoding import WeightedDecoder
 from snn4.policies.dynamics import NeuronState, state_from_rows, state_to_rows
+from snn4.policies.engine.compiled import Prepared, prepare
+from snn4.policies.engine.plain import Layer, Present
 from snn4.policies.finite import require_finite
 from snn4.policies.fused import is_fused
 from snn4.policies.neurons import Neuron
@@ -27,9 +29,6 @@ Floats = NDArray[np.float32]
 
 EVENT_DRIVEN_BATCH = 16
 """Largest batch for which the engine, which decides sample by sample, is faster than torch."""
-SPARSE = 0.9
-"""Fraction of zeros from which the present synapses of a layer are faster than whole rows of weights, of which
-processors add 8 or 16 at a time. Measured on rows of 64 to 1024 weights, compiled for AVX2 and for AVX-512."""
 
 
 def is_watched(*layers: nn.Module) -> bool:
@@ -58,8 +57,7 @@ class EventDriven:
         self.neurons = [layer for layer in layers if isinstance(layer, Neuron)]
         self.decoder = decoder
         self._learned = [*self.layers, decoder, *([] if encoder is None else [encoder])]
-        weights = {id(linear.weight) for linear in self.linears}
-        self._vectors = [p for module in self._learned for p in module.parameters() if id(p) not in weights]
+        self._signed = any(neuron.dynamics.signed for neuron in self.neurons)
         self._nothing = tuple(np.zeros((0, 0, 0), np.bool_) for _ in self.neurons)
         self._local = _Local()
         self._neurons = _NeuronArrays(self.neurons, [linear.out_features for linear in self.linears])
@@ -74,17 +72,14 @@ class EventDriven:
 
     def runs(self, layers: Iterable[nn.Module], decoder: nn.Module) -> bool:
         """Whether it can act for ``layers``: its own layers, of plain types, in float32 on a CPU, without hooks."""
-        if [*layers] != self.layers or decoder is not self.decoder:
+        if self._signed or [*layers] != self.layers or decoder is not self.decoder or not is_fused():
             return False
-        if any(type(layer) not in (nn.Linear, SparseLinear, Neuron) for layer in self.layers):
-            return False
-        if any(neuron.dynamics.signed for neuron in self.neurons):
-            return False
-        weights = [linear.weight for linear in self.linears]
-        if not is_fused() or any(w.device.type != "cpu" or w.dtype != torch.float32 for w in weights):
-            return False
-        if not all(weight.is_contiguous() for weight in weights):
-            return False
+        for layer in self.layers:
+            if type(layer) not in (nn.Linear, SparseLinear, Neuron):
+                return False
+            weight = layer._parameters.get("weight")  # as attributes, parameters take several times as long
+            if weight is not None and not (weight.is_cpu and weight.dtype == torch.float32 and weight.is_contiguous()):
+                return False
         return not is_watched(*self.layers, self.decoder)
 
     def __call__(self, signal: Floats, states: Sequence[Floats] | None = None, record: Any = None) -> Floats:
@@ -98,13 +93,19 @@ class EventDriven:
             ValueError: for a signal or state of another shape or dtype, which compiled code would not detect, and for
                 parameters that hold NaN or infinity.
         """
+        copies = self._weights()
+        decoder = copies.decoder
+        batch = self._check(signal, len(decoder))
+        if states is None and record is None and copies.layers:
+            prepared = copies.prepared.get(batch)
+            if prepared is None:
+                prepared = copies.prepared[batch] = prepare(copies.layers, copies.decoder, batch)
+            prepared.decide(np.ascontiguousarray(signal), False)
+            return prepared.out.copy()
         from snn4.policies.engine._event_kernels import decide
 
-        decoder = self.decoder.weights.detach().numpy()
-        batch = self._check(signal, len(decoder))
         states = self.rest(batch) if states is None else self._checked(states, batch)
         out = np.zeros((batch, self.linears[-1].out_features), np.float32)
-        copies = self._weights()
         decide(  # type: ignore[call-arg]
             signal, len(decoder), copies.rows, *copies.present, copies.biases, *self._neurons.arrays(), states, decoder,
             out, self._nothing if record is None else tuple(record),
@@ -140,6 +141,11 @@ class EventDriven:
         self(signal, record=record)
         return record
 
+    def plain_layers(self) -> tuple[Layer, ...]:
+        """Copies of synapses and neurons in the format of the kernel."""
+        rows = [np.ascontiguousarray(linear.weight.detach().numpy().T) for linear in self.linears]
+        return self._layers(rows, [linear.bias.detach().numpy().copy() for linear in self.linears])
+
     def rest(self, batch: int) -> tuple[Floats, ...]:
         """States (rows, B, n) of each layer at rest."""
         return self._neurons.rest(batch)
@@ -148,23 +154,45 @@ class EventDriven:
         """Current weights and biases of each layer; ValueError unless all parameters are finite."""
         from snn4.policies.engine._event_kernels import refresh
 
-        addresses = tuple(p.data_ptr() for p in (*(linear.weight for linear in self.linears), *self._vectors))
+        # As attributes, parameters take several times as long.
+        parameters = [p for module in self._learned for p in module._parameters.values() if p is not None]
+        addresses = [self.decoder.weights.data_ptr(), *(p.data_ptr() for p in parameters)]
         # The parameters have moved, or this is the first decision of the thread.
         if self._local.copies.addresses != addresses:
-            self._local.copies = _copies(addresses, self.linears, self._vectors)
+            self._local.copies = self._copied(addresses, parameters)
         copies = self._local.copies
         finite, changed = refresh(copies.weights, copies.seen, copies.rows, copies.vectors)  # type: ignore[call-arg]
         if changed:
-            copies = self._local.copies = copies._replace(present=_present(copies.rows))
+            present: Any = tuple(zip(*map(Present.of, copies.rows), strict=True))
+            layers = () if self._neurons.learned else self._layers(copies.rows, copies.biases)
+            copies = self._local.copies = copies._replace(present=present, layers=layers, prepared={})
         if not finite:
             require_finite(self._learned)
         return copies
+
+    def _copied(self, addresses: list[int], parameters: Sequence[Tensor]) -> _Copies:
+        weights = [linear.weight for linear in self.linears]
+        others = [p for p in parameters if all(p is not weight for weight in weights)]
+        arrays = tuple(weight.detach().contiguous().numpy() for weight in weights)
+        return _Copies(
+            addresses, arrays,
+            tuple(linear.bias.detach().numpy() for linear in self.linears),
+            tuple(parameter.detach().reshape(-1).numpy() for parameter in others),
+            tuple(np.full_like(weight, np.nan) for weight in arrays),
+            tuple(np.empty(weight.shape[::-1], np.float32) for weight in arrays),
+            self.decoder.weights.detach().numpy(),
+        )  # fmt: skip
+
+    def _layers(self, rows: Sequence[Floats], biases: Sequence[Floats]) -> tuple[Layer, ...]:
+        rests = [np.array(neuron.config.v_leak, np.float32) for neuron in self.neurons]
+        decays, gains, leaks, constants, flags = self._neurons.arrays()
+        return tuple(map(Layer, rows, biases, decays, gains, leaks, constants, flags, rests))
 
 
 class _Copies(NamedTuple):
     """Views of the parameters, and their copies for the kernel."""
 
-    addresses: tuple[int, ...] = ()
+    addresses: Sequence[int] = ()
     """Their memory addresses."""
     weights: tuple[Floats, ...] = ()
     biases: tuple[Floats, ...] = ()
@@ -174,40 +202,20 @@ class _Copies(NamedTuple):
     """The weights from which ``rows`` were written."""
     rows: tuple[Floats, ...] = ()
     """The weights by presynaptic neuron (in, out)."""
+    decoder: Floats = np.zeros(0, np.float32)
+    """(T,)."""
     present: tuple[Any, Any, Any] = ((), (), ())
     """Starts, targets and values of each layer's present synapses; empty for layers with few zeros."""
+    layers: tuple[Layer, ...] = ()
+    """Views of all this for `prepare`; empty for neurons that learn their decays."""
+    prepared: dict[int, Prepared] = {}  # noqa: RUF012
+    """By size of the batch."""
 
 
 class _Local(local):
     """Data of each thread: threads can decide at the same time without a lock, which a fork could copy while held."""
 
     copies = _Copies()
-
-
-def _copies(addresses: tuple[int, ...], linears: Sequence[nn.Linear], learned: Sequence[Tensor]) -> _Copies:
-    weights = tuple(linear.weight.detach().contiguous().numpy() for linear in linears)
-    biases = tuple(linear.bias.detach().numpy() for linear in linears)
-    vectors = tuple(parameter.detach().reshape(-1).numpy() for parameter in learned)
-    seen = tuple(np.full_like(weight, np.nan) for weight in weights)
-    return _Copies(
-        addresses, weights, biases, vectors, seen, tuple(np.empty(w.shape[::-1], np.float32) for w in weights)
-    )
-
-
-def _present(rows: Sequence[Floats]) -> tuple[Any, Any, Any]:
-    from snn4.policies.engine._event_kernels import present
-
-    found = []
-    for weights in rows:
-        number = int(np.count_nonzero(weights))
-        is_sparse = number <= (1 - SPARSE) * weights.size
-        size = number if is_sparse else 0
-        # Unsigned: the compiler need not look for negative places, which count from the end.
-        starts = np.zeros(len(weights) + 1 if is_sparse else 0, np.uint64)
-        found.append((starts, np.empty(size, np.uint64), np.empty(size, np.float32)))
-        if is_sparse:
-            present(weights, *found[-1])  # type: ignore[call-arg]
-    return tuple(zip(*found, strict=True))  # type: ignore[return-value]
 
 
 class _NeuronArrays:

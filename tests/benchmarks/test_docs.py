@@ -6,22 +6,14 @@ import re
 import shlex
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pytest
+from doc_pages import PAGES, ROOT, code_of, text_of
 
-from snn4.agent.config.file import find
 from snn4.benchmarks.cli import app
 from snn4.benchmarks.leaderboard.pages import TABLES, by_suite
 from snn4.benchmarks.records import RESULTS, read_records
-
-ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-
-
-def text_of(page: str) -> str:
-    return (ROOT / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("marker", [marker for marker in TABLES if not marker.endswith(".json")])
@@ -49,24 +41,23 @@ def test_links_lead_somewhere(page: str) -> None:
         assert not anchor or anchor in names, link
 
 
-def test_commands_and_imports_are_there() -> None:
-    texts = "\n".join(map(text_of, PAGES))
-    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    names += [str(group.name) for group in app.registered_groups]
-    known = {name.replace("_", "-") for name in names}
-    for command, argument in re.findall(
-        r"^(?:\| .*`)?snn4-agent ([a-z][a-z-]*)(?: ([a-z]\w*)\b(?![/-]))?", texts, re.MULTILINE
-    ):
-        assert command in known, command
-        if argument and command in ("run", "train", "world"):
-            find(argument)
-    for block in re.findall(r"^```python\n(.*?)^```", texts, re.MULTILINE | re.DOTALL):
+@pytest.mark.parametrize("page", PAGES)
+def test_files_are_there(page: str) -> None:
+    """Files of the repository that pages name."""
+    folders = "agent|benchmarks|configs|docs|envs|learners|policies|snn4|tests"
+    for path in re.findall(rf"`((?:{folders})/[\w/.-]+)`", text_of(page)):
+        assert (ROOT / path).exists(), path
+
+
+def test_imports_are_there() -> None:
+    blocks = (block for page in PAGES if "coming_from" not in page for block in code_of(page, "python"))
+    for block in blocks:  # those of docs/coming_from need other libraries, and tests/docs runs them
         exec("\n".join(re.findall(r"^(?:from|import) .*$", block, re.MULTILINE)), {})
 
 
 def test_the_conversion_of_the_documentation() -> None:
     """The block runs as it is written."""
-    (block,) = re.findall(r"^```python\n(.*?)^```", text_of("docs/conversion.md"), re.MULTILINE | re.DOTALL)
+    (block,) = code_of("docs/conversion.md", "python")
     names: dict[str, Any] = {}
     exec(block, names)
     assert (names["scores"].shape, names["by_step"].shape) == ((100, 10), (16, 100, 10))

@@ -9,9 +9,10 @@ import torch
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
+from snn4.benchmarks.acting import act_conv, act_mlp
 from snn4.benchmarks.cli import app
 from snn4.benchmarks.peers import PEERS, ann_net, layer_runs, snn4_net
-from snn4.benchmarks.speed import MissingPeers, Row, _judge_training, act_conv, act_mlp, speed, table
+from snn4.benchmarks.speed import MissingPeers, Row, _judge_training, speed, table
 from snn4.benchmarks.spikformer_peer import SpikingJellySpikformer, spikformer_config
 from snn4.policies.networks.spikformer import Spikformer
 
@@ -57,7 +58,7 @@ def test_twin_learns_from_the_same_step() -> None:
 @pytest.mark.slow
 def test_decisions_are_timed() -> None:
     times = act_mlp(1, 1)
-    assert set(times) == {"snn4 predict", "sb3 forward", "sb3 actor", "sb3 predict"}
+    assert set(times) == {"snn4 deployed", "snn4 predict", "sb3 forward", "sb3 actor", "sb3 predict"}
     measured = act_conv(4, 1)
     assert 0.5 < measured["sparsity"] < 1
     assert set(measured["times"]) >= {"snn4", "ann"}

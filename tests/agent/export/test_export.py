@@ -15,8 +15,10 @@ import pytest
 from run_folders import only
 
 from snn4.agent import runner
-from snn4.agent.export.source import PolicySource, open_source
+from snn4.agent.export.normalizing import of_observations
+from snn4.agent.export.source import PolicySource, open_policy, open_source
 from snn4.agent.life import kind
+from snn4.policies.deploy import load
 from snn4.policies.export.bundle import read_bundle
 
 HARD = ("policy.neuron={reset: hard, v_threshold: 0.5}", "world.0.steps=64")
@@ -66,15 +68,42 @@ def test_a_c_file_compiles(life: Path, cli: Callable[..., Any], tmp_path: Path) 
     assert "int tiny_decide(const float *observation, float *scores)" in (tmp_path / "net.c").read_text()
 
 
+def test_a_deployed_policy_sees_what_the_environment_gives(life: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    done = cli("export", life, "--target", "deploy", "-o", tmp_path / "policy.npz")
+    assert (done.status, done.out) == (0, f"exported: {tmp_path / 'policy.npz'}\n")
+    deployed, trained = load(tmp_path / "policy.npz"), open_policy(str(life))
+    seen = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    normalization: Any = of_observations(trained.normalization)
+    normalised = ((seen - normalization.mean) / normalization.std).clip(-10, 10).astype(np.float32)
+    expected, _ = trained.policy.predict(normalised, deterministic=True)
+    np.testing.assert_array_equal(deployed.act(seen), expected)
+
+
+def test_a_policy_with_memory_can_be_deployed(
+    tiny: Callable[..., Any], cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    carrying = ("policy.state=carry", "policy.T=1", "world.0.steps=64")
+    runner.begin(kind, tiny(*carrying), tmp_path / "runs", quiet=True)  # type: ignore[arg-type]
+    run = only(tmp_path / "runs")
+    assert cli("export", run, "--target", "deploy", "-o", tmp_path / "policy.npz").status == 0
+    deployed, policy = load(tmp_path / "policy.npz"), open_policy(str(run)).policy
+    state = None
+    for x in np.random.default_rng(0).normal(size=(30, 1, 4)).astype(np.float32):
+        expected, state = policy.predict(x, state, deterministic=True)
+        np.testing.assert_array_equal(deployed.act(x), expected)
+
+
 def test_what_is_wrong_is_said_and_nothing_is_written(
     life: Path, tiny: Callable[..., Any], cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     runner.begin(kind, tiny("world.0.steps=64"), tmp_path / "runs", quiet=True)  # type: ignore[arg-type]
     soft, out = only(tmp_path / "runs"), tmp_path / "out"
     for run, options, message in [
-        (life, ("--target", "abacus"), "--target: got abacus, allowed are lava, nir, spinnaker, c"),
+        (life, ("--target", "abacus"), "--target: got abacus, allowed are lava, nir, spinnaker, c, deploy"),
         (life, ("--target", "spinnaker", "--bits", "8"), "--bits: is no option of --target spinnaker"),
         (life, ("--target", "c"), f"-o: got {out}, allowed with --target c is a file NAME.c"),
+        (life, ("--target", "deploy"), f"-o: got {out}, allowed with --target deploy is a file NAME.npz"),
+        ("zoo:digits", ("--target", "deploy"), "zoo:digits: got a classifier, allowed are a life"),
         (soft, ("--target", "spinnaker"), "policy.neuron.reset=hard policy.initial=RUN"),
     ]:
         done = cli("export", run, *options, "-o", out)
@@ -84,7 +113,8 @@ def test_what_is_wrong_is_said_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    ("target", "name"), [("lava", "net"), ("spinnaker", "net"), ("c", "net.c"), ("nir", "net.nir")]
+    ("target", "name"),
+    [("lava", "net"), ("spinnaker", "net"), ("c", "net.c"), ("nir", "net.nir"), ("deploy", "net.npz")],
 )
 def test_a_place_that_cannot_be_written(
     life: Path, cli: Callable[..., Any], tmp_path: Path, target: str, name: str

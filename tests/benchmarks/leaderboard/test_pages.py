@@ -9,22 +9,22 @@ from snn4.benchmarks.records import RESULTS, Record, read_records
 
 def test_only_what_stands_between_markers_changes() -> None:
     text = f"before\n<!-- begin: {BOARD} -->\nold\n<!-- end -->\nafter <!-- begin -->\n"
-    written = tables([], "| new |")(text)
+    written = tables([], {BOARD: "| new |"})(text)
     assert written == f"before\n<!-- begin: {BOARD} -->\n\n| new |\n\n<!-- end -->\nafter <!-- begin -->\n"
-    assert tables([], "| new |")(written) == written
+    assert tables([], {BOARD: "| new |"})(written) == written
 
 
 def test_an_unknown_marker_is_named() -> None:
     with pytest.raises(RecordError, match="begin: got 'rm -r /', allowed are snn4-agent leaderboard, "):
-        tables([], "")("<!-- begin: rm -r / -->\n<!-- end -->")
+        tables([], {BOARD: ""})("<!-- begin: rm -r / -->\n<!-- end -->")
 
 
 @pytest.mark.parametrize("marker", TABLES)
 def test_a_table_without_its_records(marker: str) -> None:
     text = f"<!-- begin: {marker} -->\n<!-- end -->"
     with pytest.raises(RecordError, match="a record lacks figures"):
-        tables([], "")(text)
-    assert "| --- |" in tables(read_records(RESULTS), "")(text)
+        tables([], {BOARD: ""})(text)
+    assert "| --- |" in tables(read_records(RESULTS), {})(text)
 
 
 def test_submitted_records_are_in_no_table_of_a_suite() -> None:
