@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ from snn4.agent import kinds, runner
 from snn4.agent.models.files import read_about
 from snn4.agent.models.other_data import read_for
 from snn4.agent.transformation.test import beside
-from snn4.benchmarks.publishing import RESULTS, at_least, markdown, publish
+from snn4.benchmarks.publishing import RESULTS, at_least, publish
+from snn4.benchmarks.records import contents, data_name
+from snn4.benchmarks.tables.compression import engine_table, network_table
 from snn4.benchmarks.timing import take_turns
 from snn4.policies.deploy import Deployed, load, save
 from snn4.policies.sb3 import SpikingActorCriticPolicy
@@ -57,7 +59,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.table:
-        print(network_table() if arguments.table == "networks" else engine_table())
+        results = contents(COMPRESSION)
+        print(network_table(results) if arguments.table == "networks" else engine_table(results))
     elif arguments.engine:
         publish(ENGINE, "compression", "engine", engine_rows(arguments.rounds), {})
     elif arguments.model is None:
@@ -92,13 +95,14 @@ def measured(folder: Path) -> dict[str, Any]:
     """The indicators of a compression on test data and, of classifiers, on validation data."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     if summary["part"] == "test":
-        return {"compressed": summary["compressed"], "test": summary["comparison"]}
+        about = {"environment": summary["environment"], "compressed": summary["compressed"]}
+        return {**about, "test": summary["comparison"]}
     config = kinds.load(folder / "config.yaml")[1]
     file = folder / "model.safetensors"
     data = read_for(file, read_about(file), config.data, config.name)
     test = beside(config.compress, folder, data)
-    epochs = summary["recovered_epochs"]
-    return {"compressed": summary["compressed"], "epochs": epochs, "validation": summary["comparison"], "test": test}
+    about = {"data": data_name(summary["config"]["data"]), "compressed": summary["compressed"]}
+    return {**about, "epochs": summary["recovered_epochs"], "validation": summary["comparison"], "test": test}
 
 
 def _scores(row: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +131,7 @@ def engine_rows(rounds: int) -> list[dict[str, Any]]:
             with torch.no_grad():
                 rates = [float(spikes.mean()) for spikes in body.spikes(torch.from_numpy(observations))]
             rows.append({
-                "policy": name, "T": steps, "seconds": seconds[name], "spike_rates": rates,
+                "seed": None, "policy": name, "T": steps, "seconds": seconds[name], "spike_rates": rates,
                 "times_as_fast": seconds[UNPRUNED] / seconds[name],
             })  # fmt: skip
             print(json.dumps(rows[-1]), flush=True)
@@ -162,38 +166,6 @@ def _decisions(policy: Deployed, observations: Any) -> Any:
             policy.act(x)
 
     return decide
-
-
-def network_table() -> str:
-    """Markdown: one line per setting of each network, means over seeds."""
-    lines = [line for path in sorted(COMPRESSION.glob("*.json")) if path != ENGINE for line in _lines(path)]
-    head = ["network", "setting", "seeds", "before", "after", "parameters", "synapses", "accumulates", "bytes"]
-    return markdown(head, lines)
-
-
-def engine_table() -> str:
-    """Markdown: one line per policy and number of steps."""
-    rows = json.loads(ENGINE.read_text(encoding="utf-8"))["seeds"]
-    cells = [
-        [row["policy"], str(row["T"]), f"{1e6 * row['seconds']:.1f}", f"{row['times_as_fast']:.2f}"] for row in rows
-    ]
-    return markdown(["policy", "T", "µs a decision", "times as fast"], cells)
-
-
-def _lines(path: Path) -> Iterator[list[str]]:
-    result = json.loads(path.read_text(encoding="utf-8"))
-    for changes in dict.fromkeys(tuple(row["changes"]) for row in result["seeds"]):
-        same = [row["test"] for row in result["seeds"] if tuple(row["changes"]) == changes]
-        mean = {part: float(np.mean([row[part]["return_mean"] for row in same])) for part in ("before", "after")}
-        is_return = "episodes" in same[0]["before"]
-        scores = [f"{value:.1f}" if is_return else f"{100 * value:.2f}" for value in mean.values()]
-        costs = [_saved(same, key) for key in ("parameters", "synapses", "effective_acs", "bytes")]
-        yield [result["config"], ", ".join(changes), str(len(same)), *scores, *costs]
-
-
-def _saved(rows: list[dict[str, Any]], key: str) -> str:
-    """The change in percent."""
-    return f"{100 * float(np.mean([row['after'][key] / row['before'][key] for row in rows])) - 100:+.0f} %"
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from snn4.agent.show.charts import draw_course, draw_matrix, draw_tradeoff
 from snn4.agent.show.classifier_charts import draw_raster, draw_rates
 from snn4.agent.show.page import energy_sources, figure, heading, html_table, paragraph
 from snn4.agent.show.tables import Fitting, measure_rows, rich_table
+from snn4.agent.show.text import counted, prefixed, spread
 from snn4.agent.show.text import figure as number
-from snn4.agent.show.text import prefixed, spread
-from snn4.policies.metering.energy import ENERGY_MODELS, counted
+from snn4.policies.metering.energy import ENERGY_MODELS
 
 Summary = Mapping[str, Any]
 AGREEMENT = "train/agreement"

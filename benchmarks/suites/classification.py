@@ -10,16 +10,17 @@ once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from snn4.agent.run.events import Learned
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, spread
+from snn4.benchmarks.publishing import RESULTS, done_once, mean_and_std
+from snn4.benchmarks.records import data_name
 from snn4.benchmarks.suites.checks import ready
 from snn4.benchmarks.suites.suite import Cell
-from snn4.policies.metering.energy import counted
+from snn4.benchmarks.tables.images import table as table
 
 FOLDER = IMAGES = RESULTS / "images"
 GROUPS = {
@@ -61,7 +62,8 @@ def train_once(config: str, changes: Sequence[str], runs: Path) -> dict[str, Any
     row["early_exit"] = {key: value for key, value in row["early_exit"].items() if key != "test_curve"}
     for indicators in row["indicators"]:
         indicators.pop("layers")
-    return {"changes": list(changes), "training_seconds": seconds, **row}
+    data = data_name(measured["config"]["data"])
+    return {"changes": list(changes), "data": data, "training_seconds": seconds, **row}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -84,38 +86,3 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             if all(row["energy_joules"].get(model) is not None for row in same)
         }
     return result
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line per result; a note below says what the energies include."""
-    head = ["config", "runs", "parameters", "T", "SNN top-1 %", "at T = 1", "ANN top-1 %", "ANN int8 %", "SNN spikes",
-            "SNN µJ fp32 (int8)", "ANN µJ fp32 (int8)", "training minutes"]  # fmt: skip
-    results = list(results)
-    measured = [row for result in results for seed in result["seeds"] for row in seed["indicators"]]
-    return f"{markdown(head, [_line(result) for result in results])}\n\n{counted(measured)}"
-
-
-def _line(result: dict[str, Any]) -> list[str]:
-    rows, means = result["seeds"], result["summary"]
-    minutes = mean_and_std([row["training_seconds"]["network"] / 60 for row in rows])
-    return [
-        result["config"],
-        f"{len(rows)} folds" if "folds" in " ".join(rows[0]["changes"]) else str(len(rows)),
-        f"{rows[0]['indicators'][0]['parameters'] / 1e6:.2f}M", str(rows[0]["steps"]),
-        _percent(means["SNN fp32"].get("top1_accuracy")), _percent(means["top1_accuracy_by_step"][0]),
-        _percent(means["ANN fp32"].get("top1_accuracy")), _percent(means["ANN int8"].get("top1_accuracy")),
-        f"{means['SNN fp32']['spikes_per_decision']['mean']:,.0f}",
-        _energy(means, "SNN"), _energy(means, "ANN"), f"{minutes['mean']:.0f}",
-    ]  # fmt: skip
-
-
-def _percent(value: dict[str, Any] | None) -> str:
-    return "not trained" if value is None else spread(value, 2, 100)
-
-
-def _energy(means: dict[str, Any], name: str) -> str:
-    fp32, int8 = (
-        means[f"{name} {precision}"]["energy_joules"][f"45nm_{precision}"]["mean"] * 1e6
-        for precision in ("fp32", "int8")
-    )
-    return f"{fp32:.1f} ({int8:.2f})"

@@ -20,12 +20,12 @@ from snn4.agent.evaluation.returns import normalized
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM
 from snn4.agent.run.events import Began, Evaluated, Event, Saved
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import RESULTS, done_once, kept, markdown, mean_and_std, spread
+from snn4.benchmarks.publishing import RESULTS, done_once, kept, mean_and_std
 from snn4.benchmarks.suites import efficiency
 from snn4.benchmarks.suites.checks import ready
 from snn4.benchmarks.suites.int8_twin import int8_twin
 from snn4.benchmarks.suites.suite import Cell
-from snn4.policies.metering.energy import counted
+from snn4.benchmarks.tables import control
 
 FOLDER = CONTROL = RESULTS / "control"
 GROUPS = {
@@ -132,46 +132,9 @@ def _retention(rows: list[dict[str, Any]], who: str, task: str) -> dict[str, Any
 
 
 def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line per result and task; for several tasks, with the retention in percent.
-
-    A note below the table says what its energies include. Results with validations get a second table.
-    """
+    """Markdown: the table of published results; results with validations get the statistics of `efficiency`, too."""
     results = list(results)
-    head = (
-        "task",
-        "seeds",
-        "steps",
-        "SNN return",
-        "ANN return",
-        "SNN spikes",
-        "SNN nJ fp32 (int8)",
-        "ANN nJ fp32 (int8)",
-    )
-    lines, measured = list[list[str]](), list[dict[str, Any]]()
-    for result in results:
-        measured += [row for seed in result["seeds"] for who in _BEINGS for row in seed[who].values()]
-        for task, snn in result["summary"]["tasks"].items():
-            ann, first = result["summary"].get("ann_twin", {}).get(task), result["seeds"][0]["tasks"][task]
-            alone = len(result["summary"]["tasks"]) == 1 and not any(line[0] == task for line in lines)
-            name = task if alone else f"{result['config']}: {task}"
-            cells = [name, str(len(result["seeds"])), f"{first['env_steps']:,}", _return(snn), _return(ann)]
-            cells += [f"{snn['spikes_per_decision']['mean']:.0f}", _energy(snn), _energy(ann)]
-            lines.append(cells)
-    parts = [markdown(head, lines), counted(measured)]
+    parts = [control.table(results)]
     if new := [result for result in results if "validations" in result["seeds"][0]]:
         parts.append(efficiency.table(new))
     return "\n\n".join(parts)
-
-
-def _return(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return "not trained"
-    text = spread(row["return_mean"], 1)
-    return f"{text} ({100 * row['normalized']['mean']:.0f} %)" if "normalized" in row else text
-
-
-def _energy(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return "-"
-    fp32, int8 = (row[f"energy_joules_45nm_{kind}"]["mean"] * 1e9 for kind in ("fp32", "int8"))
-    return f"{fp32:.2f} ({int8:.2f})"

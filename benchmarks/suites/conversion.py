@@ -8,7 +8,7 @@ of weights and other libraries' converters in the same form, and `snn4.benchmark
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from snn4.agent.config.file import checked
 from snn4.agent.models.sources import open_model
 from snn4.benchmarks import conversion
 from snn4.benchmarks.publishing import done_once, kept
+from snn4.benchmarks.records import data_name
 from snn4.benchmarks.suites.checks import ready
 from snn4.benchmarks.suites.classification import SMALL
 from snn4.benchmarks.suites.suite import Cell
+from snn4.benchmarks.tables.conversion import table as table
 from snn4.envs.data.datasets import load_data
 from snn4.learners.conversion.conversion import ConversionConfig
 from snn4.policies.compression.quantization import quantized
@@ -49,9 +51,15 @@ def measure(cell: Cell, runs: Path) -> dict[str, Any]:
     """The accuracy and cost of the converted network, beside its source in fp32 and in int8."""
     folder = done_once(cell.source, _training(cell), runs)
     settings = _settings(cell)
-    about = {"method": settings.method, "neuron": settings.neuron, "T": settings.T, "images": settings.images}
+    about: dict[str, Any] = {
+        "method": settings.method,
+        "neuron": settings.neuron,
+        "T": settings.T,
+        "images": settings.images,
+    }
     file = folder / f"converted-{'-'.join(map(str, about.values()))}.json"
-    return {**about, "seed": cell.seed, **kept(file, lambda: _converted(folder, cell, settings))}
+    data = data_name(json.loads((folder / "summary.json").read_text("utf-8"))["config"]["data"])
+    return {**about, "data": data, "seed": cell.seed, **kept(file, lambda: _converted(folder, cell, settings))}
 
 
 def _converted(folder: Path, cell: Cell, settings: ConversionConfig) -> dict[str, Any]:
@@ -68,8 +76,3 @@ def _converted(folder: Path, cell: Cell, settings: ConversionConfig) -> dict[str
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Nothing beyond the rows."""
     return {}
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line per network, method and neuron; columns are steps."""
-    return conversion.table(results)

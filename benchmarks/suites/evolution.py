@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from snn4.agent import kinds
 from snn4.agent.evolution.front import hypervolume
 from snn4.agent.run.events import Entered
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import RESULTS, done_once, markdown, mean_and_std, spread
+from snn4.benchmarks.publishing import RESULTS, done_once, mean_and_std
 from snn4.benchmarks.suites.checks import ready
 from snn4.benchmarks.suites.suite import Cell
+from snn4.benchmarks.tables.evolution import SHOWN
+from snn4.benchmarks.tables.evolution import table as table
 
 FOLDER = EVOLUTION = RESULTS / "evolution"
 GROUPS = {"evolution": ("cartpole", "acrobot")}
@@ -77,6 +79,7 @@ def _row(born: Path, hand_set: dict[str, Any], evolved: Path, random: Path) -> d
     first = next(event for _, event, _ in read_events(born) if isinstance(event, Entered))
     return {
         **{key: _summary(evolved)[key] for key in ("seed", "commit_hash")},
+        "environment": next(iter(_summary(evolved)["tasks"])),
         "hand_set": hand_set,
         "evolved": _test(evolved),
         "random": _test(random),
@@ -126,16 +129,13 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     volumes = [{name: found[-1] for name, found in row["hypervolume"].items()} for row in rows]
     return {
         **{
-            name: {key: mean_and_std([test[key] for test in found], key == "return_mean") for key in _SHOWN}
+            name: {key: mean_and_std([test[key] for test in found], key == "return_mean") for key in SHOWN}
             for name, found in tests.items()
         },
         "saved": {name: _saved(tests["evolved"], tests[name]) for name in ("shipped", "best hand-set", "random")},
         "hypervolume above random": sum(volume["evolved"] > volume["random"] for volume in volumes),
         "energy of the ANN's": {model: mean_and_std([_share(row, model) for row in rows]) for model in MODELS},
     }
-
-
-_SHOWN = ("return_mean", "synaptic_operations")
 
 
 def _share(row: dict[str, Any], model: str) -> float:
@@ -153,19 +153,3 @@ def _saved(tests: list[dict[str, Any]], before: list[dict[str, Any]]) -> dict[st
     """Fraction of the operations ``before``."""
     pairs = zip(tests, before, strict=True)
     return mean_and_std([1 - test["synaptic_operations"] / other["synaptic_operations"] for test, other in pairs], True)
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line per config, each policy with its return and its synaptic operations per decision."""
-    head = ("life", "seeds", "shipped", "best of T = 1, 2, 4", "evolved", "saved, %", "random search", "hypervolume")
-    lines = []
-    for result in results:
-        found, seeds = result["summary"], len(result["seeds"])
-        shipped, best, evolved, random = (
-            " at ".join(spread(found[name][key], digits) for key, digits in zip(_SHOWN, (1, 0), strict=True))
-            for name in ("shipped", "best hand-set", "evolved", "random")
-        )
-        saved = " / ".join(f"{100 * found['saved'][name]['mean']:.0f}" for name in ("shipped", "best hand-set"))
-        above = f"above random in {found['hypervolume above random']} of {seeds}"
-        lines.append([result["config"], str(seeds), shipped, best, evolved, saved, random, above])
-    return markdown(head, lines)

@@ -7,7 +7,6 @@ Lives play their test episodes in float and on the chip, with the same seeds; cl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from snn4.agent.config.file import ConfigError
 from snn4.agent.evaluation.episodes import EvaluationConfig
 from snn4.agent.export.evaluating import FLOAT, LOIHI, evaluated_classifier, evaluated_policy
 from snn4.agent.export.source import PolicySource, open_source
-from snn4.benchmarks.publishing import RESULTS, done_once, kept, markdown
+from snn4.benchmarks.publishing import RESULTS, done_once, kept
 from snn4.benchmarks.suites.checks import ready
 from snn4.benchmarks.suites.suite import Cell
+from snn4.benchmarks.tables.export import table as table
 
 FOLDER = EXPORT = RESULTS / "export"
 GROUPS = {"lives": ("cartpole", "acrobot", "pendulum"), "images": ("digits",)}
@@ -79,29 +79,3 @@ def measured(run: Path, bits: int) -> dict[str, Any]:
     rows = {engine: {key: summary["rows"][engine][key] for key in keys} for engine in (FLOAT, LOIHI)}
     chip = {key: summary[key] for key in ("bits", "T", "steps_per_decision", "agreement", "saturated")}
     return {"seed": config.seed, **about, **chip, **rows}
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: a line per result and number of bits; means over seeds, and their range."""
-    lines = []
-    for result in results:
-        for bits in dict.fromkeys(row["bits"] for row in result["seeds"]):
-            rows = [row for row in result["seeds"] if row["bits"] == bits]
-            lines.append([result["config"], str(len(rows)), str(rows[0]["T"]), str(bits), *_cells(rows)])
-    head = ["run", "seeds", "T", "bits", "float", "Loihi", "equal decisions, %", "equal spikes by layer, %"]
-    return markdown(head, lines)
-
-
-def _cells(rows: list[dict[str, Any]]) -> list[str]:
-    key, factor, digits = ("return_mean", 1, 1) if "return_mean" in rows[0][FLOAT] else ("top1_accuracy", 100, 2)
-    scores = [_range([factor * row[engine][key] for row in rows], digits) for engine in (FLOAT, LOIHI)]
-    decisions = _range([100 * row["agreement"]["decisions"] for row in rows], 2)
-    layers = zip(*(row["agreement"]["spikes"].values() for row in rows), strict=True)
-    return [*scores, decisions, ", ".join(f"{100 * sum(layer) / len(layer):.2f}" for layer in layers)]
-
-
-def _range(values: list[float], digits: int) -> str:
-    """The mean, and the least and most of several."""
-    mean = f"{sum(values) / len(values):.{digits}f}"
-    least, most = (f"{value:.{digits}f}" for value in (min(values), max(values)))
-    return mean if least == most else f"{mean} ({least} to {most})"

@@ -18,6 +18,7 @@ from snn4.agent.config.file import ConfigError
 from snn4.agent.run.provenance import provenance
 from snn4.benchmarks.progress import Forecast, watched
 from snn4.benchmarks.publishing import RESULTS, side_by_side, write_json
+from snn4.benchmarks.record_schema import SCHEMA
 from snn4.benchmarks.suites.underway import underway
 
 KEPT = 1.0
@@ -188,7 +189,8 @@ def suite_named(name: str) -> Suite:
 
 def _result(suite: Suite, name: str, rows: list[Row]) -> Result:
     command = shlex.join(["snn4-agent", *sys.argv[1:]])
-    return {"config": name, "command": command, **provenance(), "summary": suite.summary(rows), "seeds": rows}
+    about = {**SCHEMA, "suite": suite.FOLDER.name, "config": name}
+    return {**about, "command": command, **provenance(), "summary": suite.summary(rows), "seeds": rows}
 
 
 def read_results(folder: Path) -> list[Result]:

@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import re
-import runpy
-from statistics import fmean
+import shlex
+import sys
+from importlib import import_module
 from typing import Any
 
 import pytest
-from doc_pages import PAGES, ROOT, cells, code_of, text_of
+from doc_pages import PAGES, ROOT, code_of, text_of
 
-WRITER = runpy.run_path(str(ROOT / "docs" / "write_tables.py"))
-CONTINUAL = ROOT / "benchmarks" / "results" / "continual"
-
-
-@pytest.mark.parametrize("page", WRITER["PAGES"])
-def test_tables_are_what_the_commands_print(page: str) -> None:
-    text = text_of(f"docs/{page}")
-    assert "<!-- begin: " in text
-    assert WRITER["written"](text) == text, "python docs/write_tables.py writes the tables again"
+from snn4.benchmarks.cli import app
+from snn4.benchmarks.leaderboard.pages import TABLES, by_suite
+from snn4.benchmarks.records import RESULTS, read_records
 
 
-def test_the_readme_states_published_numbers() -> None:
-    """Each row of README's results names a row of a table in docs/results.md; its numbers are from there."""
-    head = "| task or config |"
-    lines = (head + text_of("README.md").partition(head)[2].partition("\n\n")[0]).splitlines()
-    published = [cells(line) for line in text_of("docs/results.md").splitlines() if line.startswith("| ")]
-    assert len(lines) > 6
-    for name, *values in map(cells, lines[2:]):
-        names = name.split(", ")
-        (row,) = (row for row in published if row[: len(names)] == names)
-        known = [*row, *(energies(*names) if len(names) == 2 else ())]
-        numbers = [number for cell in values for number in re.findall(r"-?\d[\d.]*(?: ± \d[\d.]*)?", cell)]
-        assert [number for number in numbers if not any(number in cell for cell in known)] == [], name
-
-
-def energies(benchmark: str, strategy: str) -> list[str]:
-    """Microjoules per decision of the SNN and of its twin, means over seeds; the tables of streams have none."""
-    result = json.loads((CONTINUAL / f"{benchmark}.json").read_text(encoding="utf-8"))
-    seeds = result["strategies"][strategy]["seeds"]
-    return [
-        f"{1e6 * fmean(seed[being]['energy_joules']['45nm_fp32'] for seed in seeds):.1f}"
-        for being in ("network", "ann_twin")
-    ]
+@pytest.mark.parametrize("marker", [marker for marker in TABLES if not marker.endswith(".json")])
+def test_tables_are_what_the_commands_print(
+    marker: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, *arguments = shlex.split(marker)
+    if program == "snn4-agent":
+        app(arguments, standalone_mode=False)
+    else:
+        _, module, *options = arguments
+        monkeypatch.setattr(sys, "argv", [module, *options])
+        import_module(module).main()
+    assert capsys.readouterr().out.strip() == TABLES[marker](by_suite(read_records(RESULTS)))
 
 
 @pytest.mark.parametrize("page", PAGES)

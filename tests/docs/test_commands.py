@@ -71,6 +71,8 @@ def parse(words: list[str]) -> typer.Context | None:
     while hasattr(command, "commands"):
         if not words:
             return None
+        if words[0].startswith("-"):  # the group is a command itself
+            break
         assert words[0] in command.commands, words[0]
         command, words = command.commands[words[0]], words[1:]
     try:

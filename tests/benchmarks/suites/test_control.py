@@ -14,13 +14,13 @@ from lives import tiny_life
 
 from snn4.agent.life.trained import trained_policy
 from snn4.agent.run.beings import ANN_TWIN
+from snn4.agent.show.text import COUNTED
 from snn4.benchmarks.publishing import publish
 from snn4.benchmarks.suites import control
 from snn4.benchmarks.suites.int8_twin import Acting
 from snn4.envs.control import make_control
 from snn4.learners.algorithms import LearnerConfig, make_policy
 from snn4.policies.compression.quantization import quantized
-from snn4.policies.metering.energy import COUNTED
 from snn4.policies.sb3 import PolicyConfig
 
 

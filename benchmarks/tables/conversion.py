@@ -1,0 +1,33 @@
+"""The table of converted classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from snn4.benchmarks.tables.markdown import markdown
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """Markdown: one line per network, method and neuron; columns are steps."""
+    steps = sorted({row["T"] for result in results for row in result["seeds"] if "T" in row})
+    lines = []
+    for result in results:
+        ann = _ann(result["seeds"])
+        converted = [row for row in result["seeds"] if "T" in row]
+        for method, neuron in dict.fromkeys((row["method"], row["neuron"]) for row in converted):
+            cells = []
+            for T in steps:
+                found = [
+                    r["top1_accuracy"] for r in converted if (r["method"], r["neuron"], r["T"]) == (method, neuron, T)
+                ]
+                cells.append(f"{100 * sum(found) / len(found):.2f}" if found else "-")
+            lines.append([result["config"], f"{100 * ann:.2f}", method, neuron, *cells])
+    return markdown(["network", "ANN", "method", "neuron", *(f"T={T}" for T in steps)], lines)
+
+
+def _ann(rows: list[dict[str, Any]]) -> float:
+    """Accuracy of the source: a row of its own, or with every row, where seeds have trained sources of their own."""
+    own = [row["top1_accuracy"] for row in rows if row["method"] == "ann"]
+    return fmean(own or [row["ann_top1_accuracy"] for row in rows])
