@@ -16,6 +16,7 @@ from snn4.agent.life.trained import trained_policy
 from snn4.agent.run.beings import ANN_TWIN
 from snn4.agent.show.text import COUNTED
 from snn4.benchmarks.publishing import publish
+from snn4.benchmarks.record_schema import check
 from snn4.benchmarks.suites import control
 from snn4.benchmarks.suites.int8_twin import Acting
 from snn4.envs.control import make_control
@@ -89,6 +90,8 @@ def test_changed_lives_are_published_under_their_own_name(tiny: Path, bench: Cal
     assert [result["config"] for result in results] == ["other-1", "other-2"]
     folder = Path("runs/benchmarks/results/control")
     assert json.loads((folder / "other-2.json").read_text()) == results[1]
+    if results[0]["commit_hash"] is not None:  # in a checkout
+        check(results[0], "other-1")
     assert (results[0]["seeds"][0]["ann_twin"], results[0]["command"][:24]) == ({}, "snn4-agent bench control")
     again = bench("control", tiny, "name=other", "ann_twin=false", "--vary", "policy.T=1,2", "--seeds", "1", "--json")
     assert [result["seeds"] for result in json.loads(again.out)] == [result["seeds"] for result in results]
