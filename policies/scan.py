@@ -1,4 +1,4 @@
-"""The time loop of a layer of neurons over (T, B, …): one fused operator on CPUs, a plain loop everywhere else.
+"""The time loop of a layer of neurons over (T, B, …): one fused operator on CPUs and GPUs, else a plain loop.
 
 Both compute the equations of `snn4.policies.dynamics`. They round at the same places, so their spikes are the same.
 Gradients pass through surrogate, membranes, synapse and adaptation, but not through the reset. For the backward pass,
@@ -16,7 +16,7 @@ from torch import Tensor
 from snn4.policies.dynamics import Dynamics, NeuronState, rest_state, state_dtype
 from snn4.policies.fused import fused_forward, is_fused
 from snn4.policies.reference import reference_scan as reference_scan
-from snn4.policies.scan_operator import room, run
+from snn4.policies.scan_operator import room, run, runs
 
 
 def scan(
@@ -52,7 +52,7 @@ def scan(
         return reference_scan(current, state, dynamics, steps=steps, decay=decay)
     inputs: Any = (current, *(state or (None,) * 3), decay)
     differentiated = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs)
-    if differentiated or is_recorded():
+    if differentiated or is_recorded() or current.device.type != "cpu":
         return run(current, state, decay, dynamics, steps, v_rest)
     last, rest = room(current, dynamics, state, v_rest)  # what the operator does, without its overhead
     return fused_forward(current, last, rest, decay, dynamics, steps), last
@@ -60,9 +60,9 @@ def scan(
 
 def _is_plain(current: Tensor) -> bool:
     """Whether only the plain loop can run over ``current``, or be saved with a trace."""
-    if current.device.type != "cpu" or current.dtype not in (torch.float32, torch.bfloat16):
+    if torch.jit.is_tracing() or not runs(current):  # type: ignore[attr-defined]
         return True
-    return torch.jit.is_tracing() or not (is_recorded() or is_fused())  # type: ignore[attr-defined]
+    return current.device.type == "cpu" and not (is_recorded() or is_fused())
 
 
 def is_recorded() -> bool:

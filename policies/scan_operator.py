@@ -8,6 +8,8 @@ decay that a neuron does not have is None as an argument, and a tensor without e
 from __future__ import annotations
 
 import functools
+import importlib.util
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,35 +29,55 @@ _DYNAMICS = (
 _GRADS = "Tensor? grad_out, Tensor? grad_v, Tensor? grad_i, Tensor? grad_a"
 _TENSORS = 5
 """Of `_STATE`."""
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+"""Whether GPUs have kernels; torch brings Triton on Linux."""
+_DTYPES = {"cpu": (torch.float32, torch.bfloat16), "cuda": (torch.float32, torch.bfloat16, torch.float16)}
+_log = logging.getLogger(__name__)
+
+
+def runs(current: Tensor) -> bool:
+    """Whether there is a kernel for this device and dtype."""
+    if current.device.type == "cuda" and not HAS_TRITON:
+        if not torch.compiler.is_compiling():
+            _say_once()
+        return False
+    return current.dtype in _DTYPES.get(current.device.type, ())
+
+
+@functools.cache
+def _say_once() -> None:
+    _log.warning("no Triton for the fused time loop on GPUs: using the plain loop, which is slower; pip install triton")
 
 
 def run(
     current: Tensor, state: NeuronState | None, decay: Tensor | None, dynamics: Dynamics, steps: int, v_rest: float
 ) -> tuple[Tensor, NeuronState]:
-    """Output (T, B, …) and last state of neurons on a CPU, in float32 or bfloat16; see `snn4.policies.scan`."""
+    """Output (T, B, …) and last state of neurons on a device that `runs` them; see `snn4.policies.scan`."""
     v, i, a = state or (None, None, None)
     out, *last = _forward(current, v, i, a, decay, steps, v_rest, *dynamics)
     return out, _state(last, dynamics)
 
 
-def _scan_on_cpu(
+def _run_scan(
     current: Tensor, v: Any, i: Any, a: Any, decay: Any, steps: int, v_rest: float, *constants: Any
 ) -> tuple[Tensor, ...]:
     d, first = _dynamics(constants), None if v is None else NeuronState(v, i, a)
-    if not is_fused():
+    kernels = _kernels(current)
+    if kernels is None:
         out, last = reference_scan(current, first or rest_state(current, d, v_rest), d, steps=steps, decay=decay)
     else:
         last, rest = room(current, d, first, v_rest)
-        out = fused_forward(current, last, rest, decay, d, steps)
+        out = kernels[0](current, last, rest, decay, d, steps)
     return out, *_parts(current, *last)
 
 
-def _backward_on_cpu(
+def _run_backward(
     grad_out: Any, grad_v: Any, grad_i: Any, grad_a: Any, current: Tensor, v: Any, i: Any, a: Any, decay: Any,
     steps: int, v_rest: float, *constants: Any,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     d, first = _dynamics(constants), None if v is None else NeuronState(v, i, a)
-    if not is_fused():
+    kernels = _kernels(current)
+    if kernels is None:
         grads, tensors = (grad_out, grad_v, grad_i, grad_a), (current, v, i, a, decay)
         return _parts(current, *_plain_backward(d, steps, v_rest, grads, tensors))
     if grad_out is None:
@@ -69,19 +91,31 @@ def _backward_on_cpu(
         )
         grad_state = NeuronState(*parts)
     rest = v_rest if first is None else None
-    grad, grad_decay = fused_backward(grad_out, grad_state, current, first, rest, decay, d)
+    grad, grad_decay = kernels[1](grad_out, grad_state, current, first, rest, decay, d)
     return _parts(current, grad, *(grad_state if first and grad_state else (None,) * 3), grad_decay)
 
 
 # Exported programs return states.
 _register_namedtuple(NeuronState, serialized_type_name="snn4.policies.dynamics.NeuronState")
 
+
+def _kernels(current: Tensor) -> Any:
+    """Compiled forward and backward pass; None if only the plain loop can run."""
+    if current.device.type == "cpu":
+        return (fused_forward, fused_backward) if is_fused() else None
+    if not HAS_TRITON:
+        return None
+    from snn4.policies.triton_scan import triton_backward, triton_forward
+
+    return triton_forward, triton_backward
+
+
 _scan = torch.library.custom_op(
-    "snn4::scan", _scan_on_cpu, mutates_args=(), device_types="cpu",
+    "snn4::scan", _run_scan, mutates_args=(), device_types=("cpu", "cuda"),
     schema=f"({_STATE}, {_DYNAMICS}) -> (Tensor, Tensor, Tensor, Tensor)",
 )  # fmt: skip
 _backward = torch.library.custom_op(
-    "snn4::scan_backward", _backward_on_cpu, mutates_args=(), device_types="cpu",
+    "snn4::scan_backward", _run_backward, mutates_args=(), device_types=("cpu", "cuda"),
     schema=f"({_GRADS}, {_STATE}, {_DYNAMICS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )  # fmt: skip
 
@@ -182,7 +216,7 @@ _backward.register_autograd(_differentiate_again, setup_context=_keep_gradients)
 class _EagerScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Any:
-        output = _scan_on_cpu(*arguments)
+        output = _run_scan(*arguments)
         _keep(ctx, arguments, output)
         return output
 
@@ -190,7 +224,7 @@ class _EagerScan(torch.autograd.Function):
 
 
 class _Scan(torch.autograd.Function):
-    forward, setup_context, backward = staticmethod(_scan_on_cpu), staticmethod(_keep), staticmethod(_differentiate)
+    forward, setup_context, backward = staticmethod(_run_scan), staticmethod(_keep), staticmethod(_differentiate)
 
     @staticmethod
     def vmap(info: Any, dims: Any, *arguments: Any) -> Any:
@@ -202,7 +236,7 @@ class _Scan(torch.autograd.Function):
 
 
 class _Backward(torch.autograd.Function):
-    forward, setup_context = staticmethod(_backward_on_cpu), staticmethod(_keep_gradients)
+    forward, setup_context = staticmethod(_run_backward), staticmethod(_keep_gradients)
     backward = staticmethod(_differentiate_again)
 
     @staticmethod
@@ -226,7 +260,7 @@ def _gradients(*arguments: Any) -> Any:
         return _backward(*arguments)
     if torch._C._are_functorch_transforms_active() or torch.is_grad_enabled():
         return _Backward.apply(*arguments)  # type: ignore[no-untyped-call]
-    return _backward_on_cpu(*arguments)
+    return _run_backward(*arguments)
 
 
 def _places(d: Dynamics) -> tuple[int, ...]:
@@ -280,7 +314,7 @@ def room(current: Tensor, d: Dynamics, state: NeuronState | None, v_rest: float)
     if state is not None:
         return state.map(_copy), None
     shape, k = current.shape[1:], len(d.decay)
-    empty = functools.partial(torch.empty, dtype=torch.float32, device="cpu")
+    empty = functools.partial(torch.empty, dtype=torch.float32, device=current.device)
     i, a = (None if constant is None else empty(shape) for constant in (d.syn_decay, d.adaptation))
     return NeuronState(empty(shape if k == 1 else (k, *shape)), i, a), v_rest
 
