@@ -212,6 +212,20 @@ def ppo(rounds: int) -> dict[str, Any]:
     return {"times": take_turns(runs, rounds, warm_up=1), "compiling": _compiling()}  # type: ignore[arg-type]
 
 
+def compiled_forward(rounds: int) -> Times:
+    """Seconds per forward pass of vgg-small at T=4 for 8 images, as it is, and compiled as one graph."""
+    from snn4.policies.networks.config import NetworkConfig
+    from snn4.policies.networks.perception import make_network
+
+    torch.set_num_threads(1)
+    net: Any = make_network(NetworkConfig("vgg-small", T=4).resolve(3, (32, 32), n_classes=10), "torch").eval()
+    net, x = net.to(memory_format=torch.channels_last), torch.randn(8, 3, 32, 32)
+    x = x.to(memory_format=torch.channels_last)
+    compiled = torch.compile(net, fullgraph=True)
+    with torch.no_grad():
+        return take_turns({"compiled": lambda: compiled(x), "eager": lambda: net(x)}, rounds, repeat=3)
+
+
 def _compiling() -> dict[str, float]:
     """Extra seconds of the first training step of a spiking policy over the second, without and with cache."""
     with tempfile.TemporaryDirectory() as cache:
@@ -253,6 +267,7 @@ _SECTIONS: dict[str, Callable[[int], Any]] = {
     "act conv T=4": lambda rounds: act_conv(4, rounds),
     "act conv T=2": lambda rounds: act_conv(2, rounds),
     "ppo": ppo,
+    "compiled": compiled_forward,
     "compiling": lambda rounds: compiling(),
 }
 
@@ -305,6 +320,10 @@ def _judge_ppo(runs: list[Any]) -> list[Row]:
     ]
 
 
+def _judge_compiled(runs: list[Times]) -> list[Row]:
+    return [Row("torch.compile, vgg-small forward, T=4", "eager", ratio(runs[0], "compiled", "eager"), 1.0)]
+
+
 def _judge_memory(runs: list[float]) -> list[Row]:
     quotient = runs[1] / runs[0]
     same = {"median": quotient, "low": quotient, "high": quotient}
@@ -326,6 +345,7 @@ _JUDGES: dict[str, Callable[[list[Any]], list[Row]]] = {
     "act conv T=4": _judge_conv(4),
     "act conv T=2": _judge_conv(2),
     "ppo": _judge_ppo,
+    "compiled": _judge_compiled,
 }
 
 
