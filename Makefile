@@ -8,17 +8,18 @@ ARGS   =
 BIN := .venv/bin
 EXTRAS_run  := box2d
 EXTRAS_test := box2d,test
+EXTRAS_docs := docs
 EXTRAS_dev  := box2d,dev
-STAMPS := .venv/.installed-run .venv/.installed-test .venv/.installed-dev
+STAMPS := .venv/.installed-run .venv/.installed-test .venv/.installed-docs .venv/.installed-dev
 # Each set of extras holds the smaller ones, so installing it counts for them too.
 ALSO_test := .venv/.installed-run
-ALSO_dev  := .venv/.installed-run .venv/.installed-test
+ALSO_dev  := .venv/.installed-run .venv/.installed-test .venv/.installed-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Two pips must not write into one .venv at the same time, so -j is ignored.
 .NOTPARALLEL:
-.PHONY: help run test test-portable lint types layers check lava install-run install-test install-dev clean
+.PHONY: help run test test-portable lint types layers docs docs-serve check lava install-run install-test install-dev clean
 
 help: ## list the targets
 	@echo 'make TARGET [PYTHON=python3.12] [CONFIG=configs/x.yaml] [ARGS="more arguments"]'
@@ -53,7 +54,16 @@ types: .venv/.installed-dev ## mypy
 layers: .venv/.installed-dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-check: lint types layers test ## all of the above but run
+# mkdocs-material prints a long notice about its future otherwise.
+docs docs-serve: export NO_MKDOCS_2_WARNING := 1
+
+docs: .venv/.installed-docs ## write the documentation to site/; any broken link is an error
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: .venv/.installed-docs ## show the documentation, and each change of it
+	$(BIN)/python -m mkdocs serve $(ARGS)
+
+check: lint types layers docs test ## all checks
 
 lava: .venv/.installed-run ## make the environment with Python 3.10 in which verify and the tests run Lava
 	@$(BIN)/snn4-agent lava-env
@@ -85,6 +95,6 @@ $(STAMPS): .venv/.installed-%: .venv/.made pyproject.toml
 	@touch $@
 
 clean: ## remove .venv, caches and build leftovers (runs/ stays)
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf .coverage .coverage.* htmlcov
 	find . -name __pycache__ -not -path './.git/*' -not -path './runs/*' -prune -exec rm -rf {} +

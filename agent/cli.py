@@ -181,11 +181,16 @@ def evaluate(
 def report(
     run: _Run,
     file: Annotated[Optional[Path], typer.Argument(help="HTML file; default: report.html in the folder.")] = None,  # noqa: UP045
+    figures: Annotated[Optional[Path], typer.Option(help="New folder for all figures, as SVG and PNG.")] = None,  # noqa: UP045
 ) -> None:
-    """Write the report of a run, as far as it has come: scores, retention, curves."""
+    """Write the report of a run, as far as it has come: scores, spikes, retention, curves."""
     from snn4.agent import runner
+    from snn4.agent.show.charts import kept_in
 
-    print(f"report: {runner.report(run, file)}")
+    with kept_in(figures):
+        print(f"report: {runner.report(run, file)}")
+    if figures is not None:
+        print(f"figures: {figures}")
 
 
 @app.command()

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +34,7 @@ from snn4.agent.run.journal import (
     read_summary,
     require_place,
     require_run,
+    thinned_events,
 )
 from snn4.agent.run.kind import Kind
 from snn4.agent.run.place import places
@@ -280,7 +281,7 @@ def _close(kind: Kind, work: Work, config: Any, journal: Journal) -> None:
         return
     origin = {"seed": config.seed, **commit_of(journal.folder), "config": dataclasses.asdict(config)}
     summary = {**work.summary(), **origin}
-    sections = kind.sections(_events(journal.folder), summary)
+    sections = kind.sections(thinned_events(journal.folder), summary)
     write_page(journal.folder / REPORT, kind.title(summary["config"]), sections)
     journal.finish("finished", summary)  # last: a run that could not write its report is resumed
 
@@ -335,7 +336,7 @@ def evaluate(name: str, options: Mapping[str, Any], page: Path | None = None, as
     code = commit_of(folder) if (folder / RUN).is_file() else commit()
     summary = {"config": dataclasses.asdict(config), **measured, "seed": config.seed, **code}
     if page is not None:
-        write_page(page, kind.title(summary["config"]), kind.sections(_events(folder), summary))
+        write_page(page, kind.title(summary["config"]), kind.sections(thinned_events(folder), summary))
     if as_json:
         print(json.dumps(summary, indent=2))
         return
@@ -359,7 +360,7 @@ def report(folder: Path, path: Path | None = None) -> Path:
     require_place(path)
     kind, raw, _ = kinds.opened(folder / CONFIG)
     path = path or folder / REPORT
-    write_page(path, kind.title(raw), kind.sections(_events(folder), read_summary(folder)))
+    write_page(path, kind.title(raw), kind.sections(thinned_events(folder), read_summary(folder)))
     return path
 
 
@@ -387,13 +388,9 @@ def show_genes(config: str, overrides: Sequence[str]) -> None:
         print("".join("\t".join(row) + "\n" for row in found), end="")
 
 
-def _events(folder: Path) -> Iterator[Any]:
-    return (event for _, event, _ in read_events(folder))
-
-
 def world(config: str) -> None:
     """Print the plan of ``config``: a file, a shipped config, or a run folder with its progress."""
     folder = Path(config)
     is_run = (folder / RUN).is_file()
     kind, checked = kinds.load(folder / CONFIG if is_run else config)
-    Console().print(kind.plan(checked, places(_events(folder)) if is_run else {}))
+    Console().print(kind.plan(checked, places(thinned_events(folder)) if is_run else {}))

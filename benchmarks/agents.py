@@ -24,7 +24,9 @@ from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.utils import LinearSchedule
 
 from snn4.agent import runner
-from snn4.benchmarks.publishing import RESULTS, interval, markdown, publish
+from snn4.benchmarks.publishing import RESULTS, interval, publish
+from snn4.benchmarks.tables.agents import cell_name
+from snn4.benchmarks.tables.agents import table as table
 from snn4.envs.control import make_control
 
 PATH = RESULTS / "conversion" / "agents.json"
@@ -81,7 +83,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
-        print(table(json.loads(PATH.read_text(encoding="utf-8"))["seeds"]))
+        print(table(json.loads(PATH.read_text(encoding="utf-8"))))
         return
     torch.set_num_threads(1)
     arguments.runs_dir.mkdir(parents=True, exist_ok=True)
@@ -96,7 +98,15 @@ def main() -> None:
                         continue
                     rows.append({**cell, **_converted(agent, cell, arguments.runs_dir)})
                     print(json.dumps({**cell, "loss": rows[-1]["loss"]}), flush=True)
-                    publish(PATH, "agents", "agents", rows, {})
+                    publish(PATH, "agents", "agents", rows, summary(rows))
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The loss of each cell in percent of the return above chance, with its 95 % interval over seeds."""
+    losses: dict[str, list[float]] = {}
+    for row in rows:
+        losses.setdefault(cell_name(row), []).append(100 * row["loss"])
+    return {name: interval(values) for name, values in losses.items()}
 
 
 def _trained(environment: str, seed: int, runs: Path) -> Path:
@@ -121,20 +131,6 @@ def _converted(agent: Path, cell: dict[str, Any], runs: Path) -> dict[str, Any]:
     }
     keys = ("algorithm", "chance", "loss", "pieces", "residual", "calibration_states", "layers")
     return {**{key: summary[key] for key in keys}, "scores": scores}
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: one line per environment, neuron and T."""
-    lines = []
-    for environment, neuron, T in dict.fromkeys((row["environment"], row["neuron"], row["T"]) for row in rows):
-        same = [row for row in rows if (row["environment"], row["neuron"], row["T"]) == (environment, neuron, T)]
-        returns = {name: [row["scores"][name]["return_mean"] for row in same] for name in ("ann_twin", "network")}
-        loss = interval([100 * row["loss"] for row in same])
-        means = [f"{np.mean(values):.1f}" for values in returns.values()]
-        spread = "" if loss["interval95"] is None else f" ± {loss['interval95']:.2f}"
-        name = f"{same[0]['algorithm']} in {environment}"
-        lines.append([name, neuron, str(T), str(len(same)), *means, f"{loss['mean']:.2f}{spread}"])
-    return markdown(["agent", "neuron", "T", "seeds", "ANN", "SNN", "loss above chance, %"], lines)
 
 
 if __name__ == "__main__":

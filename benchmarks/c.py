@@ -26,7 +26,9 @@ from snn4.agent.export.export import export
 from snn4.agent.export.integers import calibration, integers_of
 from snn4.agent.export.normalizing import input_normalization
 from snn4.agent.export.source import PolicySource, open_source
-from snn4.benchmarks.publishing import RESULTS, at_least, markdown, publish
+from snn4.benchmarks.publishing import RESULTS, at_least, publish
+from snn4.benchmarks.records import read_record
+from snn4.benchmarks.tables.c import table as table
 from snn4.benchmarks.timing import ratio, take_turns
 from snn4.policies.export.c import c_name, c_sizes
 
@@ -41,12 +43,6 @@ void loop(const float *observations, int n, int passes, float *out) {
 PASSES = 20
 """Over all observations, in the loop of C, which would be too short to time otherwise."""
 COMPILE = ("cc", "-std=c99", "-O2", "-shared", "-fPIC", "loop.c", "-o", "loop.so", "-lm")
-CONTENDERS = {
-    "c": "C, called in a loop of C",
-    "c_from_python": "C, called from Python (ctypes)",
-    "engine": "event-driven engine, called from Python",
-    "predict": "policy.predict of stable-baselines3",
-}
 
 
 def main() -> None:
@@ -57,7 +53,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
-        print(table())
+        print(table(read_record(RESULT)))
         return
     if arguments.run is None:
         parser.error("run: got none, allowed is the run folder of a life")
@@ -83,6 +79,7 @@ def measure(run: str, rounds: int) -> dict[str, Any]:
     decisions = {name: len(seen) * (PASSES if name == "c" else 1) for name in times}
     times = {name: [seconds / decisions[name] for seconds in each] for name, each in times.items()}
     return {
+        "seed": None,
         "name": source.name,
         "environment": source.task.environment,
         "neurons": [layer.neurons.shape[0] for layer in network.layers],
@@ -123,16 +120,6 @@ def _contenders(source: PolicySource, library: ctypes.CDLL, seen: Any, raw: Any)
         "engine": each(body.decide, [row[None] for row in seen]),
         "predict": each(lambda x: source.policy.predict(x, deterministic=True), observations),
     }
-
-
-def table() -> str:
-    """Markdown: a line per network, microseconds per decision."""
-    lines = []
-    for row in json.loads(RESULT.read_text(encoding="utf-8"))["seeds"]:
-        sizes, kib = "-".join(map(str, row["neurons"])), row["bytes"]["flash"] / 1024
-        times = [f"{row['seconds_per_decision'][name] * 1e6:.2f}" for name in CONTENDERS]
-        lines.append([f"{row['environment']}, {sizes}, T = {row['T']}", f"{kib:.1f} KiB", *times])
-    return markdown(["network", "flash", *(f"{name}, µs" for name in CONTENDERS.values())], lines)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from snn4.agent.cli import main as run_commands
 
 bench = typer.Typer(no_args_is_help=True, help="Measure this installation.")
 app.add_typer(bench, name="bench")
+leaderboard = typer.Typer(help="Generate the leaderboard from the published records, or check it.")
+app.add_typer(leaderboard, name="leaderboard")
 
 
 @bench.command()
@@ -58,6 +60,40 @@ def continual(
     from snn4.benchmarks.continual import command
 
     command(benchmark, strategies, seeds, changes or [], jobs, runs_dir, results_dir, json, table)
+
+
+@leaderboard.callback(invoke_without_command=True)
+def generate(
+    context: typer.Context,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit with 1 if a file disagrees with the records.")
+    ] = False,
+    results: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder of the records; the leaderboard is written beside it. Default: benchmarks/results."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print all rows, or the files that disagree.")] = False,
+) -> None:
+    """Write LEADERBOARD.md, leaderboard.json, and the tables of results in README.md and docs/."""
+    if context.invoked_subcommand is None:
+        from snn4.benchmarks.leaderboard.files import command
+        from snn4.benchmarks.records import RESULTS
+
+        command(results or RESULTS, check, json)
+
+
+@leaderboard.command()
+def submit(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    results: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder for the record. Default: benchmarks/results/submitted."),
+    ] = None,
+) -> None:
+    """Make a record of a finished run, for the leaderboard."""
+    from snn4.benchmarks.leaderboard.submission import SUBMITTED, submit
+
+    print(f"record: {submit(run, results or SUBMITTED)}\nshow it with: snn4-agent leaderboard")
 
 
 def main() -> None:

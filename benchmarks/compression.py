@@ -14,20 +14,25 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
+from stable_baselines3 import PPO
 
 from snn4.agent import kinds, runner
 from snn4.agent.models.files import read_about
 from snn4.agent.models.other_data import read_for
 from snn4.agent.transformation.test import beside
-from snn4.benchmarks.publishing import RESULTS, at_least, markdown, publish
+from snn4.benchmarks.publishing import RESULTS, at_least, publish
+from snn4.benchmarks.records import contents, data_name
+from snn4.benchmarks.tables.compression import engine_table, network_table
 from snn4.benchmarks.timing import take_turns
-from snn4.policies.acting.mlp import SpikingMLP
+from snn4.policies.deploy import Deployed, load, save
+from snn4.policies.sb3 import SpikingActorCriticPolicy
 
 COMPRESSION = RESULTS / "compression"
 ENGINE = COMPRESSION / "engine.json"
@@ -54,7 +59,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.table:
-        print(network_table() if arguments.table == "networks" else engine_table())
+        results = contents(COMPRESSION)
+        print(network_table(results) if arguments.table == "networks" else engine_table(results))
     elif arguments.engine:
         publish(ENGINE, "compression", "engine", engine_rows(arguments.rounds), {})
     elif arguments.model is None:
@@ -89,13 +95,14 @@ def measured(folder: Path) -> dict[str, Any]:
     """The indicators of a compression on test data and, of classifiers, on validation data."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     if summary["part"] == "test":
-        return {"compressed": summary["compressed"], "test": summary["comparison"]}
+        about = {"environment": summary["environment"], "compressed": summary["compressed"]}
+        return {**about, "test": summary["comparison"]}
     config = kinds.load(folder / "config.yaml")[1]
     file = folder / "model.safetensors"
     data = read_for(file, read_about(file), config.data, config.name)
     test = beside(config.compress, folder, data)
-    epochs = summary["recovered_epochs"]
-    return {"compressed": summary["compressed"], "epochs": epochs, "validation": summary["comparison"], "test": test}
+    about = {"data": data_name(summary["config"]["data"]), "compressed": summary["compressed"]}
+    return {**about, "epochs": summary["recovered_epochs"], "validation": summary["comparison"], "test": test}
 
 
 def _scores(row: dict[str, Any]) -> dict[str, Any]:
@@ -108,74 +115,57 @@ def _scores(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def engine_rows(rounds: int) -> list[dict[str, Any]]:
-    """Seconds per decision of policies with random weights, in the fastest of ``rounds`` in which they take turns.
+    """Seconds per decision of deployed policies with random weights, in the fastest of ``rounds``, taken in turns.
 
     All of them spike alike: weights of sparse layers are larger, so that currents have the spread of dense ones.
     """
     rows = []
-    observations = np.random.default_rng(0).standard_normal((20, 1, 8)).astype(np.float32)
+    observations = np.random.default_rng(0).standard_normal((20, 8)).astype(np.float32)
     for steps in (4, 16):
         policies = {name: _policy(widths, sparsity, steps) for name, (widths, sparsity) in CONTENDERS.items()}
-        times = take_turns({name: _decisions(policy, observations) for name, policy in policies.items()}, rounds)
+        deployed = {name: _decisions(_deployed(policy), observations) for name, policy in policies.items()}
+        times = take_turns(deployed, rounds)
         seconds = {name: min(times[name]) / len(observations) for name in policies}
         for name, policy in policies.items():
+            body: Any = policy.policy.mlp_extractor.policy_net
             with torch.no_grad():
-                rates = [float(spikes.mean()) for spikes in policy.spikes(torch.from_numpy(observations[:, 0]))]
+                rates = [float(spikes.mean()) for spikes in body.spikes(torch.from_numpy(observations))]
             rows.append({
-                "policy": name, "T": steps, "seconds": seconds[name], "spike_rates": rates,
+                "seed": None, "policy": name, "T": steps, "seconds": seconds[name], "spike_rates": rates,
                 "times_as_fast": seconds[UNPRUNED] / seconds[name],
             })  # fmt: skip
             print(json.dumps(rows[-1]), flush=True)
     return rows
 
 
-def _policy(widths: tuple[int, int], sparsity: float, steps: int) -> SpikingMLP:
+def _policy(widths: tuple[int, int], sparsity: float, steps: int) -> PPO:
+    """With 8 values and 4 actions, as in LunarLander."""
+    kwargs = {"net_arch": list(widths), "T": steps, "sparsity": sparsity}
+    model = PPO(SpikingActorCriticPolicy, _Nowhere(), policy_kwargs=kwargs, seed=0, device="cpu")
     torch.manual_seed(0)
-    policy = SpikingMLP(8, widths, steps, sparsity=sparsity).eval()
-    for layer in policy.layers[::2]:
-        weight: Any = layer.weight
-        weight.data.mul_(2 * len(weight) ** 0.5 / weight.norm())
-    return policy
+    body: Any = model.policy.mlp_extractor.policy_net
+    for layer in body.layers[::2]:
+        layer.weight.data.mul_(2 * len(layer.weight) ** 0.5 / layer.weight.norm())
+    return model
 
 
-def _decisions(policy: SpikingMLP, observations: Any) -> Any:
+class _Nowhere(gymnasium.Env[Any, Any]):
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (8,))
+    action_space = gymnasium.spaces.Discrete(4)
+
+
+def _deployed(model: PPO) -> Deployed:
+    with tempfile.TemporaryDirectory() as place:
+        save(model, Path(place) / "policy.npz")
+        return load(Path(place) / "policy.npz")
+
+
+def _decisions(policy: Deployed, observations: Any) -> Any:
     def decide() -> None:
         for x in observations:
-            policy.decide(x)
+            policy.act(x)
 
     return decide
-
-
-def network_table() -> str:
-    """Markdown: one line per setting of each network, means over seeds."""
-    lines = [line for path in sorted(COMPRESSION.glob("*.json")) if path != ENGINE for line in _lines(path)]
-    head = ["network", "setting", "seeds", "before", "after", "parameters", "synapses", "accumulates", "bytes"]
-    return markdown(head, lines)
-
-
-def engine_table() -> str:
-    """Markdown: one line per policy and number of steps."""
-    rows = json.loads(ENGINE.read_text(encoding="utf-8"))["seeds"]
-    cells = [
-        [row["policy"], str(row["T"]), f"{1e6 * row['seconds']:.1f}", f"{row['times_as_fast']:.2f}"] for row in rows
-    ]
-    return markdown(["policy", "T", "µs a decision", "times as fast"], cells)
-
-
-def _lines(path: Path) -> Iterator[list[str]]:
-    result = json.loads(path.read_text(encoding="utf-8"))
-    for changes in dict.fromkeys(tuple(row["changes"]) for row in result["seeds"]):
-        same = [row["test"] for row in result["seeds"] if tuple(row["changes"]) == changes]
-        mean = {part: float(np.mean([row[part]["return_mean"] for row in same])) for part in ("before", "after")}
-        is_return = "episodes" in same[0]["before"]
-        scores = [f"{value:.1f}" if is_return else f"{100 * value:.2f}" for value in mean.values()]
-        costs = [_saved(same, key) for key in ("parameters", "synapses", "effective_acs", "bytes")]
-        yield [result["config"], ", ".join(changes), str(len(same)), *scores, *costs]
-
-
-def _saved(rows: list[dict[str, Any]], key: str) -> str:
-    """The change in percent."""
-    return f"{100 * float(np.mean([row['after'][key] / row['before'][key] for row in rows])) - 100:+.0f} %"
 
 
 if __name__ == "__main__":

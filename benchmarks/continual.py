@@ -14,7 +14,7 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ from snn4.agent.run.journal import read_events
 from snn4.agent.run.provenance import provenance
 from snn4.agent.run.work import OneProcess
 from snn4.agent.stream.config import ContinualConfig
-from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown, side_by_side
+from snn4.benchmarks.publishing import RESULTS, done_once, interval, side_by_side
+from snn4.benchmarks.record_schema import SCHEMA
+from snn4.benchmarks.tables.continual import table as table
 
 CONTINUAL = RESULTS / "continual"
 """The folder of published results."""
@@ -119,7 +121,8 @@ def cell_once(name: str, path: Path, changes: list[str], runs: Path) -> dict[str
 
 def add(file: Path, benchmark: str, name: str, changes: list[str], row: dict[str, Any]) -> dict[str, Any]:
     """Add a cell to the result file. Other strategies stay; other seeds of this one stay if its config is the same."""
-    result: dict[str, Any] = _read(file) if file.is_file() else {"config": benchmark, "strategies": {}}
+    new = {**SCHEMA, "suite": "continual", "config": benchmark, "strategies": {}}
+    result: dict[str, Any] = {**new, **(_read(file) if file.is_file() else {})}
     config, previous = row.pop("config"), result["strategies"].get(name)
     rows = previous["seeds"] if previous and previous["config"] == config else []
     if previous and not rows:
@@ -151,29 +154,6 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             if key in intervals[NETWORK]
         }
     return intervals
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line per benchmark and strategy."""
-    head = ["benchmark", "strategy", "seeds", "SNN average accuracy %", "ANN twin %", "SNN - ANN",
-            "incremental SNN", "ANN", "forgetting SNN", "ANN", "memory kB SNN", "ANN"]  # fmt: skip
-    return markdown(head, [line for result in results for line in _lines(result)])
-
-
-def _lines(result: dict[str, Any]) -> Iterator[list[str]]:
-    for name, strategy in sorted(result["strategies"].items(), key=lambda item: _accuracy(item[1]), reverse=True):
-        intervals = strategy["summary"]
-        snn, ann = intervals[NETWORK], intervals.get(ANN_TWIN, {})
-        difference = intervals.get("difference", {})
-        cells = [_percent(measures.get("average_accuracy")) for measures in (snn, ann, difference)]
-        for key in ("average_incremental_accuracy", "forgetting"):
-            cells += [_percent(snn.get(key)), _percent(ann.get(key))]
-        cells += [_kilobytes(snn.get("memory_bytes")), _kilobytes(ann.get("memory_bytes"))]
-        yield [result["config"], name, str(len(strategy["seeds"])), *cells]
-
-
-def _accuracy(strategy: dict[str, Any]) -> float:
-    return float(strategy["summary"][NETWORK]["average_accuracy"]["mean"])
 
 
 def _config(benchmark: str) -> Path:
@@ -224,14 +204,3 @@ def _resolved(config: ContinualConfig) -> dict[str, Any]:
 def _accuracies(row: dict[str, Any]) -> str:
     accuracies = [f"{100 * row[being]['average_accuracy']:.2f} %" for being in BEINGS if being in row]
     return f"average accuracy {', ANN twin '.join(accuracies)}"
-
-
-def _percent(value: dict[str, Any] | None) -> str:
-    if value is None:
-        return "-"
-    spread = "" if value["interval95"] is None else f" ± {100 * value['interval95']:.2f}"
-    return f"{100 * value['mean']:.2f}{spread}"
-
-
-def _kilobytes(value: dict[str, Any] | None) -> str:
-    return "-" if value is None else f"{value['mean'] / 1000:,.0f}"

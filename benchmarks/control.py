@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,9 @@ from snn4.agent.evaluation.returns import normalized
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM
 from snn4.agent.run.events import Began, Evaluated, Saved
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import (
-    RESULTS,
-    at_least,
-    done_once,
-    markdown,
-    mean_and_std,
-    publish,
-    side_by_side,
-    spread,
-    typed,
-)
-from snn4.policies.metering.energy import counted
+from snn4.benchmarks.publishing import RESULTS, at_least, done_once, mean_and_std, publish, side_by_side, typed
+from snn4.benchmarks.records import contents
+from snn4.benchmarks.tables.control import table as table
 
 CONTROL = RESULTS / "control"
 _BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN}
@@ -56,7 +46,7 @@ def main() -> None:
         rows_of_config = [row for (owner, *_), row in zip(lives, rows, strict=True) if owner == typed_name]
         publish(CONTROL / f"{config.name}.json", "control", config.name, rows_of_config, summary(rows_of_config))
     if arguments.table:
-        print(table(json.loads(path.read_text(encoding="utf-8")) for path in sorted(CONTROL.glob("*.json"))))
+        print(table(contents(CONTROL)))
 
 
 def live_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
@@ -110,48 +100,6 @@ def _retention(rows: list[dict[str, Any]], who: str, task: str) -> dict[str, Any
     ]
     returns = [value for value in values if value is not None]
     return {"normalized": mean_and_std(returns, True)} if returns else {}
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line per result and task; for several tasks, with the retention in percent.
-
-    A note below the table says what its energies include.
-    """
-    head = (
-        "task",
-        "seeds",
-        "steps",
-        "SNN return",
-        "ANN return",
-        "SNN spikes",
-        "SNN nJ fp32 (int8)",
-        "ANN nJ fp32 (int8)",
-    )
-    lines, measured = list[list[str]](), list[dict[str, Any]]()
-    for result in results:
-        measured += [row for seed in result["seeds"] for who in _BEINGS for row in seed[who].values()]
-        for task, snn in result["summary"]["tasks"].items():
-            ann, first = result["summary"].get("ann_twin", {}).get(task), result["seeds"][0]["tasks"][task]
-            alone = len(result["summary"]["tasks"]) == 1 and not any(line[0] == task for line in lines)
-            name = task if alone else f"{result['config']}: {task}"
-            cells = [name, str(len(result["seeds"])), f"{first['env_steps']:,}", _return(snn), _return(ann)]
-            cells += [f"{snn['spikes_per_decision']['mean']:.0f}", _energy(snn), _energy(ann)]
-            lines.append(cells)
-    return f"{markdown(head, lines)}\n\n{counted(measured)}"
-
-
-def _return(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return "not trained"
-    text = spread(row["return_mean"], 1)
-    return f"{text} ({100 * row['normalized']['mean']:.0f} %)" if "normalized" in row else text
-
-
-def _energy(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return "-"
-    fp32, int8 = (row[f"energy_joules_45nm_{kind}"]["mean"] * 1e9 for kind in ("fp32", "int8"))
-    return f"{fp32:.2f} ({int8:.2f})"
 
 
 if __name__ == "__main__":

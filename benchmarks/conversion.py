@@ -29,7 +29,9 @@ from snn4.agent.evaluation.indicators import meter, spread
 from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.models.files import read_about
 from snn4.agent.models.sources import open_model
-from snn4.benchmarks.publishing import RESULTS, markdown, publish
+from snn4.benchmarks.publishing import RESULTS, publish
+from snn4.benchmarks.records import contents
+from snn4.benchmarks.tables.conversion import table as table
 from snn4.envs.data.datasets import Data, DataConfig, load_data
 from snn4.learners.conversion.conversion import ConversionConfig, convert
 from snn4.learners.conversion.networks import artificial
@@ -59,7 +61,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
-        print(table())
+        print(table(contents(CONVERSION, "conversion")))
         return
     if arguments.finetuned is not None:
         keep_freed_memory()
@@ -79,7 +81,8 @@ def _measure_all(arguments: argparse.Namespace) -> None:
     path = CONVERSION / f"{name}.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["seeds"] if path.is_file() else []
     if not any(row["method"] == "ann" for row in rows):
-        rows.append({"method": "ann", "top1_accuracy": _accuracy(network, data), "test_samples": len(data.test)})
+        named = {"method": "ann", "data": arguments.data, "seed": None}
+        rows.append({**named, "top1_accuracy": _accuracy(network, data), "test_samples": len(data.test)})
     for cell in _cells(arguments):
         if any(all(row.get(key) == value for key, value in cell.items()) for row in rows):
             continue
@@ -104,7 +107,7 @@ def _measure_finetuned(arguments: argparse.Namespace) -> None:
     for T in arguments.steps:
         cost = meter(Recognizer(network, T), spread(InOrder(data.test, 25), len(data.test), 100))
         rows.append({
-            **_how(config), "T": T, "seed": config.seed,
+            **_how(config), "data": config.data.name, "T": T, "seed": config.seed,
             "top1_accuracy": recognition.top1[T - 1], "top1_accuracy_by_step": recognition.top1[:T],
             "test_samples": len(recognition.labels), "spikes_per_decision": cost.spikes_per_decision,
             "effective_acs": cost.effective_acs, "effective_macs": cost.effective_macs,
@@ -127,7 +130,7 @@ def _cells(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Method, neuron, steps, images and seed of each measurement."""
     for seed in arguments.seeds:
         for steps in arguments.steps:
-            common = {"T": steps, "images": arguments.images, "seed": seed}
+            common = {"data": arguments.data, "T": steps, "images": arguments.images, "seed": seed}
             if arguments.peer:
                 yield {"method": arguments.peer, "neuron": "if", **common}
                 continue
@@ -185,26 +188,6 @@ def _peer(network: Any, calibration: Tensor, data: Data, cell: dict[str, Any]) -
     by_step = (right / shown).tolist()
     return {"top1_accuracy": by_step[-1], "top1_accuracy_by_step": by_step, "seconds": seconds,
             "test_samples": shown}  # fmt: skip
-
-
-def table() -> str:
-    """Markdown: one line per network, method and neuron; columns are steps."""
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(CONVERSION.glob("*.json"))]
-    results = [result for result in results if result["config"] != "agents"]
-    steps = sorted({row["T"] for result in results for row in result["seeds"] if "T" in row})
-    lines = []
-    for result in results:
-        ann = next(row["top1_accuracy"] for row in result["seeds"] if row["method"] == "ann")
-        converted = [row for row in result["seeds"] if "T" in row]
-        for method, neuron in dict.fromkeys((row["method"], row["neuron"]) for row in converted):
-            cells = []
-            for T in steps:
-                found = [
-                    r["top1_accuracy"] for r in converted if (r["method"], r["neuron"], r["T"]) == (method, neuron, T)
-                ]
-                cells.append(f"{100 * sum(found) / len(found):.2f}" if found else "-")
-            lines.append([result["config"], f"{100 * ann:.2f}", method, neuron, *cells])
-    return markdown(["network", "ANN", "method", "neuron", *(f"T={T}" for T in steps)], lines)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ import numpy as np
 from snn4.agent.run.beings import ORGANISM
 from snn4.agent.run.events import Evaluated, Event, Score
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown, publish, typed
+from snn4.benchmarks.publishing import RESULTS, done_once, interval, publish, typed
+from snn4.benchmarks.records import contents
+from snn4.benchmarks.tables.drift import table as table
 
 DRIFT = RESULTS / "drift"
 ALONE = ("ann_twin=false", "relu_twin=false")
@@ -44,7 +46,7 @@ def main() -> None:
         rows = [compared(name, [*changes, *ALONE, f"seed={seed}"], arguments.runs_dir) for seed in arguments.seeds]
         publish(DRIFT / f"{config.name}.json", "drift", config.name, rows, summary(rows))
     if arguments.table:
-        print(table(json.loads(path.read_text(encoding="utf-8")) for path in sorted(DRIFT.glob("*.json"))))
+        print(table(contents(DRIFT)))
 
 
 def compared(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
@@ -94,24 +96,6 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         differences = [a - b for a, b in zip(evolving, awake, strict=True)]
         found[name] = {"evolving": interval(evolving), "awake": interval(awake), "difference": interval(differences)}
     return found
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: two lines per config, with means over the whole life, and over all its worlds in the end."""
-    head = ("life", "seeds", "measured", "return, evolving", "without", "difference", "operations, evolving", "without")
-    lines = []
-    for result in results:
-        for prefix, measured in (("", "over the whole life"), ("tested_", "in all its worlds, in the end")):
-            value, cost = (result["summary"][f"{prefix}{name}"] for name in MEASURES)
-            returns = [_shown(value[name], 1) for name in ("evolving", "awake", "difference")]
-            costs = [_shown(cost[name], 0) for name in ("evolving", "awake")]
-            lines.append([result["config"], str(len(result["seeds"])), measured, *returns, *costs])
-    return markdown(head, lines)
-
-
-def _shown(found: dict[str, Any], digits: int) -> str:
-    half = found["interval95"]
-    return f"{found['mean']:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
 
 
 if __name__ == "__main__":

@@ -13,14 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from snn4.agent.evolution.front import hypervolume
 from snn4.agent.run.events import Entered
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import RESULTS, at_least, done_once, markdown, mean_and_std, publish, spread, typed
+from snn4.benchmarks.publishing import RESULTS, at_least, done_once, mean_and_std, publish, typed
+from snn4.benchmarks.records import contents
+from snn4.benchmarks.tables.evolution import SHOWN
+from snn4.benchmarks.tables.evolution import table as table
 
 EVOLUTION = RESULTS / "evolution"
 EVOLVING = "{every: 2000, population: 8, trial: 1000}"
@@ -46,7 +48,7 @@ def main() -> None:
         rows = [compared(name, [*changes, f"seed={seed}"], config, arguments) for seed in arguments.seeds]
         publish(EVOLUTION / f"{config.name}.json", "evolution", config.name, rows, summary(rows))
     if arguments.table:
-        print(table(json.loads(path.read_text(encoding="utf-8")) for path in sorted(EVOLUTION.glob("*.json"))))
+        print(table(contents(EVOLUTION)))
 
 
 def compared(config: str, changes: list[str], checked: Any, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -67,6 +69,7 @@ def compared(config: str, changes: list[str], checked: Any, arguments: argparse.
     first = next(event for _, event, _ in read_events(born) if isinstance(event, Entered))
     return {
         **{key: _summary(evolved)[key] for key in ("seed", "commit_hash")},
+        "environment": next(iter(_summary(evolved)["tasks"])),
         "hand_set": hand_set,
         "evolved": _test(evolved),
         "random": _test(random),
@@ -116,16 +119,13 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     volumes = [{name: found[-1] for name, found in row["hypervolume"].items()} for row in rows]
     return {
         **{
-            name: {key: mean_and_std([test[key] for test in found], key == "return_mean") for key in _SHOWN}
+            name: {key: mean_and_std([test[key] for test in found], key == "return_mean") for key in SHOWN}
             for name, found in tests.items()
         },
         "saved": {name: _saved(tests["evolved"], tests[name]) for name in ("shipped", "best hand-set", "random")},
         "hypervolume above random": sum(volume["evolved"] > volume["random"] for volume in volumes),
         "energy of the ANN's": {model: mean_and_std([_share(row, model) for row in rows]) for model in MODELS},
     }
-
-
-_SHOWN = ("return_mean", "synaptic_operations")
 
 
 def _share(row: dict[str, Any], model: str) -> float:
@@ -143,22 +143,6 @@ def _saved(tests: list[dict[str, Any]], before: list[dict[str, Any]]) -> dict[st
     """Fraction of the operations ``before``."""
     pairs = zip(tests, before, strict=True)
     return mean_and_std([1 - test["synaptic_operations"] / other["synaptic_operations"] for test, other in pairs], True)
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line per config, each policy with its return and its synaptic operations per decision."""
-    head = ("life", "seeds", "shipped", "best of T = 1, 2, 4", "evolved", "saved, %", "random search", "hypervolume")
-    lines = []
-    for result in results:
-        found, seeds = result["summary"], len(result["seeds"])
-        shipped, best, evolved, random = (
-            " at ".join(spread(found[name][key], digits) for key, digits in zip(_SHOWN, (1, 0), strict=True))
-            for name in ("shipped", "best hand-set", "evolved", "random")
-        )
-        saved = " / ".join(f"{100 * found['saved'][name]['mean']:.0f}" for name in ("shipped", "best hand-set"))
-        above = f"above random in {found['hypervolume above random']} of {seeds}"
-        lines.append([result["config"], str(seeds), shipped, best, evolved, saved, random, above])
-    return markdown(head, lines)
 
 
 if __name__ == "__main__":

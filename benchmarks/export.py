@@ -19,7 +19,9 @@ from snn4.agent import kinds
 from snn4.agent.evaluation.episodes import EvaluationConfig
 from snn4.agent.export.evaluating import FLOAT, LOIHI, evaluated_classifier, evaluated_policy
 from snn4.agent.export.source import PolicySource, open_source
-from snn4.benchmarks.publishing import RESULTS, markdown, publish
+from snn4.benchmarks.publishing import RESULTS, publish
+from snn4.benchmarks.records import contents
+from snn4.benchmarks.tables.export import table as table
 
 EXPORT = RESULTS / "export"
 
@@ -34,7 +36,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
-        print(table())
+        print(table(contents(EXPORT)))
         return
     if not arguments.runs or arguments.name is None:
         parser.error("got no runs or no --name, allowed are folders of runs and the name of the result")
@@ -63,33 +65,6 @@ def _measured(run: str, bits: int, episodes: int) -> dict[str, Any]:
     rows = {engine: {key: summary["rows"][engine][key] for key in keys} for engine in (FLOAT, LOIHI)}
     chip = {key: summary[key] for key in ("bits", "T", "steps_per_decision", "agreement", "saturated")}
     return {"seed": config.seed, **about, **chip, **rows}
-
-
-def table() -> str:
-    """Markdown: a line per result and number of bits; means over seeds, and their range."""
-    lines = []
-    for path in sorted(EXPORT.glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        for bits in dict.fromkeys(row["bits"] for row in result["seeds"]):
-            rows = [row for row in result["seeds"] if row["bits"] == bits]
-            lines.append([result["config"], str(len(rows)), str(rows[0]["T"]), str(bits), *_cells(rows)])
-    head = ["run", "seeds", "T", "bits", "float", "Loihi", "equal decisions, %", "equal spikes by layer, %"]
-    return markdown(head, lines)
-
-
-def _cells(rows: list[dict[str, Any]]) -> list[str]:
-    key, factor, digits = ("return_mean", 1, 1) if "return_mean" in rows[0][FLOAT] else ("top1_accuracy", 100, 2)
-    scores = [_range([factor * row[engine][key] for row in rows], digits) for engine in (FLOAT, LOIHI)]
-    decisions = _range([100 * row["agreement"]["decisions"] for row in rows], 2)
-    layers = zip(*(row["agreement"]["spikes"].values() for row in rows), strict=True)
-    return [*scores, decisions, ", ".join(f"{100 * sum(layer) / len(layer):.2f}" for layer in layers)]
-
-
-def _range(values: list[float], digits: int) -> str:
-    """The mean, and the least and most of several."""
-    mean = f"{sum(values) / len(values):.{digits}f}"
-    least, most = (f"{value:.{digits}f}" for value in (min(values), max(values)))
-    return mean if least == most else f"{mean} ({least} to {most})"
 
 
 if __name__ == "__main__":

@@ -12,24 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from snn4.agent.run.events import Learned
 from snn4.agent.run.journal import read_events
-from snn4.benchmarks.publishing import (
-    RESULTS,
-    at_least,
-    done_once,
-    markdown,
-    mean_and_std,
-    publish,
-    side_by_side,
-    spread,
-    typed,
-)
-from snn4.policies.metering.energy import counted
+from snn4.benchmarks.publishing import RESULTS, at_least, done_once, mean_and_std, publish, side_by_side, typed
+from snn4.benchmarks.records import contents, data_name
+from snn4.benchmarks.tables.images import table as table
 
 IMAGES = RESULTS / "images"
 LEFT_OUT = ("confusion", "classes", "config")
@@ -54,7 +44,7 @@ def main() -> None:
         rows_of_config = [row for (owner, _), row in zip(runs, rows, strict=True) if owner == typed_name]
         publish(IMAGES / f"{config.name}.json", "images", config.name, rows_of_config, summary(rows_of_config))
     if arguments.table:
-        print(table(json.loads(path.read_text(encoding="utf-8")) for path in sorted(IMAGES.glob("*.json"))))
+        print(table(contents(IMAGES)))
 
 
 def _variants(seeds: list[int], folds: int | None) -> list[list[str]]:
@@ -74,7 +64,7 @@ def train_once(config: str, changes: list[str], runs: Path) -> dict[str, Any]:
     row["early_exit"] = {key: value for key, value in row["early_exit"].items() if key != "test_curve"}
     for indicators in row["indicators"]:
         indicators.pop("layers")
-    return {"changes": changes, "training_seconds": seconds, **row}
+    return {"changes": changes, "data": data_name(measured["config"]["data"]), "training_seconds": seconds, **row}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -97,40 +87,6 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             if all(row["energy_joules"].get(model) is not None for row in same)
         }
     return result
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line per result; a note below says what the energies include."""
-    head = ["config", "runs", "parameters", "T", "SNN top-1 %", "at T = 1", "ANN top-1 %", "SNN spikes",
-            "SNN µJ fp32 (int8)", "ANN µJ fp32 (int8)", "training minutes"]  # fmt: skip
-    results = list(results)
-    measured = [row for result in results for seed in result["seeds"] for row in seed["indicators"]]
-    return f"{markdown(head, [_line(result) for result in results])}\n\n{counted(measured)}"
-
-
-def _line(result: dict[str, Any]) -> list[str]:
-    rows, means = result["seeds"], result["summary"]
-    minutes = mean_and_std([row["training_seconds"]["network"] / 60 for row in rows])
-    return [
-        result["config"],
-        f"{len(rows)} folds" if "folds" in " ".join(rows[0]["changes"]) else str(len(rows)),
-        f"{rows[0]['indicators'][0]['parameters'] / 1e6:.2f}M", str(rows[0]["steps"]),
-        _percent(means["SNN fp32"].get("top1_accuracy")), _percent(means["top1_accuracy_by_step"][0]),
-        _percent(means["ANN fp32"].get("top1_accuracy")), f"{means['SNN fp32']['spikes_per_decision']['mean']:,.0f}",
-        _energy(means, "SNN"), _energy(means, "ANN"), f"{minutes['mean']:.0f}",
-    ]  # fmt: skip
-
-
-def _percent(value: dict[str, Any] | None) -> str:
-    return "not trained" if value is None else spread(value, 2, 100)
-
-
-def _energy(means: dict[str, Any], name: str) -> str:
-    fp32, int8 = (
-        means[f"{name} {precision}"]["energy_joules"][f"45nm_{precision}"]["mean"] * 1e6
-        for precision in ("fp32", "int8")
-    )
-    return f"{fp32:.1f} ({int8:.2f})"
 
 
 if __name__ == "__main__":

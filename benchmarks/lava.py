@@ -25,7 +25,9 @@ from snn4.agent.export.export import export
 from snn4.agent.export.lava import run_lava
 from snn4.agent.export.lava_env import find_lava
 from snn4.agent.export.verification import COMPARED, compare, verify
-from snn4.benchmarks.publishing import RESULTS, at_least, markdown, publish
+from snn4.benchmarks.publishing import RESULTS, at_least, publish
+from snn4.benchmarks.records import read_record
+from snn4.benchmarks.tables.lava import table as table
 from snn4.policies.export.bundle import read_arrays, write_bundle
 from snn4.policies.export.integer import IntegerConv, IntegerDense, IntegerLayer, IntegerNeurons
 from snn4.policies.export.integer_network import IntegerNetwork, Readout
@@ -46,7 +48,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
-        print(table())
+        print(table(read_record(RESULT)))
         return
     rows = json.loads(RESULT.read_text(encoding="utf-8"))["seeds"] if RESULT.is_file() else []
     python = find_lava(arguments.lava_python)
@@ -58,7 +60,7 @@ def main() -> None:
         row = _exported(arguments.run, bits, arguments.episodes, python)
         rows = [old for old in rows if (old.get("name"), old.get("bits")) != (row["name"], row["bits"])] + [row]
         publish(RESULT, "lava", "lava", rows, {})
-    print(table())
+    print(table(read_record(RESULT)))
 
 
 def _random(networks: int, steps: int, python: Path) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def _random(networks: int, steps: int, python: Path) -> dict[str, Any]:
         rows += compared([random_case(np.random.default_rng(number), steps) for number in numbers], python)
         print(f"{len(rows)} networks", flush=True)
     return {
-        "measured": "random", "networks": len(rows), "steps": sum(row["steps"] for row in rows),
+        "measured": "random", "seed": None, "networks": len(rows), "steps": sum(row["steps"] for row in rows),
         **{name: min(row[name] for row in rows) for name in COMPARED},
         "kinds": dict(sorted(Counter(row["kinds"] for row in rows).items())),
         "spike_rate": float(np.mean([row["spike_rate"] for row in rows])), "seconds": time.perf_counter() - started,
@@ -85,22 +87,7 @@ def _exported(run: str, bits: int, episodes: int, python: Path) -> dict[str, Any
         seconds = time.perf_counter() - started
         result = verify(bundle, episodes=episodes, python=python)
     del result["bundle"]
-    return {"measured": "exported", **result, "export_seconds": seconds}
-
-
-def table() -> str:
-    """Markdown: a line for all random networks, and one for each exported network."""
-    head = ["network", "bits", "steps", "spikes, u and v equal", "actions equal", "return in Lava", "trained"]
-    lines = []
-    for row in json.loads(RESULT.read_text(encoding="utf-8"))["seeds"]:
-        layers = row.get("layers", [row])
-        equal = f"{100 * min(layer[name] for layer in layers for name in COMPARED):g} %"
-        name = row.get("name") or f"{row['networks']} random ones"
-        played = row.get("episodes") or {}
-        returns = [f"{np.mean(played['returns'][key]):.1f}" if played else "-" for key in ("lava", "trained")]
-        actions = f"{played['equal']:,} of {played['decisions']:,}" if played else "-"
-        lines.append([name, str(row.get("bits", "-")), f"{row['steps']:,}", equal, actions, *returns])
-    return markdown(head, lines)
+    return {"measured": "exported", "seed": None, **result, "export_seconds": seconds}
 
 
 class Case(NamedTuple):

@@ -19,9 +19,13 @@ from scipy import stats
 from snn4.agent import kinds, runner
 from snn4.agent.config.file import ConfigError, dump
 from snn4.agent.run.provenance import provenance
+from snn4.benchmarks.record_schema import SCHEMA
+from snn4.benchmarks.records import RESULTS as RESULTS
+from snn4.benchmarks.records import write
+from snn4.benchmarks.tables.markdown import markdown as markdown
+from snn4.benchmarks.tables.markdown import spread as spread
 
 Row = TypeVar("Row")
-RESULTS = Path(__file__).parent / "results"
 
 
 def typed(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -74,11 +78,11 @@ def side_by_side(function: Callable[..., Row], cells: Sequence[Sequence[Any]], j
 
 
 def publish(path: Path, module: str, config: str, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
-    """Write the rows of all seeds, with their summary, command, commit and machine."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a record: the rows of all seeds, with their summary, command, commit and machine; all of it or nothing."""
     command = shlex.join(["python", "-m", f"snn4.benchmarks.{module}", *sys.argv[1:]])
-    result = {"config": config, "command": command, **provenance(), "summary": summary, "seeds": rows}
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    about = {**SCHEMA, "suite": module, "config": config}
+    result = {**about, "command": command, **provenance(), "summary": summary, "seeds": rows}
+    write(path, json.dumps(result, indent=1) + "\n")
 
 
 def mean_and_std(values: Sequence[float], more_is_better: bool = False) -> dict[str, float | None]:
@@ -88,12 +92,6 @@ def mean_and_std(values: Sequence[float], more_is_better: bool = False) -> dict[
     return {"mean": float(np.mean(values)), "std": std, "worst": float(worst)}
 
 
-def spread(statistics: dict[str, Any], digits: int, factor: float = 1) -> str:
-    """``mean ± std`` of `mean_and_std`, times ``factor``; the mean alone for a single seed."""
-    numbers = [value for value in (statistics["mean"], statistics["std"]) if value is not None]
-    return " ± ".join(f"{factor * number:.{digits}f}" for number in numbers)
-
-
 def interval(values: Sequence[float]) -> dict[str, float | None]:
     """Mean over seeds, half the width of its 95 % interval by Student's t (None for a single seed), least and most."""
     half = None
@@ -101,12 +99,6 @@ def interval(values: Sequence[float]) -> dict[str, float | None]:
         t = float(stats.t.ppf(0.975, len(values) - 1))
         half = t * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return {"mean": float(np.mean(values)), "interval95": half, "least": float(min(values)), "most": float(max(values))}
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _folders_of(config: Any, runs: Path) -> list[Path]:

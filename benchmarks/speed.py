@@ -31,9 +31,10 @@ from torch.nn import functional as F
 from snn4.benchmarks import gpu
 from snn4.benchmarks.acting import act_conv, act_mlp
 from snn4.benchmarks.peers import PEERS, layer_runs, snn4_net
-from snn4.benchmarks.publishing import markdown
+from snn4.benchmarks.record_schema import SCHEMA
 from snn4.benchmarks.sections import Kept, measure
 from snn4.benchmarks.spikformer_peer import SpikingJellySpikformer, spikformer_config
+from snn4.benchmarks.tables.speed import table as table
 from snn4.benchmarks.timing import Times, fastest, ratio, take_turns
 from snn4.policies.allocation import keep_freed_memory
 from snn4.policies.networks.classifier import SpikingClassifier
@@ -116,23 +117,9 @@ def _runs(name: str, rounds: int) -> list[Any]:
 def report(rounds: int, only: str, as_json: bool, results: Path, fresh: bool, device: str = "cpu") -> None:
     """Measure and print: a table, or everything as JSON."""
     measured = speed(rounds, only, results / "speed", fresh, device)
-    result = {"command": shlex.join(["snn4-agent", *sys.argv[1:]]), **measured}
+    about = {**SCHEMA, "suite": "speed", "config": "speed"}
+    result = {**about, "command": shlex.join(["snn4-agent", *sys.argv[1:]]), **measured}
     print(json.dumps(result, indent=1) if as_json else table(result["rows"]))
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: one line per aim."""
-    head = ["what", "against", "ratio (middle half)", "with default malloc", "each as it comes", "aim"]
-    cells = [
-        [row["name"], row["against"], *(_spread(row[key]) for key in ("ratio", "default_malloc", "as_it_comes")),
-         f"{row['aim']:.1f}{'' if row['reached'] else ' (missed)'}"]
-        for row in rows
-    ]  # fmt: skip
-    return markdown(head, cells)
-
-
-def _spread(ratio: dict[str, float] | None) -> str:
-    return "" if ratio is None else f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
 
 
 def _section(name: str, rounds: int, keep_memory: bool) -> Any:

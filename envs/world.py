@@ -65,11 +65,12 @@ TaskT = TypeVar("TaskT", bound=TaskConfig)
 class World(Generic[TaskT]):
     """Tasks in order; ``position`` counts the finished ones.
 
-    >>> world = World([TaskConfig("CartPole-v1", 100), TaskConfig("Acrobot-v1", 100)])
-    >>> [task.environment for task in world.remaining()]
-    ['CartPole-v1', 'Acrobot-v1']
-    >>> world.position
-    2
+    Examples:
+        >>> world = World([TaskConfig("CartPole-v1", 100), TaskConfig("Acrobot-v1", 100)])
+        >>> [task.environment for task in world.remaining()]
+        ['CartPole-v1', 'Acrobot-v1']
+        >>> world.position
+        2
     """
 
     def __init__(self, tasks: Sequence[TaskT], position: int = 0) -> None:

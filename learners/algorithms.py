@@ -121,12 +121,29 @@ def make_model(config: LearnerConfig, policy: PolicyConfig, env: VecEnv, seed: i
     )
 
 
-def make_policy(config: LearnerConfig, policy: PolicyConfig, env: VecEnv) -> BasePolicy:
-    """The untrained policy of a learner with these configs in ``env``, only for acting."""
+def make_policy(config: LearnerConfig, policy: PolicyConfig, env: VecEnv, learns: bool = False) -> BasePolicy:
+    """The untrained policy of a learner with these configs in ``env``; one that does not learn has no optimizer."""
     arguments = {**policy.sb3_kwargs(config.algorithm), **config.policy_kwargs}
+    if not learns:
+        arguments["optimizer_class"] = NoOptimizer
     if config.hyperparameters.get("use_sde"):
         arguments["use_sde"] = True
     return _policy_class(config, policy)(policy_space(config, env), env.action_space, lambda _: 0.0, **arguments)
+
+
+class NoOptimizer:
+    """Stands where SB3's policies make an optimizer, which one that only acts does not need.
+
+    The first optimizer of torch in a process imports its compiler, which takes seconds.
+    """
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def register_step_pre_hook(self, hook: Any) -> None:
+        """Do nothing: there are no steps."""
+
+    register_step_post_hook = register_step_pre_hook
 
 
 def policy_space(config: LearnerConfig, env: VecEnv) -> spaces.Space[Any]:

@@ -44,7 +44,7 @@ class WeightedDecoder(nn.Module):
 class FirstSpikeDecoder(nn.Module):
     """Time to the first spike: (T, B, …) -> (T - t_first) / T (B, …), 0 for neurons that never spike.
 
-    Computed as the mean over steps of "has spiked by now"::
+    Computed as the mean over steps of "has spiked by now":
 
         value = 1/T * sum_t (1 - prod_{k <= t} (1 - s[k]))
 

@@ -1,6 +1,6 @@
 """Dynamics of neurons: the constants of their equations, and their state between steps.
 
-For every neuron and step::
+For every neuron and step:
 
     i[t]   = syn_decay * i[t-1] + syn_gain * I[t]                   I[t] itself without a synapse
     u_k[t] = decay_k * v_k[t-1] + (gain_k * i[t] + leak_k)          for each membrane k
@@ -23,20 +23,26 @@ from torch import Tensor
 
 
 class Dynamics(NamedTuple):
-    """Constants of the equations above."""
+    """Constants of the equations above. Decays are the fractions that remain after one step."""
 
     decay: tuple[float, ...]
+    """Of each membrane."""
     gain: tuple[float, ...] = (1.0,)
+    """Rise of each membrane in one step per unit of current."""
     leak: tuple[float, ...] = (0.0,)
+    """Rise of each membrane in one step without a current."""
     v_threshold: float = 1.0
     reset: str = "soft"
     """soft, hard, or none: a leaky integrator, which does not spike."""
     v_reset: float = 0.0
     syn_decay: float | None = None
+    """Of the synaptic current; None without a synapse."""
     syn_gain: float = 1.0
     adaptation: float | None = None
+    """Rise of the threshold per spike; None where it does not adapt."""
     adapt_decay: float = 0.0
     surrogate: str = "arctan"
+    """One of `snn4.policies.surrogate.SURROGATES`."""
     slope: float = 2.0
     signed: bool = False
 

@@ -35,7 +35,7 @@ class SpikingSequential(Stateful, nn.Sequential):
     once instead of T times.
 
     The state is a tuple with one entry per stateful layer; None is rest. Truncated backpropagation through time is a
-    loop over chunks that cuts the history of the state::
+    loop over chunks that cuts the history of the state:
 
         for chunk in x.split(k):
             y, state = network(chunk, detach(state))

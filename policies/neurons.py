@@ -37,7 +37,7 @@ class NeuronConfig:
     Each equation is solved exactly for an input that stays constant during a step ``dt``:
     ``decay = exp(-dt / tau_mem)``.
 
-    ``lif``: ``tau_mem dv/dt = (v_leak - v) + r I`` (``nir.LIF``)::
+    ``lif``: ``tau_mem dv/dt = (v_leak - v) + r I`` (``nir.LIF``):
 
         u[t] = decay * v[t-1] + (1 - decay) * (v_leak + r * I[t])
         s[t] = 1 if u[t] >= v_threshold else 0

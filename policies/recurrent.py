@@ -67,7 +67,8 @@ class SpikingRecurrentPolicy(WarnsOfNaN, Copyable, LstmPolicy):
         memory: dendrites and readout: a `MemoryConfig`, or a mapping of its fields.
         critic: ``"ann"``, which has the actor's dendrites, or ``"spiking"``, which has the actor's architecture.
         backend: ``"torch"``, ``"snntorch"`` or ``"norse"``.
-        spike_cost, sparsity: of the actor, as in `snn4.policies.sb3`.
+        spike_cost: of the actor, as in `snn4.policies.sb3`.
+        sparsity: of the actor, as in `snn4.policies.sb3`.
 
     Raises:
         ValueError: for spaces with which SB3 would learn wrongly (`require_plain`), and for arguments of an LSTM.

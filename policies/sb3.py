@@ -154,7 +154,7 @@ class _Spiking(Deciding, WarnsOfNaN, Copyable):
 
 
 class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
-    """Spiking actor for PPO and A2C: SB3's arguments, those of `_Spiking`, and ``critic``.
+    """Spiking actor for PPO and A2C: SB3's arguments, those of all spiking policies, and ``critic``.
 
     The critic never acts. It is SB3's (``"ann"``), or it spikes as well (``"spiking"``) and then learns less steadily.
     """
@@ -208,7 +208,7 @@ class SpikingActorCriticPolicy(_Spiking, ActorCriticPolicy):
 
 
 class SpikingDQNPolicy(_Spiking, DQNPolicy):
-    """Spiking Q-network for DQN: SB3's arguments and those of `_Spiking`."""
+    """Spiking Q-network for DQN: SB3's arguments and those of all spiking policies."""
 
     arch_parts: ClassVar[tuple[str, ...]] = ()
 
@@ -226,7 +226,7 @@ class SpikingDQNPolicy(_Spiking, DQNPolicy):
 
 
 class SpikingSACPolicy(_Spiking, SACPolicy):
-    """Spiking actor and ANN critics for SAC: SB3's arguments and those of `_Spiking`."""
+    """Spiking actor and ANN critics for SAC: SB3's arguments and those of all spiking policies."""
 
     arch_behind_images: ClassVar[list[int] | None] = None
 
@@ -240,7 +240,7 @@ class SpikingSACPolicy(_Spiking, SACPolicy):
 
 
 class SpikingTD3Policy(_Spiking, TD3Policy):
-    """Spiking actor and ANN critics for TD3: SB3's arguments and those of `_Spiking`."""
+    """Spiking actor and ANN critics for TD3: SB3's arguments and those of all spiking policies."""
 
     arch_behind_images: ClassVar[list[int] | None] = None
 

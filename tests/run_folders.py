@@ -10,7 +10,8 @@ from snn4.agent.run import checkpoint
 from snn4.agent.run.events import Event
 from snn4.agent.run.journal import read_events
 
-TIMED = ("wall_seconds", "env_steps_per_second", "latency", "latency_seconds", "commit_hash", "commit_dirty")
+TIMED = ("wall_seconds", "env_steps_per_second", "latency", "latency_seconds", "energy_joules_measured",
+         "commit_hash", "commit_dirty")  # fmt: skip
 """What differs between equal runs."""
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from snn4.agent.config.fields import check_least
 from snn4.agent.evaluation.accuracy import Batch, Exit, Recognition, Recognizer, recognize, select_exit
 from snn4.agent.evaluation.activity import Activity, watch
-from snn4.agent.evaluation.indicators import Indicators, meter, spread, time_decisions
+from snn4.agent.evaluation.indicators import Indicators, measure, meter, spread, time_decisions
 from snn4.policies.compression.quantization import int8_bytes, quantized
 from snn4.policies.modes import device
 from snn4.policies.networks.ann import twin as make_twin
@@ -147,7 +147,8 @@ def _rows(
     steps = recognition.steps if recognition else 1  # only ANNs are examined untrained
     cost = meter(whole, spread(data.test, data.total, config.metered))
     timings = time_decisions(whole, samples, config.decisions)
-    yield Indicators(name, "fp32", steps, recognition, cost, cost.bytes, timings)
+    measured = measure(whole, samples)
+    yield Indicators(name, "fp32", steps, recognition, cost, cost.bytes, timings, measured)
     in_int8 = None
     if data.ranges:
         small = quantized(whole, data.ranges)

@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 from snn4.agent.config.fields import check_least
+from snn4.agent.evaluation.joules import NOT_MEASURABLE
 from snn4.agent.run.events import Score
 from snn4.agent.run.work import Stop
 from snn4.envs.control import Control
@@ -258,12 +259,27 @@ _THINNING = 10
 SUMMARY_KEYS = (
     "return_mean", "return_std", "episodes", "env_steps", "wall_seconds", "env_steps_per_second",
     "spikes_per_decision", "effective_acs", "effective_macs", "neuron_macs", "neuron_acs", "energy_joules",
-    "parameters", "bytes",
+    "parameters", "bytes", "footprint_bytes", "connection_sparsity", "activation_sparsity", "dense_macs",
+    "latency_steps", "energy_joules_measured",
 )  # fmt: skip
 
 
-def summary_row(score: Score, env_steps: int, wall_seconds: float) -> Score:
-    """A test score and the steps and seconds of learning before it, with exactly `SUMMARY_KEYS`."""
+def summary_row(
+    score: Score, env_steps: int, wall_seconds: float, latency_steps: int = 1,
+    joules_measured: float | str = NOT_MEASURABLE,
+) -> Score:  # fmt: skip
+    """A test score with what was measured beside it, with exactly `SUMMARY_KEYS`.
+
+    Args:
+        score: of `evaluation`.
+        env_steps: of learning before it.
+        wall_seconds: of learning before it.
+        latency_steps: inner steps of a decision.
+        joules_measured: of `joules.joules_per_decision`.
+    """
     speed = env_steps / wall_seconds if wall_seconds else 0.0
-    row = {**score, "env_steps": env_steps, "wall_seconds": wall_seconds, "env_steps_per_second": speed}
+    row = {
+        **score, "env_steps": env_steps, "wall_seconds": wall_seconds, "env_steps_per_second": speed,
+        "latency_steps": latency_steps, "energy_joules_measured": joules_measured,
+    }  # fmt: skip
     return {key: row[key] for key in SUMMARY_KEYS}

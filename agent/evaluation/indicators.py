@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from snn4.agent.evaluation.accuracy import Batch, Recognition, Recognizer
+from snn4.agent.evaluation.joules import joules_per_decision
 from snn4.policies.engine.event_conv import event_driven
 from snn4.policies.metering.cost import Cost
 from snn4.policies.metering.meter import Meter
@@ -51,6 +53,8 @@ class Indicators:
     bytes: int
     """Bytes of all parameters in this precision."""
     timings: tuple[Timing, ...] = ()
+    joules_measured: float | str | None = None
+    """Of a decision on this machine (`joules`); None for a simulated precision."""
 
     @property
     def top1(self) -> float | None:
@@ -76,7 +80,8 @@ class Indicators:
             "name": self.name, "precision": self.precision, "top1_accuracy": self.top1, "top5_accuracy": self.top5,
             "cross_entropy_nats": self.recognition.cross_entropy[-1] if self.recognition else None,
             "latency_steps": self.steps, "latency": [asdict(timing) for timing in self.timings],
-            "energy_joules": self.energy_joules, "bytes": self.bytes, **cost,
+            "energy_joules": self.energy_joules, "energy_joules_measured": self.joules_measured,
+            "bytes": self.bytes, **cost,
         }  # fmt: skip
 
 
@@ -103,6 +108,13 @@ def time_decisions(recognizer: Recognizer, samples: Sequence[Tensor], decisions:
             with _threads(threads):
                 timings += _take_turns(engines, samples, decisions)
     return tuple(timings)
+
+
+def measure(recognizer: Recognizer, samples: Sequence[Tensor]) -> float | str:
+    """Joules per decision on this machine, on ``samples`` (batches of 1), or why there are none."""
+    turn = itertools.cycle(samples)
+    with evaluating(recognizer):
+        return joules_per_decision(lambda: lambda: recognizer(next(turn).to(device(recognizer))))
 
 
 def spread(batches: Iterable[Batch], total: int, number: int) -> Iterator[Tensor]:

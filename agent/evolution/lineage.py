@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from snn4.agent.evolution.config import SearchConfig
+from snn4.agent.evolution.dominance import undominated
 from snn4.agent.evolution.objectives import maximised
 from snn4.policies.gene import Choice, Locus
 
@@ -49,19 +50,27 @@ class Lineage:
 
     def propose(self, size: int, parent: Genes, loci: Loci, generation: int, again: bool = True) -> dict[int, Genes]:
         """``size`` candidates by number. The first has the ``parent``'s genes, unless they need not be tried ``again``.
-        Unless the search is random, half of the others are mutants of it, in the first generation all."""
+        Unless the search is random, half of the others are mutants of it and of those that no other one beats, in turn.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             warnings.simplefilter("ignore", FutureWarning)  # Optuna 5 has another way to set constraints, 4 has not
             self.study.sampler = self._sampler(generation)
         random = np.random.default_rng([self.seed, generation])
-        others = size - again
-        mutants = others // 2 if self.study.trials else others
         if again:
             self.study.enqueue_trial(parent)
-        for _ in range(0 if self.config.sampler == "random" else mutants):
-            self.study.enqueue_trial(mutated(parent, loci, random))
+        best = self._unbeaten()
+        for number in range(0 if self.config.sampler == "random" else (size - again) // 2):
+            base = best[random.integers(len(best))] if number % 2 and best else parent
+            self.study.enqueue_trial(mutated(base, loci, random))
         return dict(self._fitting(loci, generation) for _ in range(size))
+
+    def _unbeaten(self) -> list[Genes]:
+        """The genes of the candidates of all generations that no other one beats, however little they are worth: they
+        hold both ends of the front, from which the preferred ones may be reached."""
+        names, tested = self.config.objectives, {t.number: t for t in self.study.trials if t.values is not None}
+        scores = {number: dict(zip(names, trial.values, strict=True)) for number, trial in tested.items()}
+        return [tested[number].user_attrs["genes"] for number in undominated(scores)]
 
     def _fitting(self, loci: Loci, generation: int) -> tuple[int, Genes]:
         for _ in range(TRIES):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from snn4.agent.export.normalizing import of_observations
-from snn4.agent.export.source import Trained
 from snn4.agent.models.files import ModelError
+from snn4.agent.models.policies import TrainedPolicy
 from snn4.policies.deploy import save
 
 
-def write_deploy(trained: Trained, out: Path) -> None:
+def write_deploy(trained: TrainedPolicy, out: Path) -> None:
     """Write the policy of a run into the new file ``out``, completely or not at all.
 
     Raises:

@@ -19,8 +19,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from snn4.agent import kinds
 from snn4.agent.errors import BadInput, why
 from snn4.agent.evaluation.episodes import TEST_SEED, normalized
+from snn4.agent.evaluation.recorder import Recorder
 from snn4.agent.film.drawing import frame
-from snn4.agent.film.recorder import Recorder
 from snn4.agent.life.trained import trained_policy
 from snn4.agent.models.policies import TrainedPolicy
 from snn4.agent.run.journal import CONFIG, require_place, require_run

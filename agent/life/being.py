@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import set_random_seed
 
+from snn4.agent.evaluation.decisions import decisions
 from snn4.agent.evaluation.episodes import (
     TEST_SEED,
     UNLIMITED_EPISODE,
@@ -17,9 +20,11 @@ from snn4.agent.evaluation.episodes import (
     Evaluator,
     Underway,
     evaluation,
+    normalized,
     observe,
     summary_row,
 )
+from snn4.agent.evaluation.joules import joules_per_decision
 from snn4.agent.evaluation.returns import retention
 from snn4.agent.life.config import LifeConfig, LifeTask
 from snn4.agent.life.organism import Learner, Organism
@@ -199,16 +204,32 @@ class Being:
         scores = yield from self._evaluate(episodes, TEST_SEED, stop)
         for task in self.world.seen:
             memory = self.organism.tasks[task.name]
-            self.scores[task.label] = summary_row(scores[task.label], memory.env_steps, memory.seconds)
+            steps = task.policy(self.organism.config).latency_steps
+            with torch.random.fork_rng():  # the measurement exists on few machines, and must change nothing
+                joules = joules_per_decision(partial(self._deciding, task))
+            self.scores[task.label] = summary_row(scores[task.label], memory.env_steps, memory.seconds, steps, joules)
         yield Evaluated(
             self.name, self.world.tasks[-1].label, self.organism.age, scores, part="test", number=self.world.position,
             seconds=time.perf_counter() - started,
         )  # fmt: skip
 
+    def _deciding(self, task: LifeTask) -> Callable[[], object]:
+        """A function that decides on the first observation of ``task``."""
+        policy = self.policy(task)
+        env = normalized(self.evaluator.environment(task, 1), self.organism.tasks[task.name].normalization)
+        observation: Any = env.reset()
+        return lambda: policy.predict(observation, deterministic=True)
+
     def policy(self, task: LifeTask) -> BasePolicy:
         """Its present policy in ``task``."""
         learner, env = self.config.learner_of(task), self.evaluator.environment(task, 1)
         return self.organism.prepare(task.name, make_policy(learner, task.policy(self.organism.config), env))
+
+    def decisions(self, number: int) -> list[dict[str, Any]]:
+        """What its neurons do in the first ``number`` decisions of the first test episode in its last task."""
+        task = self.world.tasks[-1]
+        env, normalization = self.evaluator.environment(task, 1), self.organism.tasks[task.name].normalization
+        return decisions(self.policy(task), env, TEST_SEED, number, normalization)
 
     def retention(self) -> dict[str, Any]:
         """The retention of all tasks after each task (`snn4.agent.evaluation.returns`)."""
@@ -260,7 +281,7 @@ class Being:
             arguments = config, policy, env, task.steps, seed, self.config.device
             return ReinforcementLearner(*arguments) if taught is None else TaughtLearner(*arguments, *taught)
         set_random_seed(seed)
-        classifier = make_policy(config, policy, env).to(self.config.device)
+        classifier = make_policy(config, policy, env, learns=True).to(self.config.device)
         return ClassificationLearner(task.recognition, classifier, env.samples, task.steps)
 
     def _learner(self) -> Learner:

@@ -176,7 +176,13 @@ class Life:
             summary["retention"] = {being.name: being.retention() for being in self.beings}
         if self.sleep is not None:
             summary["evolution"] = self.sleep.summary(self.beings[0])
+        if layers := self.beings[0].decisions(DECISIONS):
+            summary["decisions"] = {"task": self.config.world[-1].label, "number": DECISIONS, "layers": layers}
         return summary
+
+
+DECISIONS = 20
+"""Decisions whose spikes a report shows."""
 
 
 def _sleep(config: LifeConfig, evolution: EvolutionConfig) -> Sleep:

@@ -23,11 +23,10 @@ NUMBERS = 2**27
 def outline(learner: LearnerConfig, policy: PolicyConfig, env: VecEnv) -> Outline:
     """The tensors of the policy that `make_policy` would make; raises what SB3, torch and networks raise."""
     light: dict[str, Any] = {"ortho_init": False} if learner.algorithm in ("PPO", "A2C") else {}
-    if not {"optimizer_class", "optimizer_kwargs"} & learner.policy_kwargs.keys():
-        light["optimizer_class"] = _no_optimizer  # torch's own import its compiler, which takes one to five seconds
+    names_optimizer = bool({"optimizer_class", "optimizer_kwargs"} & learner.policy_kwargs.keys())
     learner = dataclasses.replace(learner, policy_kwargs={**light, **learner.policy_kwargs})
     with torch.random.fork_rng(devices=[]), _Sparing():
-        light_policy = make_policy(learner, policy, env)
+        light_policy = make_policy(learner, policy, env, learns=names_optimizer)
     return {name: tuple(tensor.shape) for name, tensor in light_policy.state_dict().items()}
 
 
@@ -47,7 +46,3 @@ class _Sparing(TorchFunctionMode):
             if self.numbers > NUMBERS:
                 kwargs["device"] = "meta"
         return func(*args, **kwargs)
-
-
-def _no_optimizer(*_: Any, **__: Any) -> None:
-    """An outline does not learn."""

@@ -11,15 +11,17 @@ from rich.text import Text
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM, RELU_TWIN, name_of
 from snn4.agent.run.events import Entered, Evaluated, Event, Learned
 from snn4.agent.show import evolution_page
-from snn4.agent.show.charts import draw_course, draw_matrix
+from snn4.agent.show.charts import draw_course, draw_matrix, draw_tradeoff
+from snn4.agent.show.classifier_charts import draw_raster, draw_rates
 from snn4.agent.show.page import energy_sources, figure, heading, html_table, paragraph
 from snn4.agent.show.tables import Fitting, measure_rows, rich_table
+from snn4.agent.show.text import counted, prefixed, spread
 from snn4.agent.show.text import figure as number
-from snn4.agent.show.text import prefixed, spread
-from snn4.policies.metering.energy import ENERGY_MODELS, counted
+from snn4.policies.metering.energy import ENERGY_MODELS
 
 Summary = Mapping[str, Any]
 AGREEMENT = "train/agreement"
+ENERGY = "45nm_fp32_memory"
 BEINGS = {"tasks": ORGANISM, "ann_twin": ANN_TWIN, "relu_twin": RELU_TWIN}
 """Tested beings, by their keys in ``summary.json``."""
 
@@ -45,6 +47,8 @@ def sections(events: Iterable[Event], summary: Summary | None) -> Iterator[str]:
     """The test, the retention of each task, evolution, and curves over the steps, as far as the life has come."""
     yield from _results(summary) if summary else [heading("Not tested yet")]
     events = list(events)
+    yield from _tradeoffs(events, summary or {})
+    yield from _spikes(events, summary or {})
     yield from evolution_page.sections(events)
     yield from _lessons(events)
     yield from _courses(events, summary)
@@ -69,6 +73,40 @@ def _results(summary: Summary) -> Iterator[str]:
     rows = [[name, *(prefixed(values.get(model)) for model in ENERGY_MODELS)] for name, values in joules]
     sentence = counted(row for _, row in _tested(summary))
     yield html_table([["", *ENERGY_MODELS], *rows]) + paragraph(sentence) + energy_sources()
+
+
+def _tradeoffs(events: Sequence[Event], summary: Summary) -> Iterator[str]:
+    """Return against energy of each being in each task: validations on the way, and the test at the end."""
+    tested = [(name, key) for key, name in BEINGS.items() if key in summary]
+    for task in summary.get("tasks", {}):
+        points = {}
+        for being, key in tested:
+            scores = [
+                e.scores[task] for e in events if isinstance(e, Evaluated) and e.being == being and task in e.scores
+            ]
+            states = [
+                (joules, score["return_mean"]) for score in scores if (joules := score["energy_joules"].get(ENERGY))
+            ]
+            if states and task in summary[key]:
+                points[name_of(being)] = [(1e9 * joules, value) for joules, value in states]
+        if points:
+            picture = draw_tradeoff(points, task, f"nJ per decision ({ENERGY.replace('_', ' ')})", "return")
+            yield figure(picture, "Small: validations on the way. Large: the test.")
+
+
+def _spikes(events: Sequence[Event], summary: Summary) -> Iterator[str]:
+    """The spikes of real decisions, and the rates of the layers in the test."""
+    if "decisions" not in summary:
+        return
+    task, number, layers = (summary["decisions"][key] for key in ("task", "number", "layers"))
+    yield heading("Spikes")
+    raster = draw_raster(layers, 8, len(layers[0]["spikes"]) // number)
+    yield figure(raster, f"The first {number} decisions of the first test episode in {task}, with their inner steps.")
+    tested = (e.scores[task] for e in events if isinstance(e, Evaluated) and e.being == ORGANISM and task in e.scores)
+    *_, last = ({}, *tested)
+    if rates := last.get("spike_rates"):
+        named = [{"name": f"layer {place + 1}", "spike_rate": rate} for place, rate in enumerate(rates)]
+        yield figure(draw_rates(named), f"Mean over all test episodes in {task}.")
 
 
 def _lessons(events: Sequence[Event]) -> Iterator[str]:

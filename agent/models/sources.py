@@ -103,7 +103,8 @@ def open_model(
             two files in it; ``zoo:NAME``; a file of weights, with its ``architecture``; or ``torchvision:NAME`` and
             ``timm:NAME``, which download pretrained weights.
         architecture: the name of a network in `make_architecture`, for a file of weights; the others say it themselves.
-        mean, std: how the classifier's inputs were normalised; None takes what the source says.
+        mean: of each channel, with which the classifier's inputs were normalised; None takes what the source says.
+        std: likewise; both are given, or none.
 
     Raises:
         ModelError: in one line: there is no such classifier, its file is damaged, unsafe or of another architecture, or

@@ -18,7 +18,8 @@ from snn4.learners.not_finite import NotFinite
 
 KEPT = (
     "return_mean", "return_std", "episodes", "spikes_per_decision", "effective_acs", "effective_macs", "energy_joules",
-    "parameters",
+    "parameters", "footprint_bytes", "connection_sparsity", "activation_sparsity", "dense_macs", "neuron_macs",
+    "neuron_acs",
 )  # fmt: skip
 """What is kept of a test score."""
 KindOf = Callable[[dict[str, Any], str], Kind]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from snn4.agent.errors import BadInput, why
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +29,9 @@ _STYLE: dict[str, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "snn4",  # text stays text; equal results give equal files
     "text.parse_math": False,  # a class may be named "$x"
 }  # fmt: skip
+_NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+_FOLDER: ContextVar[Path | None] = ContextVar("folder", default=None)
+"""Where charts are kept in files, too."""
 MAX_NAMED = 30
 """Above this number of classes, names and numbers are left out."""
 
@@ -37,11 +45,47 @@ def svg(draw: Callable[[Figure], None], size: tuple[float, float], label: str) -
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=size)  # without pyplot, which would keep it in memory
         draw(figure)
-        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        figure.savefig(text, format="svg", metadata=_NO_METADATA)
+    if (folder := _FOLDER.get()) is not None:
+        _keep(draw, size, label, folder)
     body = text.getvalue()
     body = body[body.index("<svg") :].replace(INK, "currentColor")
     unique = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>p{zlib.crc32(label.encode())}-", body)
     return unique.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
+
+
+@contextmanager
+def kept_in(folder: Path | None) -> Iterator[None]:
+    """Write every chart that is drawn inside also to files in ``folder``, which is made; None writes none.
+
+    Raises:
+        BadInput: it exists, or cannot be made.
+    """
+    if folder is not None:
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise BadInput(f"--figures: cannot make {folder} ({why(error)}); name a new folder") from error
+    token = _FOLDER.set(folder)
+    try:
+        yield
+    finally:
+        _FOLDER.reset(token)
+
+
+def _keep(draw: Callable[[Figure], None], size: tuple[float, float], label: str, folder: Path) -> None:
+    """Black on white, for papers and slides."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    name = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:60]
+    stem = f"{len(list(folder.glob('*.svg'))) + 1:02d}-{name}"
+    paper = {**{key: "black" if value == INK else value for key, value in _STYLE.items()}, "figure.facecolor": "white"}
+    with matplotlib.rc_context(paper):  # type: ignore[arg-type]
+        figure = Figure(figsize=size)
+        draw(figure)
+        figure.savefig(folder / f"{stem}.svg", metadata=_NO_METADATA)
+        figure.savefig(folder / f"{stem}.png", dpi=200)
 
 
 def few(steps: range) -> list[int]:
@@ -98,6 +142,16 @@ def draw_lines(lines: Mapping[str, Sequence[float | None]], title: str, label: s
     return svg(draw, (4.5, 3), title)
 
 
+MOST_POINTS = 1_000
+"""Points of a line; what is denser is thinned, since a page holds every one."""
+
+
+def thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    """At most `MOST_POINTS` and one more, evenly spread, with the last one."""
+    stride = -(-len(points) // MOST_POINTS)
+    return points if stride < 2 else [*points[::stride], points[-1]]
+
+
 def draw_course(
     lines: Mapping[str, Sequence[tuple[float, float]]], title: str, label: str, beginnings: Sequence[float] = (),
     level: float | None = None,
@@ -115,7 +169,8 @@ def draw_course(
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for (name, points), colour in zip(lines.items(), _COLOURS, strict=False):
-            axes.plot([x for x, _ in points], [y for _, y in points], ".-", color=colour, label=name, markersize=3)
+            shown = thinned(points)
+            axes.plot([x for x, _ in shown], [y for _, y in shown], ".-", color=colour, label=name, markersize=3)
         for step in beginnings:
             axes.axvline(step, color="gray", linewidth=0.6)
         if level is not None:
@@ -124,6 +179,33 @@ def draw_course(
         axes.legend()
 
     return svg(draw, (5.5, 3), f"{title}: {label}")
+
+
+def draw_tradeoff(points: Mapping[str, Sequence[tuple[float, float]]], title: str, cost: str, value: str) -> str:
+    """``value`` against ``cost``, both named, of one or more states (cost, value) of each being; its last one is large.
+
+    Costs, on a log scale, are above 0.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for (name, states), colour in zip(points.items(), _COLOURS, strict=False):
+            shown = thinned(states)
+            x, y = [x for x, _ in shown], [y for _, y in shown]
+            axes.plot(x, y, ".", color=colour, alpha=0.5, markersize=5)
+            axes.plot(x[-1:], y[-1:], "o", color=colour, label=name, markersize=9)
+        axes.set(title=title, xlabel=cost, ylabel=value, xscale="log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}" if _close(points) else "")
+        axes.legend()
+
+    return svg(draw, (5.5, 3), f"{title}: {value} against {cost}")
+
+
+def _close(points: Mapping[str, Sequence[tuple[float, float]]]) -> bool:
+    """Whether all costs lie within a decade or so, where a log scale has few round numbers."""
+    costs = [cost for states in points.values() for cost, _ in states]
+    return max(costs) < 12 * min(costs)
 
 
 def _written(values: Sequence[Sequence[float]]) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ import numpy as np
 from snn4.agent.show.charts import BLUE, MAX_NAMED, ORANGE, few, svg
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Summary = Mapping[str, Any]
@@ -86,22 +87,38 @@ def draw_classes(summary: Summary) -> str:
     return svg(draw, (min(10.0, 2 + 0.4 * len(names)), 3), "accuracy of each class")
 
 
-def draw_raster(layers: Sequence[Summary]) -> str:
-    """Spikes of some neurons of each layer for one sample; ``layers`` of an `Activity`."""
+def draw_raster(layers: Sequence[Summary], width: float = 5, length: int | None = None) -> str:
+    """Spikes of some neurons of each layer; ``layers`` of an `Activity`.
+
+    Args:
+        layers: ``name``, ``n_neurons`` and ``spikes`` (steps, neurons) of each.
+        width: in inches.
+        length: steps of one decision, where there are several.
+    """
     layers = _spread(layers)
 
     def draw(figure: Figure) -> None:
         rows = figure.subplots(len(layers), 1, sharex=True, squeeze=False)[:, 0]
         for axes, layer in zip(rows, layers, strict=True):
-            spikes = np.array(layer["spikes"])
+            spikes = np.array([list(map(int, step)) for step in layer["spikes"]])
             steps, neurons = np.nonzero(spikes)
             axes.scatter(steps + 1, neurons, marker="|", s=30, color=BLUE)
             n_steps, shown = spikes.shape
             axes.set(ylim=(-1, shown), xlim=(0.5, n_steps + 0.5), xticks=few(range(1, n_steps + 1)), yticks=[])
+            if length:
+                _divide(axes, n_steps, length)
             axes.set_title(f"{layer['name']}: {shown} of {layer['n_neurons']:,} neurons", size=9)
-        rows[-1].set_xlabel("step")
+        rows[-1].set_xlabel("decision" if length else "step")
 
-    return svg(draw, (5, 0.6 + 1.3 * len(layers)), "spikes of some neurons of each layer")
+    return svg(draw, (width, 0.6 + 1.3 * len(layers)), "spikes of some neurons of each layer")
+
+
+def _divide(axes: Axes, n_steps: int, length: int) -> None:
+    """Number decisions of ``length`` steps, with lines between them."""
+    for end in range(length, n_steps, length):
+        axes.axvline(end + 0.5, color="gray", linewidth=0.4)
+    numbers = few(range(1, n_steps // length + 1))
+    axes.set_xticks([length * (number - 0.5) + 0.5 for number in numbers], list(map(str, numbers)))
 
 
 def draw_rates(layers: Sequence[Summary]) -> str:

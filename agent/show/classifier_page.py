@@ -15,8 +15,8 @@ from snn4.agent.show import classifier_charts as charts
 from snn4.agent.show.charts import draw_curve
 from snn4.agent.show.page import energy_sources, figure, heading, html_table, paragraph
 from snn4.agent.show.tables import Fitting
-from snn4.agent.show.text import percent, prefixed
-from snn4.policies.metering.energy import ENERGY_MODELS, counted
+from snn4.agent.show.text import counted, percent, prefixed
+from snn4.policies.metering.energy import ENERGY_MODELS
 
 Summary = Mapping[str, Any]
 

@@ -1,9 +1,11 @@
-"""Numbers as text: returns, percents, units, durations, curves of block characters."""
+"""Numbers as text: returns, percents, units, durations, curves of block characters; the note below energies."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 _PREFIXES = {4: "T", 3: "G", 2: "M", 1: "k", 0: "", -1: "m", -2: "µ", -3: "n", -4: "p", -5: "f"}
 
@@ -76,3 +78,21 @@ def sparkline(values: list[float], width: int) -> str:
     means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     low, high = min(means), max(means)
     return "".join("▁▂▃▄▅▆▇█"[round(7 * (m - low) / (high - low)) if high > low else 3] for m in means)
+
+
+COUNTED = (
+    "Energies at 45 nm include the arithmetic of synapses, neuron updates and activation functions. They exclude "
+    "exponentials (tanh is free), norms, pooling, residual sums, decoders, codes other than population and, except in "
+    "45nm_fp32_memory and 45nm_int8_memory, memory."
+)
+"""The note below every table of energies."""
+METERED_BEFORE = (
+    "Some of these energies at 45 nm were metered by an earlier version, which excluded activation functions and "
+    "neuron updates, except for one multiply-accumulate per update in 45nm_fp32_memory."
+)
+"""The note below a table that has rows for which `COUNTED` is not true."""
+
+
+def counted(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The note below a table with the energies of ``rows``, the test rows of ``summary.json``."""
+    return COUNTED if all("neuron_macs" in row for row in rows) else METERED_BEFORE

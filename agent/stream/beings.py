@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from snn4.agent.config.fields import unusable
 from snn4.agent.config.file import ConfigError
+from snn4.agent.evaluation.joules import joules_per_decision
 from snn4.agent.models.twins import has_whitening, looked_at, networks, whiten, wrong_steps
 from snn4.agent.run.events import Evaluated, Score
 from snn4.agent.stream.config import ContinualConfig
@@ -18,11 +19,14 @@ from snn4.envs.data.datasets import MissingData
 from snn4.envs.stream import Stream, make_stream
 from snn4.learners.continual.learner import ContinualLearner, batches, n_outputs
 from snn4.policies.metering.cost import Cost
-from snn4.policies.networks.classifier import Network
+from snn4.policies.networks.classifier import Network, SpikingClassifier
 
 METERED = 256
 """Samples whose operations are counted, the same number from each experience."""
 COUNTED = ("spikes_per_decision", "effective_acs", "effective_macs", "neuron_macs", "neuron_acs", "parameters")
+"""Costs of each test."""
+SIZES = ("dense_macs", "bytes", "footprint_bytes", "connection_sparsity", "activation_sparsity")
+"""Costs of the last test, beside `COUNTED`."""
 
 
 class StreamBeing:
@@ -50,7 +54,7 @@ class StreamBeing:
         accuracies = [learner.scores(experience) for experience in experiences]
         share = max(METERED // len(experiences), 1)
         costs = [learner.cost(experience, share) for experience in experiences]
-        self.cost = mean_cost(costs)
+        self.cost = {**mean_cost(costs), "latency_steps": latency_steps(learner.network)}
         rows = zip(stream.names, accuracies, costs, strict=True)
         name = stream.names[learner.learned - 1] if learner.learned else ""
         return Evaluated(
@@ -58,6 +62,15 @@ class StreamBeing:
             part=part, number=learner.learned, memory_bytes=learner.memory_bytes, replay_bytes=learner.replay_bytes,
             seconds=time.perf_counter() - started,
         )  # fmt: skip
+
+    def joules(self, experience: Any) -> float | str:
+        """Of a decision on this machine, or why they are unknown."""
+        return joules_per_decision(lambda: self.learner.decision(experience))
+
+
+def latency_steps(network: Network) -> int:
+    """Inner steps of a decision; an ANN takes one."""
+    return network.config.T if isinstance(network, SpikingClassifier) else 1
 
 
 def _score(accuracy: float, cost: Cost) -> Score:
@@ -71,7 +84,8 @@ def mean_cost(costs: Sequence[Cost]) -> dict[str, Any]:
     for model in costs[0].energy_joules:
         known = [joule for cost in costs if (joule := cost.energy_joules[model]) is not None]
         joules[model] = fmean(known) if len(known) == len(costs) else None
-    return {name: fmean(getattr(cost, name) for cost in costs) for name in COUNTED} | {"energy_joules": joules}
+    means = {name: fmean(getattr(cost, name) for cost in costs) for name in (*COUNTED, *SIZES)}
+    return {**means, "energy_joules": joules}
 
 
 def stream_and_beings(config: ContinualConfig) -> tuple[Stream, list[StreamBeing]]:

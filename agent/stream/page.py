@@ -14,7 +14,7 @@ from snn4.agent.run.events import Began, Evaluated, Event
 from snn4.agent.show.charts import draw_lines, draw_matrix
 from snn4.agent.show.page import figure, heading, html_table, paragraph
 from snn4.agent.show.tables import measure_rows, rich_table
-from snn4.policies.metering.energy import counted
+from snn4.agent.show.text import counted
 
 Summary = Mapping[str, Any]
 COSTS = ("spikes_per_decision", "energy_joules", "neuron_macs", "neuron_acs")

@@ -149,7 +149,10 @@ class StreamLife:
             "training_samples": [len(experience.dataset) for experience in stream.train],
             "tested_on": part, "test_samples": [len(experience.dataset) for experience in getattr(stream, part)],
         }  # fmt: skip
-        return {"stream": about, **{being.name: {**retained(being.rows), **being.cost} for being in self.beings}}
+        first = getattr(stream, part)[0]
+        measured = {being.name: {"energy_joules_measured": being.joules(first)} for being in self.beings}
+        costs = {being.name: {**being.cost, **measured[being.name]} for being in self.beings}
+        return {"stream": about, **{being.name: {**retained(being.rows), **costs[being.name]} for being in self.beings}}
 
     def _result(self, being: StreamBeing) -> Score:
         measures = retained(being.rows)

@@ -12,7 +12,8 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
 from snn4.agent.evaluation.accuracy import Batch, Recognizer, recognize
-from snn4.agent.evaluation.indicators import meter, spread, time_decisions
+from snn4.agent.evaluation.indicators import measure, meter, spread, time_decisions
+from snn4.agent.evaluation.joules import joules_per_decision
 from snn4.agent.run.events import Score
 from snn4.policies.compression.config import CompressionConfig
 from snn4.policies.compression.quantization import Grid
@@ -29,8 +30,8 @@ DECISIONS = 100
 TURNS = 2_000
 """Timed decisions of a policy."""
 COSTS = (
-    "spikes_per_decision", "effective_acs", "effective_macs", "neuron_updates", "energy_joules", "parameters",
-    "connection_sparsity",
+    "spikes_per_decision", "effective_acs", "effective_macs", "dense_macs", "neuron_macs", "neuron_acs",
+    "neuron_updates", "energy_joules", "parameters", "footprint_bytes", "connection_sparsity", "activation_sparsity",
 )  # fmt: skip
 
 
@@ -51,17 +52,19 @@ def indicators(
     fastest = min(timings, key=lambda timing: timing.median_milliseconds)
     return {
         "return_mean": recognition.top1[-1], "samples": total, "latency_steps": recognition.steps,
-        "latency_seconds": fastest.median_milliseconds / 1e3, **{name: getattr(cost, name) for name in COSTS},
-        **_size(network, grid),
+        "latency_seconds": fastest.median_milliseconds / 1e3, "energy_joules_measured": measure(recognizer, samples),
+        **{name: getattr(cost, name) for name in COSTS},
+        **size_of(network, grid),
     }  # fmt: skip
 
 
 def policy_indicators(score: Score, acting: nn.Module, grid: Grid | None, steps: int, seconds: float) -> dict[str, Any]:
     """Return and costs of a policy whose ``acting`` modules decide in ``steps`` inner steps and ``seconds``."""
-    return {**score, "latency_steps": steps, "latency_seconds": seconds, **_size(acting, grid)}
+    return {**score, "latency_steps": steps, "latency_seconds": seconds, **size_of(acting, grid)}
 
 
-def _size(network: nn.Module, grid: Grid | None) -> dict[str, Any]:
+def size_of(network: nn.Module, grid: Grid | None) -> dict[str, Any]:
+    """Synapses, and the bytes and bits of a network whose weights lie on ``grid``."""
     return {
         "synapses": synapse_count(network), "bytes": stored_bytes(network, grid),
         "bits": 32 if grid is None else grid.bits,
@@ -78,6 +81,11 @@ def seconds_per_decision(policies: Mapping[str, BasePolicy], observations: NDArr
             policy.predict(x, deterministic=True)
             seconds[name].append(time.perf_counter() - started)
     return {name: float(np.median(times[TURNS // 10 :])) for name, times in seconds.items()}
+
+
+def joules(policy: BasePolicy, observations: NDArray[Any]) -> float | str:
+    """Of a deterministic decision on this machine, or why they are unknown."""
+    return joules_per_decision(lambda: lambda: policy.predict(observations[0], deterministic=True))
 
 
 def first_of(batches: Iterable[tuple[Tensor, ...]], images: int) -> list[Tensor]:

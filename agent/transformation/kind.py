@@ -21,7 +21,7 @@ from snn4.agent.models.other_data import on_other_data
 from snn4.agent.models.other_data import read as read_data
 from snn4.agent.models.sources import About, network_of, open_model
 from snn4.agent.run.events import Event
-from snn4.agent.run.journal import CONFIG
+from snn4.agent.run.journal import CONFIG, SUMMARY
 from snn4.agent.run.place import Place
 from snn4.agent.run.work import OneProcess, Processes, Work
 from snn4.agent.show import classifier_page
@@ -51,7 +51,9 @@ class Transformations:
     name = "transformation"
     schema: type = TransformationConfig
     shorthands: Mapping[str, str] = {}
-    options: Mapping[str, str | None] = {"root": "data.root", "data": None, "steps": None}
+    options: Mapping[str, str | None] = {
+        "root": "data.root", "data": None, "steps": None, "episodes": "episodes",
+    }  # fmt: skip
 
     def __init__(self, policy_of: PolicyOf) -> None:
         self.policy_of = policy_of
@@ -101,12 +103,28 @@ class Transformations:
         self, config: TransformationConfig, folder: Path, options: Mapping[str, Any]
     ) -> tuple[dict[str, Any], list[str]]:
         _set_up(config)
-        if (folder / AGENT).is_file() or config.environment is not None:
-            raise ModelError(f"{folder}: holds an agent; play it with SB3: load {folder / AGENT}")
+        smaller_policy = config.compress is not None and is_life(find_model(config.model.source))
+        if smaller_policy or config.environment is not None or (folder / AGENT).is_file():
+            return self._played(config, folder, options), []
+        if "episodes" in options:
+            raise ModelError(f"{folder}: --episodes: not allowed for a classifier; leave it out")
         config = on_other_data(config, folder, options)
         steps = options.get("steps")
         result = (tested if config.compress is None else tested_beside)(config, folder, steps)
         return {**result, "config": dataclasses.asdict(config)}, []
+
+    def _played(self, config: TransformationConfig, folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+        from snn4.agent.transformation.episodes import played_by_compressed, played_by_converted  # SB3
+
+        if wrong := [f"--{option}" for option in options if option != "episodes"]:
+            raise ModelError(f"{folder}: {', '.join(wrong)}: not allowed for a policy; allowed is --episodes")
+        if not (folder / SUMMARY).is_file():
+            raise ModelError(
+                f"{folder}: has no {AGENT} yet; allowed is a finished run, go on with: snn4-agent resume {folder}"
+            )
+        if config.environment is None:
+            return played_by_compressed(self.policy_of(folder, None), config)
+        return played_by_converted(folder, config)
 
     def about(self, config: TransformationConfig) -> dict[str, Any]:
         return {"data": config.environment or config.data.name, "model": config.model.source}
@@ -119,7 +137,7 @@ class Transformations:
         if "comparison" in summary:
             return compression_page.tables(summary)
         if "scores" in summary:
-            return page.policy_tables(summary)
+            return page.policy_tables(summary) if "loss" in summary else page.played_tables(summary)
         if "imported" in summary:
             return page.imported_tables(summary)
         return page.tables(summary) if "diagnosis" in summary else classifier_page.tables(summary)
@@ -129,7 +147,7 @@ class Transformations:
         if summary is not None and "comparison" in summary:
             return compression_page.sections(events, summary)
         if summary is not None and "scores" in summary:
-            return page.policy_sections(summary)
+            return page.policy_sections(summary) if "loss" in summary else page.played_sections(summary)
         if summary is not None and "imported" in summary:
             return page.imported_sections(summary)
         if summary is not None and "diagnosis" not in summary:  # the events tell of the conversion, not of its test

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
+from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.run.events import Event, Learned
 from snn4.agent.show.charts import draw_curve
 from snn4.agent.show.page import figure, heading, html_table, paragraph
@@ -129,12 +130,23 @@ def policy_sections(summary: Summary) -> Iterator[str]:
     yield heading("Layers") + html_table([["layer", "neurons", "error"], *layers])
 
 
+def played_tables(summary: Summary) -> Fitting:
+    """The test episodes of a converted or compressed policy."""
+    rows = score_rows(summary)
+    return Fitting(f"{summary['environment']}: test episodes", rows, list(zip(*rows, strict=True)))
+
+
+def played_sections(summary: Summary) -> Iterator[str]:
+    """The page of the same."""
+    yield heading("Test episodes") + html_table(score_rows(summary))
+
+
 def score_rows(summary: Summary) -> list[list[str]]:
     """The first row names the columns."""
     head = ["", "return", "spikes", "ACs", "MACs", "45nm fp32 J", "45nm int8 memory J"]
     return [
         head,
-        *(_score(name, summary["scores"][being]) for being, name in (("network", "SNN"), ("ann_twin", "ANN"))),
+        *(_score({NETWORK: "SNN", ANN_TWIN: "ANN"}[being], score) for being, score in summary["scores"].items()),
     ]
 
 

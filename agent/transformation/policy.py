@@ -27,6 +27,7 @@ from snn4.agent.models.files import ModelError
 from snn4.agent.run.beings import ANN_TWIN, NETWORK
 from snn4.agent.run.events import Compared, Evaluated, Event, Learned, Measure, Score, Task
 from snn4.agent.run.work import File, Model, Pause, State, Stop
+from snn4.agent.transformation.comparison import joules
 from snn4.agent.transformation.config import TransformationConfig
 from snn4.envs.control import UnknownEnvironment
 from snn4.envs.world import TaskConfig
@@ -80,6 +81,8 @@ class PolicyTransformation:
                 yield Pause()
                 return
             self.scores[name] = score
+            steps = self.config.convert.T if name == NETWORK else 1
+            self.indicators[name] = {"latency_steps": steps, "energy_joules_measured": joules(policy, states.numpy())}
             yield Evaluated(name, self.task.label, self.age, {self.task.label: self.scores[name]}, part="test")
         self.chance = self.evaluator.chance(self.task, self.config.episodes)
         yield Compared(*({self.task.label: self.scores[name]} for name in players))
@@ -104,6 +107,8 @@ class PolicyTransformation:
         _require_fit(self.agent, env)
         self.notes: list[str] = []
         self.scores: dict[str, Score] = {}
+        self.indicators: dict[str, dict[str, Any]] = {}
+        """Latency and measured energy, of each player that has a score."""
         self.chance = 0.0
         self.residual = False
         self.validated: dict[bool, float] = {}
@@ -185,7 +190,8 @@ class PolicyTransformation:
         ann, snn = (self.scores[name]["return_mean"] for name in (ANN_TWIN, NETWORK))
         above = ann - self.chance
         return {
-            "environment": self.config.environment, "algorithm": self.agent.algorithm, "scores": self.scores,
+            "environment": self.config.environment, "algorithm": self.agent.algorithm,
+            "scores": {name: {**score, **self.indicators[name]} for name, score in self.scores.items()},
             "chance": self.chance, "loss": (ann - snn) / above if above else None,
             "layers": [
                 {"neurons": neurons, "error": error}

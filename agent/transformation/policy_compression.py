@@ -25,7 +25,7 @@ from snn4.agent.models.policies import TrainedPolicy
 from snn4.agent.run.beings import NETWORK
 from snn4.agent.run.events import Evaluated, Event, Learned, Measure, Score, Task
 from snn4.agent.run.work import File, Pause, State, Stop
-from snn4.agent.transformation.comparison import AFTER, BEFORE, grid_of, policy_indicators, seconds_per_decision
+from snn4.agent.transformation.comparison import AFTER, BEFORE, grid_of, joules, policy_indicators, seconds_per_decision
 from snn4.agent.transformation.config import TransformationConfig
 from snn4.agent.transformation.policy import AGENT, Named, playing, save_agent
 from snn4.learners.algorithms import make_policy
@@ -128,7 +128,8 @@ class PolicyCompression:
         for name, policy in policies.items():
             grid = self.grid if name == AFTER else None
             acting = nn.ModuleList(acting_modules(policy))
-            self.rows[name] = policy_indicators(played[name], acting, grid, self.smaller.T, seconds[name])
+            row = policy_indicators(played[name], acting, grid, self.smaller.T, seconds[name])
+            self.rows[name] = {**row, "energy_joules_measured": joules(policy, self.observations.numpy())}
         score = {self.task.label: played[AFTER]}
         yield Evaluated(NETWORK, self.task.label, self.age, score, part="test")
 

@@ -44,8 +44,8 @@ class Samples:
         pixels: of the whole data set, shared by all of its parts.
         labels: class of each row of the data set (N,), int64.
         rows: of this part.
-        mean, std: of each channel: the mean is subtracted, then the result is divided by std. Images are in 0 to 1,
-            event frames are counts.
+        mean: of each channel, which is subtracted; images are in 0 to 1, event frames are counts.
+        std: of each channel; the result is divided by it.
         augmentation: applied by `batches` on request.
     """
 

@@ -205,6 +205,16 @@ class ContinualLearner:
             self._model.answer(x, tasks)
         return meter.cost()
 
+    def decision(self, experience: Any) -> Callable[[], Tensor]:
+        """A function that decides on the first sample of an experience, without learning."""
+        x, _, tasks = next(batches(experience.dataset.subset([0]), 1))
+
+        def decide() -> Tensor:
+            with self._model.evaluated(), torch.no_grad():
+                return self._model.answer(x, tasks)
+
+        return decide
+
     @property
     def replay_bytes(self) -> int:
         """Size of the samples that the strategy keeps, as stored: raw, or spikes as bits."""

@@ -75,7 +75,8 @@ class Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         is_own = type(m).__module__.startswith("snn4.learners.conversion")
-        known = is_own or isinstance(m, _BatchNorm) or type(m) in modules.HINTS
+        computes_as_torch = type(m).forward in (nn.Conv2d.forward, nn.Linear.forward)  # or a class derived from these
+        known = is_own or computes_as_torch or isinstance(m, _BatchNorm) or type(m) in modules.HINTS
         return known or super().is_leaf_module(m, module_qualified_name)
 
 

@@ -101,6 +101,13 @@ class PolicyConfig:
             raise ValueError(f"coding: got kind {self.coding.kind!r}, allowed is direct with an encoder")
 
     @property
+    def latency_steps(self) -> int:
+        """Inner steps of a decision, those of its encoder included; an ANN takes one."""
+        if self.kind == "ann":
+            return 1
+        return self.T + (0 if self.encoder is None else self.encoder.T)
+
+    @property
     def fixed_genes(self) -> tuple[str, ...]:
         """Keys that cannot evolve beside the other values; see `snn4.policies.gene.loci`."""
         if self.state == "carry":

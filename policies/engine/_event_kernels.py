@@ -98,19 +98,6 @@ def refresh(weights: Any, seen: Any, rows: Any, vectors: Any) -> tuple[bool, boo
 
 
 @njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
-def present(rows: Any, starts: Any, targets: Any, values: Any) -> None:
-    """Write the non-zero weights of ``rows`` (in, out) to ``values``, their columns to ``targets``, and where each row
-    ends to ``starts``."""
-    number = 0
-    for j in range(len(rows)):
-        for m in range(rows.shape[1]):
-            if rows[j, m] != 0:
-                targets[number], values[number] = m, rows[j, m]
-                number += 1
-        starts[j + 1] = number
-
-
-@njit(cache=True, error_model="numpy", nogil=True)  # type: ignore[untyped-decorator]
 def _drive(signal: Any, weight: Any, starts: Any, targets: Any, values: Any, bias: Any, current: Any) -> None:
     current[:] = bias
     for j in range(len(signal)):

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from snn4.policies.engine.plain import Floats, Layer
+from snn4.policies.engine.plain import Floats, Layer, Present
 
 KernelName = Literal["c", "numba"]
 SOURCE = Path(__file__).with_name("decide.c")
@@ -37,7 +37,7 @@ def prepare(layers: Sequence[Layer], decoder: Floats, batch: int, kernel: Kernel
     """Memory for ``batch`` observations at once, and its ``kernel``; None takes C where there is a compiler.
 
     Args:
-        layers: synapses and neurons, whose arrays may change their values later, but not their place.
+        layers: synapses and neurons. Arrays may change their values later, but not their place, and weights not at all.
         decoder: (T,), the weight of the last layer's spikes at each step.
     """
     states = tuple(np.empty((layer.rows, batch, len(layer.bias)), np.float32) for layer in layers)
@@ -46,7 +46,8 @@ def prepare(layers: Sequence[Layer], decoder: Floats, batch: int, kernel: Kernel
     if function is None and kernel == "c":
         raise OSError("kernel: got c, but there is no C compiler that works; allowed is numba, or install one (cc)")
     if function is None:
-        return Prepared(states, out, partial(_by_numba, layers, decoder, states, out))
+        present: Any = tuple(zip(*(Present.of(layer.weights) for layer in layers), strict=True))
+        return Prepared(states, out, partial(_by_numba, layers, present, decoder, states, out))
     return Prepared(states, out, _CCall(function, layers, decoder, batch, states, out))
 
 
@@ -114,7 +115,8 @@ class _CLayer(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("inputs", "width", "membranes", "synapse", "adaptive", "hard")),
         *((name, ctypes.c_float) for name in ("syn_decay", "syn_gain", "threshold", "v_reset", "adaptation",
                                               "adapt_decay", "rest")),
-        *((name, ctypes.c_void_p) for name in ("weights", "bias", "decay", "gain", "leak", "state")),
+        *((name, ctypes.c_void_p) for name in ("weights", "bias", "decay", "gain", "leak", "state", "starts", "targets",
+                                               "values")),
     )  # fmt: skip
 
 
@@ -127,8 +129,9 @@ class _CCall:
     ) -> None:  # fmt: skip
         widest = max(len(layer.bias) for layer in layers)
         buffers = (decoder, out, np.empty((2, widest), np.float32), np.empty((2, widest), np.int64))
-        self.kept = (layers, states, buffers)
-        self.layers = (_CLayer * len(layers))(*map(_c_layer, layers, states))
+        present = [Present.of(layer.weights) for layer in layers]
+        self.kept = (layers, present, states, buffers)
+        self.layers = (_CLayer * len(layers))(*map(_c_layer, layers, present, states))
         self.before = (ctypes.addressof(self.layers), len(layers), len(decoder), batch)
         addresses = (array.ctypes.data for array in buffers)
         self.after = (*addresses, widest)
@@ -139,15 +142,17 @@ class _CCall:
         self.function(*self.before, address, len(signal), *self.after, carry)
 
 
-def _c_layer(layer: Layer, state: Floats) -> _CLayer:
+def _c_layer(layer: Layer, present: Present, state: Floats) -> _CLayer:
     membranes, synapse, adaptive, hard = (int(flag) for flag in layer.flags)
-    addresses = (array.ctypes.data for array in (*layer[:5], state))
+    rows = present if len(present.starts) else ()
+    addresses = [array.ctypes.data for array in (*layer[:5], state, *rows)]
     return _CLayer(*layer.weights.shape, membranes, synapse, adaptive, hard, *layer.constants, layer.rest, *addresses)
 
 
 def _by_numba(
-    layers: Sequence[Layer], decoder: Floats, states: tuple[Floats, ...], out: Floats, signal: Floats, carry: bool
-) -> None:
+    layers: Sequence[Layer], present: Any, decoder: Floats, states: tuple[Floats, ...], out: Floats, signal: Floats,
+    carry: bool,
+) -> None:  # fmt: skip
     from snn4.policies.engine._event_kernels import decide
 
     if not carry:
@@ -156,10 +161,8 @@ def _by_numba(
             state[: layer.flags[0]] = layer.rest
     out[:] = 0
     weights, biases, decays, gains, leaks, constants, flags, _ = zip(*layers, strict=True)
-    none = np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.float32)
-    sparse = tuple((part,) * len(layers) for part in none)
     record = tuple(np.zeros((0, 0, 0), np.bool_) for _ in layers)
     decide(  # type: ignore[call-arg]
-        signal, len(decoder), weights, *sparse, biases, decays, gains, leaks, np.array(constants),
+        signal, len(decoder), weights, *present, biases, decays, gains, leaks, np.array(constants),
         np.array(flags), states, decoder, out, record,
     )  # fmt: skip

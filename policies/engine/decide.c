@@ -1,7 +1,7 @@
 /* A decision of a spiking multi-layer perceptron: the arithmetic of snn4/policies/engine/_event_kernels.py, in its order.
  *
- * Only inputs that are not zero and neurons that spike cost synaptic work: each adds its row of weights to the currents
- * of the next layer. No sum is computed in another order than there, so spikes are the same. */
+ * Only inputs that are not zero and neurons that spike cost synaptic work: each adds its row of weights, or the present
+ * ones of a sparse layer, to the currents of the next layer. No sum is computed in another order than there, so spikes are the same. */
 
 #include <stdint.h>
 #include <string.h>
@@ -13,6 +13,8 @@ typedef struct {
     const float *bias;    /* (width) */
     const float *decay, *gain, *leak; /* (membranes, width) */
     float *state; /* (rows, batch, width): membranes, then synapse, then adaptation */
+    const uint64_t *starts, *targets; /* compressed rows of a sparse layer; null for others */
+    const float *values;
 } Layer;
 
 static void at_rest(const Layer *l, int64_t batch) {
@@ -26,6 +28,10 @@ static void drive(const Layer *l, const float *x, float *restrict current) {
     for (int64_t j = 0; j < l->inputs; j++) {
         const float value = x[j], *restrict row = l->weights + j * l->width;
         if (value == 0) continue;
+        if (l->starts) {
+            for (uint64_t k = l->starts[j]; k < l->starts[j + 1]; k++) current[l->targets[k]] += value * l->values[k];
+            continue;
+        }
         for (int64_t m = 0; m < l->width; m++) current[m] += value * row[m];
     }
 }
@@ -33,6 +39,11 @@ static void drive(const Layer *l, const float *x, float *restrict current) {
 static void receive(const Layer *l, const int64_t *spiking, int64_t count, float *restrict current) {
     memcpy(current, l->bias, sizeof(float) * (size_t)l->width);
     for (int64_t e = 0; e < count; e++) {
+        if (l->starts) {
+            const uint64_t end = l->starts[spiking[e] + 1];
+            for (uint64_t k = l->starts[spiking[e]]; k < end; k++) current[l->targets[k]] += l->values[k];
+            continue;
+        }
         const float *restrict row = l->weights + spiking[e] * l->width;
         for (int64_t m = 0; m < l->width; m++) current[m] += row[m];
     }

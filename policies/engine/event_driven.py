@@ -19,7 +19,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from snn4.policies.decoding import WeightedDecoder
 from snn4.policies.dynamics import NeuronState, state_from_rows, state_to_rows
 from snn4.policies.engine.compiled import Prepared, prepare
-from snn4.policies.engine.plain import Layer
+from snn4.policies.engine.plain import Layer, Present
 from snn4.policies.finite import require_finite
 from snn4.policies.fused import is_fused
 from snn4.policies.neurons import Neuron
@@ -29,9 +29,6 @@ Floats = NDArray[np.float32]
 
 EVENT_DRIVEN_BATCH = 16
 """Largest batch for which the engine, which decides sample by sample, is faster than torch."""
-SPARSE = 0.9
-"""Fraction of zeros from which the present synapses of a layer are faster than whole rows of weights, of which
-processors add 8 or 16 at a time. Measured on rows of 64 to 1024 weights, compiled for AVX2 and for AVX-512."""
 
 
 def is_watched(*layers: nn.Module) -> bool:
@@ -166,9 +163,8 @@ class EventDriven:
         copies = self._local.copies
         finite, changed = refresh(copies.weights, copies.seen, copies.rows, copies.vectors)  # type: ignore[call-arg]
         if changed:
-            present = _present(copies.rows)
-            plain = not self._neurons.learned and not any(map(len, present[0]))
-            layers = self._layers(copies.rows, copies.biases) if plain else ()
+            present: Any = tuple(zip(*map(Present.of, copies.rows), strict=True))
+            layers = () if self._neurons.learned else self._layers(copies.rows, copies.biases)
             copies = self._local.copies = copies._replace(present=present, layers=layers, prepared={})
         if not finite:
             require_finite(self._learned)
@@ -211,7 +207,7 @@ class _Copies(NamedTuple):
     present: tuple[Any, Any, Any] = ((), (), ())
     """Starts, targets and values of each layer's present synapses; empty for layers with few zeros."""
     layers: tuple[Layer, ...] = ()
-    """Views of all this for `prepare`; empty for sparse layers, and for neurons that learn their decays."""
+    """Views of all this for `prepare`; empty for neurons that learn their decays."""
     prepared: dict[int, Prepared] = {}  # noqa: RUF012
     """By size of the batch."""
 
@@ -220,22 +216,6 @@ class _Local(local):
     """Data of each thread: threads can decide at the same time without a lock, which a fork could copy while held."""
 
     copies = _Copies()
-
-
-def _present(rows: Sequence[Floats]) -> tuple[Any, Any, Any]:
-    from snn4.policies.engine._event_kernels import present
-
-    found = []
-    for weights in rows:
-        number = int(np.count_nonzero(weights))
-        is_sparse = number <= (1 - SPARSE) * weights.size
-        size = number if is_sparse else 0
-        # Unsigned: the compiler need not look for negative places, which count from the end.
-        starts = np.zeros(len(weights) + 1 if is_sparse else 0, np.uint64)
-        found.append((starts, np.empty(size, np.uint64), np.empty(size, np.float32)))
-        if is_sparse:
-            present(weights, *found[-1])  # type: ignore[call-arg]
-    return tuple(zip(*found, strict=True))  # type: ignore[return-value]
 
 
 class _NeuronArrays:

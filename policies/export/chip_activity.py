@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn4.policies.export.description import Conv, Dense
-from snn4.policies.export.integer import IntegerConv, IntegerDense, Ints
+from snn4.policies.export.chip_cost import chip_cost
 from snn4.policies.export.integer_network import IntegerNetwork, Run
+from snn4.policies.export.placement import crossed
+
+SAMPLES = 100
+"""Decisions whose neuron updates are counted for energy, one of each batch: the chip takes them one after the other."""
 
 
 class ChipActivity:
@@ -23,6 +26,7 @@ class ChipActivity:
         """Decisions whose readout reached the end of its range."""
         self._spikes = self._crossings = self._agreement = 0.0
         self._equal = np.zeros(len(network.layers) - 1)
+        self._samples = list[NDArray[Any]]()
 
     def add(self, run: Run, trains: Sequence[NDArray[Any]], agreement: NDArray[np.float64]) -> None:
         """Count B decisions.
@@ -33,21 +37,27 @@ class ChipActivity:
         """
         n = len(run.scores)
         self.decisions += n
+        if len(self._samples) < SAMPLES:
+            self._samples.append(run.signal[:, :1])
         self.saturated += int(run.saturated.sum())
         self._agreement += float(agreement.sum())
         for number, (trace, train) in enumerate(zip(run.traces, trains, strict=False)):
             self._spikes += float(trace.spikes.sum())
             self._equal[number] += n * float(np.mean(trace.spikes == train))
-            self._crossings += crossings(self.network.layers[number + 1].synapses, trace.spikes)
+        sent = [run.signal != 0, *(trace.spikes for trace in run.traces)]
+        for layer, spikes in zip(self.network.layers, sent, strict=False):
+            if layer.synapses is not None:
+                self._crossings += float(crossed(layer.synapses, spikes).sum())
 
     def costs(self) -> dict[str, Any]:
         """Means per decision, with the names of `Cost`; energies at 45 nm are those of other hardware."""
         n = max(self.decisions, 1)
+        cost = chip_cost(self.network, np.concatenate(self._samples, 1))
         return {
             "spikes_per_decision": self._spikes / n,
             "effective_acs": self._crossings / n,
-            "effective_macs": float(host_operations(self.network)),
-            "energy_joules": {},
+            "effective_macs": float(cost.host_macs),
+            "energy_joules": {"loihi1": cost.joules},
         }
 
     def agreement(self) -> dict[str, Any]:
@@ -59,21 +69,3 @@ class ChipActivity:
             "decisions": self._agreement / n,
             "spikes": {name: float(equal / n) for name, equal in zip(names, self._equal, strict=False)},
         }
-
-
-def crossings(synapses: IntegerDense | IntegerConv | None, spikes: Ints) -> float:
-    """How many synapses with a weight the ``spikes`` (T, B, …) cross."""
-    if synapses is None:
-        return 0.0
-    ones = synapses._replace(weight=(synapses.weight != 0).astype(np.int32))
-    if isinstance(ones, IntegerDense):
-        ones = ones._replace(bits=8, sign="excitatory", exponent=0)
-    return float(ones.currents(spikes).sum())
-
-
-def host_operations(network: IntegerNetwork) -> int:
-    """Multiplications of the host's weights per decision."""
-    layers = network.host.layers if network.host else ()
-    pixels = {layer.name: int(np.prod(layer.shape[1:])) for layer in layers}
-    weights = {layer.name: layer.part.weight.size for layer in layers if isinstance(layer.part, (Dense, Conv))}
-    return sum(size * pixels[name] for name, size in weights.items())

@@ -78,7 +78,7 @@ class IntegerConv(NamedTuple):
 
 
 class IntegerNeurons(NamedTuple):
-    """A layer of Loihi's neurons (Lava's ``LIF``, and ``LIFReset`` with a ``reset_interval``). At every step::
+    """A layer of Loihi's neurons (Lava's ``LIF``, and ``LIFReset`` with a ``reset_interval``). At every step:
 
     u = trunc(u * (4095 - du) / 4096) + 64 * current                 wraps once beyond +-2^23
     v = trunc(v * (4096 - dv) / 4096) + u + bias_mant * 2^bias_exp   saturates at +-(2^23 - 1)

@@ -35,6 +35,8 @@ class Run(NamedTuple):
     """(B, n)."""
     traces: list[Trace]
     """What every layer did at T steps."""
+    signal: NDArray[Any]
+    """The coded inputs (1 or T, B, …): currents for the host, or spikes."""
 
     @property
     def saturated(self) -> NDArray[np.bool_]:
@@ -87,7 +89,7 @@ class IntegerNetwork:
         """Decide on a coded input: currents (1 or T, B, …) for the host, or spikes (T, B, …)."""
         messages, biases = (None, self.host.biases(signal)) if self.host else (signal.astype(np.int32), None)
         traces = simulate(self.windowed(delays=False), self.T, messages, biases)
-        return Run(self.readout.scores(traces[-1].v[-1]), traces)
+        return Run(self.readout.scores(traces[-1].v[-1]), traces, signal)
 
     @property
     def window(self) -> int:

@@ -16,9 +16,11 @@ class LayerCost:
     kind: str
     """The layer's class, or the kind of its neurons."""
     spikes: float
+    """Spikes of its neurons."""
     spike_rate: float | None
     """Spikes per neuron and inner step; None for a layer that does not spike."""
     dense_macs: float
+    """As in `Cost`, like all below."""
     effective_macs: float
     effective_acs: float
     neuron_updates: float
@@ -36,13 +38,15 @@ class Cost:
     """Mean cost of one decision, and the size of the network."""
 
     spikes_per_decision: float
+    """Spikes of all neurons in all inner steps."""
     effective_acs: float
     """Spikes that cross a synapse."""
     effective_macs: float
     """Non-zero real values that cross a synapse."""
     energy_joules: dict[str, float | None]
-    """By energy model (`energy.ENERGY_MODELS`); None if its hardware cannot run the network."""
+    """Joules by energy model (`energy.ENERGY_MODELS`); None if its hardware cannot run the network."""
     parameters: int
+    """Weights, biases and all else that is learned."""
     bytes: int
     """Of all parameters."""
     spike_rates: list[float] = field(default_factory=list)
@@ -50,6 +54,7 @@ class Cost:
     dense_macs: float = 0.0
     """Synaptic operations if zeros were computed as well."""
     neuron_updates: float = 0.0
+    """Neurons times inner steps."""
     active_neuron_updates: float = 0.0
     """Updates of neurons that spike or receive input in that step."""
     neuron_macs: float = 0.0

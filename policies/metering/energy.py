@@ -27,9 +27,7 @@ smallest memory that holds the parameters. They count the same accesses and diff
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from snn4.policies.metering.traffic import INT8_WIDTHS, Values
 
@@ -148,20 +146,3 @@ ENERGY_MODELS: dict[str, EnergyModel | SpikingChip] = {
     ),
 }  # fmt: skip
 """Energy models by name, each with its source."""
-
-COUNTED = (
-    "Energies at 45 nm include the arithmetic of synapses, neuron updates and activation functions. They exclude "
-    "exponentials (tanh is free), norms, pooling, residual sums, decoders, codes other than population and, except in "
-    "45nm_fp32_memory and 45nm_int8_memory, memory."
-)
-"""The note below every table of energies."""
-METERED_BEFORE = (
-    "Some of these energies at 45 nm were metered by an earlier version, which excluded activation functions and "
-    "neuron updates, except for one multiply-accumulate per update in 45nm_fp32_memory."
-)
-"""The note below a table that has rows for which `COUNTED` is not true."""
-
-
-def counted(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The note below a table with the energies of ``rows``, the test rows of ``summary.json``."""
-    return COUNTED if all("neuron_macs" in row for row in rows) else METERED_BEFORE

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from snn4.benchmarks.compression import CONTENDERS, UNPRUNED, engine_rows, engine_table, network_table
+from snn4.benchmarks.compression import COMPRESSION, CONTENDERS, UNPRUNED, engine_rows
+from snn4.benchmarks.records import contents
+from snn4.benchmarks.tables.compression import engine_table, network_table
 
 
 def test_policies_take_turns() -> None:
@@ -13,5 +15,6 @@ def test_policies_take_turns() -> None:
 
 
 def test_tables() -> None:
-    assert network_table().startswith("| network | setting | seeds | before | after |")
-    assert engine_table().count(UNPRUNED) == 2
+    results = contents(COMPRESSION)
+    assert network_table(results).startswith("| network | setting | seeds | before | after |")
+    assert engine_table(results).count(UNPRUNED) == 2

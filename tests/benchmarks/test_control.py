@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from snn4.agent.config.file import CONFIGS
+from snn4.agent.show.text import COUNTED
 from snn4.benchmarks import control, images
 from snn4.benchmarks.publishing import publish
-from snn4.policies.metering.energy import COUNTED
 
 
 @pytest.fixture

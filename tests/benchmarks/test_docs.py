@@ -2,61 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import re
-import runpy
-from pathlib import Path
-from statistics import fmean
+import shlex
+import sys
+from importlib import import_module
 from typing import Any
 
 import pytest
+from doc_pages import PAGES, ROOT, code_of, text_of
 
-from snn4.agent.config.file import find
 from snn4.benchmarks.cli import app
-
-ROOT = Path(__file__).parents[2]
-WRITER = runpy.run_path(str(ROOT / "docs" / "write_tables.py"))
-PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-CONTINUAL = ROOT / "benchmarks" / "results" / "continual"
+from snn4.benchmarks.leaderboard.pages import TABLES, by_suite
+from snn4.benchmarks.records import RESULTS, read_records
 
 
-def text_of(page: str) -> str:
-    return (ROOT / page).read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("page", WRITER["PAGES"])
-def test_tables_are_what_the_commands_print(page: str) -> None:
-    text = text_of(f"docs/{page}")
-    assert "<!-- begin: " in text
-    assert WRITER["written"](text) == text, "python docs/write_tables.py writes the tables again"
-
-
-def test_the_readme_states_published_numbers() -> None:
-    """Each row of README's results names a row of a table in docs/results.md; its numbers are from there."""
-    head = "| task or config |"
-    lines = (head + text_of("README.md").partition(head)[2].partition("\n\n")[0]).splitlines()
-    published = [cells(line) for line in text_of("docs/results.md").splitlines() if line.startswith("| ")]
-    assert len(lines) > 6
-    for name, *values in map(cells, lines[2:]):
-        names = name.split(", ")
-        (row,) = (row for row in published if row[: len(names)] == names)
-        known = [*row, *(energies(*names) if len(names) == 2 else ())]
-        numbers = [number for cell in values for number in re.findall(r"-?\d[\d.]*(?: ± \d[\d.]*)?", cell)]
-        assert [number for number in numbers if not any(number in cell for cell in known)] == [], name
-
-
-def energies(benchmark: str, strategy: str) -> list[str]:
-    """Microjoules per decision of the SNN and of its twin, means over seeds; the tables of streams have none."""
-    result = json.loads((CONTINUAL / f"{benchmark}.json").read_text(encoding="utf-8"))
-    seeds = result["strategies"][strategy]["seeds"]
-    return [
-        f"{1e6 * fmean(seed[being]['energy_joules']['45nm_fp32'] for seed in seeds):.1f}"
-        for being in ("network", "ann_twin")
-    ]
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("| ").split("|")]
+@pytest.mark.parametrize("marker", [marker for marker in TABLES if not marker.endswith(".json")])
+def test_tables_are_what_the_commands_print(
+    marker: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, *arguments = shlex.split(marker)
+    if program == "snn4-agent":
+        app(arguments, standalone_mode=False)
+    else:
+        _, module, *options = arguments
+        monkeypatch.setattr(sys, "argv", [module, *options])
+        import_module(module).main()
+    assert capsys.readouterr().out.strip() == TABLES[marker](by_suite(read_records(RESULTS)))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -70,23 +41,23 @@ def test_links_lead_somewhere(page: str) -> None:
         assert not anchor or anchor in names, link
 
 
-def test_commands_and_imports_are_there() -> None:
-    texts = "\n".join(map(text_of, PAGES))
-    names = (command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
-    known = {name.replace("_", "-") for name in names}
-    for command, argument in re.findall(
-        r"^(?:\| .*`)?snn4-agent ([a-z][a-z-]*)(?: ([a-z]\w*)\b(?![/-]))?", texts, re.MULTILINE
-    ):
-        assert command in known | {"bench"}, command
-        if argument and command in ("run", "train", "world"):
-            find(argument)
-    for block in re.findall(r"^```python\n(.*?)^```", texts, re.MULTILINE | re.DOTALL):
+@pytest.mark.parametrize("page", PAGES)
+def test_files_are_there(page: str) -> None:
+    """Files of the repository that pages name."""
+    folders = "agent|benchmarks|configs|docs|envs|learners|policies|snn4|tests"
+    for path in re.findall(rf"`((?:{folders})/[\w/.-]+)`", text_of(page)):
+        assert (ROOT / path).exists(), path
+
+
+def test_imports_are_there() -> None:
+    blocks = (block for page in PAGES if "coming_from" not in page for block in code_of(page, "python"))
+    for block in blocks:  # those of docs/coming_from need other libraries, and tests/docs runs them
         exec("\n".join(re.findall(r"^(?:from|import) .*$", block, re.MULTILINE)), {})
 
 
 def test_the_conversion_of_the_documentation() -> None:
     """The block runs as it is written."""
-    (block,) = re.findall(r"^```python\n(.*?)^```", text_of("docs/conversion.md"), re.MULTILINE | re.DOTALL)
+    (block,) = code_of("docs/conversion.md", "python")
     names: dict[str, Any] = {}
     exec(block, names)
     assert (names["scores"].shape, names["by_step"].shape) == ((100, 10), (16, 100, 10))

@@ -31,7 +31,7 @@ def make(
 ) -> ClassificationLearner:
     torch.manual_seed(0)
     body = PolicyConfig(kind, (32, 32), T=3, encoder=encoder)
-    policy = make_policy(LearnerConfig(), body, Labelled(data.train, data.n_classes))
+    policy = make_policy(LearnerConfig(), body, Labelled(data.train, data.n_classes), learns=True)
     return ClassificationLearner(ClassificationConfig(**config), policy, data.train, steps)
 
 
@@ -78,7 +78,7 @@ def test_it_is_adam_on_the_cross_entropy(data: Data) -> None:
 def test_a_newborn_is_woken_and_that_is_noted(data: Data) -> None:
     torch.manual_seed(0)
     silent = PolicyConfig(net_arch=(32, 32), T=3, neuron=NeuronConfig(v_threshold=50.0))
-    policy = make_policy(LearnerConfig(), silent, Labelled(data.train, data.n_classes))
+    policy = make_policy(LearnerConfig(), silent, Labelled(data.train, data.n_classes), learns=True)
     learner = ClassificationLearner(ClassificationConfig(), policy, data.train, 640)
     learner.begin(0)
     report = next(learner.learn(640))

@@ -51,7 +51,7 @@ def learner(algorithm: str, kind: str, environment: str, seed: int = 0) -> Reinf
 def past(algorithm: str, kind: str) -> tuple[Any, Behaviour]:
     """A policy of an earlier task, and what it did there on random observations."""
     torch.manual_seed(7)
-    policy: Any = make_policy(LEARNERS[algorithm], description(kind), make_control(first_of(algorithm)))
+    policy: Any = make_policy(LEARNERS[algorithm], description(kind), make_control(first_of(algorithm)), learns=True)
     if algorithm in ("PPO", "A2C"):  # as if it had learned: a new one decides evenly, whatever its trunk does
         policy.action_net.weight.data *= 100
     shape = policy.observation_space.shape

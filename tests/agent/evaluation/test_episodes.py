@@ -139,7 +139,8 @@ def test_a_summary_row_has_the_documented_keys(learner: ReinforcementLearner) ->
     assert list(row) == list(SUMMARY_KEYS) == [
         "return_mean", "return_std", "episodes", "env_steps", "wall_seconds", "env_steps_per_second",
         "spikes_per_decision", "effective_acs", "effective_macs", "neuron_macs", "neuron_acs", "energy_joules",
-        "parameters", "bytes",
+        "parameters", "bytes", "footprint_bytes", "connection_sparsity", "activation_sparsity", "dense_macs",
+        "latency_steps", "energy_joules_measured",
     ]  # fmt: skip
     assert (row["env_steps"], row["wall_seconds"], row["env_steps_per_second"]) == (300, 1.5, 200.0)
     assert summary_row(score(learner, 2, 0), 0, 0.0)["env_steps_per_second"] == 0.0

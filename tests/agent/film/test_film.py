@@ -7,18 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from PIL import Image
 from run_folders import only
-from stable_baselines3 import PPO
 
 from snn4.agent import runner
 from snn4.agent.film.film import NoFilm, film
-from snn4.agent.film.recorder import Recorder
 from snn4.agent.life import kind
-from snn4.policies.sb3 import SpikingActorCriticPolicy
 
 
 @pytest.fixture(scope="module")
@@ -26,28 +21,6 @@ def folder(tiny: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -
     runs = tmp_path_factory.mktemp("runs")
     runner.begin(kind, tiny("world.0.steps=64"), runs, quiet=True)  # type: ignore[arg-type]
     return only(runs)
-
-
-def test_recorded_spikes_are_those_of_the_layers() -> None:
-    torch.manual_seed(0)
-    settings = {"net_arch": [24, 100], "T": 3, "neuron": {"v_threshold": 0.2}}
-    model = PPO(SpikingActorCriticPolicy, "CartPole-v1", policy_kwargs=settings, seed=0)
-    observations = np.random.default_rng(0).normal(0, 1, (5, 1, 4)).astype(np.float32)
-    with Recorder(model.policy, columns=12) as recorder:
-        for observation in observations:
-            model.predict(observation, deterministic=True)
-    body: Any = model.policy.mlp_extractor.policy_net
-    with torch.no_grad():
-        expected = [body.spikes(torch.from_numpy(observation)) for observation in observations[1:]]
-    first, second = (torch.cat([trains[layer][:, 0] for trains in expected]).bool().T.numpy() for layer in (0, 1))
-    assert first.any()
-    np.testing.assert_array_equal(recorder.rasters[0], first)  # of 15 steps, the last 12
-    assert recorder.rasters[1].shape == (64, 12)  # of 100 neurons
-    assert recorder.rasters[1].sum() <= second.sum()
-    assert [len(membranes) for membranes in recorder.membranes] == [24, 64]
-    with torch.no_grad():
-        _, state = body.layers[1](body.layers[0](torch.from_numpy(observations[-1]))[None], None, 3)
-    np.testing.assert_allclose(recorder.membranes[0], state.v[0].numpy() / 0.2, rtol=1e-5, atol=1e-5)
 
 
 def test_a_film_has_a_frame_for_each_decision(folder: Path, tmp_path: Path) -> None:

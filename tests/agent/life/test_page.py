@@ -25,6 +25,7 @@ from snn4.agent.show.page import write_page
 class Lived:
     events: list[Event]
     summary: dict[str, Any]
+    config: LifeConfig
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., LifeConf
         "kwargs: {max_episode_steps: 50}}, {environment: CartPole-v1, steps: 128, reference: 500}]"
     )
     life = Life(tiny(world, "ann_twin=true"))
-    return Lived(Story(life, tmp_path_factory.mktemp("life")).tell(), life.summary())
+    return Lived(Story(life, tmp_path_factory.mktemp("life")).tell(), life.summary(), life.config)
 
 
 def test_the_report_of_a_life(lived: Lived, tmp_path: Path) -> None:
@@ -44,7 +45,12 @@ def test_the_report_of_a_life(lived: Lived, tmp_path: Path) -> None:
     for rows in (score_rows(lived.summary), *map(retention_rows, lived.summary["retention"].values())):
         assert all(row in page.rows for row in rows)
     courses = [f"{name}-v1: {what}" for name in ("CartPole", "Acrobot") for what in ("return", "spikes per decision")]
-    assert page.pictures == ["SNN: return, %", "ANN twin: return, %", *courses]
+    energies = [f"{name}-v1: return against nJ per decision (45nm fp32 memory)" for name in ("CartPole", "Acrobot")]
+    spikes = ["spikes of some neurons of each layer", "mean spike rate of each layer"]
+    assert page.pictures == ["SNN: return, %", "ANN twin: return, %", *energies, *spikes, *courses]
+    layers = lived.summary["decisions"]["layers"]
+    steps = lived.summary["decisions"]["number"] * lived.config.policy.T
+    assert [len(layer["spikes"]) for layer in layers] == [steps] * len(lived.config.policy.net_arch)
     assert "<a life>" in page.texts
 
 

@@ -15,7 +15,7 @@ from run_folders import events_in, only, read
 
 from snn4.agent import kinds, runner
 from snn4.agent.run.events import Began, Compared, Ended, Entered, Evaluated, Event, Learned, Noted, Saved
-from snn4.agent.run.journal import Journal, RunBusy, RunError, is_busy, read_events
+from snn4.agent.run.journal import Journal, RunBusy, RunError, is_busy, read_events, thinned_events
 
 ABOUT = {"environments": ["CartPole-v1"], "seed": 5, "config": {"name": "x"}}
 ROW = {"return_mean": 9.5, "spikes_per_decision": 3.0, "effective_acs": 2.0, "effective_macs": 1.0}
@@ -32,6 +32,23 @@ STORY: list[Event] = [
     Noted("Grüße"),
     Ended("finished", 30),
 ]
+
+
+def test_a_long_story_is_thinned(tmp_path: Path) -> None:
+    """Nothing but Learned leaves, and what was learned last before something else stays."""
+
+    def learned(age: int) -> Learned:
+        return Learned("organism", "CartPole-v1", 0, age, 3000, age, None, [], {})
+
+    first, second = ([learned(age) for age in range(start, start + 1000)] for start in (0, 1000))
+    with create(tmp_path) as journal:
+        for event in (*STORY[:2], *first, STORY[3], *second, STORY[-1]):
+            journal.write(event)
+    assert list(thinned_events(journal.folder, 10_000)) == [*STORY[:2], *first, STORY[3], *second, STORY[-1]]
+    thin = list(thinned_events(journal.folder, 20))
+    assert len(thin) < 30
+    assert [event for event in thin if not isinstance(event, Learned)] == [*STORY[:2], STORY[3], STORY[-1]]
+    assert (thin[thin.index(STORY[3]) - 1], thin[-2]) == (first[-1], second[-1])
 
 
 def create(runs: Path) -> Journal:

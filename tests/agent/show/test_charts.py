@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
-from snn4.agent.show.charts import draw_course, draw_curve, svg
+from snn4.agent.errors import BadInput
+from snn4.agent.show.charts import MOST_POINTS, draw_course, draw_curve, draw_tradeoff, kept_in, svg, thinned
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -60,3 +63,28 @@ def test_every_being_of_a_life_has_a_curve() -> None:
     names = ("SNN", "ANN twin", "ReLU twin")
     text = draw_course({name: [(0.0, 1.0), (1.0, 2.0)] for name in names}, "CartPole-v1", "return")
     assert [name for name in names if f">{name}<" in text] == list(names)
+
+
+def test_charts_are_kept_in_files(tmp_path: Path) -> None:
+    """Black on white, and the chart of the page is the same."""
+    folder = tmp_path / "figures"
+    with kept_in(folder):
+        kept = draw_curve("loss", [2.0, 1.0])
+        draw_tradeoff({"SNN": [(3.0, 1.0), (4.0, 2.0)], "ANN twin": [(900.0, 2.0)]}, "world", "nJ", "return")
+    assert kept == draw_curve("loss", [2.0, 1.0])
+    names = ["01-loss-over-epochs", "02-world-return-against-nj"]
+    assert sorted(path.name for path in folder.iterdir()) == [f"{n}.{end}" for n in names for end in ("png", "svg")]
+    text = (folder / "01-loss-over-epochs.svg").read_text()
+    assert "#010203" not in text
+    assert {"loss", "epoch"} <= words(ElementTree.fromstring(text))
+    with Image.open(folder / "01-loss-over-epochs.png") as picture:
+        assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    with pytest.raises(BadInput, match=r"--figures: cannot make .*; name a new folder"), kept_in(folder):
+        pass
+
+
+def test_long_lines_are_thinned() -> None:
+    points = [(float(x), 0.0) for x in range(123_457)]
+    assert len(thinned(points)) <= MOST_POINTS + 1
+    assert (thinned(points)[0], thinned(points)[-1]) == (points[0], points[-1])
+    assert thinned(points[:500]) == points[:500]

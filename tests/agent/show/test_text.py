@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 from snn4.agent.show import text
-from snn4.agent.show.text import duration, figure, percent, prefixed, sparkline
+from snn4.agent.show.text import COUNTED, METERED_BEFORE, counted, duration, figure, percent, prefixed, sparkline
 
 
 def test_doctests() -> None:
@@ -45,3 +45,8 @@ def test_sparkline() -> None:
     assert sparkline([3.0, 3.0], 10) == "▄▄"
     assert sparkline([0.0] * 50 + [1.0] * 50, 4) == "▁▁██"
     assert len(sparkline([float(n % 7) for n in range(1001)], 40)) == 40
+
+
+def test_a_table_says_what_its_energies_hold() -> None:
+    now, before = {"neuron_macs": 0.0}, {"effective_macs": 0.0}
+    assert (counted([now, now]), counted([now, before])) == (COUNTED, METERED_BEFORE)

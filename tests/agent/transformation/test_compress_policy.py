@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,16 @@ def test_the_table_says_what_it_saves(cli: Cli, small: Path) -> None:
         "Recovered for 256",
     ):
         assert part in page
-    refused = cli("evaluate", small)
-    assert (refused.status, "play it with SB3: load" in refused.err) == (2, True)
+
+
+def test_it_is_evaluated(cli: Cli, small: Path) -> None:
+    """Its test episodes are those of the run."""
+    after = read(small / "summary.json")["comparison"]["after"]
+    tested = json.loads(cli("evaluate", small, "--json").out)
+    assert tested["scores"]["network"] == {key: after[key] for key in tested["scores"]["network"]}
+    assert "test episodes" in cli("evaluate", small, "--episodes", "1").out
+    refused = cli("evaluate", small, "--steps", "3")
+    assert (refused.status, "--steps: not allowed for a policy; allowed is --episodes" in refused.err) == (2, True)
 
 
 def test_its_life_goes_on(cli: Cli, small: Path, life: Path, tmp_path: Path) -> None:

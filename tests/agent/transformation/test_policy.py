@@ -48,6 +48,8 @@ def test_an_agent_is_converted_compared_and_saved(agent: Path, tmp_path: Path, c
     assert loaded.policy.spiking["neuron"].kind == "signed_if"
     assert cli("report", str(folder)).status == 0
     assert cli("world", str(folder)).status == 0
+    tested = json.loads(cli("evaluate", str(folder), "--json").out)["scores"]
+    assert tested["network"] == summary["scores"]["network"]
 
 
 def test_a_life_goes_on_from_a_converted_agent(agent: Path, tmp_path: Path, cli: Cli) -> None:

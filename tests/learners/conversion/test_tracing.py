@@ -41,13 +41,23 @@ def test_the_graph_computes_what_the_module_does(name: str) -> None:
     "config",
     [
         ConvNetConfig(channels=(4, 8), n_classes=5, image_size=(8, 8), pooling="max"),
+        ConvNetConfig(
+            channels=(4, 8),
+            n_classes=5,
+            image_size=(9, 9),
+            pooling="max",
+            pooled="currents",
+            stem="whitening",
+            head="flatten",
+        ),
         ConvNetConfig("resnet", (4, 8), n_classes=5, image_size=(8, 8), shortcut="sew"),
         ConvNetConfig("resnet", (4, 8), n_classes=5, image_size=(8, 8), shortcut="ms"),
     ],
-    ids=["vgg", "sew", "ms"],
+    ids=["vgg", "whitening", "sew", "ms"],
 )
 def test_the_twins_of_this_project(config: ConvNetConfig) -> None:
-    module, x = seasoned(lambda: twin(config)), images(3)
+    assert config.image_size is not None
+    module, x = seasoned(lambda: twin(config)), images(3, config.image_size[0])
     with torch.no_grad():
         torch.testing.assert_close(rebuilt(module, x), module(x), rtol=1e-4, atol=1e-4)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snn4.policies.export.card import card, chip_cost, limits
+from snn4.policies.export.card import card, limits
 from snn4.policies.export.chip import drive, on_chip
+from snn4.policies.export.chip_cost import chip_cost
 from snn4.policies.export.description import INPUT, Dense, Layer
 from snn4.policies.export.host import Host
 from snn4.policies.export.integer import IntegerConv, IntegerDense, IntegerLayer, IntegerNeurons

@@ -4,15 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from snn4.policies.metering.energy import (
-    COUNTED,
-    ENERGY_MODELS,
-    METERED_BEFORE,
-    EnergyModel,
-    Operations,
-    SpikingChip,
-    counted,
-)
+from snn4.policies.metering.energy import ENERGY_MODELS, EnergyModel, Operations, SpikingChip
 from snn4.policies.metering.traffic import Values
 
 WORK = Operations(macs=10, acs=100, active_updates=1000, inactive_updates=500, memory_bytes=20, weight_bytes=64)
@@ -82,8 +74,3 @@ def test_models_name_their_source(name: str) -> None:
         f"{author} {year}" in ENERGY_MODELS[name].source
         for author, year in (("Horowitz", 2014), ("Davies et al.", 2018))
     )
-
-
-def test_a_table_says_what_its_energies_hold() -> None:
-    now, before = {"neuron_macs": 0.0}, {"effective_macs": 0.0}
-    assert (counted([now, now]), counted([now, before])) == (COUNTED, METERED_BEFORE)

@@ -18,6 +18,10 @@ MOST_ROWS = 64
 """Neurons of a layer that are drawn; of more, evenly spread ones."""
 
 
+class NoSpikes(ValueError):
+    """No layer of the policy spikes, or another library computes its neurons."""
+
+
 class Recorder:
     """Records the neurons of the acting network of ``policy`` inside a ``with`` block, for one copy of its environment.
 
@@ -26,15 +30,17 @@ class Recorder:
         columns: inner steps that are kept.
 
     Raises:
-        ValueError: no layer of the policy spikes.
+        NoSpikes: no layer of the policy spikes.
     """
 
     def __init__(self, policy: nn.Module, columns: int) -> None:
         self.neurons = [layer for layer in acting_network(policy) if isinstance(layer, Neuron)]
         if not self.neurons:
-            raise ValueError("policy: got no spiking layer of backend torch, allowed are one or more")
+            raise NoSpikes("policy: got no spiking layer of backend torch, allowed are one or more")
         self._spikes: list[deque[NDArray[np.bool_]]] = [deque(maxlen=columns) for _ in self.neurons]
         self._membranes: list[NDArray[np.float32]] = [np.zeros(0, np.float32) for _ in self.neurons]
+        self.widths = [0] * len(self.neurons)
+        """Neurons of each layer, known after the first decision."""
         self._handles: list[Any] = []
 
     def __enter__(self) -> Recorder:
@@ -59,7 +65,9 @@ class Recorder:
     def _hook(self, number: int) -> Any:
         def hook(layer: Any, inputs: tuple[Any, ...], options: dict[str, Any], output: tuple[Tensor, Any]) -> None:
             spikes, state = output
-            rows = _rows(spikes[:, 0].flatten(1))
+            neurons = spikes[:, 0].flatten(1)
+            self.widths[number] = neurons.shape[1]
+            rows = _rows(neurons)
             self._spikes[number].extend(rows.ne(0).cpu().numpy())
             v = state.v if len(layer.dynamics.decay) == 1 else state.v.mean(0)
             self._membranes[number] = (_rows(v[:1].flatten(1))[0].float() / layer.dynamics.v_threshold).cpu().numpy()

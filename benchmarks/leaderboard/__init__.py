@@ -1,0 +1,1 @@
+"""The leaderboard: all published results in one table, generated from the records."""

@@ -1,0 +1,1 @@
+"""The tables of published results, computed from the records alone, without torch."""
