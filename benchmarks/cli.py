@@ -25,6 +25,7 @@ def speed(
     ] = Path("runs/benchmarks/results"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure kept sections again.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print all measurements.")] = False,
+    device: Annotated[str, typer.Option(help="cpu; or cuda, for the sections of a GPU.")] = "cpu",
 ) -> None:
     """Compare speed and memory with snnTorch, Norse and SpikingJelly (pip install 'snn4-agent\\[peers]') and SB3.
 
@@ -32,7 +33,7 @@ def speed(
     """
     from snn4.benchmarks.speed import report
 
-    report(rounds, only, json, results_dir, fresh)
+    report(rounds, only, json, results_dir, fresh, device)
 
 
 @bench.command()
