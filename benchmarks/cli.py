@@ -106,6 +106,7 @@ def speed(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure kept sections again.")] = False,
     json: _Json = False,
+    device: Annotated[str, typer.Option(help="cpu; or cuda, for the sections of a GPU.")] = "cpu",
 ) -> None:
     """Compare speed and memory with snnTorch, Norse and SpikingJelly (pip install 'snn4-agent\\[peers]') and SB3.
 
@@ -114,7 +115,7 @@ def speed(
     from snn4.benchmarks.speed import report
 
     folder = results_dir or (RUNS / "quick" if quick else RUNS) / "results"
-    report(1 if quick else rounds, only or ("act mlp" if quick else ""), json, folder, fresh)
+    report(1 if quick else rounds, only or ("act mlp" if quick else ""), json, folder, fresh, device)
 
 
 @bench.command("all")

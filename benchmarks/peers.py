@@ -50,7 +50,7 @@ class _StepByStep(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         states = self.initial_states()
-        total = torch.zeros(len(x), 10)
+        total = torch.zeros(len(x), 10, device=x.device)
         for _ in range(self.T):
             y = x
             for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
@@ -141,14 +141,15 @@ def layer_runs(x: Tensor) -> dict[str, Callable[[], Tensor]]:
 def _snntorch_layer(x: Tensor) -> Callable[[], Tensor]:
     import snntorch
 
-    neuron = snntorch.Leaky(beta=DECAY)
+    neuron = snntorch.Leaky(beta=DECAY).to(x.device)
     return lambda: _over_time(neuron, x, neuron.reset_mem())
 
 
 def _norse_layer(x: Tensor) -> Callable[[], Tensor]:
     import norse.torch as norse
 
-    neuron = norse.LIFBoxCell(norse.LIFBoxParameters(tau_mem_inv=torch.tensor((1 - DECAY) / 1e-3)))
+    tau_mem_inv = torch.tensor((1 - DECAY) / 1e-3, device=x.device)
+    neuron = norse.LIFBoxCell(norse.LIFBoxParameters(tau_mem_inv=tau_mem_inv))
     return lambda: _over_time(neuron, x, None)
 
 

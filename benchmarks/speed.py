@@ -28,6 +28,7 @@ import torch
 from rich.console import Console
 from torch.nn import functional as F
 
+from snn4.benchmarks import gpu
 from snn4.benchmarks.acting import act_conv, act_mlp
 from snn4.benchmarks.peers import PEERS, layer_runs, snn4_net
 from snn4.benchmarks.record_schema import SCHEMA
@@ -61,12 +62,12 @@ class Row:
 
 
 class MissingPeers(ValueError):
-    """Libraries for the comparison are not installed, or no section has the name."""
+    """Libraries or the device of the comparison are missing, or no section has the name."""
 
     exit_status = 2  # of the command line
 
 
-def speed(rounds: int, only: str, folder: Path, fresh: bool = False) -> dict[str, Any]:
+def speed(rounds: int, only: str, folder: Path, fresh: bool = False, device: str = "cpu") -> dict[str, Any]:
     """All rows, and the seconds behind them.
 
     Args:
@@ -74,12 +75,12 @@ def speed(rounds: int, only: str, folder: Path, fresh: bool = False) -> dict[str
         only: a part of the names of the sections to run; "" for all.
         folder: keeps finished sections; a later call with the same settings continues after them.
         fresh: whether to measure kept sections again.
+        device: cpu; or cuda, for the sections of a GPU.
 
     Raises:
         MissingPeers: before any measurement.
     """
-    check(only)
-    chosen = {name: partial(_runs, name, rounds) for name in _JUDGES if only in name}
+    chosen = {name: partial(_runs, name, rounds) for name in chosen_sections(only, device)}
     from snn4.agent.run.provenance import provenance  # slow to import, and sections run in other processes
 
     kept = Kept(folder, {"rounds": rounds, "threads": torch.get_num_threads(), **provenance()})
@@ -95,14 +96,20 @@ def speed(rounds: int, only: str, folder: Path, fresh: bool = False) -> dict[str
     return {**kept.settings, "rows": [{**asdict(row), "reached": row.reached} for row in rows], "seconds": seconds}
 
 
-def check(only: str) -> None:
-    """Raise MissingPeers if no section has a name with ``only``, or if one needs a library that is not installed."""
-    chosen = [name for name in _JUDGES if only in name]
+def chosen_sections(only: str, device: str = "cpu") -> list[str]:
+    """The sections of ``device`` whose names contain ``only``; MissingPeers if there are none, or if one cannot run."""
+    if device not in ("cpu", "cuda"):
+        raise MissingPeers(f"--device: got {device}, allowed are cpu, cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MissingPeers("--device: got cuda, but torch sees no GPU; allowed here is cpu")
+    sections = [name for name in _JUDGES if name.startswith("gpu") == (device == "cuda")]
+    chosen = [name for name in sections if only in name]
     if not chosen:
-        raise MissingPeers(f"--only: got {only!r}, allowed is a part of one of: {', '.join(_JUDGES)}")
-    needed = PEERS if any(name.startswith(("train", "memory")) for name in chosen) else ()
+        raise MissingPeers(f"--only: got {only!r}, allowed is a part of one of: {', '.join(sections)}")
+    needed = PEERS if any(name.startswith(("train", "memory", "gpu")) for name in chosen) else ()
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         raise MissingPeers(f"{', '.join(missing)}: not installed; pip install 'snn4-agent[peers]' installs the peers")
+    return chosen
 
 
 def _runs(name: str, rounds: int) -> list[Any]:
@@ -113,9 +120,9 @@ def _runs(name: str, rounds: int) -> list[Any]:
     return [_section(name, rounds, keep_memory=True)]
 
 
-def report(rounds: int, only: str, as_json: bool, results: Path, fresh: bool) -> None:
+def report(rounds: int, only: str, as_json: bool, results: Path, fresh: bool, device: str = "cpu") -> None:
     """Measure and print: a table, or everything as JSON."""
-    measured = speed(rounds, only, results / "speed", fresh)
+    measured = speed(rounds, only, results / "speed", fresh, device)
     about = {**SCHEMA, "suite": "speed", "config": "speed"}
     result = {**about, "command": shlex.join(["snn4-agent", *sys.argv[1:]]), **measured}
     print(json.dumps(result, indent=1) if as_json else table(result["rows"]))
@@ -205,6 +212,20 @@ def ppo(rounds: int) -> dict[str, Any]:
     return {"times": take_turns(runs, rounds, warm_up=1), "compiling": _compiling()}  # type: ignore[arg-type]
 
 
+def compiled_forward(rounds: int) -> Times:
+    """Seconds per forward pass of vgg-small at T=4 for 8 images, as it is, and compiled as one graph."""
+    from snn4.policies.networks.config import NetworkConfig
+    from snn4.policies.networks.perception import make_network
+
+    torch.set_num_threads(1)
+    net: Any = make_network(NetworkConfig("vgg-small", T=4).resolve(3, (32, 32), n_classes=10), "torch").eval()
+    net, x = net.to(memory_format=torch.channels_last), torch.randn(8, 3, 32, 32)
+    x = x.to(memory_format=torch.channels_last)
+    compiled = torch.compile(net, fullgraph=True)
+    with torch.no_grad():
+        return take_turns({"compiled": lambda: compiled(x), "eager": lambda: net(x)}, rounds, repeat=3)
+
+
 def _compiling() -> dict[str, float]:
     """Extra seconds of the first training step of a spiking policy over the second, without and with cache."""
     with tempfile.TemporaryDirectory() as cache:
@@ -246,7 +267,10 @@ _SECTIONS: dict[str, Callable[[int], Any]] = {
     "act conv T=4": lambda rounds: act_conv(4, rounds),
     "act conv T=2": lambda rounds: act_conv(2, rounds),
     "ppo": ppo,
+    "compiled": compiled_forward,
     "compiling": lambda rounds: compiling(),
+    "gpu layer": gpu.train_layer,
+    "gpu conv T=4": lambda rounds: gpu.train_conv(4, rounds),
 }
 
 
@@ -298,6 +322,19 @@ def _judge_ppo(runs: list[Any]) -> list[Row]:
     ]
 
 
+def _judge_gpu(what: str, aims: dict[str, float]) -> Callable[[list[Times]], list[Row]]:
+    def judge(runs: list[Times]) -> list[Row]:
+        times = runs[0]
+        best = fastest(times, [name for name in times if not name.startswith("snn4")])
+        return [Row(f"{what}{name}", best, ratio(times, name, best), aim) for name, aim in aims.items()]
+
+    return judge
+
+
+def _judge_compiled(runs: list[Times]) -> list[Row]:
+    return [Row("torch.compile, vgg-small forward, T=4", "eager", ratio(runs[0], "compiled", "eager"), 1.0)]
+
+
 def _judge_memory(runs: list[float]) -> list[Row]:
     quotient = runs[1] / runs[0]
     same = {"median": quotient, "low": quotient, "high": quotient}
@@ -319,6 +356,9 @@ _JUDGES: dict[str, Callable[[list[Any]], list[Row]]] = {
     "act conv T=4": _judge_conv(4),
     "act conv T=2": _judge_conv(2),
     "ppo": _judge_ppo,
+    "compiled": _judge_compiled,
+    "gpu layer": _judge_gpu("GPU, LIF layer, forward and backward: ", {"snn4": 1.0}),
+    "gpu conv T=4": _judge_gpu("GPU, conv net, T=4: ", {"snn4": 1.0, "snn4 bf16": 1.0}),
 }
 
 

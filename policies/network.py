@@ -154,7 +154,7 @@ def _samples(x: Tensor) -> Tensor:
     size 1.
     """
     flat = x.flatten(0, 1)
-    if len(flat) > 1 or flat.dim() != 4:
+    if flat.dim() != 4 or flat.shape[0] > 1:  # len() would fix the size of the batch in torch.export
         return flat
     channels, width = flat.shape[1], flat.shape[3]
     if channels == 1 or flat.stride()[1:] != (1, width * channels, channels):

@@ -1,4 +1,4 @@
-"""The time loop of a layer of neurons over (T, B, …): one fused kernel on CPUs, a plain loop everywhere else.
+"""The time loop of a layer of neurons over (T, B, …): one fused operator on CPUs and GPUs, else a plain loop.
 
 Both compute the equations of `snn4.policies.dynamics`. They round at the same places, so their spikes are the same.
 Gradients pass through surrogate, membranes, synapse and adaptation, but not through the reset. For the backward pass,
@@ -7,7 +7,6 @@ the kernel keeps only its inputs.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor
 
 from snn4.policies.dynamics import Dynamics, NeuronState, rest_state, state_dtype
-from snn4.policies.fused import fused_backward, fused_forward, is_fused
-from snn4.policies.surrogate import spike
+from snn4.policies.fused import fused_forward, is_fused
+from snn4.policies.reference import reference_scan as reference_scan
+from snn4.policies.scan_operator import room, run, runs
 
 
 def scan(
@@ -46,56 +46,30 @@ def scan(
         decay = None if decay is None else decay.movedim(0, -1)
         out, last = scan(current.movedim(2, -1), start, dynamics, steps=steps, decay=decay, v_rest=v_rest)
         return out.movedim(-1, 2), last.map(lambda part: part.movedim(-1, -3))
-    fusable = current.device.type == "cpu" and current.dtype in (torch.float32, torch.bfloat16)
-    if fusable and not is_recorded() and is_fused():
-        inputs: Any = (current, *(state or (None,) * 3), decay)
-        if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs):
-            out, *parts = _FusedScan.apply(*inputs, dynamics, steps, v_rest)  # type: ignore[no-untyped-call]
-            return out, NeuronState(*parts)
-        last, rest = room(current, dynamics, state, v_rest)
-        return fused_forward(current, last, rest, decay, dynamics, steps), last
-    if state is None:
-        state = rest_state(current, dynamics, v_rest)
-    return reference_scan(current, state, dynamics, steps=steps, decay=decay)
+    if _is_plain(current):
+        if state is None:
+            state = rest_state(current, dynamics, v_rest)
+        return reference_scan(current, state, dynamics, steps=steps, decay=decay)
+    inputs: Any = (current, *(state or (None,) * 3), decay)
+    differentiated = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs)
+    if differentiated or is_recorded() or current.device.type != "cpu":
+        return run(current, state, decay, dynamics, steps, v_rest)
+    last, rest = room(current, dynamics, state, v_rest)  # what the operator does, without its overhead
+    return fused_forward(current, last, rest, decay, dynamics, steps), last
+
+
+def _is_plain(current: Tensor) -> bool:
+    """Whether only the plain loop can run over ``current``, or be saved with a trace."""
+    if torch.jit.is_tracing() or not runs(current):  # type: ignore[attr-defined]
+        return True
+    return current.device.type == "cpu" and not (is_recorded() or is_fused())
 
 
 def is_recorded() -> bool:
-    """Whether torch is recording operations (compiling or tracing); it would not record other compiled code."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
-
-
-def reference_scan(
-    current: Tensor, state: NeuronState, dynamics: Dynamics, *, steps: int | None = None, decay: Tensor | None = None
-) -> tuple[Tensor, NeuronState]:
-    """`scan` step by step in torch, for any device and dtype; autograd differentiates it."""
-    d, single = dynamics, len(dynamics.decay) == 1
-    outputs: list[Tensor] = []  # torch.compile does not support list[Tensor]()
-    decays: list[Any] = list(d.decay) if decay is None else [decay]
-    vs = [state.v] if single else list(state.v)
-    i, a = state.i, state.a
-    for t in range(steps or len(current)):
-        drive = current[t if len(current) > 1 else 0].to(vs[0].dtype)
-        if i is not None and d.syn_decay is not None:
-            drive = i = d.syn_decay * i + d.syn_gain * drive
-        us = [k * v + (gain * drive + leak) for k, v, gain, leak in zip(decays, vs, d.gain, d.leak, strict=True)]
-        u = us[0] if single else functools.reduce(torch.add, us) / len(us)
-        if d.reset == "none":
-            vs = us
-            outputs.append(u)
-            continue
-        adapted = a is not None and d.adaptation is not None
-        s = spike(u - (d.v_threshold + d.adaptation * a if adapted else d.v_threshold), d.surrogate, d.slope)  # type: ignore[operator]
-        if d.signed:
-            assert a is not None
-            s = s - (a > 0).to(s.dtype) * (1 - spike(u, d.surrogate, d.slope))
-        fired = s.detach()
-        if d.reset == "soft":
-            vs = [u - fired * d.v_threshold for u in us]
-        else:
-            vs = [torch.where(fired > 0, d.v_reset, u) for u in us]
-        a = None if a is None else d.adapt_decay * a + s
-        outputs.append(s)
-    return torch.stack(outputs).to(current.dtype), NeuronState(vs[0] if single else torch.stack(vs), i, a)
+    """Whether operations are recorded or transformed (compiled, traced, or by `torch.func`), without their values."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return True
+    return torch._C._are_functorch_transforms_active()
 
 
 def checked_steps(current: Tensor, steps: int | None) -> int:
@@ -148,55 +122,6 @@ def _is_channels_last(current: Tensor) -> bool:
     return current.dim() == 5 and not current.is_contiguous() and current.movedim(2, -1).is_contiguous()
 
 
-def room(current: Tensor, d: Dynamics, state: NeuronState | None, v_rest: float) -> tuple[NeuronState, float | None]:
-    """Memory for the state that the kernel updates, and the rest to start from.
-
-    The memory is a copy of ``state``, without a rest; or it is uninitialized, and the kernel starts from ``v_rest``.
-    """
-    if state is not None:
-        return state.map(_copy), None
-    shape, k = current.shape[1:], len(d.decay)
-    empty = functools.partial(torch.empty, dtype=torch.float32, device="cpu")
-    i, a = (None if constant is None else empty(shape) for constant in (d.syn_decay, d.adaptation))
-    return NeuronState(empty(shape if k == 1 else (k, *shape)), i, a), v_rest
-
-
-class _FusedScan(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, current: Tensor, v: Tensor | None, i: Tensor | None, a: Tensor | None, decay: Tensor | None,
-        dynamics: Dynamics, steps: int, v_rest: float,
-    ) -> tuple[Tensor | None, ...]:  # fmt: skip
-        first = None if v is None else NeuronState(v, i, a)
-        last, ctx.rest = room(current, dynamics, first, v_rest)
-        out = fused_forward(current, last, ctx.rest, decay, dynamics, steps)
-        ctx.dynamics, ctx.shape = dynamics, out.shape
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(current, decay, v, i, a)
-        return out, *last
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        saved, create_graph = ctx.saved_tensors, torch.is_grad_enabled()
-        current, decay, *state = aliases(*saved) if create_graph else saved
-        first = None if state[0] is None else NeuronState(*state)
-        if create_graph:  # autograd will differentiate these gradients again
-            start, precise = first or rest_state(current, ctx.dynamics, ctx.rest), current.to(state_dtype(current))
-            out, last = reference_scan(precise, start, ctx.dynamics, steps=ctx.shape[0], decay=decay)
-            return *gradients((out.to(current.dtype), *last), (current, *state, decay), grads), None, None, None
-        grad_out = torch.zeros(ctx.shape, dtype=current.dtype) if grads[0] is None else grads[0]
-        grad_state = None
-        if first is not None or any(grad is not None for grad in grads[1:]):
-            like, _ = room(current, ctx.dynamics, first, 0.0)
-            parts: Any = (
-                None if part is None else torch.zeros_like(part) if grad is None else _copy(grad)
-                for grad, part in zip(grads[1:], like, strict=True)
-            )
-            grad_state = NeuronState(*parts)
-        grad, grad_decay = fused_backward(grad_out, grad_state, current, first, ctx.rest, decay, ctx.dynamics)
-        return grad, *(grad_state if first else (None,) * 3), grad_decay, None, None, None  # type: ignore[misc]
-
-
 def aliases(*tensors: Tensor | None) -> list[Any]:
     """Views of the tensors, each with its own gradient.
 
@@ -215,7 +140,3 @@ def gradients(
     used_outputs, used_grads = [out for out, _ in pairs], [grad for _, grad in pairs]
     results = iter(torch.autograd.grad(used_outputs, learned, used_grads, create_graph=True, allow_unused=True))
     return [next(results) if x is not None and x.requires_grad else None for x in inputs]
-
-
-def _copy(x: Tensor) -> Tensor:
-    return x.detach().clone(memory_format=torch.contiguous_format)

@@ -56,11 +56,16 @@ _NO_GRADIENT = "A trace of spiking neurons can act, but passes no gradient: trai
 
 
 class _Spike(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, surrogate: str, slope: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.surrogate, ctx.slope = surrogate, slope
+    def forward(x: Tensor, surrogate: str, slope: float) -> Tensor:
         return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.surrogate, ctx.slope = inputs
+        ctx.save_for_backward(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

@@ -98,7 +98,7 @@ def _speed(order: Order, rounds: int) -> Callable[[], Output]:
     from snn4.benchmarks import speed  # imports the peers' networks
 
     only = "act mlp" if order.quick else ""
-    speed.check(only)
+    speed.chosen_sections(only)
 
     def job() -> Output:
         result = speed.speed(1 if order.quick else rounds, only, order.results_folder("speed"))

@@ -25,7 +25,9 @@ from snn4.policies.engine.event_driven import EVENT_DRIVEN_BATCH, EventDriven
 from snn4.policies.finite import require_finite
 from snn4.policies.fused import fused_backward, fused_forward
 from snn4.policies.neurons import Neuron, NeuronConfig
-from snn4.policies.scan import aliases, gradients, is_recorded, reference_scan, room
+from snn4.policies.reference import reference_scan
+from snn4.policies.scan import aliases, gradients, is_recorded
+from snn4.policies.scan_operator import room
 from snn4.policies.sparse import SPARSEST, learned_weight, make_linear
 
 

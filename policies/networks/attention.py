@@ -46,7 +46,7 @@ class SelfAttention(SpikeProduct):
         else:
             memory = torch.einsum("mlhi,mlhj->mhij", k, v) * self.scale
             y = torch.einsum("mnhi,mhij->mnhj", q, memory)
-        return y.reshape(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+        return y.reshape(x.shape[0], *x.shape[2:], -1).permute(0, 3, 1, 2)
 
     def maps(self, x: Tensor) -> Tensor:
         """The attention of each token to each, (M, heads, N, N): numbers of common spikes of query and key, scaled."""

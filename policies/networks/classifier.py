@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from snn4.policies.network import SpikingSequential, State
@@ -103,7 +104,8 @@ class SpikingClassifier(nn.Module):
             state: the state after earlier steps, from which to continue; None is rest.
             steps: number of steps for images; None takes T of the config.
         """
-        self.config.check_input(x, (4, 5))
+        if not torch.compiler.is_compiling():  # which cannot look into all configs
+            self.config.check_input(x, (4, 5))
         if x.dim() == 5:
             return self.network(x, state, steps)  # type: ignore[no-any-return]
         return self.network(x.unsqueeze(0), state, self.config.T if steps is None else steps)  # type: ignore[no-any-return]

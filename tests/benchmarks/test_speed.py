@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
+from snn4.benchmarks import gpu
 from snn4.benchmarks.acting import act_conv, act_mlp
 from snn4.benchmarks.cli import app
 from snn4.benchmarks.peers import PEERS, ann_net, layer_runs, snn4_net
@@ -128,3 +129,22 @@ def test_missing_peers_and_unknown_sections_are_named(monkeypatch: pytest.Monkey
 
 def test_rounds_must_be_positive() -> None:
     assert CliRunner().invoke(app, ["bench", "speed", "--rounds", "0"]).exit_code == 2
+
+
+@pytest.mark.slow
+def test_the_sections_of_a_gpu_run_on_a_cpu_too() -> None:
+    """So that they are ready for one; peers' back ends that need a GPU are left out."""
+    pytest.importorskip("spikingjelly")
+    layer = gpu.train_layer(1, "cpu", (2, 2, 4))
+    assert set(layer) >= {"snn4", "spikingjelly"}
+    net = gpu.train_conv(2, 1, "cpu", images=2)
+    assert set(net) >= {"snn4", "snn4 bf16", "spikingjelly"}
+    assert not any(name.endswith(gpu.BACKENDS) for name in (*layer, *net))
+
+
+def test_devices(tmp_path: Path) -> None:
+    with pytest.raises(MissingPeers, match="--device: got tpu, allowed are cpu, cuda"):
+        speed(1, "", tmp_path, device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(MissingPeers, match="got cuda, but torch sees no GPU; allowed here is cpu"):
+            speed(1, "", tmp_path, device="cuda")
