@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -16,6 +17,7 @@ app = typer.Typer(
     help="A long-running agent that thinks in spikes.",
 )  # fmt: skip
 
+STARTED = time.time()
 _Config = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config (cartpole).")]
 _Overrides = Annotated[Optional[list[str]], typer.Argument(help="seed=3 policy.T=8 world.0.steps=1000 …")]  # noqa: UP045
 _Backend = Annotated[Optional[str], typer.Option(help="Library of the neurons: torch, snntorch or norse.")]  # noqa: UP045
@@ -28,12 +30,17 @@ _Run = Annotated[Path, typer.Argument(help="A run folder.")]
 def run(
     config: _Config, overrides: _Overrides = None, backend: _Backend = None, runs_dir: _Runs = Path("runs"),
     quiet: _Quiet = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, at the end.")] = False,
 ) -> None:  # fmt: skip
     """Run what CONFIG describes: a life, a training, a stream of experiences, or an evolution."""
     from snn4.agent import runner
 
     kind, checked = runner.read_config(config, overrides or [], {"backend": backend})
-    runner.begin(kind, checked, runs_dir, quiet)
+    folder = runner.begin(kind, checked, runs_dir, quiet)
+    if profile and folder is not None:
+        from snn4.agent.show.profile import show_profile
+
+        show_profile(folder, STARTED)
 
 
 app.command("train", help="The same as run, for a training.")(run)

@@ -163,10 +163,11 @@ def _is_search(override: str) -> bool:
     return override.startswith("search.")
 
 
-def begin(kind: Kind, config: Any, runs: Path, quiet: bool = False) -> None:
-    """Do a new run in a new folder in ``runs``; a signal stops it after a checkpoint, with exit status 130 or 143."""
+def begin(kind: Kind, config: Any, runs: Path, quiet: bool = False) -> Path | None:
+    """Do a new run in a new folder in ``runs``, and return it, unless this process follows another one. A signal stops
+    the run after a checkpoint, with exit status 130 or 143."""
     about = {**kind.about(config), "seed": config.seed, "config": dataclasses.asdict(config)}
-    _run(kind, config, lambda: Journal.create(runs, config.name, dump(config), about), quiet)
+    return _run(kind, config, lambda: Journal.create(runs, config.name, dump(config), about), quiet)
 
 
 def resume(folder: Path, quiet: bool = False) -> None:
@@ -179,11 +180,13 @@ def resume(folder: Path, quiet: bool = False) -> None:
     _run(kind, config, lambda: Journal(folder), quiet, resumed=True)
 
 
-def _run(kind: Kind, config: Any, open_journal: Callable[[], Journal], quiet: bool, resumed: bool = False) -> None:
+def _run(
+    kind: Kind, config: Any, open_journal: Callable[[], Journal], quiet: bool, resumed: bool = False
+) -> Path | None:
     processes = kind.processes(config)
     if not processes.leads:
         _follow(kind, config, processes, resumed)
-        return
+        return None
     folder: str | None = None
     try:
         work = kind.prepare(config, processes)  # errors show before there is a folder
@@ -197,12 +200,12 @@ def _run(kind: Kind, config: Any, open_journal: Callable[[], Journal], quiet: bo
             _restore(work, journal)
         _tell(work, config, journal, signals, processes, quiet, resumed)
         _close(kind, work, config, journal)
-    summary = read_summary(journal.folder)
-    if summary is None:
+    if (summary := read_summary(journal.folder)) is None:
         _leave(journal, signals)
     if not quiet:
         Console().print(kind.tables(summary))
         print(f"report: {journal.folder / REPORT}\nrun folder: {journal.folder}")
+    return journal.folder
 
 
 def _tell(

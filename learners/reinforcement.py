@@ -35,6 +35,8 @@ class Progress:
     spike_rates: list[float]
     losses: dict[str, float]
     seconds: float
+    acting_seconds: float | None = None
+    """Of these, in rollouts; the rest are updates. None where a learner does not tell."""
 
 
 class ReinforcementLearner:
@@ -104,7 +106,7 @@ class ReinforcementLearner:
                     raise NotFinite(f"step {self.step}: action distribution: {str(error).splitlines()[0]}") from error
                 raise
             check_model(self.model)
-            yield self._progress(time.perf_counter() - started)
+            yield self._progress(time.perf_counter() - started, watch.taken())
 
     def skip(self, steps: int) -> None:
         """Count ``steps`` environment steps that were lived elsewhere; schedules go on after them."""
@@ -126,13 +128,13 @@ class ReinforcementLearner:
         if (env := self.model.get_env()) is not None:
             env.close()
 
-    def _progress(self, seconds: float) -> Progress:
+    def _progress(self, seconds: float, acting_seconds: float | None = None) -> Progress:
         episodes = [info["r"] for info in self.model.ep_info_buffer or ()]
         with Meter(self.model.policy) as meter:
             self.model.policy.predict(self.model._last_obs, self._membranes(), deterministic=True)  # type: ignore[arg-type]
         losses = {k: float(v) for k, v in self.model.logger.name_to_value.items() if k.startswith("train/")}
         mean = float(np.mean(episodes)) if episodes else None
-        return Progress(self.step, mean, meter.spike_rates, losses, seconds)
+        return Progress(self.step, mean, meter.spike_rates, losses, seconds, acting_seconds)
 
     def _membranes(self) -> tuple[NDArray[Any], ...] | None:
         """The current membranes of a policy that carries them."""
@@ -199,13 +201,23 @@ class _Watch(BaseCallback):
         self.noise = noise
         self.stopped = False
         self.rollout_start = 0
+        self.seconds, self.began = 0.0, 0.0
+        """In rollouts since `taken`, and when the present one began."""
 
     def _on_training_start(self) -> None:
         self.model.action_noise = self.noise
 
     def _on_rollout_start(self) -> None:
-        self.rollout_start = self.model.num_timesteps
+        self.rollout_start, self.began = self.model.num_timesteps, time.perf_counter()
         self._require_finite("observation", self.model._last_obs)  # type: ignore[arg-type]
+
+    def _on_rollout_end(self) -> None:
+        self.seconds += time.perf_counter() - self.began
+
+    def taken(self) -> float:
+        """Seconds in rollouts since the last call."""
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
 
     def _on_step(self) -> bool:
         self._require_finite("observation", self.locals["new_obs"])

@@ -153,6 +153,7 @@ class Being:
                 yield Learned(
                     self.name, task.label, number, progress.step, task.steps, self.organism.age,
                     progress.episode_return, progress.spike_rates, progress.losses, progress.seconds,
+                    acting_seconds=progress.acting_seconds,
                 )  # fmt: skip
                 while learner.notes:
                     yield Noted(learner.notes.pop(0))

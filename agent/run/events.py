@@ -97,6 +97,8 @@ class Learned(Event):
     """Finished epochs, where there are epochs."""
     T: int | None = None
     """Inner steps, where the recipe changes them."""
+    acting_seconds: float | None = field(compare=False, default=None)
+    """Of ``seconds``, in rollouts of reinforcement learning."""
 
 
 @dataclass(frozen=True)
