@@ -107,7 +107,7 @@ class Transformations:
         if smaller_policy or config.environment is not None or (folder / AGENT).is_file():
             return self._played(config, folder, options), []
         if "episodes" in options:
-            raise ModelError(f"{folder}: --episodes: not allowed for a classifier; leave it out")
+            raise ModelError(f"{folder}: --episodes: not allowed for a transformation of a classifier; leave it out")
         config = on_other_data(config, folder, options)
         steps = options.get("steps")
         result = (tested if config.compress is None else tested_beside)(config, folder, steps)
