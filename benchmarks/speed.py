@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from snn4.benchmarks import gpu
 from snn4.benchmarks.acting import act_conv, act_mlp
+from snn4.benchmarks.limit import CLOSE, LIMIT, convolutions
 from snn4.benchmarks.peers import PEERS, layer_runs, snn4_net
 from snn4.benchmarks.record_schema import SCHEMA
 from snn4.benchmarks.sections import Kept, measure
@@ -152,9 +153,10 @@ def _training_step(net: torch.nn.Module, bfloat16: bool = False) -> Callable[[],
 
 
 def train_conv(T: int, rounds: int) -> Times:
-    """Seconds per training step of the convolutional network."""
+    """Seconds per training step of the convolutional network, beside those of its convolutions alone."""
     steps = {name: _training_step(make(T)) for name, make in {"snn4": snn4_net, **PEERS}.items()}
     steps["snn4 bf16"] = _training_step(snn4_net(T), bfloat16=True)
+    steps |= {LIMIT: convolutions(T), f"{LIMIT} bf16": convolutions(T, bfloat16=True)}
     return take_turns(steps, rounds)
 
 
@@ -280,12 +282,17 @@ def _judge_training(what: str, aims: dict[str, float]) -> Callable[[list[Times]]
         peers = [peer for peer in PEERS if peer in kept]
         best, best_by_default = fastest(kept, peers), fastest(default, peers)
         mixed = {**{name: kept[name] for name in aims}, best_by_default: default[best_by_default]}
-        return [
+        rows = [
             Row(
                 f"{what}{name}", best, ratio(kept, name, best), aim, ratio(default, name, best_by_default),
                 ratio(mixed, name, best_by_default),
             )
             for name, aim in aims.items()
+        ]  # fmt: skip
+        limits = {name: name.replace("snn4", LIMIT) for name in aims}
+        return rows + [
+            Row(f"{what}{name}", limit, ratio(kept, name, limit), CLOSE, ratio(default, name, limit))
+            for name, limit in limits.items() if limit in kept
         ]  # fmt: skip
 
     return judge
