@@ -227,8 +227,11 @@ class Being:
         return self.organism.prepare(task.name, make_policy(learner, task.policy(self.organism.config), env))
 
     def decisions(self, number: int) -> list[dict[str, Any]]:
-        """What its neurons do in the first ``number`` decisions of the first test episode in its last task."""
+        """What its neurons do in the first ``number`` decisions of the first test episode in its last task, if it has
+        learned that."""
         task = self.world.tasks[-1]
+        if task.name not in self.organism.tasks:
+            return []
         env, normalization = self.evaluator.environment(task, 1), self.organism.tasks[task.name].normalization
         return decisions(self.policy(task), env, TEST_SEED, number, normalization)
 

@@ -13,7 +13,7 @@ from run_folders import only
 
 from snn4.agent import kinds, runner
 from snn4.agent.export.source import PolicySource, open_source
-from snn4.agent.models.files import ModelError
+from snn4.agent.life.lived import NotLived
 
 Cli = Callable[..., Any]
 
@@ -64,7 +64,7 @@ def test_a_compressed_policy(tiny: Callable[..., Any], tmp_path: Path, cli: Cli)
     assert cli("compress", life, "--shrink", "0.5", *runs).status == 0
     result = cli("evaluate", only(tmp_path / "small"), "--engine", "loihi", "--json")
     rows = json.loads(result.out)["rows"]
-    with pytest.raises(ModelError, match="--task: got Acrobot, allowed is CartPole-v1"):
+    with pytest.raises(NotLived, match="task: got 'Acrobot', allowed is CartPole-v1"):
         open_source(str(only(tmp_path / "small")), "Acrobot")
     assert isinstance(open_source(str(only(tmp_path / "small")), "CartPole-v1"), PolicySource)
     assert rows["loihi"]["episodes"] == rows["float"]["episodes"] == 5, "as many as in the life's test"
