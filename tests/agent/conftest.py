@@ -214,3 +214,15 @@ def written(tmp_path: Path) -> Callable[[str | bytes], Path]:
         return path
 
     return write
+
+
+IN_SEVERAL_PROCESSES = ("test_kill_nine_at_any_time", "test_signals", "test_a_full_disk")
+"""Tests of every kind that start several processes each, which takes seconds. They test much of the same code."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Leave these tests of kinds other than lives and trainings to ``-m slow``."""
+    for item in items:
+        if item.originalname in IN_SEVERAL_PROCESSES and item.callspec.params["run"].kind not in ("life", "training"):
+            item.add_marker(pytest.mark.slow)
