@@ -77,18 +77,12 @@ def _results(summary: Summary) -> Iterator[str]:
 
 def _tradeoffs(events: Sequence[Event], summary: Summary) -> Iterator[str]:
     """Return against energy of each being in each task: validations on the way, and the test at the end."""
-    tested = [(name, key) for key, name in BEINGS.items() if key in summary]
     for task in summary.get("tasks", {}):
-        points = {}
-        for being, key in tested:
-            scores = [
-                e.scores[task] for e in events if isinstance(e, Evaluated) and e.being == being and task in e.scores
-            ]
-            states = [
-                (joules, score["return_mean"]) for score in scores if (joules := score["energy_joules"].get(ENERGY))
-            ]
-            if states and task in summary[key]:
-                points[name_of(being)] = [(1e9 * joules, value) for joules, value in states]
+        points: dict[str, list[tuple[float, float]]] = {}
+        for event in events:
+            score = event.scores.get(task) if isinstance(event, Evaluated) else None
+            if isinstance(event, Evaluated) and score and (joules := score["energy_joules"].get(ENERGY)):
+                points.setdefault(name_of(event.being), []).append((1e9 * joules, score["return_mean"]))
         if points:
             picture = draw_tradeoff(points, task, f"nJ per decision ({ENERGY.replace('_', ' ')})", "return")
             yield figure(picture, "Small: validations on the way. Large: the test.")

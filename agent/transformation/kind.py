@@ -119,9 +119,7 @@ class Transformations:
         if wrong := [f"--{option}" for option in options if option != "episodes"]:
             raise ModelError(f"{folder}: {', '.join(wrong)}: not allowed for a policy; allowed is --episodes")
         if not (folder / SUMMARY).is_file():
-            raise ModelError(
-                f"{folder}: has no {AGENT} yet; allowed is a finished run, go on with: snn4-agent resume {folder}"
-            )
+            raise ModelError(f"{folder}: has not finished; go on with: snn4-agent resume {folder}")
         if config.environment is None:
             return played_by_compressed(self.policy_of(folder, None), config)
         return played_by_converted(folder, config)
