@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from snn4.benchmarks.peers import PEERS, SPIKINGJELLY, layer_runs, snn4_net
+from snn4.benchmarks.peers import PEERS, SPIKINGJELLY, forward_and_backward, layer_runs, snn4_net, training_step
 from snn4.benchmarks.timing import Times, take_turns
 
 BACKENDS = ("cupy", "triton")
@@ -21,15 +20,8 @@ def train_layer(rounds: int, device: str = "cuda", shape: tuple[int, ...] = (4, 
     x = torch.randn(shape, device=device, requires_grad=True)
     gradient = torch.ones_like(x)
 
-    def both(run: Callable[[], torch.Tensor]) -> Callable[[], None]:
-        def step() -> None:
-            run().backward(gradient)
-            x.grad = None
-
-        return step
-
-    runs = {name: both(run) for name, run in layer_runs(x).items()}
-    more = _with_backends(lambda backend: both(_spikingjelly_layer(x, backend)))
+    runs = {name: forward_and_backward(run, x, gradient) for name, run in layer_runs(x).items()}
+    more = _with_backends(lambda backend: forward_and_backward(_spikingjelly_layer(x, backend), x, gradient))
     return _measured({**runs, **more}, rounds, device)
 
 
@@ -39,24 +31,10 @@ def train_conv(T: int, rounds: int, device: str = "cuda", images: int = 128) -> 
     y = torch.randint(0, 10, (images,), device=device)
     last = x.contiguous(memory_format=torch.channels_last)
     own: Any = snn4_net(T).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    steps = {"snn4": _step(own, last, y), "snn4 bf16": _step(own, last, y, bfloat16=True)}
-    steps |= {name: _step(make(T), x, y) for name, make in PEERS.items()}
-    more = _with_backends(lambda backend: _step(_set_backend(PEERS["spikingjelly"](T), backend), x, y))
+    steps = {"snn4": training_step(own, last, y), "snn4 bf16": training_step(own, last, y, bfloat16=True)}
+    steps |= {name: training_step(make(T), x, y) for name, make in PEERS.items()}
+    more = _with_backends(lambda backend: training_step(_set_backend(PEERS["spikingjelly"](T), backend), x, y))
     return _measured({**steps, **more}, rounds, device)
-
-
-def _step(net: nn.Module, x: torch.Tensor, y: torch.Tensor, bfloat16: bool = False) -> Callable[[], None]:
-    net = net.to(x.device)
-    optimizer = torch.optim.SGD(net.parameters(), 0.01)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16):
-            scores = net(x)
-        F.cross_entropy(scores.float(), y).backward()
-        optimizer.step()
-
-    return step
 
 
 def _measured(contenders: dict[str, Callable[[], None]], rounds: int, device: str) -> Times:

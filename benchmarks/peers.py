@@ -138,6 +138,31 @@ def layer_runs(x: Tensor) -> dict[str, Callable[[], Tensor]]:
     return runs
 
 
+def forward_and_backward(run: Callable[[], Tensor], x: Tensor, gradient: Tensor) -> Callable[[], None]:
+    """A function that does ``run`` of `layer_runs` and its backward pass to ``x``."""
+
+    def step() -> None:
+        run().backward(gradient)
+        x.grad = None
+
+    return step
+
+
+def training_step(net: nn.Module, x: Tensor, y: Tensor, bfloat16: bool = False) -> Callable[[], None]:
+    """A function that does one step of SGD on images ``x`` with labels ``y``, on their device."""
+    net = net.to(x.device)
+    optimizer = torch.optim.SGD(net.parameters(), 0.01)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16):
+            scores = net(x)
+        F.cross_entropy(scores.float(), y).backward()
+        optimizer.step()
+
+    return step
+
+
 def _snntorch_layer(x: Tensor) -> Callable[[], Tensor]:
     import snntorch
 

@@ -26,12 +26,11 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch.nn import functional as F
 
 from snn4.benchmarks import gpu
 from snn4.benchmarks.acting import act_conv, act_mlp
 from snn4.benchmarks.limit import CLOSE, LIMIT, convolutions
-from snn4.benchmarks.peers import PEERS, layer_runs, snn4_net
+from snn4.benchmarks.peers import PEERS, forward_and_backward, layer_runs, snn4_net, training_step
 from snn4.benchmarks.record_schema import SCHEMA
 from snn4.benchmarks.sections import Kept, measure
 from snn4.benchmarks.spikformer_peer import SpikingJellySpikformer, spikformer_config
@@ -140,16 +139,7 @@ def _training_step(net: torch.nn.Module, bfloat16: bool = False) -> Callable[[],
     x, y = torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))
     if isinstance(net, SpikingClassifier):
         net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(net.parameters(), 0.01)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            scores = net(x)
-        F.cross_entropy(scores.float(), y).backward()
-        optimizer.step()
-
-    return step
+    return training_step(net, x, y, bfloat16)
 
 
 def train_conv(T: int, rounds: int) -> Times:
@@ -173,15 +163,7 @@ def train_layer(rounds: int) -> Times:
     """Seconds per forward and backward pass of one LIF layer, over (4, 32, 64, 32, 32)."""
     x = torch.randn(4, 32, 64, 32, 32, requires_grad=True)
     gradient = torch.ones_like(x)
-
-    def both(run: Callable[[], torch.Tensor]) -> Callable[[], None]:
-        def step() -> None:
-            run().backward(gradient)
-            x.grad = None
-
-        return step
-
-    return take_turns({name: both(run) for name, run in layer_runs(x).items()}, rounds)
+    return take_turns({name: forward_and_backward(run, x, gradient) for name, run in layer_runs(x).items()}, rounds)
 
 
 def memory(net: torch.nn.Module) -> float:
