@@ -52,6 +52,38 @@ def _advance(
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def _constants(decays, table, n, k, inside, valid, features, K: tl.constexpr, LEARNED: tl.constexpr):
+    """Decay, gain and leak of each membrane."""
+    decay = tl.load(table + k, mask=valid, other=0.0)
+    if LEARNED:
+        decay = tl.load(decays + n % features, mask=inside, other=0.0)[None, :]
+    gain = tl.load(table + K + k, mask=valid, other=0.0)
+    leak = tl.load(table + 2 * K + k, mask=valid, other=0.0)
+    return decay, gain, leak
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _loaded(v_from, i_from, a_from, place, n, valid, inside, i, a, SYNAPSE: tl.constexpr, ADAPTIVE: tl.constexpr):
+    """Membranes, synapse and adaptation; ``i`` and ``a`` where there are none."""
+    v = tl.load(v_from + place, mask=valid & inside[None, :], other=0.0)
+    if SYNAPSE:
+        i = tl.load(i_from + n, mask=inside, other=0.0)
+    if ADAPTIVE:
+        a = tl.load(a_from + n, mask=inside, other=0.0)
+    return v, i, a
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _store(v_to, i_to, a_to, place, n, valid, inside, v, i, a, SYNAPSE: tl.constexpr, ADAPTIVE: tl.constexpr):
+    """Write what `_loaded` reads."""
+    tl.store(v_to + place, v, mask=valid & inside[None, :])
+    if SYNAPSE:
+        tl.store(i_to + n, i, mask=inside)
+    if ADAPTIVE:
+        tl.store(a_to + n, a, mask=inside)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def forward(
     current, out, v_state, i_state, a_state, decays, table, scalars,
     v_rest, N, steps, features, CONSTANT: tl.constexpr, RESTED: tl.constexpr, K: tl.constexpr,
@@ -63,20 +95,10 @@ def forward(
     k = tl.arange(0, KP)[:, None]
     inside, valid = n < N, k < K
     place = k * N + n[None, :]
-    decay = tl.load(table + k, mask=valid, other=0.0)
-    gain = tl.load(table + K + k, mask=valid, other=0.0)
-    leak = tl.load(table + 2 * K + k, mask=valid, other=0.0)
-    if LEARNED:
-        decay = tl.load(decays + n % features, mask=inside, other=0.0)[None, :]
-    v = tl.zeros([KP, BLOCK], tl.float32) + v_rest
-    i = tl.zeros([BLOCK], tl.float32)
-    a = tl.zeros([BLOCK], tl.float32)
+    decay, gain, leak = _constants(decays, table, n, k, inside, valid, features, K, LEARNED)
+    v, i, a = tl.zeros([KP, BLOCK], tl.float32) + v_rest, tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
     if not RESTED:
-        v = tl.load(v_state + place, mask=valid & inside[None, :], other=0.0)
-        if SYNAPSE:
-            i = tl.load(i_state + n, mask=inside, other=0.0)
-        if ADAPTIVE:
-            a = tl.load(a_state + n, mask=inside, other=0.0)
+        v, i, a = _loaded(v_state, i_state, a_state, place, n, valid, inside, i, a, SYNAPSE, ADAPTIVE)
     for t in range(steps):
         now = tl.cast(t, tl.int64) * N  # more than 2^31 values
         drive = tl.load(current + (0 if CONSTANT else now) + n, mask=inside, other=0.0).to(tl.float32)
@@ -84,11 +106,7 @@ def forward(
             drive, v, i, a, decay, gain, leak, valid, scalars, K, SYNAPSE, ADAPTIVE, SPIKING, SOFT, SIGNED
         )
         tl.store(out + now + n, spikes.to(out.dtype.element_ty), mask=inside)
-    tl.store(v_state + place, v, mask=valid & inside[None, :])
-    if SYNAPSE:
-        tl.store(i_state + n, i, mask=inside)
-    if ADAPTIVE:
-        tl.store(a_state + n, a, mask=inside)
+    _store(v_state, i_state, a_state, place, n, valid, inside, v, i, a, SYNAPSE, ADAPTIVE)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -112,37 +130,12 @@ def _derivative(x, slope, SURROGATE: tl.constexpr):
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def backward(  # noqa: C901
-    grad_out, current, v_state, i_state, a_state, grad_v, grad_i, grad_a,
-    grad_current, grad_decay, distances, before, sums, decays, table, scalars,
-    v_rest, slope, N, steps, features, CONSTANT: tl.constexpr, RESTED: tl.constexpr,
-    CARRIED: tl.constexpr, K: tl.constexpr, KP: tl.constexpr, SYNAPSE: tl.constexpr, ADAPTIVE: tl.constexpr,
-    LEARNED: tl.constexpr, SPIKING: tl.constexpr, SOFT: tl.constexpr, SIGNED: tl.constexpr, SURROGATE: tl.constexpr,
-    BLOCK: tl.constexpr,
+def _again(
+    current, distances, before, sums, n, inside, v, i, a, decay, gain, leak, valid, scalars, N, steps,
+    CONSTANT: tl.constexpr, K: tl.constexpr, SYNAPSE: tl.constexpr, ADAPTIVE: tl.constexpr, LEARNED: tl.constexpr,
+    SPIKING: tl.constexpr, SOFT: tl.constexpr, SIGNED: tl.constexpr,
 ):  # fmt: skip
-    """Fill ``grad_current``; if ``CARRIED``, gradients of the last states become those of the first.
-
-    It runs all steps again, into distances, before and sums (steps, N): what the way back needs of each step.
-    """
-    n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    k = tl.arange(0, KP)[:, None]
-    inside, valid = n < N, k < K
-    both = valid & inside[None, :]
-    place = k * N + n[None, :]
-    decay = tl.load(table + k, mask=valid, other=0.0)
-    gain = tl.load(table + K + k, mask=valid, other=0.0)
-    leak = tl.load(table + 2 * K + k, mask=valid, other=0.0)
-    if LEARNED:
-        decay = tl.load(decays + n % features, mask=inside, other=0.0)[None, :]
-    v = tl.zeros([KP, BLOCK], tl.float32) + v_rest
-    i = tl.zeros([BLOCK], tl.float32)
-    a = tl.zeros([BLOCK], tl.float32)
-    if not RESTED:
-        v = tl.load(v_state + place, mask=both, other=0.0)
-        if SYNAPSE:
-            i = tl.load(i_state + n, mask=inside, other=0.0)
-        if ADAPTIVE:
-            a = tl.load(a_state + n, mask=inside, other=0.0)
+    """Run all steps into distances, before and sums (steps, N): what the way back needs of each step."""
     for t in range(steps):
         now = tl.cast(t, tl.int64) * N  # more than 2^31 values
         if LEARNED:
@@ -155,36 +148,66 @@ def backward(  # noqa: C901
         )
         if SPIKING:
             tl.store(distances + now + n, x, mask=inside)
-    syn_decay, syn_gain, threshold = tl.load(scalars), tl.load(scalars + 1), tl.load(scalars + 2)
-    adaptation, adapt_decay = tl.load(scalars + 4), tl.load(scalars + 5)
-    g = tl.zeros([KP, BLOCK], tl.float32)
-    gi = tl.zeros([BLOCK], tl.float32)
-    ga = tl.zeros([BLOCK], tl.float32)
-    total = tl.zeros([BLOCK], tl.float32)
-    of_decay = tl.zeros([BLOCK], tl.float32)
-    if CARRIED:
-        g = tl.load(grad_v + place, mask=both, other=0.0)
-        if SYNAPSE:
-            gi = tl.load(grad_i + n, mask=inside, other=0.0)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _through_spikes(
+    grad_u, g, ga, distances, sums, inside, slope, scalars, SPIKING: tl.constexpr, SOFT: tl.constexpr,
+    ADAPTIVE: tl.constexpr, SIGNED: tl.constexpr, SURROGATE: tl.constexpr,
+):  # fmt: skip
+    """Gradients of u and of the membranes before the reset, from those of the output and of the membranes after it."""
+    through = g
+    if SPIKING:
+        threshold, adaptation, adapt_decay = tl.load(scalars + 2), tl.load(scalars + 4), tl.load(scalars + 5)
+        x = tl.load(distances, mask=inside, other=0.0)
+        if not SOFT:
+            through = tl.where((x < 0)[None, :], g, 0.0)
         if ADAPTIVE:
-            ga = tl.load(grad_a + n, mask=inside, other=0.0)
+            grad_u += ga
+        derivative = _derivative(x, slope, SURROGATE)
+        if SIGNED:  # the neuron can also take a spike back, at 0
+            spiked = tl.load(sums, mask=inside, other=0.0) > 0
+            derivative += tl.where(spiked, _derivative(x + threshold, slope, SURROGATE), 0.0)
+        grad_u *= derivative
+        if ADAPTIVE:
+            ga = adapt_decay * ga - adaptation * grad_u
+    return grad_u, through, ga
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def backward(
+    grad_out, current, v_state, i_state, a_state, grad_v, grad_i, grad_a,
+    grad_current, grad_decay, distances, before, sums, decays, table, scalars,
+    v_rest, slope, N, steps, features, CONSTANT: tl.constexpr, RESTED: tl.constexpr,
+    CARRIED: tl.constexpr, K: tl.constexpr, KP: tl.constexpr, SYNAPSE: tl.constexpr, ADAPTIVE: tl.constexpr,
+    LEARNED: tl.constexpr, SPIKING: tl.constexpr, SOFT: tl.constexpr, SIGNED: tl.constexpr, SURROGATE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Fill ``grad_current``; if ``CARRIED``, gradients of the last states become those of the first."""
+    n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    k = tl.arange(0, KP)[:, None]
+    inside, valid = n < N, k < K
+    place = k * N + n[None, :]
+    decay, gain, leak = _constants(decays, table, n, k, inside, valid, features, K, LEARNED)
+    v, i, a = tl.zeros([KP, BLOCK], tl.float32) + v_rest, tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
+    if not RESTED:
+        v, i, a = _loaded(v_state, i_state, a_state, place, n, valid, inside, i, a, SYNAPSE, ADAPTIVE)
+    _again(
+        current, distances, before, sums, n, inside, v, i, a, decay, gain, leak, valid, scalars, N, steps, CONSTANT, K,
+        SYNAPSE, ADAPTIVE, LEARNED, SPIKING, SOFT, SIGNED,
+    )  # fmt: skip
+    syn_decay, syn_gain = tl.load(scalars), tl.load(scalars + 1)
+    g, gi, ga = tl.zeros([KP, BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
+    total, of_decay = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
+    if CARRIED:
+        g, gi, ga = _loaded(grad_v, grad_i, grad_a, place, n, valid, inside, gi, ga, SYNAPSE, ADAPTIVE)
     for back in range(steps):
         now = tl.cast(steps - 1 - back, tl.int64) * N
         grad_u = tl.load(grad_out + now + n, mask=inside, other=0.0).to(tl.float32)
-        through = g
-        if SPIKING:
-            x = tl.load(distances + now + n, mask=inside, other=0.0)
-            if not SOFT:
-                through = tl.where((x < 0)[None, :], g, 0.0)
-            if ADAPTIVE:
-                grad_u += ga
-            derivative = _derivative(x, slope, SURROGATE)
-            if SIGNED:  # the neuron can also take a spike back, at 0
-                spiked = tl.load(sums + now + n, mask=inside, other=0.0) > 0
-                derivative += tl.where(spiked, _derivative(x + threshold, slope, SURROGATE), 0.0)
-            grad_u *= derivative
-            if ADAPTIVE:
-                ga = adapt_decay * ga - adaptation * grad_u
+        grad_u, through, ga = _through_spikes(
+            grad_u, g, ga, distances + now + n, sums + now + n, inside, slope, scalars, SPIKING, SOFT, ADAPTIVE,
+            SIGNED, SURROGATE,
+        )  # fmt: skip
         if K > 1:
             grad_u = grad_u / K
         grad_w = tl.where(valid, grad_u[None, :] + through, 0.0)
@@ -205,8 +228,4 @@ def backward(  # noqa: C901
     if LEARNED:
         tl.store(grad_decay + n, of_decay, mask=inside)
     if CARRIED:
-        tl.store(grad_v + place, g, mask=both)
-        if SYNAPSE:
-            tl.store(grad_i + n, gi, mask=inside)
-        if ADAPTIVE:
-            tl.store(grad_a + n, ga, mask=inside)
+        _store(grad_v, grad_i, grad_a, place, n, valid, inside, g, gi, ga, SYNAPSE, ADAPTIVE)
