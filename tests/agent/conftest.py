@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from commands import Result, called
 from run_folders import only
 
 from snn4.agent import kinds, runner
@@ -163,22 +164,12 @@ compression = config_in("compression_yaml")
 compressed = finished("compression")
 
 
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """``snn4-agent`` with these arguments, in this process; a traceback would be an error of the test."""
 
     def call(*arguments: str | Path) -> Result:
-        monkeypatch.setattr(sys, "argv", ["snn4-agent", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        return Result(int(left.value.code or 0), *capsys.readouterr())
+        return called(main, arguments, monkeypatch, capsys)
 
     return call
 
