@@ -12,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from snn4.policies.gene import Gene
 
-CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("one_cycle", "cosine", "constant"), "loss": ("mean", "tet")}
+CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("one_cycle", "cosine", "constant"), "loss": ("mean", "tet"),
+           "gradient": ("surrogate", "rates")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class Recipe:
     """Decay per step of the moving average of the weights, which replaces the weights after training; 0: no average."""
     loss: Literal["mean", "tet"] = "mean"
     """Cross-entropy of the mean scores, or of the scores per step (temporal efficient training, Deng et al. 2022)."""
+    gradient: Literal["surrogate", "rates"] = "surrogate"
+    """How errors pass neurons: back through time with surrogate gradients; or through the rates of a converted network,
+    at the cost of one step (tandem learning, Wu et al. 2021)."""
     clip: float | None = None
     """Largest norm of the gradient."""
     channels_last: bool = True
@@ -73,6 +77,7 @@ class Recipe:
             _require(name, 0 <= getattr(self, name) < 1, self, "a number from 0 to below 1")
         _require("final", 0 <= self.final <= 1, self, "a number from 0 to 1")
         _require("clip", self.clip is None or self.clip > 0, self, "null or a number > 0")
+        _require("loss", self.gradient == "surrogate" or self.loss == "mean", self, "mean where the gradient is rates")
         if self.T is not None and (min(map(min, self.T), default=0) < 1 or sum(n for n, _ in self.T) != self.epochs):
             raise ValueError(
                 f"T: got {[list(pair) for pair in self.T]}, allowed are pairs [epochs, steps] of whole numbers >= 1 "

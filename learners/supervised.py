@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
 
+from snn4.learners.conversion.tandem import Tandem
 from snn4.learners.mixing import mixed
 from snn4.learners.not_finite import NotFinite, check_network
 from snn4.learners.recipe import Recipe, averaged_copy, lay_out, learning_rate, make_optimizer
@@ -60,7 +61,7 @@ class SupervisedLearner:
         lessons: of a teacher; None learns from the labels alone.
 
     Raises:
-        ValueError: if there is no batch.
+        ValueError: if there is no batch, or the recipe's gradient is not for this network.
     """
 
     def __init__(
@@ -75,10 +76,12 @@ class SupervisedLearner:
         self.batches, self.n_batches = batches, n_batches
         lay_out(network, config)
         self.module, self.spiking = network, isinstance(network, SpikingClassifier)
+        self.in_tandem = self.spiking and config.gradient == "rates"
         self.lessons = lessons
         trained = self.module if lessons is None else lessons.joined(config, fabric.device)
-        self.network, self.optimizer = fabric.setup(self.module, make_optimizer(config, trained))
-        if self.spiking:
+        learning = Tandem(network) if self.in_tandem else network
+        self.network, self.optimizer = fabric.setup(learning, make_optimizer(config, trained))
+        if self.spiking and not self.in_tandem:
             self.network.mark_forward_method("run")
         self.average = averaged_copy(config, self.module)
         self.step = self.images = 0
@@ -191,8 +194,13 @@ class SupervisedLearner:
         return x.contiguous(memory_format=torch.channels_last) if is_image else x
 
     def _scores(self, x: Tensor, T: int | None) -> Tensor:
-        """Scores per step (T, B, classes); an ANN has one step, and sees the mean over the bins of events."""
+        """Scores per step (T, B, classes); an ANN has one step, and sees the mean over the bins of events.
+
+        In tandem, the mean over all steps is the only one.
+        """
         with self.fabric.autocast():  # on one device, Fabric calls `run` without its precision
+            if self.in_tandem:
+                return self.network(x, T).float().unsqueeze(0)  # type: ignore[no-any-return]
             if self.spiking:
                 return self.network.run(x, None, T if x.dim() == 4 else None)[0].float()  # type: ignore[no-any-return]
             return self.network(x.mean(0) if x.dim() == 5 else x).float().unsqueeze(0)  # type: ignore[no-any-return]

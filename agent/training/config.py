@@ -108,6 +108,11 @@ class TrainingConfig:
                 "training.checkpoint_steps: not allowed with teacher.features and teacher.attention, which look inside "
                 "the network; set null"
             )
+        if self.training.gradient == "rates" and (teacher.looks_inside or teacher.steps):
+            raise ValueError(
+                "training.gradient: got rates, allowed with teacher.features, teacher.attention and teacher.steps is "
+                "surrogate, because errors pass no single step"
+            )
         most = max((T for _, T in self.training.T or ()), default=self.network.T)
         if teacher.steps and most == 1 and not self.data.is_events:
             raise ValueError(f"teacher.steps: got {teacher.steps} with one inner step, allowed is 0; or set network.T")

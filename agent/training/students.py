@@ -12,6 +12,7 @@ from snn4.agent.models.twins import has_whitening, looked_at, networks, whiten, 
 from snn4.agent.training.config import TrainingConfig
 from snn4.agent.training.initial import data_for, start
 from snn4.envs.data.datasets import Data
+from snn4.learners.conversion.tandem import Tandem
 from snn4.policies.networks.classifier import Network
 from snn4.policies.networks.joins import BurnIn
 from snn4.policies.normalization import StepNorm2d
@@ -42,7 +43,7 @@ def data_and_students(config: TrainingConfig) -> tuple[Data, list[Student]]:
     if problems := list(_misfits(config, data)):
         raise ConfigError(config.name, problems)
     pair = students(config, data)
-    if problems := [*_too_long(config, pair), *_too_short(config, pair)]:
+    if problems := [*_too_long(config, pair), *_too_short(config, pair), *_without_rates(config, pair)]:
         raise ConfigError(config.name, problems)
     untrained = [student.network for student in pair]
     if config.initial is not None:
@@ -93,3 +94,12 @@ def _too_short(config: TrainingConfig, pair: list[Student]) -> Iterator[str]:
     burn_in = next((module.steps for module in modules if isinstance(module, BurnIn)), 0)
     if least is not None and least <= burn_in:
         yield f"training.T: got {least} steps, allowed with a burn_in of {burn_in} are more"
+
+
+def _without_rates(config: TrainingConfig, pair: list[Student]) -> Iterator[str]:
+    """A network that has no gradients of rates."""
+    if config.training.gradient == "rates":
+        try:
+            Tandem(pair[0].network)
+        except ValueError as error:
+            yield f"training.{error}"
