@@ -86,6 +86,11 @@ class TransformationConfig:
         check_least(self, 1, "keep_checkpoints", "examined", "episodes")
         check_least(self, 0, "threads")
         check_seed(self.seed)
+        if self.finetune.gradient != "surrogate":
+            raise ValueError(
+                f"finetune.gradient: got {self.finetune.gradient}, allowed is surrogate; a training that starts from a "
+                "conversion can have rates"
+            )
         if self.compress is not None:
             self._check_compression()
             return

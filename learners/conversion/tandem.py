@@ -56,7 +56,7 @@ class Tandem(Classifier):
 
 
 class _Rate(nn.Module):
-    """A current (B, …) -> the rate that its neurons had; the gradient is that of the current clipped to possible rates."""
+    """A current (B, …) -> the rate that its neurons had, with the gradient of the current clipped to possible rates."""
 
     value: Tensor
     """The rates (B, …) of this batch."""

@@ -60,6 +60,7 @@ CASES = [
          "model.source=/nowhere": "/nowhere: no such file or folder", "model.source=nowhere.pt": "nowhere.pt: no such",
          "model={source: x, colour: red}": "model.colour: unknown key",
          "finetune.T=[[2, 1]]": "finetune.T: not allowed",
+         "finetune.gradient=rates": "finetune.gradient: got rates, allowed is surrogate",
          "data={name: mnist, root: /nowhere, download: false}": "/nowhere",
          "data.name=nmnist": "data: got nmnist, allowed are images", "examined=0": "examined: got 0",
          "finetune.batch_size=500": "finetune.batch_size: got 500"},

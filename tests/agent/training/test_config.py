@@ -19,6 +19,7 @@ def test_all_problems_at_once(digits_yaml: Path) -> None:
         "training.learning_rate": ["got 'fast'", "number"],
         "training.optimizer": ["got 'adam'", "'adamw' or 'sgd'"],
         "training.T": ["got 3", "allowed"],
+        "training.gradient": ["got 'rate'", "'surrogate' or 'rates'"],
         "training.nesterov": ["unknown key"],
         "fabric.precision": ["got 16", "'32-true' or 'bf16-mixed'"],
         "fabric.devices": ["got 0", ">= 1"],
@@ -27,7 +28,15 @@ def test_all_problems_at_once(digits_yaml: Path) -> None:
         expected, digits_yaml, "epocs=3", "data.name=fashon-mnist", "data.validation=5", "network.name=vgg",
         "network.T=2.5", "training.epochs=0", "training.learning_rate=fast", "training.optimizer=adam", "training.T=3",
         "fabric.precision=16", "fabric.devices=0", "workers=-1", "training.nesterov=true",
+        "training.gradient=rate",
     )  # fmt: skip
+
+
+def test_gradients_of_rates_pass_no_single_step(digits_yaml: Path) -> None:
+    lessons = "teacher={source: zoo:digits, features: 1}"
+    ((key, message),) = by_key(digits_yaml, "training.gradient=rates", lessons).items()
+    assert key == "training.gradient"
+    assert message.startswith("got rates, allowed with teacher.features")
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,8 @@ def test_images_keep_the_scale_of_the_model(digits: Digits, trained: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    "changes", [("fabric.precision=bf16-mixed",), ("network.T=3", "network.options.burn_in=1")]
+    "changes",
+    [("fabric.precision=bf16-mixed",), ("network.T=3", "network.options.burn_in=1"), ("training.gradient=rates",)],
 )  # fmt: skip
 def test_every_weight_of_a_conversion_learns_on(digits: Digits, graph: tuple[str, ...], changes: Any) -> None:
     work = training_of(begin(digits(*graph, *changes), Path()))

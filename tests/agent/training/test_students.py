@@ -71,6 +71,7 @@ def test_batches_in_order_can_be_gone_through_again(digits: Digits) -> None:
         ("network.options={channels: [2, 2, 2, 2, 2]}", "network, for images of digits: image_size: got (8, 8)"),
         ("network.options={kind: mlp}", "kind: got 'mlp'"),
         ("data.limit=3", "limit: got 3"),
+        ("training.gradient=rates", "training.gradient: got rates for a"),
         (
             "network={name: vgg-small, T: 2, options: {channels: [4], norm: step}}",
             "training.T: got 8 steps, allowed with a norm of each step are at most network.T, 2",
