@@ -15,6 +15,7 @@ from snn4.benchmarks.tables import (
     continual,
     control,
     conversion,
+    distillation,
     drift,
     evolution,
     export,
@@ -44,6 +45,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "snn4-agent bench continual --table": lambda results: continual.table(results["continual"]),
     "python -m snn4.benchmarks.conversion --table": lambda results: conversion.table(results["conversion"]),
     "python -m snn4.benchmarks.agents --table": lambda results: agents.table(results["agents"][0]),
+    "snn4-agent bench distillation --table": lambda results: distillation.table(results["distillation"]),
     "snn4-agent bench evolution --table": lambda results: evolution.table(results["evolution"]),
     "snn4-agent bench drift --table": lambda results: drift.table(results["drift"]),
     "python -m snn4.benchmarks.compression --table networks": lambda results: compression.network_table(

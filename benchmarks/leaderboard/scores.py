@@ -56,6 +56,14 @@ def converted(config: str, seed: Mapping[str, Any], _: Any = None) -> Iterator[S
     yield Scored(seed["data"], config, network, "accuracy", seed["top1_accuracy"], costs, seed)
 
 
+def taught(config: str, seed: Mapping[str, Any], _: Any = None) -> Iterator[Scored]:
+    """Of a run with a teacher: all that learned from it, and the same without one."""
+    measure, task = ("accuracy", seed["data"]) if "data" in seed else ("return", seed["environment"])
+    for key, how in (("taught", "with a teacher"), ("alone", "without the teacher")):
+        for who, value in seed[key].items():
+            yield Scored(task, config, f"{who}, {how}", measure, value, {}, seed)
+
+
 def agents(config: str, seed: Mapping[str, Any], _: Any = None) -> Iterator[Scored]:
     """Of the conversion of an agent: both players."""
     for key, network in ((ANN_TWIN, f"ANN, {seed['algorithm']}"), (NETWORK, f"SNN, converted, {seed['neuron']}")):
@@ -131,7 +139,8 @@ _RUNS: dict[str, Callable[[str, Any, Any], Iterator[Scored]]] = {
     "life": lived, "training": classified, "stream": _strategy, "transformation": _transformed, "evolution": _searched,
 }  # fmt: skip
 SUITES: dict[str, Callable[[Any, Any, Any], Iterator[Scored]]] = {
-    "control": lived, "images": classified, "continual": streamed, "conversion": converted, "agents": agents,
-    "compression": compressed, "export": exported, "evolution": evolved, "drift": drifted, "submitted": submitted,
+    "control": lived, "images": classified, "continual": streamed, "conversion": converted, "distillation": taught,
+    "agents": agents, "compression": compressed, "export": exported, "evolution": evolved, "drift": drifted,
+    "submitted": submitted,
 }  # fmt: skip
 """The suites that measure scores."""

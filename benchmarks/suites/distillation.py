@@ -11,16 +11,18 @@ fp32 alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from snn4.agent import kinds
 from snn4.agent.config.file import ConfigError
-from snn4.benchmarks.publishing import RESULTS, done_once, interval, markdown
+from snn4.benchmarks.publishing import RESULTS, done_once, interval
+from snn4.benchmarks.records import data_name
 from snn4.benchmarks.suites.checks import ready
 from snn4.benchmarks.suites.classification import SMALL
 from snn4.benchmarks.suites.suite import Cell
+from snn4.benchmarks.tables.distillation import table as table
 
 FOLDER = RESULTS / "distillation"
 TEACHERS = {"digits": "zoo:digits", "fashion_mnist": "zoo:fashion-mnist"}
@@ -55,8 +57,16 @@ def measure(cell: Cell, runs: Path) -> dict[str, Any]:
     }
     summaries = {name: json.loads((folder / "summary.json").read_text("utf-8")) for name, folder in folders.items()}
     found = {name: scores(summary) for name, summary in summaries.items()}
+    gain = found["taught"]["SNN"] - found["alone"]["SNN"]
     commit = summaries["taught"]["commit_hash"]
-    return {"seed": cell.seed, "commit_hash": commit, **found, "gain": found["taught"]["SNN"] - found["alone"]["SNN"]}
+    return {"seed": cell.seed, "commit_hash": commit, **_task(summaries["alone"]), **found, "gain": gain}
+
+
+def _task(summary: dict[str, Any]) -> dict[str, str]:
+    """The data set, or the environments."""
+    if "indicators" in summary:
+        return {"data": data_name(summary["config"]["data"])}
+    return {"environment": ", ".join(summary["tasks"])}
 
 
 def scores(summary: dict[str, Any]) -> dict[str, float]:
@@ -74,23 +84,3 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for name in ("taught", "alone"):
         found[name] = {who: interval([row[name][who] for row in rows]) for who in rows[0][name]}
     return found
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: two lines per result; accuracies are in percent."""
-    lines = []
-    for result in results:
-        found, seeds = result["summary"], str(len(result["seeds"]))
-        factor = 100 if "int8 twin" in found["alone"] else 1
-        for name in ("taught", "alone"):
-            cells = [_shown(found[name].get(who), factor) for who in WHO.values()]
-            gain = _shown(found["gain"], factor) if name == "taught" else ""
-            lines.append([result["config"], seeds, "with a teacher" if name == "taught" else "alone", *cells, gain])
-    return markdown(["config", "seeds", "learned", *WHO.values(), "gain of the SNN"], lines)
-
-
-def _shown(value: dict[str, Any] | None, factor: int) -> str:
-    if value is None:
-        return "-"
-    half = "" if value["interval95"] is None else f" ± {factor * value['interval95']:.2f}"
-    return f"{factor * value['mean']:.2f}{half}"
