@@ -33,9 +33,9 @@ def run(
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, at the end.")] = False,
 ) -> None:  # fmt: skip
     """Run what CONFIG describes: a life, a training, a stream of experiences, or an evolution."""
-    from snn4.agent import runner
+    from snn4.agent import command_configs, runner
 
-    kind, checked = runner.read_config(config, overrides or [], {"backend": backend})
+    kind, checked = command_configs.read_config(config, overrides or [], {"backend": backend})
     folder = runner.begin(kind, checked, runs_dir, quiet)
     if profile and folder is not None:
         from snn4.agent.show.profile import show_profile
@@ -59,9 +59,11 @@ def distill(
     backend: _Backend = None, runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
 ) -> None:  # fmt: skip
     """Run CONFIG with a teacher: a classifier also learns its answers, a policy learns its decisions first."""
-    from snn4.agent import runner
+    from snn4.agent import command_configs, runner
 
-    kind, checked = runner.read_config(config, overrides or [], {"backend": backend, "teacher": runner.listed(teacher)})
+    kind, checked = command_configs.read_config(
+        config, overrides or [], {"backend": backend, "teacher": command_configs.listed(teacher)}
+    )
     runner.begin(kind, checked, runs_dir, quiet)
 
 
@@ -80,11 +82,11 @@ def convert(
     runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
 ) -> None:  # fmt: skip
     """Convert the ANN MODEL, an agent of stable-baselines3, or a NIR graph into a spiking network of this project."""
-    from snn4.agent import runner
+    from snn4.agent import command_configs, runner
 
     given = {"model.architecture": architecture, "data.name": data, "convert.method": method, "convert.T": steps,
              "convert.neuron": neuron, "environment": environment}  # fmt: skip
-    kind, checked = runner.transformation_of(model, given, overrides or [])
+    kind, checked = command_configs.transformation_of(model, given, overrides or [])
     runner.begin(kind, checked, runs_dir, quiet)
 
 
@@ -106,13 +108,13 @@ def compress(
     runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
 ) -> None:  # fmt: skip
     """Make a trained spiking network smaller: fewer bits, synapses or neurons; then it learns from its former self."""
-    from snn4.agent import runner
+    from snn4.agent import command_configs, runner
 
     given = {"compress.bits": bits, "compress.scale": scale, "compress.power_of_two": power_of_two or None,
              "compress.prune": prune, "compress.pattern": pattern, "compress.shrink": shrink,
              "compress.spike_cost": spike_cost, "compress.recover": recover, "compress.steps": steps,
              "finetune.epochs": epochs, "task": task}  # fmt: skip
-    kind, checked = runner.compression_of(model, given, overrides or [])
+    kind, checked = command_configs.compression_of(model, given, overrides or [])
     runner.begin(kind, checked, runs_dir, quiet)
 
 
@@ -132,11 +134,11 @@ def evolve(
     runs_dir: _Runs = Path("runs"), quiet: _Quiet = False,
 ) -> None:  # fmt: skip
     """Evolve the genes of CONFIG: candidates live whole runs, and the chosen one is tested beside CONFIG itself."""
-    from snn4.agent import runner
+    from snn4.agent import command_configs, runner
 
     given = {"generations": generations, "population": population, "workers": workers,
              "compare_random": compare_random or None}  # fmt: skip
-    kind, checked = runner.evolution_of(config, given, overrides or [])
+    kind, checked = command_configs.evolution_of(config, given, overrides or [])
     runner.begin(kind, checked, runs_dir, quiet)
 
 

@@ -23,7 +23,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.utils import LinearSchedule
 
-from snn4.agent import runner
+from snn4.agent import command_configs, runner
 from snn4.benchmarks.publishing import RESULTS, interval, publish
 from snn4.benchmarks.tables.agents import cell_name
 from snn4.benchmarks.tables.agents import table as table
@@ -123,7 +123,7 @@ def _converted(agent: Path, cell: dict[str, Any], runs: Path) -> dict[str, Any]:
     """What the summary of the conversion says."""
     given = {"environment": cell["environment"], "convert.T": cell["T"], "convert.neuron": cell["neuron"]}
     before = set(runs.iterdir())
-    runner.begin(*runner.transformation_of(str(agent), given, ["threads=1"]), runs, quiet=True)
+    runner.begin(*command_configs.transformation_of(str(agent), given, ["threads=1"]), runs, quiet=True)
     (folder,) = (path for path in set(runs.iterdir()) - before if path.is_dir())
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     scores = {

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 
-from snn4.agent import kinds, runner
+from snn4.agent import command_configs, kinds, runner
 from snn4.agent.models.files import read_about
 from snn4.agent.models.other_data import read_for
 from snn4.agent.transformation.test import beside
@@ -86,7 +86,7 @@ def compressed(model: str, changes: Sequence[str], runs: Path) -> dict[str, Any]
     """What `measured` says of a new compression."""
     runs.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(dir=runs))  # of its own, because others may begin runs beside it
-    runner.begin(*runner.compression_of(model, {}, ["threads=1", *changes]), place, quiet=True)
+    runner.begin(*command_configs.compression_of(model, {}, ["threads=1", *changes]), place, quiet=True)
     (folder,) = place.iterdir()
     return measured(folder)
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn4.learners.conversion.tandem import Tandem
 from snn4.learners.mixing import mixed
 from snn4.learners.not_finite import NotFinite, check_network
 from snn4.learners.recipe import Recipe, averaged_copy, lay_out, learning_rate, make_optimizer
@@ -79,8 +78,7 @@ class SupervisedLearner:
         self.in_tandem = self.spiking and config.gradient == "rates"
         self.lessons = lessons
         trained = self.module if lessons is None else lessons.joined(config, fabric.device)
-        learning = Tandem(network) if self.in_tandem else network
-        self.network, self.optimizer = fabric.setup(learning, make_optimizer(config, trained))
+        self.network, self.optimizer = fabric.setup(self._learning, make_optimizer(config, trained))
         if self.spiking and not self.in_tandem:
             self.network.mark_forward_method("run")
         self.average = averaged_copy(config, self.module)
@@ -88,6 +86,15 @@ class SupervisedLearner:
         """Batches, and images in all processes, learned so far."""
         self.stopped = False
         """Whether ``stop`` ended the last `learn`."""
+
+    @property
+    def _learning(self) -> nn.Module:
+        """What runs forward and backward."""
+        if not self.in_tandem:
+            return self.module
+        from snn4.learners.conversion.tandem import Tandem  # of conversions, which few trainings start from
+
+        return Tandem(self.module)
 
     @property
     def epoch(self) -> int:

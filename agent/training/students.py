@@ -12,7 +12,6 @@ from snn4.agent.models.twins import has_whitening, looked_at, networks, whiten, 
 from snn4.agent.training.config import TrainingConfig
 from snn4.agent.training.initial import data_for, start
 from snn4.envs.data.datasets import Data
-from snn4.learners.conversion.tandem import Tandem
 from snn4.policies.networks.classifier import Network
 from snn4.policies.networks.joins import BurnIn
 from snn4.policies.normalization import StepNorm2d
@@ -98,8 +97,11 @@ def _too_short(config: TrainingConfig, pair: list[Student]) -> Iterator[str]:
 
 def _without_rates(config: TrainingConfig, pair: list[Student]) -> Iterator[str]:
     """A network that has no gradients of rates."""
-    if config.training.gradient == "rates":
-        try:
-            Tandem(pair[0].network)
-        except ValueError as error:
-            yield f"training.{error}"
+    if config.training.gradient != "rates":
+        return
+    from snn4.learners.conversion.tandem import Tandem  # of conversions, which few trainings start from
+
+    try:
+        Tandem(pair[0].network)
+    except ValueError as error:
+        yield f"training.{error}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from snn4.agent import runner
+from snn4.agent import command_configs
 from snn4.agent.config.file import dump
 from snn4.agent.life.config import LifeConfig
 from snn4.agent.run import checkpoint
@@ -57,7 +57,7 @@ def test_where_runs_go(cli: Cli, tiny_yaml: Path, tmp_path: Path, monkeypatch: p
 
 def test_options_stand_for_keys() -> None:
     overrides = ["seed=3"]
-    _, config = runner.read_config("cartpole", overrides, {"backend": "snntorch"})
+    _, config = command_configs.read_config("cartpole", overrides, {"backend": "snntorch"})
     assert (config.seed, config.policy.backend) == (3, "snntorch")
     assert overrides == ["seed=3"], "a caller's list is left as it was"
 

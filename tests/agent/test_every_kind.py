@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from run_folders import events_in, only, read, untimed
 
-from snn4.agent import kinds, runner
+from snn4.agent import command_configs, kinds, runner
 from snn4.agent.run import checkpoint
 from snn4.agent.run.events import Ended, Evaluated, Noted, Saved
 from snn4.agent.run.journal import CONFIG, Journal
@@ -67,7 +67,7 @@ class Run:
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     case, runs = request.param, tmp_path_factory.mktemp("runs")
     path, out = request.getfixturevalue(case.config), io.StringIO()
-    kind, config = runner.read_config(str(path), case.changes, {"backend": None})
+    kind, config = command_configs.read_config(str(path), case.changes, {"backend": None})
     assert kind.name == case.kind
     with contextlib.redirect_stdout(out):
         runner.begin(kind, config, runs)

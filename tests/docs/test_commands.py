@@ -30,7 +30,7 @@ def test_options_and_configs_exist(page: str) -> None:
 @pytest.mark.slow  # reads a config for each of them
 @pytest.mark.parametrize("page", PAGES)
 def test_keys_exist(page: str) -> None:
-    from snn4.agent import runner
+    from snn4.agent import command_configs
 
     for words in commands(page):
         context = parse(words) if words[0] in ("run", "train", "distill") else None
@@ -40,8 +40,8 @@ def test_keys_exist(page: str) -> None:
         overrides = given["overrides"] or []
         if re.search(r"…|CONFIG|SOURCE|/|\.yaml", " ".join([given["config"], *overrides])):
             continue
-        shorthands = {"backend": given["backend"], "teacher": runner.listed(given.get("teacher"))}
-        runner.read_config(given["config"], overrides, shorthands)
+        shorthands = {"backend": given["backend"], "teacher": command_configs.listed(given.get("teacher"))}
+        command_configs.read_config(given["config"], overrides, shorthands)
 
 
 def test_a_wrong_option_is_found() -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from run_folders import only
 
-from snn4.agent import runner
+from snn4.agent import command_configs, runner
 from snn4.agent.life import kind
 from snn4.agent.models.files import read_about
 from snn4.agent.models.sources import open_model
@@ -35,7 +35,7 @@ def file(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def imported(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    chosen, config = runner.transformation_of(str(file), {}, ["data.limit=160", "examined=30", "threads=1"])
+    chosen, config = command_configs.transformation_of(str(file), {}, ["data.limit=160", "examined=30", "threads=1"])
     runner.begin(chosen, config, runs, quiet=True)
     return only(runs)
 

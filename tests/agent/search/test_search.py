@@ -165,7 +165,7 @@ def test_the_champion_is_a_config_that_reaches_what_was_tested(cli: Cli, tiny_ya
 
 
 def test_evolve_takes_over_what_a_life_says_of_its_own_evolution(cli: Cli, tiny_yaml: Path, tmp_path: Path) -> None:
-    from snn4.agent.runner import evolution_of
+    from snn4.agent.command_configs import evolution_of
 
     own = "evolution={population: 3, trial: 64, episodes: 4, sampler: random, genes: [policy.T]}"
     _, config = evolution_of(str(tiny_yaml), {"population": 5}, [own, "seed=4"])

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from stories import Story
 from trainings import at, begin, training_of
 
-from snn4.agent import kinds, runner
+from snn4.agent import command_configs, kinds, runner
 from snn4.agent.evaluation.accuracy import recognize
 from snn4.agent.evaluation.shown import InOrder
 from snn4.agent.models.files import read_about, save_model
@@ -164,7 +164,7 @@ def test_the_teacher_of_a_run_may_move_but_not_change(
     cli: Cli, digits_yaml: Path, trained: Path, tmp_path: Path, start: Callable[..., Any]
 ) -> None:
     teacher = shutil.copytree(trained, tmp_path / "teacher")
-    kind, config = runner.read_config(str(digits_yaml), [f"teacher.source={teacher}"], {})
+    kind, config = command_configs.read_config(str(digits_yaml), [f"teacher.source={teacher}"], {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Training, "_test", lambda self: (_ for _ in ()).throw(RuntimeError("killed")))
         with pytest.raises(RuntimeError, match="killed"):

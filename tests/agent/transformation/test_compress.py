@@ -134,7 +134,7 @@ def test_bad_input(cli: Cli, trained: Path, tmp_path: Path, arguments: list[str]
 
 
 def test_the_command_finds_data_and_recipe(trained: Path) -> None:
-    from snn4.agent.runner import compression_of
+    from snn4.agent.command_configs import compression_of
 
     kind, config = compression_of(str(trained), {"compress.shrink": 0.5}, [*SMALL, "finetune.batch_size=32"])
     assert (config.data.name, config.data.augmentation, config.distillation) == ("digits", "crop", 0.5)

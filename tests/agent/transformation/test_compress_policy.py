@@ -14,9 +14,9 @@ from stable_baselines3 import PPO
 from stories import Story
 
 from snn4.agent import kinds, runner
+from snn4.agent.command_configs import compression_of
 from snn4.agent.run.events import Evaluated, Saved
 from snn4.agent.run.work import OneProcess
-from snn4.agent.runner import compression_of
 from snn4.policies.sparse import SparseLinear
 
 Cli = Callable[..., Any]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from run_folders import only
 
-from snn4.agent import runner
+from snn4.agent import command_configs, runner
 from snn4.agent.evaluation import joules
 from snn4.benchmarks.records import read_record
 
@@ -70,7 +70,7 @@ def finished(config: str, folder: Path, *changes: str) -> Path:
     """The folder of a finished run, as if its code had been committed."""
     path = folder / "config.yaml"
     path.write_text(config)
-    runner.begin(*runner.read_config(str(path), changes, {}), folder / "runs", quiet=True)
+    runner.begin(*command_configs.read_config(str(path), changes, {}), folder / "runs", quiet=True)
     run = only(folder / "runs")
     for name in ("run.json", "summary.json"):
         edit(run / name, commit_hash=COMMIT, commit_dirty=False)
@@ -138,7 +138,7 @@ def test_other_kinds(config: str, key: str, cli: Cli, tmp_path: Path) -> None:
 def test_policies_that_were_evolved_or_compressed(cli: Cli, life: Path, tmp_path: Path) -> None:
     evolved = finished(EVOLUTION, tmp_path)
     assert cli("submit", evolved, "--results", tmp_path / "results").status == 0
-    runner.begin(*runner.compression_of(str(life), {"compress.prune": 0.5, "compress.steps": 10}, []),
+    runner.begin(*command_configs.compression_of(str(life), {"compress.prune": 0.5, "compress.steps": 10}, []),
                  tmp_path / "small", quiet=True)  # fmt: skip
     small = only(tmp_path / "small")
     for name in ("run.json", "summary.json"):
