@@ -119,9 +119,12 @@ def _measure_finetuned(arguments: argparse.Namespace) -> None:
 def _how(config: Any) -> dict[str, Any]:
     """How a network was finetuned: as an ANN before its conversion, or by a training that went on from a conversion."""
     if config.kind == "training":
-        return {"method": "calibrate, training", "neuron": config.network.neuron.kind, "epochs": config.training.epochs}
+        before = _how(kinds.load(Path(config.initial) / "config.yaml")[1])
+        learned = "tandem" if config.training.gradient == "rates" else "training"
+        method, neuron = f"{before['method']}, {learned}", config.network.neuron.kind
+        return {"method": method, "neuron": neuron, "epochs": config.training.epochs}
     convert = config.convert
-    method = "qcfs, taught" if config.distillation else "qcfs"
+    method = "qcfs, taught" if convert.method == "qcfs" and config.distillation else convert.method
     about = {"method": method, "neuron": convert.neuron, "images": convert.images, "levels": convert.levels}
     return {**about, "epochs": config.finetune.epochs}
 

@@ -59,6 +59,6 @@ def test_published_results_name_what_there_is() -> None:
         for row in json.loads(path.read_text())["seeds"]:
             converted_by, _, learned = row["method"].partition(", ")
             assert converted_by in {"ann", "spikingjelly", *METHODS}
-            assert learned in {"", "training", "taught"}
+            assert learned in {"", "training", "tandem", "taught", "taught, tandem"}
             assert row["method"] == "ann" or row["neuron"] in NEURONS
             assert 0 < row["top1_accuracy"] <= 1
