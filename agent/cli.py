@@ -204,7 +204,10 @@ def report(
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(help="The run folder of a life, a training or a conversion, or zoo:NAME.")],
+    run: Annotated[
+        str,
+        typer.Argument(help="Folder of a life, a training or a conversion, zoo:NAME; for deploy, an agent's zip."),
+    ],
     target: Annotated[str, typer.Option(help="Format.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="New folder or file.")],
     bits: Annotated[int | None, typer.Option(help="Of the weights: 8, 6, 4 or 2; default: 8.")] = None,

@@ -9,9 +9,9 @@ from typing import Any
 from snn4.agent.errors import why
 from snn4.agent.export.bundle import write_lava
 from snn4.agent.export.c import write_c
-from snn4.agent.export.deployment import write_deploy
+from snn4.agent.export.deployment import deployable, write_deploy
 from snn4.agent.export.nir_file import write_nir_file
-from snn4.agent.export.source import open_policy, open_source
+from snn4.agent.export.source import open_source
 from snn4.agent.export.spinnaker import write_spinnaker
 from snn4.agent.models.files import ModelError
 from snn4.policies.export.description import NotExportable
@@ -27,7 +27,7 @@ def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: s
     """Write the network of ``run`` into ``out``, completely or not at all, and return the place.
 
     Args:
-        run: see `open_source`.
+        run: see `open_source`; for deploy, see `deployable`.
         target: one of `OPTIONS`.
         out: a new folder or file.
         options: of the target, only those that were given.
@@ -43,7 +43,7 @@ def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: s
         raise ModelError(f"{unknown[0]}: is no option of --target {target}; allowed are {allowed}: leave it out")
     if out.exists():
         raise ModelError(f"{out}: is there already; allowed is a new place: take another -o, or remove it")
-    source = open_policy(run, task) if target == "deploy" else open_source(run, task)
+    source = deployable(run, task) if target == "deploy" else open_source(run, task)
     try:
         write(source, run, target, out, options)
     except NotExportable as error:
@@ -54,7 +54,7 @@ def export(run: str, target: str, out: Path, options: Mapping[str, Any], task: s
 
 
 def write(source: Any, run: str, target: str, out: Path, options: Mapping[str, Any]) -> None:
-    """Write ``source``, which comes from ``run``, for ``target``: a `Source`, but for deploy a policy, `Trained`."""
+    """Write ``source``, which comes from ``run``, for ``target``: a `Source`, but for deploy a `Deployable`."""
     match target:
         case "deploy":
             write_deploy(source, out)

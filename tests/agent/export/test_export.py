@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from run_folders import only
+from sb3_cases import NEURON, OBSERVATIONS, Case
+from stable_baselines3 import PPO
 
 from snn4.agent import runner
 from snn4.agent.export.normalizing import of_observations
@@ -77,6 +79,17 @@ def test_a_deployed_policy_sees_what_the_environment_gives(life: Path, cli: Call
     normalised = ((seen - normalization.mean) / normalization.std).clip(-10, 10).astype(np.float32)
     expected, _ = trained.policy.predict(normalised, deterministic=True)
     np.testing.assert_array_equal(deployed.act(seen), expected)
+
+
+def test_the_zip_of_an_agent_can_be_deployed(cli: Callable[..., Any], tmp_path: Path) -> None:
+    model = Case(PPO, "Box", {}, {"neuron": NEURON}).model()
+    model.save(tmp_path / "agent.zip")
+    assert cli("export", tmp_path / "agent.zip", "--target", "deploy", "-o", tmp_path / "policy.npz").status == 0
+    expected, _ = model.predict(OBSERVATIONS, deterministic=True)
+    np.testing.assert_allclose(load(tmp_path / "policy.npz").act(OBSERVATIONS), expected, atol=1e-6)
+    refused = cli("export", tmp_path / "agent.zip", "--target", "deploy", "--task", "x", "-o", tmp_path / "other.npz")
+    assert refused.status == 2
+    assert "--task: not allowed for" in refused.err
 
 
 def test_a_policy_with_memory_can_be_deployed(
