@@ -25,7 +25,7 @@ from snn4.benchmarks.suites import efficiency
 from snn4.benchmarks.suites.checks import ready
 from snn4.benchmarks.suites.int8_twin import int8_twin
 from snn4.benchmarks.suites.suite import Cell
-from snn4.benchmarks.tables import control
+from snn4.benchmarks.tables.control import table as table
 
 FOLDER = CONTROL = RESULTS / "control"
 GROUPS = {
@@ -129,12 +129,3 @@ def _retention(rows: list[dict[str, Any]], who: str, task: str) -> dict[str, Any
     ]
     returns = [value for value in values if value is not None]
     return {"normalized": mean_and_std(returns, True)} if returns else {}
-
-
-def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: the table of published results; results with validations get the statistics of `efficiency`, too."""
-    results = list(results)
-    parts = [control.table(results)]
-    if new := [result for result in results if "validations" in result["seeds"][0]]:
-        parts.append(efficiency.table(new))
-    return "\n\n".join(parts)

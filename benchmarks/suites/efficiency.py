@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn4.agent.run.beings import ANN_TWIN, ORGANISM
-from snn4.benchmarks.publishing import markdown
 from snn4.benchmarks.suites.references import REFERENCES, Reference
 from snn4.benchmarks.suites.statistics import (
     area_under_curve,
@@ -19,6 +18,7 @@ from snn4.benchmarks.suites.statistics import (
     performance_profile,
     steps_to,
 )
+from snn4.benchmarks.tables.markdown import markdown
 
 INT8_TWIN = "int8_twin"
 KEYS = {ORGANISM: "tasks", ANN_TWIN: "ann_twin", INT8_TWIN: "int8_twin"}

@@ -1,4 +1,4 @@
-"""The table of control tasks."""
+"""The tables of control tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,25 @@ from snn4.benchmarks.tables.markdown import markdown, spread
 
 
 def table(results: Iterable[dict[str, Any]]) -> str:
-    """Markdown: one line per result and task; for several tasks, with the retention in percent.
+    """Markdown: all results, then the statistics of `efficiency`.
+
+    Results without validations have no statistics, and neither have lives with a teacher: they begin with its lessons.
+    """
+    results = list(results)
+    rewarded = [result for result in results if "validations" in result["seeds"][0] and not _is_taught(result)]
+    if not rewarded:
+        return _returns(results)
+    from snn4.benchmarks.suites import efficiency  # its statistics need SciPy
+
+    return f"{_returns(results)}\n\n{efficiency.table(rewarded)}"
+
+
+def _is_taught(result: dict[str, Any]) -> bool:
+    return any(change.startswith("teacher") for change in result["seeds"][0].get("changes", ()))
+
+
+def _returns(results: Iterable[dict[str, Any]]) -> str:
+    """One line per result and task; for several tasks, with the retention in percent.
 
     A note below the table says what its energies include.
     """

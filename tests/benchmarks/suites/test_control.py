@@ -63,6 +63,8 @@ def test_the_table_shows_the_mean_over_seeds(rows: list[dict[str, Any]], tmp_pat
     assert {"command", "commit_hash", "versions", "machine"} <= set(result)
     old = {**result, "seeds": [{k: v for k, v in row.items() if k != "validations"} for row in rows]}
     assert control.table([old]) == f"{table}\n\n{COUNTED}"
+    taught = {**result, "seeds": [{**row, "changes": ["teacher.source=x.zip"]} for row in rows]}
+    assert control.table([taught]) == control.table([old]), "the lessons of a teacher are no sample efficiency"
 
 
 @pytest.mark.slow
