@@ -77,7 +77,9 @@ class Recipe:
             _require(name, 0 <= getattr(self, name) < 1, self, "a number from 0 to below 1")
         _require("final", 0 <= self.final <= 1, self, "a number from 0 to 1")
         _require("clip", self.clip is None or self.clip > 0, self, "null or a number > 0")
-        _require("loss", self.gradient == "surrogate" or self.loss == "mean", self, "mean where the gradient is rates")
+        in_time = self.gradient == "surrogate"
+        _require("loss", in_time or self.loss == "mean", self, "mean where the gradient is rates")
+        _require("checkpoint_steps", in_time or self.checkpoint_steps is None, self, "null where the gradient is rates")
         if self.T is not None and (min(map(min, self.T), default=0) < 1 or sum(n for n, _ in self.T) != self.epochs):
             raise ValueError(
                 f"T: got {[list(pair) for pair in self.T]}, allowed are pairs [epochs, steps] of whole numbers >= 1 "

@@ -94,6 +94,10 @@ class TrainingConfig:
             )
         if self.flip and "flip" not in self.data.augmentations:
             raise ValueError(f"flip: not allowed with {self.data.name}, whose mirror images differ; set false")
+        if self.training.gradient == "rates" and self.data.is_events:
+            raise ValueError(
+                "training.gradient: got rates, allowed for events is surrogate, because they change in time"
+            )
         if self.teacher is not None:
             self._check_lessons(self.teacher)
 
@@ -111,7 +115,7 @@ class TrainingConfig:
         if self.training.gradient == "rates" and (teacher.looks_inside or teacher.steps):
             raise ValueError(
                 "training.gradient: got rates, allowed with teacher.features, teacher.attention and teacher.steps is "
-                "surrogate, because errors pass no single step"
+                "surrogate, because only the mean scores have a gradient"
             )
         most = max((T for _, T in self.training.T or ()), default=self.network.T)
         if teacher.steps and most == 1 and not self.data.is_events:

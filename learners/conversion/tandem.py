@@ -42,12 +42,16 @@ class Tandem(Classifier):
         ann: Any = without_time(spiking.network)
         self.rates = {name: _Rate(neuron) for name, neuron in by_name(spiking).items() if _fires(name, neuron)}
         for name, rate in self.rates.items():
+            if name not in ann[0].layers:
+                raise ValueError(f"gradient: got rates for {name}, a readout of neurons, which has none; set surrogate")
             ann[0].layers[name] = rate
         self.ann: nn.Module = ann
 
     def forward(self, x: Tensor, steps: int | None = None) -> Tensor:
+        burn_in: int = self.config.burn_in  # type: ignore[attr-defined]
+
         def keep(name: str, output: tuple[Tensor, Any]) -> None:
-            self.rates[name].value = output[0].mean(0, dtype=torch.float32)
+            self.rates[name].value = output[0][burn_in:].mean(0, dtype=torch.float32)
 
         with torch.no_grad(), activations(self.network, list(self.rates), keep):
             scores = self.network(x, steps).float()
@@ -63,16 +67,16 @@ class _Rate(nn.Module):
 
     def __init__(self, neuron: Neuron) -> None:
         super().__init__()
-        self.v_threshold = neuron.config.v_threshold
+        self.slope = neuron.config.gain / neuron.config.v_threshold
 
     def forward(self, current: Tensor) -> Tensor:
-        clipped = (current.float() / self.v_threshold).clamp(0, 1)
+        clipped = (self.slope * current.float()).clamp(0, 1)
         return clipped + (self.value - clipped).detach()
 
 
 def _fires(name: str, neuron: Any) -> bool:
-    """Whether it is a layer of neurons that spike; ValueError if their rate is no clipped current."""
-    if not isinstance(neuron, Neuron) or not neuron.config.spikes:
+    """Whether it is a layer of neurons; ValueError if their rate is no clipped current."""
+    if not isinstance(neuron, Neuron):
         return False
     if neuron.config.kind not in KINDS or neuron.config.reset != "soft":
         got = f"{neuron.config.kind} with {neuron.config.reset} reset"

@@ -37,6 +37,8 @@ def test_gradients_of_rates_pass_no_single_step(digits_yaml: Path) -> None:
     ((key, message),) = by_key(digits_yaml, "training.gradient=rates", lessons).items()
     assert key == "training.gradient"
     assert message.startswith("got rates, allowed with teacher.features")
+    found = by_key(digits_yaml, "training.gradient=rates", "data={name: nmnist}", "flip=false")
+    assert found["training.gradient"].startswith("got rates, allowed for events is surrogate")
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ class Slopes(torch.autograd.Function):
         return grad * ((current >= 0) & (current <= 1)), None
 
 
-def test_gradients_of_two_layers_written_out() -> None:
+@pytest.mark.parametrize(("r", "burn_in"), [(None, 0), (0.5, 0), (None, 1)])
+def test_gradients_of_two_layers_written_out(r: float | None, burn_in: int) -> None:
     nodes = (
         Node("conv", "conv2d", ("input",), {"in_channels": 1, "out_channels": 3, "kernel_size": 3}),
         Node("n1", "neuron", ("conv",)), Node("flat", "flatten", ("n1",)),
@@ -52,8 +53,9 @@ def test_gradients_of_two_layers_written_out() -> None:
         Node("out", "linear", ("n2",), {"in_features": 5, "out_features": 2}),
     )  # fmt: skip
     torch.manual_seed(0)
-    net = GraphNet(GraphConfig(in_channels=1, n_classes=2, image_size=(8, 8), T=3, nodes=nodes,
-                               neuron=NeuronConfig("signed_if", v_leak=0.5)))  # fmt: skip
+    net = GraphNet(GraphConfig(in_channels=1, n_classes=2, image_size=(8, 8), T=3, nodes=nodes, burn_in=burn_in,
+                               neuron=NeuronConfig("signed_if", v_leak=0.5, r=r)))  # fmt: skip
+    gain = 1.0 if r is None else r
     x = 2 * torch.rand(4, 1, 8, 8)
     weights = torch.randn(4, 2)
     (Tandem(net)(x) * weights).sum().backward()
@@ -64,10 +66,10 @@ def test_gradients_of_two_layers_written_out() -> None:
 
     current = layers["conv"](x)
     spikes = layers["n1"](current.unsqueeze(0), None, 3)[0].detach()
-    rates = Slopes.apply(current, spikes.mean(0))  # type: ignore[no-untyped-call]
+    rates = Slopes.apply(gain * current, spikes[burn_in:].mean(0))  # type: ignore[no-untyped-call]
     later = layers["hidden"](spikes.flatten(2))
-    second = layers["n2"](later)[0].detach().mean(0)
-    scores = layers["out"](Slopes.apply(layers["hidden"](rates.flatten(1)), second))  # type: ignore[no-untyped-call]
+    second = layers["n2"](later)[0].detach()[burn_in:].mean(0)
+    scores = layers["out"](Slopes.apply(gain * layers["hidden"](rates.flatten(1)), second))  # type: ignore[no-untyped-call]
     (scores * weights).sum().backward()
     for name, parameter in net.named_parameters():
         torch.testing.assert_close(parameter.grad, wanted[name])
@@ -96,6 +98,16 @@ def test_other_networks_and_neurons_are_refused() -> None:
         Tandem(GraphNet(GraphConfig(in_channels=1, image_size=(8, 8), nodes=nodes, neuron=NeuronConfig("lif"))))
     with pytest.raises(ValueError, match="loss: got tet, allowed is mean where the gradient is rates"):
         Recipe(gradient="rates", loss="tet")
+    with pytest.raises(ValueError, match="checkpoint_steps: got 2, allowed is null where the gradient is rates"):
+        Recipe(gradient="rates", checkpoint_steps=2)
+
+
+def test_a_readout_of_neurons_is_refused() -> None:
+    nodes = (Node("flat", "flatten", ("input",)),
+             Node("out", "linear", ("flat",), {"in_features": 64, "out_features": 10}),
+             Node("read", "neuron", ("out",)))  # fmt: skip
+    with pytest.raises(ValueError, match="got rates for read, a readout of neurons, which has none"):
+        Tandem(GraphNet(GraphConfig(in_channels=1, image_size=(8, 8), nodes=nodes, neuron=NeuronConfig("if"))))
 
 
 def test_pooling_and_the_readout_have_no_rates_of_their_own() -> None:
