@@ -64,13 +64,13 @@ def read_agent(path: Path) -> SavedAgent:
     """
     data, weights = read_data(path), read_weights(path)
     algorithm = _algorithm(path, data, weights)
-    kwargs = _mapping(data.get("policy_kwargs"))
+    kwargs = mapping(data.get("policy_kwargs"))
     use_sde = data.get("use_sde") is True or kwargs.get("use_sde") is True
     if kwargs.get("squash_output") is True:
         raise BadAgent(f"{path}: got policy_kwargs.squash_output: true, allowed is false")
     agent = SavedAgent(
         str(path), algorithm, _activation(path, algorithm, kwargs), _net_arch(weights), weights,
-        _space(path, data, "observation_space"), _space(path, data, "action_space"),  # type: ignore[arg-type]
+        space_of(path, data, "observation_space"), space_of(path, data, "action_space"),  # type: ignore[arg-type]
         _features(path, weights, kwargs), use_sde, _number(kwargs.get("clip_mean"), 2.0),
         kwargs.get("normalize_images") is not False,
         algorithm in ("PPO", "A2C") and data.get("_last_original_obs") is not None,
@@ -79,7 +79,8 @@ def read_agent(path: Path) -> SavedAgent:
     return agent
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def mapping(value: Any) -> dict[str, Any]:
+    """``value`` if it is one; {} for all else."""
     return value if isinstance(value, dict) else {}
 
 
@@ -123,9 +124,10 @@ def _class_name(written: Any) -> str:
     return re.sub(r"^<class '|'>$", "", str(written)).rpartition(".")[2]
 
 
-def _space(path: Path, data: Mapping[str, Any], name: str) -> spaces.Space[Any]:
+def space_of(path: Path, data: Mapping[str, Any], name: str) -> spaces.Space[Any]:
+    """The space ``name`` in the ``data`` of the agent in ``path``; BadAgent if it has no readable form."""
     try:
-        return read_space(_mapping(data.get(name)))
+        return read_space(mapping(data.get(name)))
     except UnreadableSpace as error:
         raise BadAgent(f"{path}: {name}: {error}") from None
 

@@ -14,7 +14,7 @@ from typing import Any
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 
-from snn4.learners.sb3_spaces import UnreadableSpace, read_space
+from snn4.learners.saved_agent import mapping, space_of
 from snn4.learners.sb3_zip import BadAgent, read_data, read_weights
 from snn4.policies.recurrent import SpikingRecurrentPolicy
 from snn4.policies.sb3 import SpikingActorCriticPolicy, SpikingDQNPolicy, SpikingSACPolicy, SpikingTD3Policy
@@ -43,7 +43,7 @@ def read_policy(path: Path) -> BasePolicy:
             f"{path}: saw observations through VecNormalize, whose statistics are not in the file; {FROM_PYTHON} with "
             "normalization"
         )
-    observations, actions = (_space(path, data, name) for name in ("observation_space", "action_space"))
+    observations, actions = (_exact_space(path, data, name) for name in ("observation_space", "action_space"))
     arguments = _arguments(path, data.get("policy_kwargs"))
     if data.get("use_sde") is True:
         arguments["use_sde"] = True
@@ -68,21 +68,18 @@ def _class(path: Path, names: Collection[str]) -> type[BasePolicy]:
     return kind
 
 
-def _space(path: Path, data: Mapping[str, Any], name: str) -> spaces.Space[Any]:
-    row = data.get(name)
-    try:
-        if isinstance(row, Mapping) and any("..." in str(row.get(bound)) for bound in ("low", "high")):
-            raise UnreadableSpace(f"its bounds are abbreviated; {FROM_PYTHON}")
-        return read_space(row if isinstance(row, Mapping) else {})
-    except UnreadableSpace as error:
-        raise BadAgent(f"{path}: {name}: {error}") from None
+def _exact_space(path: Path, data: Mapping[str, Any], name: str) -> spaces.Space[Any]:
+    """As `space_of`, but with all bounds: codes and actions depend on them."""
+    row = mapping(data.get(name))
+    if any("..." in str(row.get(bound)) for bound in ("low", "high")):
+        raise BadAgent(f"{path}: {name}: its bounds are abbreviated; {FROM_PYTHON}")
+    return space_of(path, data, name)
 
 
 def _arguments(path: Path, kwargs: Any) -> dict[str, Any]:
     """The policy's arguments, of which dataclasses become mappings of their fields."""
-    given = kwargs if isinstance(kwargs, Mapping) else {}
     found = {}
-    for name, value in given.items():
+    for name, value in mapping(kwargs).items():
         if name in UNUSED or name.startswith(":"):
             continue
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +63,13 @@ def save(name: str, folder: Path) -> tuple[Any, Path]:
     path = folder / "agent.zip"
     model.save(path)
     return model, path
+
+
+def changed(path: Path, change: Callable[[str, bytes], bytes | None]) -> Path:
+    """A copy of a zip with parts changed, or left out where ``change`` gives None."""
+    copy = path.with_name("changed.zip")
+    with zipfile.ZipFile(path) as before, zipfile.ZipFile(copy, "w") as after:
+        for name in before.namelist():
+            if (content := change(name, before.read(name))) is not None:
+                after.writestr(name, content)
+    return copy

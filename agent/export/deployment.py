@@ -40,4 +40,5 @@ def write_deploy(source: Deployable, out: Path) -> None:
     """
     if out.suffix != ".npz":
         raise ModelError(f"-o: got {out}, allowed with --target deploy is a file NAME.npz")
-    save(source[0], out, source[1])
+    policy, normalization = source
+    save(policy, out, normalization)

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import pickle
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from saved_agents import AGENTS, ON, SMALL, save
+from saved_agents import AGENTS, ON, SMALL, changed, save
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
@@ -115,16 +114,6 @@ class Trap:
 
     def __reduce__(self) -> Any:
         return os.mkdir, (str(self.path),)
-
-
-def changed(path: Path, change: Callable[[str, bytes], bytes | None]) -> Path:
-    """A copy of a zip with parts changed, or left out where ``change`` gives None."""
-    copy = path.with_name("changed.zip")
-    with zipfile.ZipFile(path) as before, zipfile.ZipFile(copy, "w") as after:
-        for name in before.namelist():
-            if (content := change(name, before.read(name))) is not None:
-                after.writestr(name, content)
-    return copy
 
 
 def test_pickles_in_it_are_not_executed(tmp_path: Path) -> None:

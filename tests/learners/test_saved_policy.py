@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from saved_agents import changed
 from sb3_cases import NEURON, OBSERVATIONS, Case, Tiny
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
@@ -54,17 +54,6 @@ def test_a_policy_with_memory_acts_as_it_did(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
-def altered(path: Path, **changes: Any) -> Path:
-    """The agent in ``path`` with changes of its data."""
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    parts["data"] = json.dumps(json.loads(parts["data"]) | changes).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in parts.items():
-            archive.writestr(name, content)
-    return path
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -83,7 +72,9 @@ def test_what_has_no_readable_form_is_named(
     changes: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    path = altered(saved(Case(PPO, "Discrete").model(), tmp_path), **changes)
+    original = saved(Case(PPO, "Discrete").model(), tmp_path)
+    path = changed(original, lambda name, x: json.dumps(json.loads(x) | changes).encode() if name == "data" else x)
+    original.unlink()
     with pytest.raises(BadAgent, match=message) as caught:
         read_policy(path)
     assert str(caught.value).startswith(f"{path}: ")
